@@ -1,0 +1,52 @@
+"""What the fold understands: one shopper's interactions and profile records, free of any wire format."""
+
+from enum import IntEnum
+from typing import NamedTuple, TypeAlias
+
+SOURCES = ("purchases", "browses", "reviews", "users")
+"""The user-keyed topics. A record's `source` is an index into it; the order is part of the state's layout."""
+
+
+class Kind(IntEnum):
+    """What the shopper did. Values are part of the state's layout."""
+
+    PURCHASE = 0
+    VIEW = 1
+    SEARCH_CLICK = 2
+    ADD_TO_CART = 3
+    REMOVE_FROM_CART = 4
+    REVIEW = 5
+
+
+class Position(NamedTuple):
+    """Where a record stands in its topic."""
+
+    source: int
+    partition: int
+    offset: int
+
+
+class Interaction(NamedTuple):
+    """One act of a shopper on a product.
+
+    `product` and `basket` are `ids.stable_hash` values (basket 0: purchases of one `time` form a basket), `time` is Unix
+    seconds, `sentiment` is -1..1 and counts for reviews only.
+    """
+
+    position: Position
+    kind: Kind
+    product: int
+    time: int
+    basket: int = 0
+    sentiment: float = 0.0
+
+
+class Profile(NamedTuple):
+    """The newest attributes of a shopper as one text; `text` None forgets the shopper."""
+
+    position: Position
+    time: int
+    text: str | None
+
+
+Event: TypeAlias = Interaction | Profile

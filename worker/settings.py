@@ -1,0 +1,229 @@
+"""All settings: flags win over the environment (`PPRM_...`), which wins over the file, which wins over the defaults.
+
+Nested names are joined by two underscores: `PPRM_KAFKA__BOOTSTRAP_SERVERS`. The file is TOML, named by `PPRM_CONFIG` or
+`--config`. Unknown names are refused everywhere. This is the only module that reads the environment.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+PREFIX = "PPRM_"
+NOT_SETTINGS = ("PPRM_CONFIG", "PPRM_TEST_")
+"""Names with our prefix that are not settings: the settings file itself, and what the tests read."""
+
+
+class Section(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Kafka(Section):
+    """The broker and how to reach it."""
+
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port, comma separated")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: Path | None = Field(None, description="CA certificates, PEM; the system's where unset")
+    session_timeout_seconds: float = Field(
+        20.0, ge=3, le=300, description="how long a silent worker keeps its partitions"
+    )
+    commit_interval_seconds: float = Field(1.0, ge=0.1, le=60)
+
+    @model_validator(mode="after")
+    def _credentials(self) -> "Kafka":
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+            raise ValueError(f"{self.security_protocol} needs kafka.sasl_username and kafka.sasl_password")
+        return self
+
+
+class Topics(Section):
+    """Names and shape of the topics."""
+
+    prefix: str = Field("", max_length=64, pattern=r"^[A-Za-z0-9._-]*$", description="put before every name below")
+    purchases: str = "purchases"
+    browses: str = "browses"
+    reviews: str = "reviews"
+    users: str = "users"
+    products: str = "products"
+    recommendations: str = "recommendations"
+    dead_letters: str = "dead-letters"
+    partitions: int = Field(
+        4, ge=1, le=10_000, description="of the user-keyed topics, which must all have the same number"
+    )
+    replication: int = Field(1, ge=1, le=10, description="copies the broker keeps; 3 in production")
+
+    def name(self, family: str) -> str:
+        """Full name of a topic, e.g. of `purchases` or `dead_letters`."""
+        return f"{self.prefix}{getattr(self, family)}"
+
+
+class State(Section):
+    """Where the RocksDB tables live."""
+
+    directory: Path = Field(
+        Path("data"), description="local, one per worker; lost data comes back from the changelog topic"
+    )
+
+
+class Model(Section):
+    """The trained PPRM and where it runs."""
+
+    directory: Path = Field(
+        default_factory=lambda: Path(str(files("pprm"))) / "artifacts" / "complete-journey",
+        description="an artifact made by `pprm train`",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes the GPU where there is one")
+    threads: int = Field(1, ge=1, le=256, description="CPU threads of one scoring call")
+    encoder: Path | None = Field(None, description="BERT directory (Hugging Face layout); the bundled one where unset")
+
+
+class Recommendations(Section):
+    """What is published."""
+
+    k: int = Field(10, ge=1, le=100, description="products per list")
+    score_from: AwareDatetime | None = Field(
+        None, description="events before this time are folded, not scored: a backfill"
+    )
+
+
+class Http(Section):
+    """Metrics and health."""
+
+    host: str = Field("127.0.0.1", description="loopback by default: nothing here asks who you are")
+    port: int = Field(9464, ge=0, le=65535, description="0 takes any free port")
+
+
+class Log(Section):
+    """What the worker says."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console on a terminal, else JSON lines"
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    app_id: str = Field(
+        "pprm", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="consumer group and name of the state's changelog"
+    )
+    kafka: Kafka = Kafka()
+    topics: Topics = Topics()
+    state: State = State()
+    model: Model = Model()
+    recommendations: Recommendations = Recommendations()
+    http: Http = Http()
+    log: Log = Log()
+
+    @property
+    def changelog(self) -> str:
+        """Name of the state table's changelog topic, as Faust forms it."""
+        return f"{self.app_id}-user_state-changelog"
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, environment, file."""
+        chosen = [sources["init_settings"], sources["env_settings"]]
+        if path := os.environ.get("PPRM_CONFIG"):
+            chosen.append(TomlConfigSettingsSource(settings_cls, toml_file=path))
+        return tuple(chosen)
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or wrong; the message says which and what to do."""
+
+
+def load(flags: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings; `flags` are nested values that win over everything else.
+
+    Raises:
+        SettingsError: an unknown name, a value out of range, a file that cannot be read.
+    """
+    _refuse_unknown_environment()
+    path = os.environ.get("PPRM_CONFIG")
+    if path and not Path(path).is_file():
+        raise SettingsError(f"the settings file {path} does not exist: correct --config or PPRM_CONFIG")
+    try:
+        return Settings(**(flags or {}))
+    except ValueError as error:
+        raise SettingsError(_readable(error)) from error
+
+
+def use_file(path: Path) -> None:
+    """Take the settings from this file, in this process and its children."""
+    os.environ["PPRM_CONFIG"] = str(path)
+
+
+def _refuse_unknown_environment() -> None:
+    known = set(_names(Settings))
+    for name in os.environ:
+        if name.startswith(PREFIX) and not name.startswith(NOT_SETTINGS) and name.upper() not in known:
+            raise SettingsError(f"{name} is not a setting; `pprm config show` lists all names")
+
+
+def _names(model: type[BaseModel], prefix: str = PREFIX) -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        nested = field.annotation
+        if isinstance(nested, type) and issubclass(nested, BaseModel):
+            names += _names(nested, f"{prefix}{name.upper()}__")
+        names.append(f"{prefix}{name.upper()}")
+    return names
+
+
+def _readable(error: ValueError) -> str:
+    errors = getattr(error, "errors", None)
+    if errors is None:
+        return str(error)
+    return "\n".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in errors(include_input=False))
+
+
+def temporary_state() -> Path:
+    """A fresh state directory that the system cleans up some day: for demos and tests."""
+    return Path(tempfile.mkdtemp(prefix="pprm-state-"))
+
+
+def client_settings(kafka: Kafka) -> dict[str, Any]:
+    """Keyword arguments that every aiokafka client takes."""
+    chosen: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap_servers,
+        "security_protocol": kafka.security_protocol,
+    }
+    if kafka.security_protocol.endswith("SSL"):
+        chosen["ssl_context"] = ssl_context(kafka)
+    if kafka.security_protocol.startswith("SASL"):
+        assert kafka.sasl_password
+        chosen |= {
+            "sasl_mechanism": kafka.sasl_mechanism,
+            "sasl_plain_username": kafka.sasl_username,
+            "sasl_plain_password": kafka.sasl_password.get_secret_value(),
+        }
+    return chosen
+
+
+def ssl_context(kafka: Kafka) -> Any:
+    """TLS with hostname check and the CA given."""
+    import ssl
+
+    return ssl.create_default_context(cafile=str(kafka.ssl_cafile) if kafka.ssl_cafile else None)
