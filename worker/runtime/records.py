@@ -1,7 +1,8 @@
 """One Faust message per partition and fetched range, instead of one per record."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from time import monotonic
+from typing import Any, NamedTuple
 
 import faust
 from faust.transport.utils import DefaultSchedulingStrategy
@@ -10,8 +11,15 @@ MAX_RECORDS = 1000
 """Per range: bounds what one partition may hold up the others."""
 
 
+class Fetched(NamedTuple):
+    """Consecutive records of one partition and when they arrived (monotonic seconds)."""
+
+    records: list[Any]
+    arrived: float
+
+
 class RecordRange:
-    """Consecutive records of one partition, dressed as the single record that Faust wants."""
+    """A fetched range, dressed as the single record that Faust wants."""
 
     __slots__ = ("offset", "partition", "timestamp", "timestamp_type", "topic", "value")
     headers: tuple[()] = ()
@@ -22,7 +30,7 @@ class RecordRange:
         last = records[-1]
         self.topic, self.partition, self.offset = last.topic, last.partition, last.offset
         self.timestamp, self.timestamp_type = last.timestamp, last.timestamp_type
-        self.value = records
+        self.value = Fetched(records, monotonic())
 
 
 class RangeScheduler(DefaultSchedulingStrategy):  # type: ignore[misc]

@@ -24,13 +24,15 @@ class MicroBatch:
 
     epoch: int
     records: dict[TopicPartition, list[Any]]
+    arrived: float
+    """When its first record arrived, monotonic seconds."""
 
 
 class LedgerStream(Stream):  # type: ignore[misc]
     """A Faust stream that yields micro-batches."""
 
-    seeks_back = 0
-    """How often a hole made us seek back, since the start."""
+    def on_seek_back(self, topic: str) -> None:
+        """Called when a hole made us seek back: nothing to do here, metrics listen."""
 
     async def micro_batches(self) -> AsyncIterator[MicroBatch]:
         """Yield batches; one counts as finished when the body comes back for the next, if its epoch is still valid."""
@@ -50,20 +52,20 @@ class LedgerStream(Stream):  # type: ignore[misc]
     def _take(self, first: Any) -> list[Any]:
         """The event in hand and all that waits behind it, up to `MAX_BATCH` records."""
         queue, generation = self.channel.queue, first.message.generation_id
-        events, count = [first], len(first.value)
+        events, count = [first], len(first.value.records)
         while count < MAX_BATCH and not queue.empty() and not queue._errors:
             event = queue.get_nowait()
             if event.message.generation_id == generation and self.app.flow_control.is_active():
                 events.append(event)
-                count += len(event.value)
+                count += len(event.value.records)
         return events
 
     def _admit(self, consumer: LedgerConsumer, events: list[Any]) -> MicroBatch:
         ledger = consumer.ledger
-        batch = MicroBatch(ledger.epoch, {})
+        batch = MicroBatch(ledger.epoch, {}, events[0].value.arrived)
         sought: set[TopicPartition] = set()
         for event in events:
-            tp, records = tuple_of(event.message.tp), event.value
+            tp, records = tuple_of(event.message.tp), event.value.records
             expected = ledger.expected(tp)
             if tp in sought or expected is None:
                 continue
@@ -72,6 +74,6 @@ class LedgerStream(Stream):  # type: ignore[misc]
                 batch.records.setdefault(tp, []).extend(r for r in records if r.offset >= expected)
             elif verdict is Verdict.SEEK_BACK:
                 sought.add(tp)
-                self.seeks_back += 1
+                self.on_seek_back(tp[0])
                 consumer._thread.seek(ensure_aiokafka_TP(tp), expected)
         return batch

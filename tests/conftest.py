@@ -1,0 +1,17 @@
+"""Fixtures for tests that need a broker."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.brokers import BROKERS
+
+
+@pytest.fixture(scope="session", params=list(BROKERS))
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of a broker: each test runs on the embedded one and, where it is there, on Apache Kafka."""
+    if request.param == "apache" and not os.environ.get("PPRM_TEST_KAFKA"):
+        pytest.skip("PPRM_TEST_KAFKA names no Apache Kafka")
+    with BROKERS[request.param](tmp_path_factory.mktemp(request.param)) as address:
+        yield address
