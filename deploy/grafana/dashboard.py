@@ -20,14 +20,13 @@ from grafana_foundation_sdk.models.common import (
     LegendPlacement,
     TooltipDisplayMode,
 )
-from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, VariableRefresh
+from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, VariableOption, VariableRefresh
 
 PANELS = Path(__file__).parent / "panels.yml"
 TARGET = Path(__file__).parent / "dashboards" / "pprm-worker.json"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 COLUMNS = 24
 """Width of Grafana's grid."""
-
 
 Builder = TypeVar("Builder", stat.Panel, timeseries.Panel)
 
@@ -75,6 +74,7 @@ def _instances() -> QueryVariable:
         .query("label_values(pprm_ready, instance)")
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .include_all(True)
+        .current(VariableOption(text="All", value="$__all"))
         .all_value(".*")
         .multi(True)
     )

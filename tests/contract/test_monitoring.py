@@ -76,6 +76,12 @@ def test_every_metric_is_on_the_dashboard(families: dict[str, set[str]]) -> None
     assert unseen == NOT_ON_THE_DASHBOARD
 
 
+def test_every_metric_is_set_somewhere_in_the_worker() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "worker").rglob("*.py") if path.name != "metrics.py")
+    unset = [name for name in metrics.Metrics.__slots__ if name != "registry" and f"metrics.{name}." not in sources]
+    assert not unset
+
+
 @sdk
 def test_dashboard_is_what_its_generator_makes() -> None:
     pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk is not installed: extra deploy")

@@ -61,7 +61,7 @@ def test_what_ends_a_worker_also_ends_its_readiness(health: Health, reason: str)
 
 
 def test_an_absent_broker_is_no_reason_to_restart() -> None:
-    """The broker went silent during recovery an hour ago: the loop beats, nothing falls, a restart would help nobody."""
+    """The broker went silent during recovery an hour ago: the loop beats, and a restart would help nobody."""
     waiting = replace(WELL, recovery=Recovery(5, NOW - 3600, NOW - 3600))
     assert live(waiting, NOW)[0]
     assert not ready(waiting, NOW)[0]

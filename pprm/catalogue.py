@@ -1,0 +1,132 @@
+"""The products known, as arrays: one row per product, rows never move and are never given to another product."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pprm.ids import stable_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What the model knows of a product."""
+
+    product_id: str
+    text: str
+    """What the encoder reads."""
+    type: str
+    """Finest group, e.g. `WHITE BREAD`."""
+    category: str
+    """Coarser group, e.g. `BAKED BREAD/BUNS/ROLLS`."""
+    maker: str
+    available: bool = True
+    """Whether it may be recommended; a product that may not still counts in histories."""
+
+
+class Codes:
+    """Consecutive numbers for names, in order of appearance."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def of(self, name: str) -> int:
+        """Number of a name, a new one where it has none."""
+        return self._codes.setdefault(name, len(self._codes))
+
+
+class Catalogue:
+    """Products in rows. `version` changes with each mutation. Not thread-safe: one thread owns it."""
+
+    def __init__(self, dimensions: int) -> None:
+        self.version = 0
+        self.ids: list[str] = []
+        self.types, self.categories, self.makers = Codes(), Codes(), Codes()
+        self._rows: dict[int, int] = {}
+        self._hashes = np.zeros(0, np.uint64)
+        self._codes = np.zeros((0, 3), np.int32)
+        self._vectors = np.zeros((0, dimensions), np.float32)
+        self._available = np.zeros(0, bool)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def hashes(self) -> NDArray[np.uint64]:
+        """`stable_hash` of each product id, [n]."""
+        return self._hashes[: len(self)]
+
+    @property
+    def type(self) -> NDArray[np.int32]:
+        """Code of each product's type, [n]; likewise `category` and `maker`."""
+        return self._codes[: len(self), 0]
+
+    @property
+    def category(self) -> NDArray[np.int32]:
+        """Code of each product's category, [n]."""
+        return self._codes[: len(self), 1]
+
+    @property
+    def maker(self) -> NDArray[np.int32]:
+        """Code of each product's maker, [n]."""
+        return self._codes[: len(self), 2]
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """Text vector of each product, [n, dimensions]."""
+        return self._vectors[: len(self)]
+
+    @property
+    def available(self) -> NDArray[np.bool_]:
+        """Which products may be recommended, [n]."""
+        return self._available[: len(self)]
+
+    def put(self, products: Sequence[Product], vectors: NDArray[np.float32]) -> None:
+        """Add products or replace what is known of them; `vectors` [len(products), dimensions]."""
+        self._reserve(len(self) + len(products))
+        for product, vector in zip(products, vectors, strict=True):
+            row = self._row(product.product_id)
+            self._codes[row] = (
+                self.types.of(product.type),
+                self.categories.of(product.category),
+                self.makers.of(product.maker),
+            )
+            self._vectors[row] = vector
+            self._available[row] = product.available
+        self.version += 1
+
+    def withdraw(self, product_ids: Iterable[str]) -> None:
+        """Never recommend these again; their rows stay for the histories that hold them."""
+        for product_id in product_ids:
+            row = self._rows.get(stable_hash(product_id))
+            if row is not None:
+                self._available[row] = False
+        self.version += 1
+
+    def rows(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Rows of products given by hash, -1 where unknown."""
+        get = self._rows.get
+        return np.fromiter((get(h, -1) for h in hashes.tolist()), np.int64, len(hashes))
+
+    def _row(self, product_id: str) -> int:
+        key = stable_hash(product_id)
+        row = self._rows.get(key)
+        if row is None:
+            row = self._rows[key] = len(self.ids)
+            self.ids.append(product_id)
+            self._hashes[row] = key
+        return row
+
+    def _reserve(self, rows: int) -> None:
+        if rows <= len(self._hashes):
+            return
+        room = max(rows, 2 * len(self._hashes), 1024)
+        for name in ("_hashes", "_codes", "_vectors", "_available"):
+            old = getattr(self, name)
+            new = np.zeros((room, *old.shape[1:]), old.dtype)
+            new[: len(old)] = old
+            setattr(self, name, new)

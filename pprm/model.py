@@ -1,0 +1,135 @@
+"""PPRM: text of shopper and product, and the interaction sequence, through fully connected ReLU layers to one probability.
+
+He, "Personalized product recommendations based on deep learning": R(u, b) = PPRM(U, B, theta). Notable choices: the first layer
+is kept in parts, W [u; b; x] = Wu u + Wb b + Wx x, so that a catalogue is scored with Wb b computed once per product; the
+interaction sequence enters as decayed counters per shopper and product (`features.CROSS`), as three recency-weighted means of
+product vectors, and as their dot products with the candidate.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pprm.events import Kind
+from pprm.features import CROSS, SCALARS
+
+KIND_WEIGHTS = {
+    Kind.PURCHASE: 1.0,
+    Kind.ADD_TO_CART: 0.5,
+    Kind.SEARCH_CLICK: 0.2,
+    Kind.VIEW: 0.2,
+    Kind.REMOVE_FROM_CART: 0.0,
+    Kind.REVIEW: 0.0,
+}
+"""What an interaction weighs in the pooled sequence; set by hand, since the bundled data has purchases only."""
+
+
+@dataclass(frozen=True, slots=True)
+class PPRMConfig:
+    """The network and its training. The default is PPRM-S; `paper()` is the published model."""
+
+    name: str = "pprm-s"
+    text_dimensions: int = 384
+    """Of the encoder's vectors."""
+    projected: int = 96
+    """Principal components of the product text that are kept; 0 keeps the text as it is."""
+    product: int = 64
+    """Of the learned product vector; 0 uses the text itself."""
+    hidden: tuple[int, ...] = (64, 32)
+    sequence: bool = True
+    """Whether the interaction sequence (counters, pooled vectors, scalars) is part of the input."""
+    pool_days: tuple[float, ...] = (4.0, 21.0, 120.0)
+    """Half-lives of the pooled sequence before training."""
+    loss: str = "mse"
+    learning_rate: float = 3e-3
+    batch: int = 64
+    """Baskets per step; pairs per step for the published training."""
+    epochs: int = 3
+
+    @classmethod
+    def paper(cls) -> "PPRMConfig":
+        """Exactly as published: both texts in, FC and ReLU, one sigmoid; MSE, Adam, learning rate 0.001, batch 16."""
+        return cls(
+            name="pprm-paper", projected=0, product=0, hidden=(128, 64), sequence=False, pool_days=(),
+            loss="mse", learning_rate=1e-3, batch=16, epochs=1,
+        )  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "PPRMConfig":
+        """The inverse of `to_dict`."""
+        return cls(**{**values, "hidden": tuple(values["hidden"]), "pool_days": tuple(values["pool_days"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+class PPRM(nn.Module):
+    """The network, in the parts that factorised scoring needs. H is the first hidden width, d the product vector's."""
+
+    text_mean: Tensor
+    text_axes: Tensor
+    cross_mean: Tensor
+    cross_scale: Tensor
+
+    def __init__(self, config: PPRMConfig) -> None:
+        super().__init__()
+        self.config = config
+        text = config.projected or config.text_dimensions
+        d, first = config.product or text, config.hidden[0]
+        pools = len(config.pool_days) if config.sequence else 0
+        user = config.text_dimensions + (len(SCALARS) + pools * d if config.sequence else 0)
+        self.register_buffer("text_mean", torch.zeros(config.text_dimensions))
+        self.register_buffer("text_axes", torch.zeros(config.text_dimensions, config.projected))
+        self.register_buffer("cross_mean", torch.zeros(len(CROSS)))
+        self.register_buffer("cross_scale", torch.ones(len(CROSS)))
+        self.product = nn.Linear(text, d) if config.product else nn.Identity()
+        self.log_pool_days = nn.Parameter(torch.log(torch.tensor(config.pool_days))) if pools else None
+        self.match = nn.ParameterList([nn.Parameter(torch.eye(d) * 0.5) for _ in range(pools)])
+        self.user_layer = nn.Linear(user, first)
+        self.product_layer = nn.Linear(d, first, bias=False)
+        self.cross_layer = nn.Linear(len(CROSS) + pools, first, bias=False) if config.sequence else None
+        self.hidden = nn.ModuleList([nn.Linear(a, b) for a, b in zip(config.hidden, config.hidden[1:], strict=False)])
+        self.output = nn.Linear(config.hidden[-1], 1)
+        nn.init.constant_(self.output.bias, -2.0)
+
+    def product_vectors(self, text: Tensor) -> Tensor:
+        """[n, text_dimensions] to [n, d]."""
+        if self.config.projected:
+            text = (text - self.text_mean) @ self.text_axes
+        vectors: Tensor = self.product(text)
+        return vectors
+
+    def pool(self, vectors: Tensor, ages: Tensor, weights: Tensor) -> Tensor:
+        """Recency-weighted means of a sequence: [B, L, d], days [B, L], weights [B, L] (0 = no event) to [B, pools, d]."""
+        assert self.log_pool_days is not None
+        recency = torch.exp2(-ages[..., None] / self.log_pool_days.exp()) * weights[..., None]
+        pooled: Tensor = torch.einsum("blk,bld->bkd", recency, vectors) / (recency.sum(1)[..., None] + 0.5)
+        return pooled
+
+    def user_part(self, text: Tensor, scalars: Tensor, pooled: Tensor | None) -> Tensor:
+        """The shopper's share of the first layer: [B, text_dimensions], [B, 7], [B, pools, d] to [B, H]."""
+        parts = [text] if pooled is None else [text, scalars, pooled.flatten(1)]
+        part: Tensor = self.user_layer(torch.cat(parts, 1))
+        return part
+
+    def queries(self, pooled: Tensor) -> Tensor:
+        """Pooled vectors as queries for the dot products with candidates, [B, pools, d]."""
+        return torch.stack([pooled[:, k] @ matrix for k, matrix in enumerate(self.match)], 1)
+
+    def cross_part(self, cross: Tensor, matches: Tensor) -> Tensor:
+        """The share of cross features [B, C, 40] and dot products [B, C, pools], [B, C, H]."""
+        assert self.cross_layer is not None
+        standard = (cross - self.cross_mean) / self.cross_scale
+        part: Tensor = self.cross_layer(torch.cat([standard, matches], -1))
+        return part
+
+    def head(self, first: Tensor) -> Tensor:
+        """Logits [...] from the sum of the first layer's shares [..., H]."""
+        x = torch.relu(first)
+        for layer in self.hidden:
+            x = torch.relu(layer(x))
+        logits: Tensor = self.output(x)[..., 0]
+        return logits
