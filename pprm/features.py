@@ -150,7 +150,7 @@ class _Bought:
         n = len(groups)
 
         def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.bincount(inverse, values, n)
+            return np.bincount(inverse, values, n).astype(np.float64)
 
         first_age, last_age = np.zeros(n), np.full(n, np.inf)
         np.maximum.at(first_age, inverse, self.first_age)

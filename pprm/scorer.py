@@ -115,16 +115,10 @@ class Scorer:
         if not states:
             return []
         logits = self.score(states, nows)
-        rows = self.candidates
-        k = min(k, len(rows))
-        # One more than k, sorted again on the host: topk leaves the order of equal values open.
-        values, at = torch.topk(logits, k, dim=1)
-        values_, at_ = values.cpu().numpy(), at.cpu().numpy()
-        return [self._ranking(state, now, v, a) for state, now, v, a in zip(states, nows, values_, at_, strict=True)]
+        best = top_k(logits, min(k, logits.shape[1]))
+        return [self._ranking(state, now, at, v) for state, now, (at, v) in zip(states, nows, best, strict=True)]
 
-    def _ranking(self, state: UserState, now: float, values: NDArray[np.float32], at: NDArray[np.int64]) -> Ranking:
-        order = np.lexsort((at, -values))
-        at, values = at[order], values[order]
+    def _ranking(self, state: UserState, now: float, at: NDArray[np.int64], values: NDArray[np.float32]) -> Ranking:
         rows = self.candidates[at]
         cross = features.dense(features.groups(state, self.catalogue, now), self.catalogue, rows, self._popularity[at])
         scores = (1 / (1 + np.exp(-values.astype(np.float64)))).astype(np.float32)
@@ -223,6 +217,24 @@ class Scorer:
 
     def _tensor(self, array: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+def top_k(scores: Tensor, k: int) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Columns and values of each row's k highest scores [B, N], best first, equal ones by column.
+
+    `torch.topk` leaves open which of equal scores come out, so the k-th value is taken from it and nothing else.
+    """
+    if not k:
+        return [(np.zeros(0, np.int64), np.zeros(0, np.float32))] * len(scores)
+    threshold = torch.topk(scores, k, dim=1).values[:, -1:]
+    user, column = torch.nonzero(scores >= threshold, as_tuple=True)
+    values = scores[user, column].cpu().numpy()
+    ends = np.cumsum(np.bincount(user.cpu().numpy(), minlength=len(scores)))[:-1]
+    best = []
+    for at, value in zip(np.split(column.cpu().numpy(), ends), np.split(values, ends), strict=True):
+        order = np.lexsort((at, -value))[:k]
+        best.append((at[order], value[order]))
+    return best
 
 
 MAX_TEXTS = 100_000

@@ -1,0 +1,122 @@
+"""Factorised scoring against the plain network on dense features, and what a ranking promises."""
+
+import numpy as np
+import pytest
+import torch
+
+from pprm import features
+from pprm.catalogue import Catalogue, Product
+from pprm.events import Interaction, Kind, Position
+from pprm.ids import stable_hash
+from pprm.model import PPRM, PPRMConfig
+from pprm.popularity import Popularity
+from pprm.scorer import Scorer, sequences
+from pprm.user_state import UserState, fold
+
+NOW = 1_510_000_000
+DIM = 16
+
+
+def product(i: int, **changes: object) -> Product:
+    values = {"text": f"text {i % 7}", "type": f"t{i % 11}", "category": f"c{i % 5}", "maker": f"m{i % 3}"}
+    return Product(f"p{i}", **(values | changes))  # type: ignore[arg-type]
+
+
+def vectors(texts: object) -> np.ndarray:
+    return np.stack([np.random.default_rng(len(str(t))).normal(size=DIM).astype(np.float32) for t in texts])  # type: ignore[attr-defined]
+
+
+def make(n: int = 60, config: PPRMConfig | None = None, device: str = "cpu") -> Scorer:
+    torch.manual_seed(0)
+    model = PPRM(config or PPRMConfig(text_dimensions=DIM, projected=8, product=8, hidden=(12, 6)))
+    if model.config.sequence:
+        model.text_axes.copy_(torch.randn(DIM, 8))
+        model.cross_mean.copy_(torch.randn(40) * 0.1)
+        model.cross_scale.copy_(torch.rand(40) + 0.5)
+    catalogue = Catalogue(DIM)
+    products = [product(i, available=i % 10 != 9) for i in range(n)]
+    catalogue.put(products, np.random.default_rng(1).normal(size=(n, DIM)).astype(np.float32))
+    popularity = Popularity()
+    popularity.add((stable_hash(f"p{i % n}"), NOW - i * 5000) for i in range(300))
+    return Scorer(model, catalogue, popularity, vectors, torch.device(device))
+
+
+def shopper(seed: int, n: int = 40) -> UserState:
+    rng = np.random.default_rng(seed)
+    events = [
+        Interaction(Position(0, 0, i), Kind.PURCHASE, stable_hash(f"p{rng.integers(70)}"), NOW - (n - i) // 4 * 90_000, i // 4 + 1)
+        for i in range(n)
+    ]
+    return fold(UserState(), events).state
+
+
+def dense_logits(scorer: Scorer, state: UserState, now: float) -> torch.Tensor:
+    """The network as published: everything concatenated, nothing factorised."""
+    model, catalogue, rows = scorer.model, scorer.catalogue, scorer.candidates
+    with torch.inference_mode():
+        z = model.product_vectors(torch.from_numpy(catalogue.vectors.copy()))
+        text = torch.from_numpy(vectors([state.text.decode()]))
+        first = model.product_layer(z[rows])[None]
+        if not model.config.sequence:
+            return model.head(model.user_part(text, text, None)[:, None] + first)[0]
+        scorer.popularity.advance(now)
+        r, a, w = (torch.from_numpy(x) for x in sequences([state], [now], catalogue))
+        pooled = model.pool(z[r], a, w)
+        matches = torch.einsum("bkd,cd->bck", model.queries(pooled), z[rows])
+        cross = features.dense(
+            features.groups(state, catalogue, now), catalogue, rows, scorer.popularity.features(catalogue.hashes[rows])
+        )
+        user = model.user_part(text, torch.from_numpy(features.scalars(state, now))[None], pooled)
+        return model.head(user[:, None] + first + model.cross_part(torch.from_numpy(cross)[None], matches))[0]
+
+
+@pytest.mark.parametrize("events", [0, 1, 5, 40])
+@pytest.mark.parametrize("config", [None, PPRMConfig(**{**PPRMConfig.paper().to_dict(), "text_dimensions": DIM})])
+def test_factorised_equals_dense(events: int, config: PPRMConfig | None) -> None:
+    scorer, state = make(config=config), shopper(events, events)
+    assert torch.allclose(scorer.score([state], [NOW + 86_400])[0], dense_logits(scorer, state, NOW + 86_400), atol=2e-5)
+
+
+def test_a_score_does_not_depend_on_batch_mates() -> None:
+    scorer, states = make(), [shopper(i, 10 * i) for i in range(5)]
+    together = scorer.score(states, [NOW] * 5)
+    alone = torch.cat([scorer.score([state], [NOW]) for state in states])
+    assert torch.allclose(together, alone, atol=1e-6)
+
+
+def test_unavailable_products_are_never_ranked_and_new_ones_are() -> None:
+    scorer, state = make(), shopper(3)
+    k = len(scorer.catalogue)
+    ids = {scorer.catalogue.ids[row] for row in scorer.recommend([state], [NOW], k)[0].rows}
+    assert ids == {f"p{i}" for i in range(60) if i % 10 != 9}
+    scorer.catalogue.put([product(99)], vectors(["new"]))
+    scorer.catalogue.withdraw(["p0"])
+    ids = {scorer.catalogue.ids[row] for row in scorer.recommend([state], [NOW], k)[0].rows}
+    assert "p99" in ids and "p0" not in ids
+
+
+def test_ranking_is_sorted_and_ties_go_to_the_product_known_longer() -> None:
+    scorer = make()
+    for parameter in scorer.model.parameters():
+        parameter.data.zero_()
+    scorer.catalogue.version += 1
+    scorer = Scorer(scorer.model, scorer.catalogue, scorer.popularity, vectors, scorer.device)
+    ranking = scorer.recommend([shopper(1)], [NOW], 10)[0]
+    assert ranking.rows.tolist() == scorer.candidates[:10].tolist()
+    assert np.all((ranking.scores > 0) & (ranking.scores < 1))
+
+
+def test_reasons_are_true() -> None:
+    scorer, state = make(), shopper(3)
+    ranking = scorer.recommend([state], [NOW], 40)[0]
+    bought = set(state.product_keys().tolist())
+    for row, why in zip(ranking.rows, ranking.reasons, strict=True):
+        assert ("bought_before" in why) == (int(scorer.catalogue.hashes[row]) in bought)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_gpu_agrees_with_cpu() -> None:
+    states, nows = [shopper(i, 10 * i) for i in range(8)], [NOW] * 8
+    cpu, gpu = make().score(states, nows), make(device="cuda").score(states, nows)
+    assert torch.allclose(cpu, gpu.cpu(), atol=1e-4)
