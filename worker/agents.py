@@ -156,8 +156,12 @@ async def publish(c: Components, work: Work) -> dict[int, int]:
         letters.setdefault(record.partition % c.dead_letter_partitions, []).append(row)
 
     changelog = {p: await send_rows(c.producer, c.table.changelog_topic_name, p, rows) for p, rows in states.items()}
-    others = [await send_rows(c.producer, c.settings.topics.name("recommendations"), p, rows) for p, rows in lists.items()]
-    others += [await send_rows(c.producer, c.settings.topics.name("dead_letters"), p, rows) for p, rows in letters.items()]
+    others = [
+        await send_rows(c.producer, c.settings.topics.name("recommendations"), p, rows) for p, rows in lists.items()
+    ]
+    others += [
+        await send_rows(c.producer, c.settings.topics.name("dead_letters"), p, rows) for p, rows in letters.items()
+    ]
     offsets = await asyncio.gather(*map(acknowledged, changelog.values()), *map(acknowledged, others))
     return {partition: acks[-1] for partition, acks in zip(changelog, offsets, strict=False)}
 

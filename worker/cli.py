@@ -24,9 +24,12 @@ cli.add_typer(config_cli, name="config")
 errors = Console(stderr=True)
 
 Config = Annotated[
-    Path | None, typer.Option("--config", envvar="PPRM_CONFIG", help="Settings file, TOML. Flags and PPRM_... win over it.")
+    Path | None,
+    typer.Option("--config", envvar="PPRM_CONFIG", help="Settings file, TOML. Flags and PPRM_... win over it."),
 ]
-Broker = Annotated[str | None, typer.Option("--broker", metavar="HOST:PORT", help="Kafka to talk to, instead of the setting.")]
+Broker = Annotated[
+    str | None, typer.Option("--broker", metavar="HOST:PORT", help="Kafka to talk to, instead of the setting.")
+]
 
 
 def _settings(config: Path | None, **flags: dict[str, Any]) -> Settings:
@@ -77,7 +80,9 @@ def demo(
     households: Annotated[str, typer.Option(metavar="N|all", help="How many households take part.")] = "300",
     events: Annotated[int | None, typer.Option(min=1, help="Stop after so many replayed events.")] = None,
     rate: Annotated[str | None, typer.Option(metavar="R|max", help="Replayed events per second.")] = None,
-    broker: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="A Kafka of yours, not the embedded broker.")] = None,
+    broker: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="A Kafka of yours, not the embedded broker.")
+    ] = None,
     ui: Annotated[bool, typer.Option("--ui/--no-ui", help="Live view, or plain progress lines.")] = True,
     report: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
 ) -> None:

@@ -45,7 +45,9 @@ def listen_to_rebalances(c: Components) -> None:
     @c.app.on_rebalance_complete.connect(weak=False)
     async def recovered(*_: Any, **__: Any) -> None:
         c.metrics.recovery_duration_seconds.observe(monotonic() - started[0])
-        partitions = sorted({tp.partition for tp in c.app.assignor.assigned_actives() if tp.topic == c.settings.changelog})
+        partitions = sorted(
+            {tp.partition for tp in c.app.assignor.assigned_actives() if tp.topic == c.settings.changelog}
+        )
         await c.model.run(c.recommender.rebuild_popularity, lambda: c.states(partitions))
         c.health.assigned = True
 
@@ -57,7 +59,9 @@ def _recovery(c: Components) -> None:
     whole = progress.read + progress.remaining
     c.metrics.recovery_progress_ratio.labels(name).set(progress.read / whole if progress.remaining else 1.0)
     in_recovery = recovery.in_recovery
-    c.health.recovery = Recovery(progress.remaining, progress.fell_at, min(progress.answered_at, now)) if in_recovery else None
+    c.health.recovery = (
+        Recovery(progress.remaining, progress.fell_at, min(progress.answered_at, now)) if in_recovery else None
+    )
 
 
 def _queue(c: Components) -> None:

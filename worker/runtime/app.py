@@ -46,7 +46,9 @@ def create(
         RuntimeError: Faust's compiled stream iterator is missing; the pure one acks events that it skips.
     """
     if streams._CStreamIterator is None:
-        raise RuntimeError("faust-streaming without its compiled extension loses events: unset NO_CYTHON and reinstall it")
+        raise RuntimeError(
+            "faust-streaming without its compiled extension loses events: unset NO_CYTHON and reinstall it"
+        )
     recovery.install()
     app = RuntimeApp(
         app_id,

@@ -1,0 +1,113 @@
+"""A trained model as a directory: weights, configuration, text vectors, figures, card, and the hash of every file.
+
+No pickle anywhere: loading runs no code of the artifact's maker.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors import numpy as arrays
+from safetensors import torch as tensors
+
+from pprm.model import PPRM, PPRMConfig
+from pprm.text_encoder import TextEncoder
+
+FORMAT = 1
+HASHES = "SHA256SUMS"
+FILES = ("config.json", "metrics.json", "model.safetensors", "text_vectors.safetensors", "README.md")
+
+
+class ArtifactError(ValueError):
+    """The directory is not an artifact this version can trust; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A loaded model."""
+
+    model: PPRM
+    name: str
+    version: str
+    sha256: str
+    """Of the list of hashes, so of everything."""
+    text_vectors: Mapping[bytes, Any]
+    metrics: Mapping[str, Any]
+
+    def encoder(self, directory: Path | None, device: torch.device | None = None) -> TextEncoder:
+        """A text encoder that knows the vectors the artifact carries."""
+        encoder = TextEncoder(directory, self.model.config.text_dimensions, device)
+        encoder.vectors.update(self.text_vectors)
+        return encoder
+
+
+def save(
+    directory: Path, model: PPRM, version: str, text_vectors: Mapping[bytes, Any], metrics: Mapping[str, Any], card: str
+) -> str:
+    """Write an artifact; returns its SHA-256."""
+    directory.mkdir(parents=True, exist_ok=True)
+    config = {"format": FORMAT, "version": version, "model": model.config.to_dict()}
+    (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (directory / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    (directory / "README.md").write_text(card)
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    tensors.save_file(weights, directory / "model.safetensors")
+    keys = np.frombuffer(b"".join(text_vectors), np.uint64).copy()
+    vectors = np.stack(list(text_vectors.values())).astype(np.float16)
+    arrays.save_file({"keys": keys, "vectors": vectors}, directory / "text_vectors.safetensors")
+    sums = "".join(f"{_sha256(directory / name)}  {name}\n" for name in FILES)
+    (directory / HASHES).write_text(sums)
+    return hashlib.sha256(sums.encode()).hexdigest()
+
+
+def load(directory: Path) -> Artifact:
+    """Verify and read an artifact.
+
+    Raises:
+        ArtifactError: a file is missing, unexpected or changed, or the format is another one.
+    """
+    sums = _verified(directory)
+    config = json.loads((directory / "config.json").read_text())
+    if config.get("format") != FORMAT:
+        raise ArtifactError(
+            f"{directory} has format {config.get('format')}, this version reads {FORMAT}: train it again"
+        )
+    try:
+        model = PPRM(PPRMConfig.from_dict(config["model"]))
+        model.load_state_dict(tensors.load_file(directory / "model.safetensors"))
+        stored = arrays.load_file(directory / "text_vectors.safetensors")
+    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise ArtifactError(f"{directory} does not fit together: {error}") from error
+    vectors = {key.tobytes(): vector for key, vector in zip(stored["keys"], stored["vectors"], strict=True)}
+    return Artifact(
+        model.eval(), model.config.name, config["version"], hashlib.sha256(sums.encode()).hexdigest(), vectors,
+        json.loads((directory / "metrics.json").read_text()),
+    )  # fmt: skip
+
+
+def _verified(directory: Path) -> str:
+    if not (directory / HASHES).is_file():
+        raise ArtifactError(f"{directory} is no artifact: it has no {HASHES}; make one with `pprm train`")
+    sums = (directory / HASHES).read_text()
+    expected = dict(reversed(line.split("  ", 1)) for line in sums.splitlines())
+    if set(expected) != set(FILES):
+        raise ArtifactError(f"{directory}/{HASHES} must name exactly {', '.join(FILES)}")
+    present = {path.name for path in directory.iterdir()} - {HASHES}
+    if present != set(FILES):
+        odd = ", ".join(sorted(present ^ set(FILES)))
+        raise ArtifactError(f"{directory} has files too many or too few: {odd}")
+    for name, wanted in expected.items():
+        if _sha256(directory / name) != wanted:
+            raise ArtifactError(f"{directory}/{name} is not the file that was trained: its hash differs from {HASHES}")
+    return sums
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

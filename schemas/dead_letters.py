@@ -1,0 +1,23 @@
+"""Topic `dead-letters`: the original key and bytes; why and whence in the headers."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.limits import Message
+
+Why = Literal["oversize", "key", "tombstone", "encoding", "depth", "json", "schema", "future"]
+REASONS: tuple[Why, ...] = ("oversize", "key", "tombstone", "encoding", "depth", "json", "schema", "future")
+"""Why a record was refused; also the values of a metric's label."""
+
+
+class DeadLetterHeaders(Message):
+    """Headers of a dead letter, each as UTF-8 text. The original's own headers follow under `original_`."""
+
+    reason: Why
+    detail: Annotated[str, Field(max_length=512, description="readable, without the data itself")]
+    stage: Literal["decode", "validate"]
+    source_topic: Annotated[str, Field(max_length=249)]
+    source_partition: Annotated[int, Field(ge=0)]
+    source_offset: Annotated[int, Field(ge=0)]
+    source_timestamp_ms: int

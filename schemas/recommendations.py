@@ -1,0 +1,47 @@
+"""Topic `recommendations`, key: user_id. A null value: the shopper was forgotten."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.limits import Id, Message, Time
+
+Reason = Literal["bought_before", "due", "buys_type", "buys_category", "popular"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Trigger(Message):
+    """The record that this list answers; per partition and topic the offsets only grow."""
+
+    topic: Annotated[str, Field(min_length=1, max_length=249)]
+    partition: Annotated[int, Field(ge=0)]
+    offset: Annotated[int, Field(ge=0)]
+    event_id: Id
+
+
+class ModelVersion(Message):
+    """The model that scored."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    version: Annotated[str, Field(min_length=1, max_length=64)]
+    sha256: Annotated[Sha256, Field(description="of the artifact's list of hashes")]
+
+
+class Item(Message):
+    """A recommended product."""
+
+    product_id: Id
+    rank: Annotated[int, Field(ge=1, le=100)]
+    score: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, description="probability")]
+    reasons: Annotated[list[Reason], Field(max_length=8)]
+
+
+class Recommendation(Message):
+    """A shopper's newest list. A repeat has the same `recommendation_id`: drop it."""
+
+    recommendation_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    user_id: Id
+    generated_at: Time
+    trigger: Trigger
+    model: ModelVersion
+    items: Annotated[list[Item], Field(max_length=100)]

@@ -1,0 +1,247 @@
+"""Bytes to events and lists to bytes. Pure; bad input is a value (`Invalid`), never an exception, so it keeps its place.
+
+Limits come before parsing. The JSON parser is pydantic's own, which builds the validated model without a dictionary between.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any, NamedTuple
+
+import orjson
+from pydantic import ValidationError
+
+from pprm.catalogue import Product as CatalogueProduct
+from pprm.events import SOURCES, Event, Interaction, Kind, Position, Profile
+from pprm.ids import stable_hash
+from pprm.texts import product_text, profile_text
+from schemas import Browse, Product, Purchase, Review, User
+from schemas.dead_letters import Why
+from schemas.limits import MAX_ID_BYTES, Message
+from worker.sentiment import sentiment
+
+MAX_VALUE_BYTES = 64 * 1024
+FUTURE_SECONDS = 300.0
+"""How far ahead of our clock an event may be: clocks differ, but tomorrow's purchase is a mistake."""
+SOURCE = "pprm-worker"
+
+Headers = list[tuple[str, bytes]]
+
+
+class Invalid(NamedTuple):
+    """Why a record was refused."""
+
+    reason: Why
+    detail: str
+    stage: str = "decode"
+
+
+class Decoded(NamedTuple):
+    """What a user-keyed record says."""
+
+    event: Event
+    user_id: str
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a recommendation record says: the shopper, the record answered, the model, and the items best first."""
+
+    user_id: str
+    event_id: str
+    record: Any
+    model: Mapping[str, str]
+    """name, version, sha256"""
+    items: Iterable[tuple[str, float, list[str]]]
+    """Product id, probability, reasons."""
+
+
+def decode(family: str, record: Any, now: float) -> Decoded | Invalid:
+    """Read a record of a user-keyed topic; `now` is Unix seconds."""
+    checked = _envelope(record)
+    if isinstance(checked, Invalid):
+        return checked
+    position = Position(SOURCES.index(family), record.partition, record.offset)
+    if record.value is None:
+        if family != "users":
+            return Invalid("tombstone", "a null value means something on users and products only")
+        return Decoded(Profile(position, record.timestamp // 1000, None), checked, _record_id(record))
+    model, to_event = _FAMILIES[family]
+    message = _parse(model, record.value)
+    if isinstance(message, Invalid):
+        return message
+    if message.user_id != checked:
+        return Invalid("key", "the key is not the value's user_id", "validate")
+    event = to_event(message, position, record)
+    if event.time > now + FUTURE_SECONDS:
+        return Invalid("future", f"the event lies {event.time - now:.0f} s ahead of the worker's clock", "validate")
+    return Decoded(event, checked, getattr(message, "event_id", None) or _record_id(record))
+
+
+def decode_product(record: Any) -> tuple[str, CatalogueProduct | None] | Invalid:
+    """Read a record of the products topic: product id, and the product or None where it is withdrawn."""
+    key = _envelope(record)
+    if isinstance(key, Invalid):
+        return key
+    if record.value is None:
+        return key, None
+    message = _parse(Product, record.value)
+    if isinstance(message, Invalid):
+        return message
+    if message.product_id != key:
+        return Invalid("key", "the key is not the value's product_id", "validate")
+    return key, to_catalogue(message)
+
+
+def _envelope(record: Any) -> str | Invalid:
+    """The key as text, after the limits that need no parsing."""
+    if record.value is not None and len(record.value) > MAX_VALUE_BYTES:
+        return Invalid("oversize", f"the value has {len(record.value)} bytes, {MAX_VALUE_BYTES} are allowed")
+    if not record.key or len(record.key) > MAX_ID_BYTES:
+        return Invalid("key", f"the key must be an id of 1 to {MAX_ID_BYTES} bytes")
+    try:
+        text: str = record.key.decode()
+    except UnicodeDecodeError:
+        return Invalid("key", "the key is not UTF-8")
+    return text
+
+
+def _parse(model: type[Message], value: bytes) -> Any:
+    try:
+        return model.model_validate_json(value)
+    except ValidationError as error:
+        return _invalid(error, value)
+
+
+def _invalid(error: ValidationError, value: bytes) -> Invalid:
+    first = error.errors(include_input=False, include_url=False)[0]
+    if first["type"] != "json_invalid":
+        where = ".".join(str(part)[:64] for part in first["loc"])
+        return Invalid("schema", f"{where}: {first['msg']}"[:512], "validate")
+    try:
+        value.decode()
+    except UnicodeDecodeError as not_text:
+        return Invalid("encoding", f"not UTF-8 at byte {not_text.start}")
+    reason: Why = "depth" if "recursion" in first["msg"] else "json"
+    return Invalid(reason, first["msg"][:512])
+
+
+def _seconds(time: datetime) -> int:
+    return int(time.timestamp())
+
+
+def _purchase(message: Purchase, position: Position, _: Any) -> Interaction:
+    basket = stable_hash(message.basket_id) if message.basket_id else 0
+    product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
+    return Interaction(position, Kind.PURCHASE, product, time, basket)
+
+
+_ACTIONS = {kind.name.lower(): kind for kind in Kind}
+
+
+def _browse(message: Browse, position: Position, _: Any) -> Interaction:
+    product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
+    return Interaction(position, _ACTIONS[message.action], product, time)
+
+
+def _review(message: Review, position: Position, _: Any) -> Interaction:
+    product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
+    return Interaction(position, Kind.REVIEW, product, time, sentiment=sentiment(message))
+
+
+def _user(message: User, position: Position, record: Any) -> Profile:
+    time = _seconds(message.updated_at) if message.updated_at else record.timestamp // 1000
+    return Profile(position, time, profile_text(message.text, message.attributes))
+
+
+_FAMILIES: dict[str, tuple[type[Message], Callable[[Any, Position, Any], Event]]] = {
+    "purchases": (Purchase, _purchase),
+    "browses": (Browse, _browse),
+    "reviews": (Review, _review),
+    "users": (User, _user),
+}
+
+
+def to_catalogue(product: Product) -> CatalogueProduct:
+    """The product as the model sees it; a product without categories is of the type of its title."""
+    path = product.categories or [product.title]
+    text = product_text(product.title, product.description, product.categories, product.attributes)
+    return CatalogueProduct(
+        product.product_id, text, path[-1], path[-2] if len(path) > 1 else path[-1],
+        product.brand, product.available,
+    )  # fmt: skip
+
+
+def recommendation_id(user_id: str, record: Any, model_sha256: str) -> str:
+    """128 bits that are the same whenever the same model answers the same record: a repeat can be dropped by it."""
+    parts = (user_id, record.topic, str(record.partition), str(record.offset), model_sha256)
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def encode_recommendation(answer: Answer, now: datetime) -> tuple[bytes, bytes, Headers]:
+    """Key, value and headers (CloudEvents 1.0, Kafka binary mode) of a list.
+
+    Raises:
+        ValueError: a score is not finite; JSON would turn it into null.
+    """
+    record, generated_at = answer.record, _rfc3339(now)
+    items = []
+    for rank, (product_id, score, reasons) in enumerate(answer.items, start=1):
+        if not isfinite(score):
+            raise ValueError(f"the score of rank {rank} is {score}")
+        items.append({"product_id": product_id, "rank": rank, "score": round(score, 6), "reasons": reasons})
+    identity = recommendation_id(answer.user_id, record, answer.model["sha256"])
+    value = {
+        "recommendation_id": identity,
+        "user_id": answer.user_id,
+        "generated_at": generated_at,
+        "trigger": {
+            "topic": record.topic, "partition": record.partition, "offset": record.offset, "event_id": answer.event_id,
+        },
+        "model": answer.model,
+        "items": items,
+    }  # fmt: skip
+    return record.key, orjson.dumps(value), _cloud_event("recommendation", identity, generated_at) + _trace(record)
+
+
+def dead_letter(record: Any, invalid: Invalid) -> tuple[bytes | None, bytes | None, Headers]:
+    """Key, value and headers of a dead letter: the original bytes, why and whence, and the original's headers."""
+    said = {
+        "reason": invalid.reason,
+        "detail": invalid.detail,
+        "stage": invalid.stage,
+        "source_topic": record.topic,
+        "source_partition": record.partition,
+        "source_offset": record.offset,
+        "source_timestamp_ms": record.timestamp,
+    }
+    headers = [(name, str(value).encode()) for name, value in said.items()]
+    headers += [(f"original_{name}", value or b"") for name, value in record.headers]
+    return record.key, record.value, headers
+
+
+def _cloud_event(kind: str, identity: str, time: str) -> Headers:
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", identity.encode()),
+        ("ce_source", SOURCE.encode()),
+        ("ce_type", f"com.pprm.{kind}.v1".encode()),
+        ("ce_time", time.encode()),
+        ("content-type", b"application/json"),
+    ]
+
+
+def _trace(record: Any) -> Headers:
+    """W3C trace context, passed on."""
+    return [(name, value) for name, value in record.headers if name in ("traceparent", "tracestate") and value]
+
+
+def _record_id(record: Any) -> str:
+    return f"{record.topic}-{record.partition}-{record.offset}"
+
+
+def _rfc3339(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,88 @@
+"""Who takes part and what happens when: baskets, and simulated looks, in time order. Pure and deterministic."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+from pprm.ids import stable_hash
+
+HOUR = 3600
+DAY = 24 * HOUR
+BROWSING_SHARE = 10
+"""One household of so many browses."""
+LOOKS = 3
+"""Products looked at in a simulated session; the first also goes into the cart."""
+
+
+class Visit(NamedTuple):
+    """What one household does at one time: a basket (`purchases`), or a simulated session (`browses`)."""
+
+    time: int
+    """Unix seconds."""
+    household: str
+    family: str
+    products: tuple[str, ...]
+    basket: str
+    """Its id; a session has one of its own."""
+
+
+def choose(households: Iterable[str], count: int | None) -> list[str]:
+    """Return so many households (None: all): always the same ones, without regard to what they buy."""
+    return sorted(households, key=lambda household: (stable_hash(household), household))[:count]
+
+
+def browses(household: str) -> bool:
+    """Whether looks are simulated for this household. Its baskets are then left out of the online figures."""
+    return stable_hash(f"browses:{household}") % BROWSING_SHARE == 0
+
+
+def sessions(history: Mapping[str, Sequence[Visit]], begin: int) -> Iterator[Visit]:
+    """Simulate one look about a day after each basket from `begin` on, for the households that browse.
+
+    The products come from the household's baskets until then, evenly by a hash; neither they nor the time depend on
+    anything that the household does later.
+
+    Args:
+        history: Each household's baskets in time order.
+        begin: Unix seconds.
+    """
+    for household, baskets in history.items():
+        if not browses(household):
+            continue
+        seen: set[str] = set()
+        for basket in baskets:
+            seen.update(basket.products)
+            if basket.time >= begin:
+                yield _session(basket, seen)
+
+
+def _session(basket: Visit, seen: Iterable[str]) -> Visit:
+    name = f"look-{basket.basket}"
+    after = 20 * HOUR + stable_hash(name) % (8 * HOUR)
+    products = sorted(seen, key=lambda product: stable_hash(f"{name}:{product}"))[:LOOKS]
+    return Visit(basket.time + after, basket.household, "browses", tuple(products), name)
+
+
+def replay_order(history: Mapping[str, Sequence[Visit]], begin: int, end: int) -> list[Visit]:
+    """Return all visits from `begin` until before `end` in time order, simulated ones included."""
+    baskets = chain.from_iterable(history.values())
+    return sorted(visit for visit in chain(baskets, sessions(history, begin)) if begin <= visit.time < end)
+
+
+def cut(visits: Iterable[Visit], events: int | None) -> list[Visit]:
+    """Return the visits of the first so many events (None: all); the last basket may be cut short."""
+    kept: list[Visit] = []
+    left = events
+    for visit in visits:
+        if left is not None:
+            if left <= 0:
+                break
+            visit = visit._replace(products=visit.products[:left])
+            left -= len(visit.products)
+        kept.append(visit)
+    return kept
+
+
+def days(visits: Iterable[Visit]) -> int:
+    """Count the simulated days that have a visit."""
+    return len({visit.time // DAY for visit in visits})

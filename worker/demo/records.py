@@ -1,0 +1,55 @@
+"""What the demo publishes, as bytes. The contract is schemas/; a test reads these bytes with its models."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from worker.demo.households import Visit
+from worker.runtime.delivery import Row
+
+SIMULATED = {"source": "simulated"}
+
+
+def event_ids(visit: Visit) -> list[str]:
+    """Ids of a visit's events: the same in every run."""
+    return [f"{visit.basket}-{product}" for product in visit.products]
+
+
+def visit_rows(visit: Visit) -> list[Row]:
+    """Return a visit's events as rows for its topic."""
+    make = _browse if visit.family == "browses" else _purchase
+    key, at = visit.household.encode(), timestamp(visit.time)
+    return [
+        Row(key, orjson.dumps(make(visit, number) | {"event_id": event_id, "occurred_at": at}))
+        for number, event_id in enumerate(event_ids(visit))
+    ]
+
+
+def user_row(household: str, attributes: Mapping[str, str], at: int) -> Row:
+    """Return a household's profile as a row for `users`."""
+    user = {"user_id": household, "updated_at": timestamp(at), "attributes": dict(attributes)}
+    return Row(household.encode(), orjson.dumps(user))
+
+
+def product_rows(products: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Return products as rows for `products`."""
+    return [Row(product["product_id"].encode(), orjson.dumps(dict(product))) for product in products]
+
+
+def _purchase(visit: Visit, number: int) -> dict[str, Any]:
+    return {"user_id": visit.household, "product_id": visit.products[number], "basket_id": visit.basket}
+
+
+def _browse(visit: Visit, number: int) -> dict[str, Any]:
+    action = "view" if number else "add_to_cart"
+    product = visit.products[number]
+    return {"user_id": visit.household, "product_id": product, "action": action, "attributes": SIMULATED}
+
+
+@lru_cache(maxsize=1024)
+def timestamp(seconds: int) -> str:
+    """Unix seconds as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
