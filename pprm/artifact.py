@@ -95,7 +95,7 @@ def _verified(directory: Path) -> str:
     if not (directory / HASHES).is_file():
         raise ArtifactError(f"{directory} is no artifact: it has no {HASHES}; make one with `pprm train`")
     sums = (directory / HASHES).read_text()
-    expected = dict(reversed(line.split("  ", 1)) for line in sums.splitlines())
+    expected = {name: wanted for wanted, _, name in (line.partition("  ") for line in sums.splitlines())}
     if set(expected) != set(FILES):
         raise ArtifactError(f"{directory}/{HASHES} must name exactly {', '.join(FILES)}")
     present = {path.name for path in directory.iterdir()} - {HASHES}

@@ -25,6 +25,12 @@ class Product:
     """Whether it may be recommended; a product that may not still counts in histories."""
 
 
+def groups(categories: Sequence[str], title: str) -> tuple[str, str]:
+    """Type and category from a category path, broadest first; a product without one is of the type of its title."""
+    path = categories or [title]
+    return path[-1], path[-2] if len(path) > 1 else path[-1]
+
+
 class Codes:
     """Consecutive numbers for names, in order of appearance."""
 

@@ -1,4 +1,4 @@
-"""What is on the wire: one module a topic family. `python -m schemas` writes the AsyncAPI document and the JSON Schemas."""
+"""What is on the wire: one module a topic family. `python -m schemas` writes AsyncAPI and JSON Schemas."""
 
 from schemas.browses import Browse
 from schemas.dead_letters import DeadLetterHeaders

@@ -1,4 +1,4 @@
-"""Types and limits that the messages share. Every field has one: what comes from outside is bounded before it is used."""
+"""Types and limits that the messages share. Every field has one: input is bounded before it is used."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -24,7 +24,7 @@ def _within(value: datetime) -> datetime:
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES), AfterValidator(_id)]
 """1 to 128 bytes of UTF-8."""
-Time = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_within)]
+Time = Annotated[AwareDatetime, AfterValidator(_within)]
 """RFC 3339 with a time zone, from 2000 until 2100."""
 ShortText = Annotated[str, Field(max_length=512)]
 LongText = Annotated[str, Field(max_length=8192)]

@@ -23,9 +23,13 @@ class Product(Message):
     updated_at: Time | None = None
     title: ShortText
     description: LongText = ""
-    categories: Annotated[list[ShortText], Field(max_length=8, description="path, broadest first")] = []
+    categories: Annotated[
+        list[ShortText], Field(max_length=8, description="path, broadest first", default_factory=list)
+    ]
     brand: ShortText = ""
     price: Price | None = None
-    attributes: Annotated[Attributes, Field(description="business environment, opening hours ...")] = {}
+    attributes: Annotated[
+        Attributes, Field(description="business environment, opening hours ...", default_factory=dict)
+    ]
     available: bool = True
-    promotions: Annotated[list[Promotion], Field(max_length=1000)] = []
+    promotions: Annotated[list[Promotion], Field(max_length=1000, default_factory=list)]

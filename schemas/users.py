@@ -13,4 +13,4 @@ class User(Message):
     user_id: Id
     updated_at: Annotated[Time | None, Field(description="the record's own time where absent")] = None
     text: Annotated[str, Field(max_length=1024)] | None = None
-    attributes: Attributes = {}
+    attributes: Annotated[Attributes, Field(default_factory=dict)]

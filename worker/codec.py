@@ -1,6 +1,6 @@
-"""Bytes to events and lists to bytes. Pure; bad input is a value (`Invalid`), never an exception, so it keeps its place.
+"""Bytes to events and lists to bytes. Pure; bad input is a value (`Invalid`), never an exception, and keeps its place.
 
-Limits come before parsing. The JSON parser is pydantic's own, which builds the validated model without a dictionary between.
+Limits come before parsing. The JSON parser is pydantic's own, which builds the model without a dictionary between.
 """
 
 import hashlib
@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic import ValidationError
 
-from pprm.catalogue import Product as CatalogueProduct
+from pprm import catalogue
 from pprm.events import SOURCES, Event, Interaction, Kind, Position, Profile
 from pprm.ids import stable_hash
 from pprm.texts import product_text, profile_text
 from schemas import Browse, Product, Purchase, Review, User
+from schemas.dead_letters import REASONS as REASONS
 from schemas.dead_letters import Why
 from schemas.limits import MAX_ID_BYTES, Message
 from worker.sentiment import sentiment
@@ -81,7 +82,7 @@ def decode(family: str, record: Any, now: float) -> Decoded | Invalid:
     return Decoded(event, checked, getattr(message, "event_id", None) or _record_id(record))
 
 
-def decode_product(record: Any) -> tuple[str, CatalogueProduct | None] | Invalid:
+def decode_product(record: Any) -> tuple[str, catalogue.Product | None] | Invalid:
     """Read a record of the products topic: product id, and the product or None where it is withdrawn."""
     key = _envelope(record)
     if isinstance(key, Invalid):
@@ -165,14 +166,15 @@ _FAMILIES: dict[str, tuple[type[Message], Callable[[Any, Position, Any], Event]]
 }
 
 
-def to_catalogue(product: Product) -> CatalogueProduct:
-    """The product as the model sees it; a product without categories is of the type of its title."""
-    path = product.categories or [product.title]
-    text = product_text(product.title, product.description, product.categories, product.attributes)
-    return CatalogueProduct(
-        product.product_id, text, path[-1], path[-2] if len(path) > 1 else path[-1],
-        product.brand, product.available,
-    )  # fmt: skip
+def to_catalogue(product: Product) -> catalogue.Product:
+    """The product as the model sees it."""
+    return catalogue.Product(
+        product.product_id,
+        product_text(product.title, product.description, product.categories, product.attributes),
+        *catalogue.groups(product.categories, product.title),
+        product.brand,
+        product.available,
+    )
 
 
 def recommendation_id(user_id: str, record: Any, model_sha256: str) -> str:

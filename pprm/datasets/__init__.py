@@ -1,0 +1,1 @@
+"""Shops to train on: a module each, all giving a `dataset.Dataset`."""

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-PATIENCE = 120.0
-"""Seconds after which a list that does not come is an error."""
+PATIENCE = 60.0
+"""Seconds without any list after which one that does not come is an error."""
 
 
 class NoListError(RuntimeError):
@@ -25,6 +25,7 @@ class Position(NamedTuple):
 class Listed:
     """One published list."""
 
+    identity: str
     products: tuple[str, ...]
     reasons: tuple[tuple[str, ...], ...]
     scores: tuple[float, ...]
@@ -47,30 +48,33 @@ class Lists:
     model: Mapping[str, Any] = field(default_factory=dict)
     """The model named by the newest list."""
     _sent: dict[str, float] = field(default_factory=dict)
+    """When each household's newest visit was sent: it has one under way at a time, so its next lists answer that."""
     _waiting: dict[str, tuple[Position | None, asyncio.Future[Listed]]] = field(default_factory=dict)
 
-    def sent(self, event_ids: list[str], at: float) -> None:
-        """Note when events were sent, on the clock that `receive` is given."""
-        self._sent.update(dict.fromkeys(event_ids, at))
+    def sent(self, household: str, at: float) -> None:
+        """Note when a household's visit was sent, on the clock that `receive` is given."""
+        self._sent[household] = at
 
     def receive(self, message: Mapping[str, Any], at: float) -> None:
-        """Take in a message of the topic `recommendations`."""
+        """Take in a message of the topic `recommendations`; a repeat, known by its id, is passed over."""
         household, listed = message["user_id"], _listed(message)
+        before = self.newest.get(household)
+        if before and before.identity == listed.identity:
+            return
         self.newest[household] = listed
         self.received += 1
         self.model = message["model"]
         if self.first_at is None:
             self.first_at = at
-        sent = self._sent.pop(message["trigger"]["event_id"], None)
-        if sent is not None:
-            self.latencies.append(at - sent)
+        if household in self._sent:
+            self.latencies.append(at - self._sent[household])
         self._wake(household, listed)
 
     async def answer(self, household: str, event: Position | None = None) -> Listed:
         """Wait for the household's list that answers this event, or, where there is none, for any list.
 
         Raises:
-            NoListError: it did not come within `PATIENCE` seconds.
+            NoListError: it did not come, and no other came for `PATIENCE` seconds.
         """
         listed = self.newest.get(household)
         if listed and (event is None or listed.answers(event)):
@@ -78,11 +82,22 @@ class Lists:
         future: asyncio.Future[Listed] = asyncio.get_running_loop().create_future()
         self._waiting[household] = event, future
         try:
-            return await asyncio.wait_for(future, PATIENCE)
+            return await self._patiently(future)
         except TimeoutError:
-            raise NoListError(f"no list for household {household} within {PATIENCE:.0f} s of {event}") from None
+            raise NoListError(
+                f"no list for household {household} in answer to {event}: none came for {PATIENCE:.0f} s"
+            ) from None
         finally:
             self._waiting.pop(household, None)
+
+    async def _patiently(self, future: "asyncio.Future[Listed]") -> Listed:
+        while True:
+            received = self.received
+            done, _ = await asyncio.wait([future], timeout=PATIENCE)
+            if done:
+                return future.result()
+            if self.received == received:
+                raise TimeoutError
 
     def _wake(self, household: str, listed: Listed) -> None:
         event, future = self._waiting.get(household, (None, None))
@@ -93,6 +108,7 @@ class Lists:
 def _listed(message: Mapping[str, Any]) -> Listed:
     trigger, items = message["trigger"], message["items"]
     return Listed(
+        identity=message["recommendation_id"],
         products=tuple(item["product_id"] for item in items),
         reasons=tuple(tuple(item["reasons"]) for item in items),
         scores=tuple(item["score"] for item in items),

@@ -1,0 +1,58 @@
+"""Replays a dataset through the very fold and popularity that the worker uses: one visit (basket) after the other."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pprm.datasets.dataset import Dataset
+from pprm.events import Position, Profile
+from pprm.popularity import Popularity
+from pprm.user_state import UserState, fold
+
+
+class Visit(NamedTuple):
+    """A basket with its shopper's state just before and just after it."""
+
+    number: int
+    """In time order, over all shoppers."""
+    user: int
+    now: int
+    """Unix seconds."""
+    products: NDArray[np.int32]
+    """What was bought: indices into the dataset's products, which are catalogue rows too."""
+    before: UserState
+    after: UserState
+
+
+def replay(dataset: Dataset, popularity: Popularity, until: int) -> Iterator[Visit]:
+    """Yield visits in time order until a Unix time; while one is out, `popularity` knows all before its day, no more."""
+    states: dict[int, UserState] = {}
+    first = dataset.visits()
+    for number, (start, stop) in enumerate(zip(first[:-1].tolist(), first[1:].tolist(), strict=True)):
+        now, user = int(dataset.time[start]), int(dataset.user[start])
+        if now >= until:
+            return
+        before = states.get(user) or _known(dataset, user)
+        popularity.advance(now)
+        folded = fold(before, dataset.interactions(start, stop))
+        states[user] = folded.state
+        yield Visit(number, user, now, dataset.product[start:stop], before, folded.state)
+        popularity.add((event.product, event.time) for event in folded.counted)
+
+
+def next_visits(dataset: Dataset) -> NDArray[np.int64]:
+    """Number of the same shopper's next visit for each visit, -1 after the last."""
+    users = dataset.user[dataset.visits()[:-1]]
+    following = np.full(len(users), -1, np.int64)
+    order = np.argsort(users, kind="stable")
+    same = users[order][1:] == users[order][:-1]
+    following[order[:-1][same]] = order[1:][same]
+    return following
+
+
+def _known(dataset: Dataset, user: int) -> UserState:
+    """State of a shopper of whom only the profile is known."""
+    profile = Profile(Position(3, 0, 0), 0, dataset.profile(dataset.users[user]))
+    return fold(UserState(), [profile]).state

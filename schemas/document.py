@@ -1,0 +1,99 @@
+"""The contract for other languages: AsyncAPI 3.1 with Kafka bindings 0.5, and one JSON Schema a message."""
+
+import json
+from typing import Any
+
+import yaml
+from pydantic.json_schema import models_json_schema
+
+from schemas import Browse, DeadLetterHeaders, Product, Purchase, Recommendation, Review, User
+from schemas.limits import Message
+
+BINDING = "0.5.0"
+PARTITIONS = 4
+WEEK_MS, MONTH_MS = 604_800_000, 2_592_000_000
+
+CHANNELS: dict[str, tuple[type[Message], str, dict[str, Any]]] = {
+    "purchases": (Purchase, "receive", {"cleanup.policy": ["delete"], "retention.ms": WEEK_MS}),
+    "browses": (Browse, "receive", {"cleanup.policy": ["delete"], "retention.ms": WEEK_MS}),
+    "reviews": (Review, "receive", {"cleanup.policy": ["delete"], "retention.ms": WEEK_MS}),
+    "users": (User, "receive", {"cleanup.policy": ["compact"]}),
+    "products": (Product, "receive", {"cleanup.policy": ["compact"]}),
+    "recommendations": (
+        Recommendation, "send", {"cleanup.policy": ["compact", "delete"], "retention.ms": MONTH_MS},
+    ),
+    "dead-letters": (DeadLetterHeaders, "send", {"cleanup.policy": ["delete"], "retention.ms": MONTH_MS}),
+}  # fmt: skip
+"""Topic to message, what the worker does with it, and the topic's configuration."""
+
+_TEXT = {"type": "string"}
+CLOUD_EVENT = {
+    "type": "object",
+    "description": "CloudEvents 1.0, Kafka binary mode. The worker writes them and accepts records without.",
+    "properties": {
+        **{f"ce_{name}": _TEXT for name in ("specversion", "id", "source", "type")},
+        "ce_time": {"type": "string", "format": "date-time"},
+        "content-type": {"const": "application/json"},
+        "traceparent": {**_TEXT, "description": "W3C trace context, passed on"},
+    },
+}
+
+
+def files() -> dict[str, str]:
+    """Relative path to text of everything that is generated."""
+    made = {"asyncapi.yaml": yaml.safe_dump(asyncapi(), sort_keys=False, allow_unicode=True, width=120)}
+    for model, _, _ in CHANNELS.values():
+        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
+        made[f"json/{model.__name__.lower()}.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return made
+
+
+def asyncapi() -> dict[str, Any]:
+    """The AsyncAPI document."""
+    _, schemas = models_json_schema(
+        [(model, "validation") for model, _, _ in CHANNELS.values()], ref_template="#/components/schemas/{model}"
+    )
+    return {
+        "asyncapi": "3.1.0",
+        "info": {"title": "PPRM worker", "version": "1.0.0", "description": "Shoppers' events in, top-K lists out."},
+        "defaultContentType": "application/json",
+        "channels": {topic: _channel(topic) for topic in CHANNELS},
+        "operations": {f"{action}_{topic}": _operation(topic, action) for topic, (_, action, _) in CHANNELS.items()},
+        "components": {
+            "schemas": {**schemas["$defs"], "CloudEvent": CLOUD_EVENT},
+            "messages": {model.__name__: _message(topic) for topic, (model, _, _) in CHANNELS.items()},
+        },
+    }
+
+
+def _channel(topic: str) -> dict[str, Any]:
+    model, _, config = CHANNELS[topic]
+    name = model.__name__
+    kafka = {"topic": topic, "partitions": PARTITIONS, "topicConfiguration": config, "bindingVersion": BINDING}
+    return {
+        "address": topic,
+        "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+        "bindings": {"kafka": kafka},
+    }
+
+
+def _operation(topic: str, action: str) -> dict[str, Any]:
+    return {"action": action, "channel": {"$ref": f"#/channels/{topic}"}}
+
+
+def _message(topic: str) -> dict[str, Any]:
+    model = CHANNELS[topic][0]
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    dead = model is DeadLetterHeaders
+    key = {"type": "string", "description": "product_id" if topic == "products" else "user_id"}
+    return {
+        "name": model.__name__,
+        "summary": (model.__doc__ or "").split("\n")[0],
+        "headers": schema if dead else {"$ref": "#/components/schemas/CloudEvent"},
+        "payload": {"description": "the original bytes, whatever they are"} if dead else _nullable(topic, schema),
+        "bindings": {"kafka": {"key": {"description": "the original key"} if dead else key, "bindingVersion": BINDING}},
+    }
+
+
+def _nullable(topic: str, schema: dict[str, str]) -> dict[str, Any]:
+    return {"oneOf": [schema, {"type": "null"}]} if topic in ("users", "products", "recommendations") else schema

@@ -1,0 +1,67 @@
+import json
+
+import jsonschema
+import pytest
+import yaml
+
+from schemas.__main__ import FOLDER, main
+from schemas.document import CHANNELS, files
+
+TIME = "2026-01-02T03:04:05Z"
+ACT = {"event_id": "e", "user_id": "u", "product_id": "p", "occurred_at": TIME}
+EXAMPLES = {
+    "purchases": ACT | {"quantity": 2, "price": 1.5, "basket_id": "b"},
+    "browses": ACT | {"action": "view", "attributes": {"source": "simulated"}},
+    "reviews": ACT | {"rating": 4, "text": "good"},
+    "users": {"user_id": "u", "attributes": {"city": "Berlin"}},
+    "products": {"product_id": "p", "title": "Milk", "categories": ["FOOD", "DAIRY"]},
+    "recommendations": {
+        "recommendation_id": "0" * 32, "user_id": "u", "generated_at": TIME,
+        "trigger": {"topic": "purchases", "partition": 0, "offset": 1, "event_id": "e"},
+        "model": {"name": "m", "version": "1", "sha256": "a" * 64},
+        "items": [{"product_id": "p", "rank": 1, "score": 0.5, "reasons": ["popular"]}],
+    },
+}  # fmt: skip
+
+
+def test_committed_files_are_the_models():
+    assert main(["--check"]) == 0
+
+
+@pytest.mark.parametrize("topic", EXAMPLES)
+def test_example_fits_model_and_json_schema(topic):
+    model = CHANNELS[topic][0]
+    model.model_validate_json(json.dumps(EXAMPLES[topic]))
+    schema = json.loads(files()[f"json/{model.__name__.lower()}.json"])
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.validate(EXAMPLES[topic])
+    assert not validator.is_valid({})
+
+
+def test_every_reference_of_asyncapi_resolves():
+    document = yaml.safe_load((FOLDER / "asyncapi.yaml").read_text())
+    assert document["asyncapi"] == "3.1.0"
+
+    def walk(node):
+        if isinstance(node, dict):
+            if isinstance(node.get("$ref"), str):
+                at = document
+                for part in node["$ref"].removeprefix("#/").split("/"):
+                    at = at[part]
+            node = list(node.values())
+        if isinstance(node, list):
+            for child in node:
+                walk(child)
+
+    walk(document)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"user_id": 1}, {"user_id": "é" * 65},
+     {"occurred_at": "2026-01-02T03:04:05"}, {"occurred_at": "1999-12-31T00:00:00Z"},
+     {"quantity": "1"}, {"quantity": True}, {"price": -1}, {"occurred_at": 1700000000}],
+)  # fmt: skip
+def test_limits_of_a_purchase(wrong):
+    with pytest.raises(ValueError):
+        CHANNELS["purchases"][0].model_validate_json(json.dumps(EXAMPLES["purchases"] | wrong))

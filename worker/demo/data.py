@@ -1,0 +1,37 @@
+"""The Complete Journey, as the demo tells it: households with their baskets."""
+
+from datetime import UTC, datetime
+from itertools import pairwise
+
+from pprm.datasets import complete_journey
+from pprm.datasets.dataset import Dataset
+from worker.demo.households import Visit, choose
+
+BEGIN = int(datetime(2017, 11, 1, tzinfo=UTC).timestamp())
+"""Where the backfill ends and the replay begins, Unix seconds; the model was trained on nothing later."""
+END = int(datetime(2018, 1, 1, tzinfo=UTC).timestamp())
+
+
+def load(households: int | None) -> tuple[Dataset, dict[str, list[Visit]]]:
+    """Read the data of so many households (None: all), and each one's baskets in time order."""
+    dataset = complete_journey.load(choose(complete_journey.household_ids(), households))
+    return dataset, history(dataset)
+
+
+def history(dataset: Dataset) -> dict[str, list[Visit]]:
+    """Each household's baskets in time order."""
+    ids = [product.product_id for product in dataset.products]
+    bought, times = dataset.product.tolist(), dataset.time.tolist()
+    users, baskets = dataset.user.tolist(), dataset.basket.tolist()
+    visits: dict[str, list[Visit]] = {user: [] for user in dataset.users}
+    bounds = dataset.visits().tolist()
+    for first, after in pairwise(bounds):
+        user = dataset.users[users[first]]
+        products = tuple(ids[product] for product in bought[first:after])
+        visits[user].append(Visit(times[first], user, "purchases", products, dataset.baskets[baskets[first]]))
+    return visits
+
+
+def universe(dataset: Dataset) -> list[str]:
+    """Ids of the products that can be recommended, in a fixed order."""
+    return [product.product_id for product in dataset.products if product.available]

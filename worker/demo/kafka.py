@@ -1,0 +1,83 @@
+"""The demo as a plain Kafka client: sends rows, reads lists and dead letters."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import Any, TypeAlias
+
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.partitioner import DefaultPartitioner
+
+from worker.runtime.delivery import Row, acknowledged, send_rows
+
+BATCH_BYTES = 256 * 1024
+FETCH_WAIT_MS = 10
+"""How long a broker may wait for more: the embedded one always waits that long, which would count as latency."""
+
+OnList: TypeAlias = Callable[[Mapping[str, Any], float], None]
+OnDeadLetter: TypeAlias = Callable[[Any], None]
+
+_partition = DefaultPartitioner()
+
+
+class Publisher:
+    """Sends rows in Kafka batches, each to the partition that any client's default partitioner would choose."""
+
+    def __init__(self, producer: AIOKafkaProducer, partitions: int) -> None:
+        self._producer = producer
+        self._numbers = list(range(partitions))
+        self._known: dict[bytes, int] = {}
+
+    def partition(self, key: bytes) -> int:
+        """Partition of a key, as in the Java client."""
+        if key not in self._known:
+            self._known[key] = _partition(key, self._numbers, self._numbers)
+        return self._known[key]
+
+    async def send(self, topic: str, rows: Iterable[Row]) -> dict[int, int]:
+        """Send rows in order and wait for the acknowledgements; returns each partition's last offset."""
+        by_partition: dict[int, list[Row]] = {}
+        for row in rows:
+            assert row.key
+            by_partition.setdefault(self.partition(row.key), []).append(row)
+        sent = {number: await send_rows(self._producer, topic, number, part) for number, part in by_partition.items()}
+        return {number: (await acknowledged(batches))[-1] for number, batches in sent.items()}
+
+
+@asynccontextmanager
+async def publisher(client: Mapping[str, Any], partitions: int) -> AsyncIterator[Publisher]:
+    """Connect a publisher to topics of so many partitions."""
+    producer = AIOKafkaProducer(max_batch_size=BATCH_BYTES, **client)
+    await producer.start()
+    try:
+        yield Publisher(producer, partitions)
+    finally:
+        await producer.stop()
+
+
+@asynccontextmanager
+async def reader(client: Mapping[str, Any], topics: Iterable[str], partitions: int) -> AsyncIterator[AIOKafkaConsumer]:
+    """Connect a consumer, without a group, at the beginning of these topics of so many partitions."""
+    consumer = AIOKafkaConsumer(
+        enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=FETCH_WAIT_MS, **client
+    )
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(topic, number) for topic in topics for number in range(partitions)])
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def listen(consumer: AIOKafkaConsumer, lists_topic: str, on_list: OnList, on_dead_letter: OnDeadLetter) -> None:
+    """Hand every list (decoded, with the time of its receipt) and every other record to its function, for ever."""
+    while True:
+        fetched = await consumer.getmany(timeout_ms=200)
+        at = perf_counter()
+        for tp, records in fetched.items():
+            for record in records:
+                if tp.topic != lists_topic:
+                    on_dead_letter(record)
+                elif record.value is not None:
+                    on_list(orjson.loads(record.value), at)

@@ -1,0 +1,130 @@
+"""The worker as a process of its own: started, watched, waited for, and ended whatever happens."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+COMMAND = [sys.executable, "-m", "worker.cli", "worker"]
+START_SECONDS = 120.0
+STOP_SECONDS = 15.0
+LOG_LINES = 15
+
+
+class WorkerError(RuntimeError):
+    """The worker ended, or never became ready; the message holds the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A running worker."""
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+    log: Path
+
+    def get(self, path: str) -> str | None:
+        """Body of a page, None where nothing answers or the answer is not 200."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=2) as response:
+                return str(response.read().decode())
+        except (urllib.error.URLError, OSError):
+            return None
+
+    def last_lines(self) -> str:
+        """Return the end of the log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+
+@contextmanager
+def worker(settings: Mapping[str, Any], log: Path, command: list[str] = COMMAND) -> Iterator[Worker]:
+    """Run a worker with these settings (nested, on top of the environment's) for as long as the context lasts."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, env=os.environ | environment(settings), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            start_new_session=True,  # Ctrl-C reaches the demo alone, which then ends the worker
+        )  # fmt: skip
+    try:
+        yield Worker(process, f"http://127.0.0.1:{settings['http']['port']}", log)
+    finally:
+        _end(process)
+
+
+def environment(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Nested settings as environment variables."""
+    variables: dict[str, str] = {}
+    for name, value in settings.items():
+        inner = (
+            {f"{name}__{key}": nested for key, nested in value.items()} if isinstance(value, Mapping) else {name: value}
+        )
+        variables |= {f"PPRM_{key}".upper(): str(setting) for key, setting in inner.items()}
+    return variables
+
+
+async def until_ready(worker: Worker) -> None:
+    """Wait for /ready.
+
+    Raises:
+        WorkerError: it did not become ready in time.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while await asyncio.to_thread(worker.get, "/ready") is None:
+        if time.monotonic() > deadline:
+            raise WorkerError(
+                f"the worker is not ready after {START_SECONDS:.0f} s; its log ends:\n{worker.last_lines()}"
+            )
+        await asyncio.sleep(0.1)
+
+
+async def watch(worker: Worker) -> None:
+    """Watch for ever.
+
+    Raises:
+        WorkerError: the worker has ended.
+    """
+    while worker.process.poll() is None:
+        await asyncio.sleep(0.2)
+    raise WorkerError(f"the worker ended with code {worker.process.returncode}; its log ends:\n{worker.last_lines()}")
+
+
+def free_port(wanted: int) -> int:
+    """Return the port wanted if nothing listens there, else a free one."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise WorkerError("no free port on the loopback interface")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def seconds_since_start() -> float:
+    """Seconds since this process was started: where the system says (Linux), before Python itself was loaded."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError):
+        return time.perf_counter() - _IMPORTED
+
+
+_IMPORTED = time.perf_counter()

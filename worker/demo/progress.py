@@ -1,0 +1,105 @@
+"""What is known while the demo runs: the one thing that the story writes, and that the view and the report read."""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+
+from worker.demo.households import Visit
+from worker.demo.lists import Listed, Lists
+from worker.demo.prequential import Scores
+
+RECENT_SECONDS = 5.0
+"""Over which the rates of the live view are taken."""
+SHOWN_SECONDS = 4.0
+"""How long the live view shows one household."""
+
+
+@dataclass(slots=True)
+class Step:
+    """A step of the start-up."""
+
+    name: str
+    began: float
+    seconds: float | None = None
+    """None while it goes on."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One household's basket, and its lists before and after."""
+
+    visit: Visit
+    before: Listed
+    after: Listed
+    at: float
+
+
+@dataclass(slots=True)
+class Progress:
+    """Mutable: the story writes it."""
+
+    broker: str = ""
+    prefix: str = ""
+    metrics_url: str = ""
+    embedded: bool = True
+    titles: dict[str, str] = field(default_factory=dict)
+    """Of the products, by id."""
+    steps: list[Step] = field(default_factory=list)
+    seconds_to_first: float | None = None
+    households: int = 0
+    backfill_events: int = 0
+    dead_letters: int = 0
+    events: int = 0
+    """Replayed and acknowledged."""
+    planned: int = 0
+    date: int = 0
+    """Unix seconds of the newest visit replayed."""
+    replay_began: float | None = None
+    replay_ended: float | None = None
+    lists: Lists = field(default_factory=Lists)
+    scores: Scores = field(default_factory=Scores)
+    shown: Shown | None = None
+    ended: str = "running"
+    _samples: deque[tuple[float, int, int]] = field(default_factory=deque)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Step]:
+        """Time a step."""
+        step = Step(name, perf_counter())
+        self.steps.append(step)
+        yield step
+        step.seconds = perf_counter() - step.began
+
+    def show(self, visit: Visit, before: Listed, after: Listed) -> None:
+        """Show this household if the last one has been seen long enough: the newest at that moment, not the best."""
+        now = perf_counter()
+        if self.shown is None or now - self.shown.at >= SHOWN_SECONDS:
+            self.shown = Shown(visit, before, after, now)
+
+    def rates(self) -> tuple[float, float]:
+        """Events and lists per second, lately; to be called several times a second."""
+        now = perf_counter()
+        self._samples.append((now, self.events, self.lists.received))
+        while len(self._samples) > 2 and now - self._samples[0][0] > RECENT_SECONDS:
+            self._samples.popleft()
+        began, events, lists = self._samples[0]
+        seconds = max(now - began, 1e-3)
+        return (self.events - events) / seconds, (self.lists.received - lists) / seconds
+
+    def replay_seconds(self) -> float:
+        """How long the replay has taken, or took."""
+        if self.replay_began is None:
+            return 0.0
+        return (self.replay_ended or perf_counter()) - self.replay_began
+
+    def latency(self) -> dict[str, float | None]:
+        """p50 and p99, seconds; None while there is no list of the replay."""
+        if not self.lists.latencies:
+            return {"p50": None, "p99": None}
+        p50, p99 = np.percentile(self.lists.latencies, [50, 99])
+        return {"p50": round(float(p50), 4), "p99": round(float(p99), 4)}

@@ -1,0 +1,90 @@
+"""The figures at the end: as JSON, and as words with what to type next. Pure."""
+
+from typing import Any
+
+import orjson
+
+from worker.demo.progress import Progress
+from worker.demo.records import timestamp
+
+BANANAS = "1082185"
+"""The product that is bought most."""
+
+
+def figures(progress: Progress) -> dict[str, Any]:
+    """Return the report. docs/demo.md says what each figure means."""
+    seconds = progress.replay_seconds()
+    model = progress.lists.model
+    return {
+        "ended": progress.ended,
+        "households": progress.households,
+        "households_with_events": progress.households,
+        "households_with_lists": len(progress.lists.newest),
+        "backfill_events": progress.backfill_events,
+        "events": progress.events,
+        "recommendations": progress.lists.received,
+        "dead_letters": progress.dead_letters,
+        "seconds_to_first_recommendation": _rounded(progress.seconds_to_first),
+        "events_per_second": _rounded(progress.events / seconds if seconds else None),
+        "latency_seconds": progress.latency(),
+        "online": progress.scores.means(),
+        "model": {"name": model.get("name"), "sha256": model.get("sha256")},
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def kcat_lines(progress: Progress) -> list[str]:
+    """Lines to copy: they follow the lists, and publish a purchase as any other client would."""
+    to = f"kcat -b {progress.broker}"
+    household = next(iter(progress.lists.newest), "1")
+    bought = {
+        "event_id": "mine-1",
+        "user_id": household,
+        "product_id": BANANAS,
+        "occurred_at": timestamp(progress.date),
+    }
+    return [
+        f"{to} -t {progress.prefix}recommendations -C -o end -f '%k %s\\n'",
+        f"echo '{household}|{orjson.dumps(bought).decode()}' |"
+        f" {to} -t {progress.prefix}purchases -P -K '|' -X topic.partitioner=murmur2_random",
+    ]
+
+
+def summary(progress: Progress) -> str:
+    """Return the figures in words, and what to do next."""
+    report = figures(progress)
+    online, latency = report["online"], report["latency_seconds"]
+    lines = [
+        f"{report['events']:,} events of {report['households']:,} households replayed"
+        f" ({report['events_per_second'] or 0:,.0f}/s), after {report['backfill_events']:,} as a backfill;"
+        f" {report['recommendations']:,} lists, {report['dead_letters']} dead letters."
+    ]
+    if report["seconds_to_first_recommendation"] is not None:
+        lines.append(f"First list {report['seconds_to_first_recommendation']:.1f} s after the command.")
+    if latency["p50"] is not None:
+        lines.append(f"Event to list: p50 {1e3 * latency['p50']:.0f} ms, p99 {1e3 * latency['p99']:.0f} ms.")
+    if online["baskets"]:
+        lines += [
+            f"{online['baskets']:,} baskets, each against the list published before it:"
+            f" {online['hit_rate_at_10']:.0%} had a hit in 10.",
+            f"NDCG@10 {online['ndcg_at_10']:.3f}; 7-day popularity {online['popularity_ndcg_at_10']:.3f},"
+            f" personal top frequency {online['top_frequency_ndcg_at_10']:.3f} on the same baskets"
+            " (both as of the basket's own moment).",
+            "Households whose browsing is simulated (one in ten) are not in these figures.",
+        ]
+    return "\n".join(lines)
+
+
+def next_steps(progress: Progress) -> str:
+    """Return what to type next."""
+    if progress.embedded:
+        kept = "The embedded broker kept nothing: it, the topics and the state are gone."
+    else:
+        kept = f"The topics {progress.prefix or '(no prefix)'}* stay on {progress.broker} until you delete them."
+    lines = ["While the demo runs, it is just Kafka (another terminal):"]
+    lines += [f"  {line}" for line in kcat_lines(progress)]
+    lines += [kept, "Next: point PPRM_KAFKA__BOOTSTRAP_SERVERS at your cluster, `pprm topics create`, `pprm worker`."]
+    return "\n".join(lines)

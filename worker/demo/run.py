@@ -1,0 +1,71 @@
+"""`pprm demo`: the story with its view, its end and its report."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from aiokafka.errors import KafkaError
+from rich.console import Console
+
+from worker.demo import processes, view
+from worker.demo.lists import NoListError
+from worker.demo.processes import WorkerError
+from worker.demo.progress import Progress
+from worker.demo.report import figures, next_steps, summary
+from worker.demo.story import DemoOptions, tell
+from worker.embedded import EmbeddedBrokerError
+from worker.settings import SettingsError
+from worker.topics import TopicsError
+
+__all__ = ["DemoOptions", "run"]
+
+REFRESH_SECONDS = 0.25
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+EXPECTED = (WorkerError, NoListError, EmbeddedBrokerError, SettingsError, TopicsError, KafkaError, ModuleNotFoundError)
+"""Errors that are told in words; anything else is a mistake of ours and shows where it happened."""
+
+
+def run(options: DemoOptions, command: Sequence[str] = processes.COMMAND) -> int:
+    """Run the demo until its end or Ctrl-C; returns the exit code."""
+    console, progress = Console(highlight=False), Progress()
+    error = asyncio.run(_until_ended(options, progress, console, command))
+    if options.report:
+        options.report.write_bytes(orjson.dumps(figures(progress), option=orjson.OPT_INDENT_2) + b"\n")
+    if error:
+        console.print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
+        console.print(str(error), markup=False)
+        return 1
+    console.print(f"\n{summary(progress)}\n", markup=False)
+    console.print(next_steps(progress), markup=False, soft_wrap=True)
+    return 0
+
+
+async def _until_ended(
+    options: DemoOptions, progress: Progress, console: Console, command: Sequence[str]
+) -> Exception | None:
+    """Tell and show the story; returns the error that ended it, None at its end and on Ctrl-C."""
+    story = asyncio.create_task(tell(options, progress, command))
+    for number in STOP_SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, story.cancel)
+    with view.shown(progress, console, options.ui) as update:
+        while not story.done():
+            await asyncio.wait([story], timeout=REFRESH_SECONDS)
+            update()
+    if story.cancelled():
+        progress.ended = "interrupted"
+        return None
+    error = _cause(story.exception())
+    if error is None or isinstance(error, EXPECTED):
+        progress.ended = "failed" if error else "complete"
+        return error
+    raise error
+
+
+def _cause(error: BaseException | None) -> Any:
+    """The first single error in nested groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

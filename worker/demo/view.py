@@ -1,0 +1,182 @@
+"""What the demo shows: a live view on a terminal, plain lines elsewhere."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from worker.demo.households import browses
+from worker.demo.lists import Listed
+from worker.demo.prequential import K
+from worker.demo.progress import Progress, Shown, Step
+from worker.demo.report import kcat_lines
+
+PLAIN_SECONDS = 5.0
+"""Between two lines of figures."""
+REASONS = {
+    "due": "due again",
+    "bought_before": "bought before",
+    "buys_type": "buys this kind",
+    "buys_category": "buys this category",
+    "popular": "popular now",
+}
+SCORES = (
+    ("PPRM", "ndcg_at_10"),
+    ("personal top frequency", "top_frequency_ndcg_at_10"),
+    ("7-day popularity", "popularity_ndcg_at_10"),
+)
+
+
+def screen(progress: Progress) -> RenderableType:
+    """Return the whole live view; it fits 80 columns and 24 lines."""
+    if progress.replay_began is None:
+        return Group(
+            *(Text(step_line(step), style="yellow" if step.seconds is None else "green") for step in progress.steps)
+        )
+    parts = [_begun(progress), _figures(progress), _scores(progress)]
+    if progress.shown:
+        parts.append(_household(progress.shown, progress.titles))
+    parts.append(Text(kcat_lines(progress)[0], style="dim", overflow="ellipsis", no_wrap=True))
+    parts.append(Text(f"{progress.metrics_url}   Ctrl-C ends it with a summary", style="dim"))
+    return Group(*parts)
+
+
+def step_line(step: Step) -> str:
+    """Return a step as one plain line."""
+    took = "  ... " if step.seconds is None else f"{step.seconds:5.1f}s"
+    return f"{took}  {step.name}{': ' + step.detail if step.detail else ''}"
+
+
+def progress_line(progress: Progress) -> str:
+    """Return the figures as one plain line."""
+    events, lists = progress.rates()
+    latency, online = progress.latency(), progress.scores.means()
+    parts = [
+        f"{_date(progress.date)}  {progress.events:,}/{progress.planned:,} events",
+        f"{events:,.0f} events/s  {lists:,.0f} lists/s",
+        f"p50 {_ms(latency['p50'])}  p99 {_ms(latency['p99'])}",
+    ]
+    if online["baskets"]:
+        parts.append(
+            f"{online['baskets']:,} baskets: hit rate {online['hit_rate_at_10']:.0%}"
+            f"  NDCG@10 {online['ndcg_at_10']:.3f} (top frequency {online['top_frequency_ndcg_at_10']:.3f},"
+            f" popularity {online['popularity_ndcg_at_10']:.3f})"
+        )
+    return "  |  ".join(parts)
+
+
+@contextmanager
+def shown(progress: Progress, console: Console, live: bool) -> Iterator[Callable[[], None]]:
+    """Yield a function that brings what is shown up to date; to be called several times a second, and at the end."""
+    if not (live and console.is_terminal):
+        yield _Lines(progress, console).update
+        return
+    with Live(console=console, auto_refresh=False) as display:
+        yield lambda: display.update(screen(progress), refresh=True)
+
+
+@dataclass(slots=True)
+class _Lines:
+    """Plain lines: each step when it has ended, then the figures every few seconds."""
+
+    progress: Progress
+    console: Console
+    _steps: int = 0
+    _next: float = 0.0
+
+    def update(self) -> None:
+        ended = [step for step in self.progress.steps if step.seconds is not None]
+        for step in ended[self._steps :]:
+            self.console.print(step_line(step), markup=False, soft_wrap=True)
+        self._steps = len(ended)
+        if self.progress.events and monotonic() >= self._next:
+            self.console.print(progress_line(self.progress), markup=False, soft_wrap=True)
+            self._next = monotonic() + PLAIN_SECONDS
+
+
+def _begun(progress: Progress) -> RenderableType:
+    folded = f"{progress.households:,} households, {progress.backfill_events:,} purchases until October folded"
+    return Text(f"{folded}; first list after {progress.seconds_to_first or 0.0:.1f} s", style="green")
+
+
+def _figures(progress: Progress) -> RenderableType:
+    events, lists = progress.rates()
+    latency = progress.latency()
+    table = Table.grid(padding=(0, 3))
+    table.add_row(
+        Text(_date(progress.date), style="bold cyan"),
+        f"{progress.events:,}/{progress.planned:,} events",
+        f"{events:,.0f} events/s",
+        f"{lists:,.0f} lists/s",
+        f"p50 {_ms(latency['p50'])}",
+        f"p99 {_ms(latency['p99'])}",
+    )
+    return table
+
+
+def _scores(progress: Progress) -> RenderableType:
+    online = progress.scores.means()
+    if not online["baskets"]:
+        return Text("no basket judged yet", style="dim")
+    table = Table.grid(padding=(0, 2))
+    hit_rate = f"{online['hit_rate_at_10']:.0%} of {online['baskets']:,} baskets had a hit in the 10 before"
+    table.add_row("NDCG@10 so far", Text(hit_rate, style="bold"))
+    for name, key in SCORES:
+        value = float(online[key] or 0.0)
+        table.add_row(name, Text("█" * round(120 * value) + f" {value:.3f}", style="bold" if name == "PPRM" else ""))
+    return table
+
+
+def _household(shown: Shown, titles: Mapping[str, str]) -> RenderableType:
+    visit, bought = shown.visit, len(shown.visit.products)
+    does = f"looks at {bought} products (simulated)" if visit.family == "browses" else f"buys {bought} products"
+    aside = "; browses by simulation, so not in the figures" if browses(visit.household) else ""
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    for heading in ("", "before", "", "after", "why"):
+        table.add_column(heading, no_wrap=True)
+    for rank in range(min(K, len(shown.after.products))):
+        table.add_row(*_row(shown, rank, titles))
+    title = f"household {visit.household}, {_date(visit.time)}: {does}{aside}"
+    return Panel(table, title=title, title_align="left", expand=False)
+
+
+def _row(shown: Shown, rank: int, titles: Mapping[str, str]) -> list[Text]:
+    before, after = shown.before.products, shown.after.products[rank]
+    left = before[rank] if rank < len(before) else ""
+    hit = left in shown.visit.products
+    reasons = shown.after.reasons[rank]
+    return [
+        Text(f"{rank + 1:2}{' ✓' if hit else '  '}", style="bold green"),
+        Text(_title(left, titles), style="bold green" if hit else ""),
+        _change(after, rank, shown.before),
+        Text(_title(after, titles)),
+        Text(REASONS.get(reasons[0], reasons[0]) if reasons else "", style="dim"),
+    ]
+
+
+def _change(product: str, rank: int, before: Listed) -> Text:
+    if product not in before.products:
+        return Text("new", style="cyan")
+    moved = before.products.index(product) - rank
+    if moved == 0:
+        return Text("=", style="dim")
+    return Text(f"▲{moved}", style="green") if moved > 0 else Text(f"▼{-moved}", style="red")
+
+
+def _title(product: str, titles: Mapping[str, str]) -> str:
+    return titles.get(product, "").capitalize()[:24]
+
+
+def _date(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%a %d %b %Y") if seconds else "—"
+
+
+def _ms(seconds: float | None) -> str:
+    return "—" if seconds is None else f"{1e3 * seconds:.0f} ms"

@@ -1,0 +1,156 @@
+"""The topics as designed: make them, or say how those on the broker differ."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaConnectionError, for_code
+
+from worker.settings import Settings
+
+USER_KEYED = ("purchases", "browses", "reviews", "users")
+DAY_MS = 86_400_000
+ALREADY_EXISTS = 36
+UNKNOWN_TOPIC = 3
+
+_COMPACT = {"cleanup.policy": "compact"}
+_CONFIGS: dict[str, dict[str, str]] = {
+    "purchases": {"cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)},
+    "browses": {"cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)},
+    "reviews": {"cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)},
+    "users": _COMPACT,
+    "products": _COMPACT,
+    # only a shopper's newest list matters; it goes too when the shopper has been away for long
+    "recommendations": {"cleanup.policy": "compact,delete", "retention.ms": str(30 * DAY_MS)},
+    "dead_letters": {"cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS)},
+}
+# never `delete`: a changelog cut by retention would lose states. The lag spares a recovering worker moving ground.
+_CHANGELOG = {"cleanup.policy": "compact", "min.compaction.lag.ms": "3600000"}
+
+
+class TopicsError(RuntimeError):
+    """The topics on the broker cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as designed."""
+
+    name: str
+    partitions: int
+    replication: int
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def plan(settings: Settings) -> list[TopicSpec]:
+    """All topics of a worker, its state's changelog last."""
+    topics = settings.topics
+    named = [(topics.name(family), config) for family, config in _CONFIGS.items()]
+    named.append((settings.changelog, _CHANGELOG))
+    return [TopicSpec(name, topics.partitions, topics.replication, config) for name, config in named]
+
+
+async def create(client: Mapping[str, Any], specs: Iterable[TopicSpec]) -> list[str]:
+    """Create the topics that are missing; returns their names.
+
+    Args:
+        client: keyword arguments of an aiokafka client, `settings.client_settings`.
+        specs: topics as designed.
+
+    Raises:
+        TopicsError: the broker refused one.
+    """
+    new = [NewTopic(s.name, s.partitions, s.replication, topic_configs=dict(s.config)) for s in specs]
+    async with _admin(client) as admin:
+        response = await admin.create_topics(new)
+    created = []
+    for name, code, *message in response.topic_errors:
+        if code not in (0, ALREADY_EXISTS):
+            raise TopicsError(
+                f"topic {name} was not created: {for_code(code).__name__} {message[0] if message else ''}"
+            )
+        if code == 0:
+            created.append(name)
+    return created
+
+
+async def check(client: Mapping[str, Any], specs: Iterable[TopicSpec]) -> list[str]:
+    """Compare partitions, replication and cleanup policy with the broker; returns the differences, readable."""
+    wanted = list(specs)
+    async with _admin(client) as admin:
+        found = {topic["topic"]: topic for topic in await admin.describe_topics([s.name for s in wanted])}
+        there = [s for s in wanted if s.name in found and not found[s.name]["error_code"]]
+        policies = await _policies(admin, [s.name for s in there])
+    problems = [f"{s.name}: does not exist; run `pprm topics create`" for s in wanted if s not in there]
+    for spec in there:
+        problems += _differences(spec, found[spec.name]["partitions"], policies.get(spec.name))
+    return problems
+
+
+def _differences(spec: TopicSpec, partitions: list[dict[str, Any]], policy: str | None) -> list[str]:
+    said = []
+    if len(partitions) != spec.partitions:
+        said.append(f"{spec.name}: has {len(partitions)} partitions, {spec.partitions} are set (topics.partitions)")
+    if (copies := len(partitions[0]["replicas"])) != spec.replication:
+        said.append(f"{spec.name}: has {copies} replicas, {spec.replication} are set (topics.replication)")
+    designed = spec.config["cleanup.policy"]
+    # None: the embedded broker does not tell every setting, and what is not told cannot be wrong
+    if policy is not None and set(policy.split(",")) != set(designed.split(",")):
+        said.append(f"{spec.name}: cleanup.policy is {policy}, must be {designed}; change it with kafka-configs")
+    return said
+
+
+async def _policies(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, str]:
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, name, configs={"cleanup.policy": ""}) for name in names]
+    policies: dict[str, str] = {}
+    try:
+        responses = await admin.describe_configs(wanted) if wanted else []
+    except KafkaConnectionError:  # the embedded broker hangs up on this request
+        return {}
+    for response in responses:
+        for code, _, _, topic, entries in response.resources:
+            if code == 0:
+                policies.update((topic, entry[1]) for entry in entries if entry[0] == "cleanup.policy" and entry[1])
+    return policies
+
+
+async def partition_counts(client: Mapping[str, Any], names: Iterable[str]) -> dict[str, int]:
+    """Number of partitions of each topic, 0 where it does not exist."""
+    wanted = list(names)
+    async with _admin(client) as admin:
+        found = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(wanted) if not t["error_code"]}
+    return {name: found.get(name, 0) for name in wanted}
+
+
+async def check_copartitioned(client: Mapping[str, Any], settings: Settings) -> None:
+    """Make sure that a shopper has the same partition number in every topic of the worker.
+
+    Raises:
+        TopicsError: a topic is missing or the numbers of partitions differ.
+    """
+    families = [*USER_KEYED, "recommendations"]
+    require_equal(await partition_counts(client, [*map(settings.topics.name, families), settings.changelog]))
+
+
+def require_equal(counts: Mapping[str, int]) -> None:
+    """Refuse topics that are missing (0 partitions) or not cut alike; see `check_copartitioned`."""
+    if missing := sorted(name for name, count in counts.items() if not count):
+        raise TopicsError(f"these topics do not exist: {', '.join(missing)}. Run `pprm topics create`.")
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        raise TopicsError(
+            f"the topics keyed by user need equal numbers of partitions, but {listed}. Create anew those that differ."
+        )
+
+
+@asynccontextmanager
+async def _admin(client: Mapping[str, Any]) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**client)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
