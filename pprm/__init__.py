@@ -1,0 +1,1 @@
+"""The model: usable without Kafka."""

@@ -41,10 +41,9 @@ class TopFrequency:
 
     def scores(self, user: int, now: float, popularity: NDArray[np.float32]) -> NDArray[np.float64]:
         """Score of each product, [products]: any purchase of their own counts more than all popularity."""
-        out = popularity / (popularity.max() + 1.0) * 1e-6
+        out: NDArray[np.float64] = popularity.astype(np.float64) / (float(popularity.max()) + 1.0) * 1e-6
         mine = self._bought.get(user, {})
         products = np.fromiter(mine, np.int64, len(mine))
         counts = np.array([count * 2 ** ((at - now) / DAY / TOP_FREQUENCY_DAYS) for count, at in mine.values()])
-        out = out.astype(np.float64)
         out[products] += counts
         return out

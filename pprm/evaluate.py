@@ -13,12 +13,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.table import Table
 
 from pprm import metrics
 from pprm.baselines import TopFrequency, Windows
 from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
-from pprm.popularity import Popularity
 from pprm.replay import Visit, next_visits, replay
 from pprm.scorer import Scorer
 
@@ -149,6 +149,19 @@ class _Run:
                 "validation": {"all": _means(validation.all), "new": _means(validation.new)},
             }
         return out
+
+
+def table(results: Results) -> Table:
+    """The figures as a table for people."""
+    shown = Table(title=f"December test, {results['queries']['all']} baskets", title_justify="left")
+    for column in ("model", "NDCG@10", "recall@10", "HR@10", "new NDCG@10", "new recall@10", "new HR@10"):
+        shown.add_column(column, justify="left" if column == "model" else "right")
+    for column in ("accuracy", "precision", "recall"):
+        shown.add_column(column, justify="right")
+    for model in MODELS:
+        values = [value for part in ("all", "new", "binary") for value in results[model][part].values()]
+        shown.add_row(model, *(f"{value:.4f}" for value in values))
+    return shown
 
 
 def _ranking(ranked: NDArray[np.int64], truth: set[int]) -> tuple[float, float, float]:

@@ -1,24 +1,56 @@
-"""Training: the set is made by replay, the network learns by Adam, the figures come from `evaluate`."""
+"""The whole job of `pprm train`: read the data, encode texts, replay, learn, judge, and write the artifact."""
 
-from collections.abc import Callable
+import resource
 from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pprm import artifact, evaluate, model_card, training_set
 from pprm.catalogue import Catalogue
+from pprm.datasets import complete_journey
 from pprm.datasets.dataset import Dataset
+from pprm.fit import fit
 from pprm.model import PPRM, PPRMConfig
+from pprm.popularity import Popularity
+from pprm.scorer import Scorer, choose_device
 from pprm.text_encoder import TextEncoder
-from pprm.training_set import IGNORED, TrainingSet
 
+DATASETS = {complete_journey.NAME: complete_journey.load}
+MODELS = {"pprm-s": PPRMConfig(), "paper": PPRMConfig.paper()}
 PERIOD = (datetime(2017, 7, 1, tzinfo=UTC), datetime(2017, 11, 1, tzinfo=UTC))
 """Visits that are learned from; half a year of history is before them."""
-WARM_UP = 50
-"""Steps until the full learning rate."""
+VISITS = 40_000
+VERSION = "1"
+
+
+def run(dataset: str, out: Path, model: str, seed: int, encoder: Path | None, console: Console) -> None:
+    """Train and write an artifact; prints what it does, its figures, and the time and memory it took.
+
+    Raises:
+        KeyError: no such dataset or model.
+    """
+    torch.set_num_threads(1)  # one thread: the same weights on every machine, whatever its cores
+    started, config = perf_counter(), MODELS[model]
+    with _progress(console) as bars:
+        data, texts = _read(bars, dataset, encoder, config)
+        catalogue = make_catalogue(data, texts)
+        trained, seconds = _learn(bars, config, data, catalogue, texts, seed)
+        scorer = Scorer(trained, catalogue, Popularity(), texts.encode, choose_device("auto"))
+        task = bars.add_task("judging on November and December", total=len(data.baskets))
+        results = evaluate.evaluate(data, catalogue, scorer, lambda done: bars.update(task, completed=done))
+    results["training"] = {
+        "dataset": dataset, "seed": seed, "visits": VISITS, "fit_seconds": round(seconds, 1),
+        "seconds": round(perf_counter() - started, 1), "peak_memory_bytes": _peak_memory(),
+    }  # fmt: skip
+    card = model_card.write(config, results)
+    sha256 = artifact.save(out, trained.cpu(), VERSION, texts.vectors, results, card)
+    console.print(evaluate.table(results))
+    console.print(f"{out}  sha256 {sha256}\n{results['training']}", highlight=False)
 
 
 def make_catalogue(dataset: Dataset, encoder: TextEncoder) -> Catalogue:
@@ -29,126 +61,52 @@ def make_catalogue(dataset: Dataset, encoder: TextEncoder) -> Catalogue:
     return catalogue
 
 
-def fit(
-    config: PPRMConfig,
-    data: TrainingSet,
-    catalogue: Catalogue,
-    user_texts: NDArray[np.float32],
-    seed: int,
-    progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
-) -> PPRM:
-    """Train a network; `user_texts` [users, text_dimensions]; `progress` gets step, steps and the loss."""
-    torch.manual_seed(seed)
-    model = PPRM(config)
-    _standardise(model, data, catalogue)
-    optimiser = torch.optim.Adam(model.parameters(), config.learning_rate)
-    rng = np.random.default_rng(seed)
-    batches = _Batches(data, catalogue, user_texts, config)
-    steps, step = config.epochs * batches.per_epoch, 0
-    for _ in range(config.epochs):
-        for chosen in batches.shuffled(rng):
-            for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate * (_schedule(step, steps) if config.sequence else 1.0)
-            loss = _loss(config, *batches.forward(model, chosen))
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            step += 1
-            progress(step, steps, loss.item())
-    _silence_constants(model, data)
-    return model.eval()
+def _read(bars: Progress, dataset: str, directory: Path | None, config: PPRMConfig) -> tuple[Dataset, TextEncoder]:
+    task = bars.add_task(f"reading {dataset}", total=1)
+    data = DATASETS[dataset]()
+    bars.update(task, completed=1)
+    encoder = TextEncoder(directory, config.text_dimensions)
+    task = bars.add_task("texts through BERT", total=None)
+    texts = [product.to_catalogue().text for product in data.products] + [data.profile(user) for user in data.users]
+    encoder.encode(texts, lambda done, total: bars.update(task, completed=done, total=total))
+    return data, encoder
 
 
-def _schedule(step: int, steps: int) -> float:
-    """Warm-up, then flat, then linear to 0 over the second half."""
-    return min(1.0, (steps - step) / (steps * 0.5)) * min(1.0, (step + 1) / WARM_UP)
+def _learn(
+    bars: Progress, config: PPRMConfig, data: Dataset, catalogue: Catalogue, texts: TextEncoder, seed: int
+) -> tuple[PPRM, float]:
+    task = bars.add_task("replaying purchases", total=len(data.baskets))
+    period = (int(PERIOD[0].timestamp()), int(PERIOD[1].timestamp()))
+    examples = training_set.build(data, catalogue, period, VISITS, seed, lambda done: bars.update(task, completed=done))
+    task, started = bars.add_task("learning", total=None), perf_counter()
+
+    def learned(step: int, steps: int, loss: float) -> None:
+        bars.update(task, completed=step, total=steps, description=f"learning, loss {loss:.4f}")
+
+    users = texts.encode([data.profile(user) for user in data.users])
+    return fit(config, examples, catalogue, users, seed, learned), perf_counter() - started
 
 
-def _loss(config: PPRMConfig, logits: Tensor, labels: Tensor) -> Tensor:
-    counted = labels != IGNORED
-    wanted = labels.clamp(min=0).float()
-    if config.loss == "bce":
-        losses = binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    else:
-        losses = (torch.sigmoid(logits) - wanted) ** 2
-    return (losses * counted).sum() / counted.sum()
+def _progress(console: Console) -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console)
 
 
-def _standardise(model: PPRM, data: TrainingSet, catalogue: Catalogue) -> None:
-    """Centre and scale the cross features; principal axes of the candidates' texts, scaled alike."""
-    if not model.config.sequence:
-        return
-    sample = data.cross[::10].reshape(-1, data.cross.shape[-1]).astype(np.float32)
-    model.cross_mean.copy_(torch.from_numpy(sample.mean(0)))
-    spread = sample.std(0)
-    model.cross_scale.copy_(torch.from_numpy(np.where(spread < 1e-6, 1.0, spread + 1e-3).astype(np.float32)))
-    texts = catalogue.vectors[catalogue.available]
-    mean = texts.mean(0)
-    _, _, axes = np.linalg.svd(texts - mean, full_matrices=False)
-    projected = (texts - mean) @ axes[: model.config.projected].T
-    axes = axes[: model.config.projected].T / projected.std(0).mean()
-    model.text_mean.copy_(torch.from_numpy(mean))
-    model.text_axes[:, : axes.shape[1]] = torch.from_numpy(axes.astype(np.float32))
+def _peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _silence_constants(model: PPRM, data: TrainingSet) -> None:
-    """Inputs that never varied in training (review sentiment on grocery data) get no say."""
-    if model.cross_layer is None:
-        return
-    with torch.no_grad():
-        constant = np.flatnonzero(np.ptp(data.scalars, axis=0) == 0) + model.config.text_dimensions
-        model.user_layer.weight[:, torch.from_numpy(constant)] = 0
-        same = np.flatnonzero(np.ptp(data.cross[::10].reshape(-1, data.cross.shape[-1]), axis=0) == 0)
-        model.cross_layer.weight[:, torch.from_numpy(same)] = 0
+def judge(directory: Path, dataset: str, encoder: Path | None, console: Console) -> dict[str, Any]:
+    """The job of `pprm evaluate`: judge an artifact on a dataset's test month.
 
-
-class _Batches:
-    """Cuts the training set into steps and runs the network on one."""
-
-    def __init__(
-        self, data: TrainingSet, catalogue: Catalogue, user_texts: NDArray[np.float32], config: PPRMConfig
-    ) -> None:
-        self.data, self.config = data, config
-        texts, self.text_of = np.unique(catalogue.vectors, axis=0, return_inverse=True)
-        self.texts, self.user_texts = torch.from_numpy(texts), torch.from_numpy(user_texts)
-        self.text_of = self.text_of.reshape(-1)
-        self.pairs = _balanced_pairs(data) if not config.sequence else np.zeros((0, 2), np.int64)
-        self.examples = len(data.user) if config.sequence else len(self.pairs)
-        self.per_epoch = -(-self.examples // config.batch)
-
-    def shuffled(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-        """One epoch of steps: indices of the examples of each."""
-        order = rng.permutation(self.examples)
-        return [order[i : i + self.config.batch] for i in range(0, self.examples, self.config.batch)]
-
-    def forward(self, model: PPRM, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Logits and labels of a step."""
-        return self._visits(model, chosen) if self.config.sequence else self._pairs(model, self.pairs[chosen])
-
-    def _visits(self, model: PPRM, q: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        data, z = self.data, model.product_vectors(self.texts)
-        candidates = z[torch.from_numpy(self.text_of[data.candidates[q]])]
-        sequence = z[torch.from_numpy(self.text_of[data.rows[q]])]
-        pooled = model.pool(sequence, _float(data.ages[q]), _float(data.weights[q]))
-        user = model.user_part(self.user_texts[data.user[q]], torch.from_numpy(data.scalars[q]), pooled)
-        matches = torch.einsum("bkd,bcd->bck", model.queries(pooled), candidates)
-        cross = model.cross_part(_float(data.cross[q]), matches)
-        return model.head(user[:, None] + model.product_layer(candidates) + cross), torch.from_numpy(data.labels[q])
-
-    def _pairs(self, model: PPRM, pairs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        q, c = pairs[:, 0], pairs[:, 1]
-        text = self.user_texts[self.data.user[q]]
-        product = model.product_vectors(self.texts[self.text_of[self.data.candidates[q, c]]])
-        logits = model.head(model.user_part(text, text, None) + model.product_layer(product))
-        return logits, torch.from_numpy(self.data.labels[q, c])
-
-
-def _balanced_pairs(data: TrainingSet) -> NDArray[np.int64]:
-    """As published: (visit, candidate) pairs, as many negatives as positives."""
-    positive = data.labels == 1
-    negatives = (data.labels == 0) & (np.cumsum(data.labels == 0, 1) <= positive.sum(1, keepdims=True))
-    return np.argwhere(positive | negatives)
-
-
-def _float(array: NDArray[np.float16]) -> Tensor:
-    return torch.from_numpy(array.astype(np.float32))
+    Raises:
+        pprm.artifact.ArtifactError: it cannot be trusted.
+    """
+    loaded = artifact.load(directory)
+    data, texts = DATASETS[dataset](), loaded.encoder(encoder)
+    catalogue = make_catalogue(data, texts)
+    scorer = Scorer(loaded.model, catalogue, Popularity(), texts.encode, choose_device("auto"))
+    with _progress(console) as bars:
+        task = bars.add_task("judging on November and December", total=len(data.baskets))
+        results = evaluate.evaluate(data, catalogue, scorer, lambda done: bars.update(task, completed=done))
+    console.print(evaluate.table(results))
+    return results

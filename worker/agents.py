@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from time import monotonic, time
 from typing import Any
 
@@ -16,7 +17,7 @@ from pprm import user_state
 from pprm.events import Interaction, Profile
 from pprm.user_state import Folded, UserState
 from worker import codec
-from worker.codec import Decoded, Invalid
+from worker.codec import Answer, Decoded, Invalid
 from worker.components import Components
 from worker.fatal import exit_now
 from worker.recommender import Ranked, Request
@@ -61,15 +62,15 @@ class Work:
 def attach(c: Components) -> None:
     """Register the one agent that reads all topics: two agents that write the same table would race."""
 
-    @c.app.agent(c.source, name="interactions")
     async def interactions(stream: LedgerStream) -> None:
-        stream.on_seek_back = lambda topic: c.metrics.offset_gaps.labels(topic).inc()
         await c.catalogue_read.wait()
-        async for batch in stream.micro_batches():
+        async for batch in stream.micro_batches(lambda topic: c.metrics.offset_gaps.labels(topic).inc()):
             try:
                 await answer(c, batch)
             except Exception as error:
                 exit_now("a micro-batch failed: nothing of it is committed, it will be read again", error)
+
+    c.app.agent(c.source, name="interactions")(interactions)
 
 
 async def answer(c: Components, batch: MicroBatch) -> None:
@@ -103,7 +104,7 @@ def _stage(c: Components, name: str) -> Iterator[None]:
 def decode(c: Components, batch: MicroBatch) -> Work:
     """Records to shoppers with their events; what cannot be decoded keeps its place as a refusal."""
     work, now = Work(), time()
-    for (topic, partition), records in sorted(batch.records.items(), key=lambda item: c.order(item[0])):
+    for (topic, partition), records in sorted(batch.records.items()):
         family = c.families[topic]
         for record in records:
             said = codec.decode_product(record) if family == "products" else codec.decode(family, record, now)
@@ -133,11 +134,11 @@ async def score(c: Components, shoppers: list[Shopper]) -> None:
     counted: list[Interaction] = [event for shopper in shoppers if shopper.folded for event in shopper.folded.counted]
     answered = [shopper for shopper in shoppers if not shopper.forgotten and c.is_live(shopper.state.active_at)]
     requests = [Request(shopper.state, shopper.state.active_at) for shopper in answered]
-    ranked = await c.model.run(c.recommender.answer, counted, requests)
+    ranked = await c.model.run(lambda: c.recommender.answer(counted, requests))
     for shopper, ranking in zip(answered, ranked, strict=True):
         shopper.ranked = ranking
         assert shopper.folded
-        shopper.folded = shopper.folded._replace(state=user_state.publish(shopper.state, ranking.products))
+        shopper.folded = shopper.folded._replace(state=user_state.publish(shopper.state, ranking.hashes))
     c.metrics.batch_users.observe(len(answered))
 
 
@@ -172,7 +173,8 @@ def _list_row(c: Components, shopper: Shopper) -> Row | None:
         return Row(shopper.key, None)
     if shopper.ranked is None:
         return None
-    return Row(*codec.encode_recommendation(decoded, record, shopper.ranked, c.model_info))
+    answer = Answer(decoded.user_id, decoded.event_id, record, c.recommender.model, shopper.ranked.items)
+    return Row(*codec.encode_recommendation(answer, datetime.now(UTC)))
 
 
 def store(c: Components, shoppers: Iterable[Shopper], changelog_offsets: dict[int, int]) -> None:

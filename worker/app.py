@@ -1,25 +1,24 @@
 """Composition: settings in, a Faust app with everything wired out. The one place where parts meet.
 
-`faust -A worker.app worker` finds `app` here; `pprm worker` is the same with flags and a readable log.
+`faust -A worker.app worker` finds `app` here; `pprm worker` is the same with flags.
 """
 
+from importlib.metadata import version
 from time import monotonic, time
 from typing import Any
 
 import structlog
 
-from worker import agents, catalogue, codec, health, http, metrics, topics
+from schemas.dead_letters import REASONS
+from worker import agents, catalogue, codec, health, http, logs, metrics, monitor, recommender, topics
+from worker.catalogue import Changes
 from worker.components import Components
 from worker.health import Health
-from worker.model_thread import ModelThread
-from worker.monitor import watch
-from worker.recommender import Recommender
 from worker.runtime import app as runtime
 from worker.runtime.services import Background, Before
 from worker.settings import Settings, client_settings, load
 
 TABLE = "user_state"
-USER_KEYED = ("purchases", "browses", "reviews", "users")
 
 log = structlog.get_logger(__name__)
 
@@ -34,28 +33,32 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
         session_timeout=kafka.session_timeout_seconds,
         commit_interval=kafka.commit_interval_seconds,
     )
-    families = {settings.topics.name(family): family for family in (*USER_KEYED, "products")}
+    families = {settings.topics.name(family): family for family in (*topics.USER_KEYED, "products")}
     c = Components(
         settings=settings,
         app=app,
         source=runtime.source(app, list(families)),
         table=runtime.table(app, TABLE, settings.topics.partitions),
         families=families,
-        model=ModelThread(),
-        recommender=Recommender(settings.model, settings.recommendations.k),
-        metrics=metrics.create(topics=list(families), reasons=codec.REASONS, tables=[TABLE]),
+        metrics=metrics.create(topics=list(families), reasons=REASONS, tables=[TABLE]),
         health=Health(),
     )
     agents.attach(c)
-    _listen_to_rebalances(c)
+    monitor.listen(c)
     app.services_before_kafka = [
         Before("starting HTTP", lambda: _serve_http(c)),
-        Background("the monitor", lambda: watch(c)),
+        Background("the monitor", lambda: monitor.watch(c)),
         Before("loading the model", lambda: _load_model(c)),
         Before("checking the topics", lambda: _check_topics(c)),
         Background("reading the products topic", lambda: _follow_catalogue(c)),
     ]
     return app
+
+
+def run(settings: Settings) -> None:
+    """Run the worker in this process until it is stopped; ends the process."""
+    logs.configure(settings.log)
+    runtime.run(create_app(settings))
 
 
 def __getattr__(name: str) -> Any:
@@ -65,20 +68,47 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
-def run(settings: Settings) -> None:
-    """Run the worker in this process until it is stopped; ends the process."""
-    logs.configure(settings.log)
-    runtime.run(create_app(settings))
-
-
 async def _serve_http(c: Components) -> None:
+    chosen = c.settings.http
     c.metrics.ready.set_function(lambda: float(health.ready(c.health, monotonic())[0]))
-    server = http.start(c.settings.http.host, c.settings.http.port, metrics.renderer(c.metrics), c.health)
-    log.info("serving metrics and health", host=c.settings.http.host, port=server.port)
+    server = http.start(chosen.host, chosen.port, metrics.renderer(c.metrics), c.health)
+    log.info("serving metrics and health", host=chosen.host, port=server.port)
 
 
 async def _load_model(c: Components) -> None:
-    info = await c.model.run(c.recommender.load)
-    c.metrics.build.info({"version": version("pprm-worker"), "model": info.name, "model_sha256": info.sha256})
+    settings = c.settings
+    c.loaded = await c.model.run(recommender.load, settings.model, settings.recommendations.k)
+    name, release, sha256 = (c.loaded.model[part] for part in ("name", "version", "sha256"))
+    c.metrics.build.info(
+        {"version": version("pprm-worker"), "model": name, "model_version": release, "model_sha256": sha256}
+    )
     c.metrics.model_last_update_timestamp_seconds.set(time())
-    log.info("model loaded", model=info.name, version=info.version, sha256=info.sha256, device=c.recommender.device)
+    log.info("model loaded", model=name, version=release, sha256=sha256, device=str(c.loaded.scorer.device))
+
+
+async def _check_topics(c: Components) -> None:
+    client = c.app.kafka_client_settings
+    await topics.wait_for_broker(client)
+    await topics.check_copartitioned(client, c.settings)
+    others = [c.settings.topics.name(family) for family in ("dead_letters", "products")]
+    counts = await topics.partition_counts(client, others)
+    topics.require_there(counts)
+    c.dead_letter_partitions = counts[others[0]]
+
+
+async def _follow_catalogue(c: Components) -> None:
+    def decode(record: Any) -> tuple[str, Any] | None:
+        said = codec.decode_product(record)
+        return None if isinstance(said, codec.Invalid) else said
+
+    async def apply(changes: Changes) -> None:
+        available, known = await c.model.run(lambda: c.recommender.change(changes))
+        c.metrics.catalogue_products.labels("available").set(available)
+        c.metrics.catalogue_products.labels("known").set(known)
+
+    def read() -> None:
+        log.info("catalogue read", products=len(c.recommender.catalogue))
+        c.health.catalogue_read = True
+        c.catalogue_read.set()
+
+    await catalogue.follow(c.app.kafka_client_settings, c.settings.topics.name("products"), decode, apply, read)

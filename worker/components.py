@@ -1,17 +1,17 @@
 """What the worker is composed of, handed to every part of it; `worker.app.create_app` makes it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
+from pprm import user_state
+from pprm.user_state import UserState
 from worker.health import Health
 from worker.metrics import Metrics
 from worker.model_thread import ModelThread
 from worker.recommender import Recommender
 from worker.runtime.app import RuntimeApp
-from worker.runtime.ledger import TopicPartition
 from worker.runtime.table import BatchTable
 from worker.settings import Settings
 
@@ -27,12 +27,18 @@ class Components:
     table: BatchTable
     families: Mapping[str, str]
     """Topic name to what it holds: `purchases`, `users`, `products` ..."""
-    model: ModelThread
-    recommender: Recommender
     metrics: Metrics
     health: Health
+    model: ModelThread = field(default_factory=ModelThread)
     catalogue_read: asyncio.Event = field(default_factory=asyncio.Event)
+    loaded: Recommender | None = None
     dead_letter_partitions: int = 1
+
+    @property
+    def recommender(self) -> Recommender:
+        """The model, once it is loaded; touch it in the model thread only."""
+        assert self.loaded, "the model is loaded before the first event is read"
+        return self.loaded
 
     @property
     def producer(self) -> Any:
@@ -45,11 +51,13 @@ class Components:
         epoch: int = self.app.consumer.ledger.epoch
         return epoch
 
-    def order(self, tp: TopicPartition) -> tuple[str, int]:
-        """Sort key that makes the order of a batch's topics the same in every process."""
-        return self.families[tp[0]], tp[1]
-
     def is_live(self, event_time: int) -> bool:
         """Whether an event of this Unix time is answered with a list, or only folded."""
-        score_from: datetime | None = self.settings.recommendations.score_from
+        score_from = self.settings.recommendations.score_from
         return score_from is None or event_time >= score_from.timestamp()
+
+    def states(self, partitions: Iterable[int]) -> Iterator[UserState]:
+        """All shoppers of these partitions."""
+        for partition in partitions:
+            for _, value in self.table.scan(partition):
+                yield user_state.decode(value)

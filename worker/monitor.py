@@ -5,12 +5,16 @@ import shutil
 from time import monotonic
 from typing import Any
 
+import structlog
+
 from worker.components import Components
 from worker.health import Recovery
 from worker.metrics import forget_partitions
 
 EVERY = 1.0
 SIZES_EVERY = 10
+
+log = structlog.get_logger(__name__)
 
 
 async def watch(c: Components) -> None:
@@ -28,39 +32,38 @@ async def watch(c: Components) -> None:
         await asyncio.sleep(EVERY)
 
 
-def listen_to_rebalances(c: Components) -> None:
+def listen(c: Components) -> None:
     """Count rebalances, time recoveries, and rebuild what is derived from the states of the partitions owned."""
     started = [monotonic()]
 
-    @c.app.on_partitions_revoked.connect(weak=False)
     async def revoked(*_: Any, **__: Any) -> None:
         started[0] = monotonic()
         c.metrics.rebalances.inc()
         forget_partitions(c.metrics)
 
-    @c.app.on_partitions_assigned.connect(weak=False)
     async def assigned(*_: Any, **__: Any) -> None:
         started[0] = monotonic()
 
-    @c.app.on_rebalance_complete.connect(weak=False)
     async def recovered(*_: Any, **__: Any) -> None:
         c.metrics.recovery_duration_seconds.observe(monotonic() - started[0])
-        partitions = sorted(
-            {tp.partition for tp in c.app.assignor.assigned_actives() if tp.topic == c.settings.changelog}
-        )
-        await c.model.run(c.recommender.rebuild_popularity, lambda: c.states(partitions))
+        owned = sorted({tp.partition for tp in c.app.assignor.assigned_actives() if tp.topic == c.settings.changelog})
+        await c.model.run(lambda: c.recommender.rebuild_popularity(c.states(owned)))
         c.health.assigned = True
+        log.info("partitions assigned", partitions=owned, recovery_seconds=round(monotonic() - started[0], 3))
+
+    c.app.on_partitions_revoked.connect(revoked, weak=False)
+    c.app.on_partitions_assigned.connect(assigned, weak=False)
+    c.app.on_rebalance_complete.connect(recovered, weak=False)
 
 
 def _recovery(c: Components) -> None:
     recovery, name = c.app.tables.recovery, c.table.name
-    progress, now = recovery.progress, monotonic()
+    progress = recovery.progress
     c.metrics.recovery_remaining_events.labels(name).set(progress.remaining)
     whole = progress.read + progress.remaining
     c.metrics.recovery_progress_ratio.labels(name).set(progress.read / whole if progress.remaining else 1.0)
-    in_recovery = recovery.in_recovery
     c.health.recovery = (
-        Recovery(progress.remaining, progress.fell_at, min(progress.answered_at, now)) if in_recovery else None
+        Recovery(progress.remaining, progress.fell_at, progress.answered_at) if recovery.in_recovery else None
     )
 
 
@@ -68,21 +71,16 @@ def _queue(c: Components) -> None:
     consumer = c.app._consumer
     if consumer is None:
         return
-    waiting = 0
-    for (topic, partition), done in consumer.ledger.positions().items():
-        end = consumer.highwater(c.tp(topic, partition))
-        if end is not None:
-            c.metrics.consumer_lag.labels(topic, partition).set(max(end - done, 0))
-    for channel in c.app.topics:
-        if channel is not c.source:
-            continue
-        waiting += channel.queue.qsize()
-    c.metrics.queue_depth.set(waiting)
+    for tp, done in consumer.ledger.positions().items():
+        if (end := consumer.end_of(tp)) is not None:
+            c.metrics.consumer_lag.labels(*tp).set(max(end - done, 0))
+    c.metrics.queue_depth.set(sum(consumer.waiting_records(channel) for channel in c.app.topics))
 
 
 def _sizes(c: Components) -> None:
     open_partitions = list(c.table.data._dbs)
     c.metrics.state_keys.labels(c.table.name).set(sum(map(c.table.estimated_keys, open_partitions)))
+    c.metrics.gpu_memory_bytes.set(c.loaded.gpu_bytes() if c.loaded else 0)
     c.metrics.state_size_bytes.labels(c.table.name).set(sum(map(c.table.bytes_on_disk, open_partitions)))
 
 

@@ -1,14 +1,109 @@
 """The model at work: catalogue, popularity and scorer together. Every method runs in the one model thread."""
 
-from collections.abc import Callable, Iterable, Sequence
-from time import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from pprm import artifact, scorer
+import torch
+
+from pprm import artifact
 from pprm.catalogue import Catalogue
 from pprm.events import Interaction
 from pprm.popularity import Popularity
-from pprm.scorer import Ranking, Scorer
+from pprm.scorer import Scorer, choose_device
 from pprm.text_encoder import TextEncoder
 from pprm.user_state import UserState
 from worker.catalogue import Changes
 from worker.settings import Model
+
+
+class Request(NamedTuple):
+    """A shopper to rank the catalogue for."""
+
+    state: UserState
+    now: int
+    """Unix seconds, event time."""
+
+
+class Ranked(NamedTuple):
+    """A shopper's list, best first."""
+
+    hashes: list[int]
+    items: list[tuple[str, float, list[str]]]
+    """Product id, probability, reasons."""
+
+
+@dataclass(slots=True)
+class Recommender:
+    """A loaded model and what it knows of products; make it with `load`."""
+
+    scorer: Scorer
+    encoder: TextEncoder
+    model: Mapping[str, str]
+    """name, version, sha256: what every list says of its origin."""
+    k: int
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The products known."""
+        return self.scorer.catalogue
+
+    @property
+    def popularity(self) -> Popularity:
+        """What was bought by all shoppers of this worker."""
+        return self.scorer.popularity
+
+    def change(self, changes: Changes) -> tuple[int, int]:
+        """Apply product records; returns how many products are available, and known."""
+        catalogue = self.catalogue
+        products = [product for product in changes.values() if product]
+        if products:
+            catalogue.put(products, self.encoder.encode([product.text for product in products]))
+        if withdrawn := [product_id for product_id, product in changes.items() if not product]:
+            catalogue.withdraw(withdrawn)
+        return int(catalogue.available.sum()), len(catalogue)
+
+    def rebuild_popularity(self, states: Iterable[UserState]) -> None:
+        """Count popularity anew from all states of the partitions owned."""
+        self.popularity.clear()
+        for state in states:
+            self.popularity.add_state(state)
+
+    def answer(self, bought: Iterable[Interaction], requests: Sequence[Request]) -> list[Ranked]:
+        """Count purchases, then rank the catalogue for every request."""
+        self.popularity.add((event.product, event.time) for event in bought)
+        rankings = self.scorer.recommend([r.state for r in requests], [r.now for r in requests], self.k)
+        ids, hashes = self.catalogue.ids, self.catalogue.hashes
+        return [
+            Ranked(
+                hashes[ranking.rows].tolist(),
+                [
+                    (ids[row], score, why)
+                    for row, score, why in zip(
+                        ranking.rows.tolist(), ranking.scores.tolist(), ranking.reasons, strict=True
+                    )
+                ],
+            )
+            for ranking in rankings
+        ]
+
+    def gpu_bytes(self) -> int:
+        """GPU memory held by tensors, 0 on the CPU."""
+        return torch.cuda.memory_allocated() if self.scorer.device.type == "cuda" else 0
+
+
+def load(settings: Model, k: int) -> Recommender:
+    """Load the artifact and make an empty catalogue.
+
+    Raises:
+        pprm.artifact.ArtifactError: it cannot be trusted.
+        ValueError: the device wanted is not there.
+    """
+    torch.set_num_threads(settings.threads)
+    device = choose_device(settings.device)
+    loaded = artifact.load(settings.directory)
+    encoder = loaded.encoder(settings.encoder, device)
+    catalogue = Catalogue(loaded.model.config.text_dimensions)
+    scorer = Scorer(loaded.model, catalogue, Popularity(), encoder.encode, device)
+    model = {"name": loaded.name, "version": loaded.version, "sha256": loaded.sha256}
+    return Recommender(scorer, encoder, model, k)

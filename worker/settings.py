@@ -5,14 +5,14 @@ Nested names are joined by two underscores: `PPRM_KAFKA__BOOTSTRAP_SERVERS`. The
 """
 
 import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from rich.table import Table
 
 PREFIX = "PPRM_"
 NOT_SETTINGS = ("PPRM_CONFIG", "PPRM_TEST_")
@@ -141,13 +141,17 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, environment, file."""
-        chosen = [sources["init_settings"], sources["env_settings"]]
         if path := os.environ.get("PPRM_CONFIG"):
-            chosen.append(TomlConfigSettingsSource(settings_cls, toml_file=path))
-        return tuple(chosen)
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
+        return init_settings, env_settings
 
 
 class SettingsError(ValueError):
@@ -199,9 +203,21 @@ def _readable(error: ValueError) -> str:
     return "\n".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in errors(include_input=False))
 
 
-def temporary_state() -> Path:
-    """A fresh state directory that the system cleans up some day: for demos and tests."""
-    return Path(tempfile.mkdtemp(prefix="pprm-state-"))
+def describe(settings: Settings) -> Table:
+    """All settings with their variables and meanings, for people; secrets masked."""
+    table = Table("environment variable", "value", "meaning", title="Settings", title_justify="left")
+    for variable, value, meaning in _rows(settings, PREFIX):
+        table.add_row(variable, value, meaning)
+    return table
+
+
+def _rows(section: BaseModel, prefix: str) -> Iterator[tuple[str, str, str]]:
+    for name, field in type(section).model_fields.items():
+        value, variable = getattr(section, name), f"{prefix}{name.upper()}"
+        if isinstance(value, BaseModel):
+            yield from _rows(value, f"{variable}__")
+        else:
+            yield variable, "" if value is None else str(value), field.description or ""
 
 
 def client_settings(kafka: Kafka) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """The topics as designed: make them, or say how those on the broker differ."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, for_code
@@ -29,6 +31,9 @@ _CONFIGS: dict[str, dict[str, str]] = {
 }
 # never `delete`: a changelog cut by retention would lose states. The lag spares a recovering worker moving ground.
 _CHANGELOG = {"cleanup.policy": "compact", "min.compaction.lag.ms": "3600000"}
+
+
+log = structlog.get_logger(__name__)
 
 
 class TopicsError(RuntimeError):
@@ -137,13 +142,29 @@ async def check_copartitioned(client: Mapping[str, Any], settings: Settings) -> 
 
 def require_equal(counts: Mapping[str, int]) -> None:
     """Refuse topics that are missing (0 partitions) or not cut alike; see `check_copartitioned`."""
-    if missing := sorted(name for name, count in counts.items() if not count):
-        raise TopicsError(f"these topics do not exist: {', '.join(missing)}. Run `pprm topics create`.")
+    require_there(counts)
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise TopicsError(
             f"the topics keyed by user need equal numbers of partitions, but {listed}. Create anew those that differ."
         )
+
+
+def require_there(counts: Mapping[str, int]) -> None:
+    """Refuse topics that are missing (0 partitions)."""
+    if missing := sorted(name for name, count in counts.items() if not count):
+        raise TopicsError(f"these topics do not exist: {', '.join(missing)}. Run `pprm topics create`.")
+
+
+async def wait_for_broker(client: Mapping[str, Any]) -> None:
+    """Come back when the broker answers; a broker that is down at the start is waited for."""
+    while True:
+        try:
+            async with _admin(client):
+                return
+        except KafkaConnectionError as error:
+            log.warning("waiting for the broker", error=str(error))
+            await asyncio.sleep(2)
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ candidates (bought at least 20 times before November) is the protocol that all p
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,13 +80,13 @@ def _dataset(products: pd.DataFrame, universe: set[int], events: pd.DataFrame) -
         baskets=[str(number) for number in baskets],
         profiles=_profiles(),
         user=user.astype(np.int32),
-        product=products.index.get_indexer(events.product_id).astype(np.int32),
+        product=products.index.get_indexer(pd.Index(events.product_id)).astype(np.int32),
         basket=basket.astype(np.int32),
         time=(events.transaction_timestamp.to_numpy().astype("datetime64[s]").astype(np.int64)),
     )
 
 
-def _product(row: "pd.core.frame.Any", available: bool) -> Product:
+def _product(row: Any, available: bool) -> Product:
     path = [part for part in (row.department, row.product_category, row.product_type) if part]
     return Product(
         product_id=str(row.Index),
@@ -100,6 +101,8 @@ def _product(row: "pd.core.frame.Any", available: bool) -> Product:
 def _profiles() -> dict[str, dict[str, str]]:
     """What is known of a household, by its id; households without demographics are not in it."""
     table = pd.read_parquet(_data("demographics")).set_index("household_id").fillna("")
-    names = {column: column.replace("_", " ") for column in table.columns}
+    names = {str(column): str(column).replace("_", " ") for column in table.columns}
     records = table.rename(columns=names).to_dict("index")
-    return {str(household): {name: str(v) for name, v in known.items() if v} for household, known in records.items()}
+    return {
+        str(household): {str(name): str(v) for name, v in known.items() if v} for household, known in records.items()
+    }

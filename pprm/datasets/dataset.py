@@ -72,4 +72,4 @@ class Dataset:
     def visits(self) -> NDArray[np.int64]:
         """Index of the first event of each basket, and the number of events at the end: [baskets + 1]."""
         first = np.flatnonzero(np.r_[True, np.diff(self.basket) != 0])
-        return np.r_[first, len(self.basket)]
+        return np.append(first, len(self.basket)).astype(np.int64)

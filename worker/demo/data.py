@@ -1,10 +1,11 @@
 """The Complete Journey, as the demo tells it: households with their baskets."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
 from pprm.datasets import complete_journey
-from pprm.datasets.dataset import Dataset
+from pprm.datasets.dataset import Dataset, Product
 from worker.demo.households import Visit, choose
 
 BEGIN = int(datetime(2017, 11, 1, tzinfo=UTC).timestamp())
@@ -12,10 +13,23 @@ BEGIN = int(datetime(2017, 11, 1, tzinfo=UTC).timestamp())
 END = int(datetime(2018, 1, 1, tzinfo=UTC).timestamp())
 
 
-def load(households: int | None) -> tuple[Dataset, dict[str, list[Visit]]]:
-    """Read the data of so many households (None: all), and each one's baskets in time order."""
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """What the demo publishes and replays."""
+
+    products: list[Product]
+    universe: list[str]
+    """Ids of the products that can be recommended, in a fixed order."""
+    profiles: dict[str, dict[str, str]]
+    history: dict[str, list[Visit]]
+    """Each household's baskets in time order."""
+
+
+def load(households: int | None) -> Shop:
+    """Read the data of so many households (None: all)."""
     dataset = complete_journey.load(choose(complete_journey.household_ids(), households))
-    return dataset, history(dataset)
+    universe = [product.product_id for product in dataset.products if product.available]
+    return Shop(dataset.products, universe, dataset.profiles, history(dataset))
 
 
 def history(dataset: Dataset) -> dict[str, list[Visit]]:
@@ -30,8 +44,3 @@ def history(dataset: Dataset) -> dict[str, list[Visit]]:
         products = tuple(ids[product] for product in bought[first:after])
         visits[user].append(Visit(times[first], user, "purchases", products, dataset.baskets[baskets[first]]))
     return visits
-
-
-def universe(dataset: Dataset) -> list[str]:
-    """Ids of the products that can be recommended, in a fixed order."""
-    return [product.product_id for product in dataset.products if product.available]

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ class Worker:
 
 
 @contextmanager
-def worker(settings: Mapping[str, Any], log: Path, command: list[str] = COMMAND) -> Iterator[Worker]:
+def worker(settings: Mapping[str, Any], log: Path, command: Sequence[str] = COMMAND) -> Iterator[Worker]:
     """Run a worker with these settings (nested, on top of the environment's) for as long as the context lasts."""
     with log.open("wb") as out:
         process = subprocess.Popen(

@@ -1,12 +1,13 @@
 """What the demo publishes, as bytes. The contract is schemas/; a test reads these bytes with its models."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from pprm.datasets.dataset import Product
 from worker.demo.households import Visit
 from worker.runtime.delivery import Row
 
@@ -34,9 +35,9 @@ def user_row(household: str, attributes: Mapping[str, str], at: int) -> Row:
     return Row(household.encode(), orjson.dumps(user))
 
 
-def product_rows(products: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """Return products as rows for `products`."""
-    return [Row(product["product_id"].encode(), orjson.dumps(dict(product))) for product in products]
+def product_row(product: Product) -> Row:
+    """Return a product as a row for `products`; its fields are the topic's."""
+    return Row(product.product_id.encode(), orjson.dumps(product._asdict()))
 
 
 def _purchase(visit: Visit, number: int) -> dict[str, Any]:

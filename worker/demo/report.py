@@ -57,23 +57,24 @@ def summary(progress: Progress) -> str:
     """Return the figures in words, and what to do next."""
     report = figures(progress)
     online, latency = report["online"], report["latency_seconds"]
+    if report["seconds_to_first_recommendation"] is None:
+        return "Ended before the first list."
     lines = [
-        f"{report['events']:,} events of {report['households']:,} households replayed"
-        f" ({report['events_per_second'] or 0:,.0f}/s), after {report['backfill_events']:,} as a backfill;"
-        f" {report['recommendations']:,} lists, {report['dead_letters']} dead letters."
+        f"First list {report['seconds_to_first_recommendation']:.1f} s after the command, {report['households']:,}"
+        f" households, {report['backfill_events']:,} purchases as a backfill.",
+        f"Replayed {report['events']:,} events ({report['events_per_second'] or 0:,.0f}/s):"
+        f" {report['recommendations']:,} lists, {report['dead_letters']} dead letters.",
     ]
-    if report["seconds_to_first_recommendation"] is not None:
-        lines.append(f"First list {report['seconds_to_first_recommendation']:.1f} s after the command.")
     if latency["p50"] is not None:
         lines.append(f"Event to list: p50 {1e3 * latency['p50']:.0f} ms, p99 {1e3 * latency['p99']:.0f} ms.")
     if online["baskets"]:
         lines += [
             f"{online['baskets']:,} baskets, each against the list published before it:"
             f" {online['hit_rate_at_10']:.0%} had a hit in 10.",
-            f"NDCG@10 {online['ndcg_at_10']:.3f}; 7-day popularity {online['popularity_ndcg_at_10']:.3f},"
-            f" personal top frequency {online['top_frequency_ndcg_at_10']:.3f} on the same baskets"
-            " (both as of the basket's own moment).",
-            "Households whose browsing is simulated (one in ten) are not in these figures.",
+            f"NDCG@10 {online['ndcg_at_10']:.3f}. On the same baskets, as of each basket's own moment:"
+            f" personal top frequency {online['top_frequency_ndcg_at_10']:.3f},"
+            f" 7-day popularity {online['popularity_ndcg_at_10']:.3f}.",
+            "One household in ten browses, by simulation; its baskets are not in these figures.",
         ]
     return "\n".join(lines)
 
@@ -84,7 +85,8 @@ def next_steps(progress: Progress) -> str:
         kept = "The embedded broker kept nothing: it, the topics and the state are gone."
     else:
         kept = f"The topics {progress.prefix or '(no prefix)'}* stay on {progress.broker} until you delete them."
-    lines = ["While the demo runs, it is just Kafka (another terminal):"]
-    lines += [f"  {line}" for line in kcat_lines(progress)]
+    lines = []
+    if progress.date:
+        lines += ["While the demo runs, it is just Kafka. In another terminal:", *kcat_lines(progress)]
     lines += [kept, "Next: point PPRM_KAFKA__BOOTSTRAP_SERVERS at your cluster, `pprm topics create`, `pprm worker`."]
     return "\n".join(lines)

@@ -14,7 +14,8 @@ from worker.demo.lists import NoListError
 from worker.demo.processes import WorkerError
 from worker.demo.progress import Progress
 from worker.demo.report import figures, next_steps, summary
-from worker.demo.story import DemoOptions, tell
+from worker.demo.stage import DemoOptions
+from worker.demo.story import tell
 from worker.embedded import EmbeddedBrokerError
 from worker.settings import SettingsError
 from worker.topics import TopicsError

@@ -12,9 +12,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from pprm.metrics import K
 from worker.demo.households import browses
 from worker.demo.lists import Listed
-from worker.demo.prequential import K
 from worker.demo.progress import Progress, Shown, Step
 from worker.demo.report import kcat_lines
 
@@ -109,16 +109,11 @@ def _begun(progress: Progress) -> RenderableType:
 def _figures(progress: Progress) -> RenderableType:
     events, lists = progress.rates()
     latency = progress.latency()
-    table = Table.grid(padding=(0, 3))
-    table.add_row(
-        Text(_date(progress.date), style="bold cyan"),
-        f"{progress.events:,}/{progress.planned:,} events",
-        f"{events:,.0f} events/s",
-        f"{lists:,.0f} lists/s",
-        f"p50 {_ms(latency['p50'])}",
-        f"p99 {_ms(latency['p99'])}",
+    return Text.assemble(
+        (_date(progress.date), "bold cyan"),
+        f"  {progress.events:,}/{progress.planned:,} events  {events:,.0f}/s  {lists:,.0f} lists/s",
+        f"  p50 {_ms(latency['p50'])}  p99 {_ms(latency['p99'])}",
     )
-    return table
 
 
 def _scores(progress: Progress) -> RenderableType:

@@ -21,7 +21,8 @@ MAX_BATCH_BYTES = 512 * 1024
 
 class _Boot(BootStrategy):  # type: ignore[misc]
     def server(self) -> Iterable[Any]:
-        return self._chain(self.app.services_before_kafka, super().server())
+        services: Iterable[Any] = self._chain(self.app.services_before_kafka, super().server())
+        return services
 
 
 class RuntimeApp(faust.App):  # type: ignore[misc]
@@ -89,10 +90,11 @@ def source(app: RuntimeApp, topics: Sequence[str]) -> Any:
 def table(app: RuntimeApp, name: str, partitions: int) -> BatchTable:
     """A table of raw bytes."""
     raw = faust.Schema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-    return app.Table(
+    made: BatchTable = app.Table(
         name, partitions=partitions, schema=raw, key_type=bytes, value_type=bytes,
         options={"block_cache_size": 32 << 20, "write_buffer_size": 16 << 20},
     )  # fmt: skip
+    return made
 
 
 def _credentials(client: dict[str, Any]) -> Any:
@@ -105,3 +107,9 @@ def _credentials(client: dict[str, Any]) -> Any:
             ssl_context=context,
         )
     return faust.SSLCredentials(context) if context else None
+
+
+def run(app: RuntimeApp) -> None:
+    """Run a worker process for the app until SIGTERM or SIGINT; ends the process, with code 1 after a crash."""
+    worker = faust.Worker(app, loglevel=None, override_logging=False, redirect_stdouts=False, quiet=True)
+    worker.execute_from_commandline()

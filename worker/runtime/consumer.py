@@ -7,7 +7,8 @@ from typing import Any
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from worker.runtime.ledger import Ledger
+from worker.runtime.ledger import Ledger, TopicPartition
+from worker.runtime.records import Fetched
 
 FETCH_MAX_WAIT_MS = 20
 """How long a broker may wait for more data; Faust fixes 1500, which a broker that waits it out turns into latency."""
@@ -62,6 +63,18 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
             self.log.warning("the micro-batch in hand outlasts the rebalance: it will be read again by the next owner")
         await self.commit()
         self.ledger.revoke()
+
+    def end_of(self, tp: TopicPartition) -> int | None:
+        """End offset that the broker told with the last fetch of an assigned partition."""
+        if TP(*tp) not in self.assignment():
+            return None
+        end: int | None = self._thread.highwater(driver.ensure_aiokafka_TP(TP(*tp)))
+        return end
+
+    @staticmethod
+    def waiting_records(channel: Any) -> int:
+        """Records in a channel's queue."""
+        return sum(len(event.value.records) for event in channel.queue._queue if isinstance(event.value, Fetched))
 
     async def _commit_tps(self, tps: Any, start_new_transaction: bool) -> bool:
         assignment = self.assignment()

@@ -25,11 +25,14 @@ IDLE_MS = 300
 
 @dataclass(slots=True)
 class Progress:
-    """What is left to recover, for metrics and health."""
+    """How far the recovery is, for metrics and health. Times are monotonic seconds."""
 
     remaining: int = 0
     read: int = 0
-    moved_at: float = 0.0
+    fell_at: float = 0.0
+    """When records were last read, or the recovery began."""
+    answered_at: float = 0.0
+    """The broker's last answer."""
 
 
 class ChangelogRecovery(Recovery):  # type: ignore[misc]
@@ -39,7 +42,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         self.progress = Progress()
         super().__init__(*args, **kwargs)
 
-    @Service.task
+    @Service.task  # type: ignore[untyped-decorator]
     async def _restart_recovery(self) -> None:
         while not await self.wait_for_stopped(self.signal_recovery_start):
             self.signal_recovery_start.clear()
@@ -50,12 +53,13 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
             except ServiceStopped:
                 break
 
-    @Service.task
+    @Service.task  # type: ignore[untyped-decorator]
     async def _slurp_changelogs(self) -> None:
         """Faust's own reader: not used."""
 
     async def _recover(self, generation_id: int) -> None:
         self._set_recovery_started()
+        self.progress.read, self.progress.fell_at = 0, monotonic()
         for tp in sorted(self.active_tps):
             await self._wait(self._restore(self.tp_to_table[tp], TopicPartition(tp.topic, tp.partition)))
         await self.on_recovery_completed(generation_id)
@@ -106,11 +110,11 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
             fetched = await consumer.getmany(tp, timeout_ms=IDLE_MS, max_records=READ_RECORDS)
             end = (await consumer.end_offsets([tp]))[tp]
             position = await consumer.position(tp)
-            self.progress.remaining = max(end - position, 0)
+            self.progress.remaining, self.progress.answered_at = max(end - position, 0), monotonic()
             records = fetched.get(tp, [])
             if records:
                 self.progress.read += len(records)
-                self.progress.moved_at = monotonic()
+                self.progress.fell_at = monotonic()
                 table.write(tp.partition, {r.key: r.value for r in records}, records[-1].offset)
             elif position >= end:
                 return

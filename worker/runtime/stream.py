@@ -4,7 +4,7 @@ Cut at the fetch instead, a steady load of one or two records a fetch pays a rou
 for seconds at 1,000 events/s; cut here, the batch size follows the load by itself.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,15 +31,15 @@ class MicroBatch:
 class LedgerStream(Stream):  # type: ignore[misc]
     """A Faust stream that yields micro-batches."""
 
-    def on_seek_back(self, topic: str) -> None:
-        """Called when a hole made us seek back: nothing to do here, metrics listen."""
+    async def micro_batches(self, on_gap: Callable[[str], None]) -> AsyncIterator[MicroBatch]:
+        """Yield batches; one counts as finished when the body comes back for the next, if its epoch is still valid.
 
-    async def micro_batches(self) -> AsyncIterator[MicroBatch]:
-        """Yield batches; one counts as finished when the body comes back for the next, if its epoch is still valid."""
+        `on_gap` is told the topic whenever offsets were missing and we sought back.
+        """
         self.enable_acks = False
         consumer: LedgerConsumer = self.app.consumer
         async for _ in self:
-            batch = self._admit(consumer, self._take(self.current_event))
+            batch = self._admit(consumer, self._take(self.current_event), on_gap)
             if not batch.records:
                 continue
             consumer.idle.clear()
@@ -60,7 +60,7 @@ class LedgerStream(Stream):  # type: ignore[misc]
                 count += len(event.value.records)
         return events
 
-    def _admit(self, consumer: LedgerConsumer, events: list[Any]) -> MicroBatch:
+    def _admit(self, consumer: LedgerConsumer, events: list[Any], on_gap: Callable[[str], None]) -> MicroBatch:
         ledger = consumer.ledger
         batch = MicroBatch(ledger.epoch, {}, events[0].value.arrived)
         sought: set[TopicPartition] = set()
@@ -74,6 +74,6 @@ class LedgerStream(Stream):  # type: ignore[misc]
                 batch.records.setdefault(tp, []).extend(r for r in records if r.offset >= expected)
             elif verdict is Verdict.SEEK_BACK:
                 sought.add(tp)
-                self.on_seek_back(tp[0])
+                on_gap(tp[0])
                 consumer._thread.seek(ensure_aiokafka_TP(tp), expected)
         return batch

@@ -1,0 +1,72 @@
+"""A worker that recommends the same to everybody: enough of one for the demo's shell. `--die` ends it at the first list."""
+
+import asyncio
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from types import SimpleNamespace
+
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from worker import codec
+from worker.settings import client_settings, load
+
+consumed = {"purchases": 0}
+MODEL = {"name": "fake", "version": "1", "sha256": "0" * 64}
+
+
+class Pages(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        prefix = load().topics.prefix
+        body = f'pprm_events_consumed_total{{topic="{prefix}purchases"}} {consumed["purchases"]}.0\n'
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+async def main() -> None:
+    settings = load()
+    client, name = client_settings(settings.kafka), settings.topics.name
+    server = ThreadingHTTPServer(("127.0.0.1", settings.http.port), Pages)
+    Thread(target=server.serve_forever, daemon=True).start()
+    score_from = settings.recommendations.score_from
+    assert score_from
+    consumer = AIOKafkaConsumer(
+        name("purchases"), name("browses"), name("users"), auto_offset_reset="earliest", fetch_max_wait_ms=10, **client
+    )
+    producer = AIOKafkaProducer(**client)
+    await consumer.start()
+    await producer.start()
+    print("fake worker started", flush=True)
+    while True:
+        for tp, records in (await consumer.getmany(timeout_ms=100)).items():
+            newest = {}
+            for record in records:
+                value = orjson.loads(record.value)
+                if tp.topic == name("purchases"):
+                    consumed["purchases"] += 1
+                if value.get("occurred_at", value.get("updated_at")) >= score_from.strftime("%Y-%m-%dT%H:%M:%SZ"):
+                    newest[record.key] = (record, value)
+            for record, value in newest.values():
+                if "--die" in sys.argv:
+                    sys.exit("no more lists from me")
+                key, body, headers = codec.encode_recommendation(answer(record, value), record_time(record))
+                await producer.send(name("recommendations"), body, key=key, headers=headers, partition=tp.partition)
+
+
+def answer(record: SimpleNamespace, value: dict[str, str]) -> codec.Answer:
+    items = [(product, 0.5, ["popular"]) for product in ("1082185", "995242", "1029743", "981760")]
+    return codec.Answer(value["user_id"], value.get("event_id", "profile"), record, MODEL, items)
+
+
+def record_time(record: SimpleNamespace) -> object:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(record.timestamp / 1000, UTC)
+
+
+asyncio.run(main())

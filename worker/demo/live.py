@@ -1,0 +1,63 @@
+"""The second act: November and December, each basket judged by the list before it."""
+
+import asyncio
+from dataclasses import dataclass
+from time import perf_counter
+
+from worker.demo import data, households, prequential, records
+from worker.demo.data import Shop
+from worker.demo.households import Visit
+from worker.demo.lists import Position
+from worker.demo.prequential import Baselines
+from worker.demo.progress import Progress
+from worker.demo.replay import replay
+from worker.demo.stage import Stage
+
+
+async def replay_all(stage: Stage, shop: Shop) -> None:
+    """Replay what the options ask for."""
+    progress, options = stage.progress, stage.options
+    visits = households.cut(households.replay_order(shop.history, data.BEGIN, data.END), options.events)
+    baselines = await asyncio.to_thread(_baselines, shop)
+    judge = _Judge(progress, baselines)
+    progress.planned = sum(len(visit.products) for visit in visits)
+    progress.replay_began = perf_counter()
+    try:
+        await replay(visits, lambda visit: _answer(stage, judge, visit), options.rate)
+    finally:
+        progress.replay_ended = perf_counter()
+
+
+def _baselines(shop: Shop) -> Baselines:
+    baselines = prequential.baselines(shop.universe, shop.history)
+    baselines.advance(data.BEGIN)
+    return baselines
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    progress: Progress
+    baselines: Baselines
+
+    def judge(self, visit: Visit) -> None:
+        """Compare a basket with the newest list; not where browsing is simulated, nor where nothing could be listed."""
+        if visit.family != "purchases" or households.browses(visit.household):
+            return
+        truth = set(self.baselines.rows(visit.products).tolist())
+        if truth:
+            listed = self.baselines.rows(self.progress.lists.newest[visit.household].products)
+            self.progress.scores.add(truth, listed, self.baselines.at(visit.household, visit.time))
+
+
+async def _answer(stage: Stage, judge: _Judge, visit: Visit) -> None:
+    """Judge a visit by the list before it, publish it, and wait for the list after it."""
+    progress, topic = stage.progress, stage.topic(visit.family)
+    before = progress.lists.newest[visit.household]
+    judge.judge(visit)
+    progress.date = visit.time
+    rows = records.visit_rows(visit)
+    progress.lists.sent(visit.household, perf_counter())
+    ((partition, offset),) = (await stage.publisher.send(topic, rows)).items()
+    progress.events += len(rows)
+    after = await progress.lists.answer(visit.household, Position(topic, partition, offset))
+    progress.show(visit, before, after)

@@ -1,0 +1,40 @@
+"""What every act of the story needs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.demo.kafka import Publisher
+from worker.demo.processes import Worker
+from worker.demo.progress import Progress
+from worker.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What can be chosen."""
+
+    households: int | None = 300
+    """None: all."""
+    events: int | None = None
+    """Replayed events; None: all of November and December."""
+    rate: float | None = None
+    """Replayed events per second; None: as fast as the lists come."""
+    broker: str | None = None
+    """host:port; None: the embedded one."""
+    ui: bool = True
+    report: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A broker with topics, a worker on it, and who publishes."""
+
+    options: DemoOptions
+    settings: Settings
+    worker: Worker
+    publisher: Publisher
+    progress: Progress
+
+    def topic(self, family: str) -> str:
+        """Name of a topic."""
+        return self.settings.topics.name(family)
