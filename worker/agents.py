@@ -192,11 +192,13 @@ def _measure(c: Components, work: Work) -> None:
     for shopper in work.shoppers.values():
         assert shopper.folded
         metrics.state_evictions.inc(shopper.folded.evicted)
+        last, decoded = shopper.received[-1]
+        metrics.event_time_lag_seconds.labels(last.topic).set(now - decoded.event.time)
         if shopper.folded.repeats:
-            metrics.events_repeated.labels(shopper.received[-1][0].topic).inc(shopper.folded.repeats)
+            metrics.events_repeated.labels(last.topic).inc(shopper.folded.repeats)
         if shopper.ranked:
             metrics.recommendations_sent.inc()
-            metrics.end_to_end_latency_seconds.observe(max(now - shopper.received[-1][0].timestamp / 1000, 0.0))
+            metrics.end_to_end_latency_seconds.observe(max(now - last.timestamp / 1000, 0.0))
     for record, invalid in work.refused:
         metrics.events_invalid.labels(record.topic, invalid.reason).inc()
         metrics.dead_letters_sent.inc()

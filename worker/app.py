@@ -45,6 +45,7 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
     )
     agents.attach(c)
     monitor.listen(c)
+    app.on_commit = c.metrics.commit_duration_seconds.observe
     app.services_before_kafka = [
         Before("starting HTTP", lambda: _serve_http(c)),
         Background("the monitor", lambda: monitor.watch(c)),

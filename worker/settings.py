@@ -205,7 +205,10 @@ def _readable(error: ValueError) -> str:
 
 def describe(settings: Settings) -> Table:
     """All settings with their variables and meanings, for people; secrets masked."""
-    table = Table("environment variable", "value", "meaning", title="Settings", title_justify="left")
+    table = Table(title="Settings", title_justify="left")
+    table.add_column("environment variable", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("meaning")
     for variable, value, meaning in _rows(settings, PREFIX):
         table.add_row(variable, value, meaning)
     return table

@@ -1,7 +1,8 @@
-"""A worker that recommends the same to everybody: enough of one for the demo's shell. `--die` ends it at the first list."""
+"""A worker that recommends the same to everybody, enough for the demo's shell; `--die` ends it at the first list."""
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import SimpleNamespace
@@ -54,19 +55,13 @@ async def main() -> None:
             for record, value in newest.values():
                 if "--die" in sys.argv:
                     sys.exit("no more lists from me")
-                key, body, headers = codec.encode_recommendation(answer(record, value), record_time(record))
+                key, body, headers = codec.encode_recommendation(answer(record, value), datetime.now(UTC))
                 await producer.send(name("recommendations"), body, key=key, headers=headers, partition=tp.partition)
 
 
 def answer(record: SimpleNamespace, value: dict[str, str]) -> codec.Answer:
     items = [(product, 0.5, ["popular"]) for product in ("1082185", "995242", "1029743", "981760")]
     return codec.Answer(value["user_id"], value.get("event_id", "profile"), record, MODEL, items)
-
-
-def record_time(record: SimpleNamespace) -> object:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(record.timestamp / 1000, UTC)
 
 
 asyncio.run(main())

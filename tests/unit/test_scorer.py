@@ -44,7 +44,13 @@ def make(n: int = 60, config: PPRMConfig | None = None, device: str = "cpu") -> 
 def shopper(seed: int, n: int = 40) -> UserState:
     rng = np.random.default_rng(seed)
     events = [
-        Interaction(Position(0, 0, i), Kind.PURCHASE, stable_hash(f"p{rng.integers(70)}"), NOW - (n - i) // 4 * 90_000, i // 4 + 1)
+        Interaction(
+            Position(0, 0, i),
+            Kind.PURCHASE,
+            stable_hash(f"p{rng.integers(70)}"),
+            NOW - (n - i) // 4 * 90_000,
+            i // 4 + 1,
+        )
         for i in range(n)
     ]
     return fold(UserState(), events).state
@@ -74,7 +80,9 @@ def dense_logits(scorer: Scorer, state: UserState, now: float) -> torch.Tensor:
 @pytest.mark.parametrize("config", [None, PPRMConfig(**{**PPRMConfig.paper().to_dict(), "text_dimensions": DIM})])
 def test_factorised_equals_dense(events: int, config: PPRMConfig | None) -> None:
     scorer, state = make(config=config), shopper(events, events)
-    assert torch.allclose(scorer.score([state], [NOW + 86_400])[0], dense_logits(scorer, state, NOW + 86_400), atol=2e-5)
+    assert torch.allclose(
+        scorer.score([state], [NOW + 86_400])[0], dense_logits(scorer, state, NOW + 86_400), atol=2e-5
+    )
 
 
 def test_a_score_does_not_depend_on_batch_mates() -> None:

@@ -28,7 +28,6 @@ class Listed:
     identity: str
     products: tuple[str, ...]
     reasons: tuple[tuple[str, ...], ...]
-    scores: tuple[float, ...]
     trigger: Position
 
     def answers(self, event: Position) -> bool:
@@ -111,6 +110,5 @@ def _listed(message: Mapping[str, Any]) -> Listed:
         identity=message["recommendation_id"],
         products=tuple(item["product_id"] for item in items),
         reasons=tuple(tuple(item["reasons"]) for item in items),
-        scores=tuple(item["score"] for item in items),
         trigger=Position(trigger["topic"], trigger["partition"], trigger["offset"]),
     )

@@ -1,6 +1,6 @@
 """The Faust app with our runtime put in: transport, stream, table, recovery."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
     BootStrategy = _Boot
     services_before_kafka: Sequence[Service] = ()
     """Started before, and stopped after, everything that talks to Kafka."""
+    on_commit: Callable[[float], None] = staticmethod(lambda seconds: None)
+    """Told how long each offset commit took."""
     kafka_client_settings: dict[str, Any]
     """Keyword arguments of plain aiokafka clients to the same broker."""
 

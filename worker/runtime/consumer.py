@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
@@ -79,8 +80,10 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
     async def _commit_tps(self, tps: Any, start_new_transaction: bool) -> bool:
         assignment = self.assignment()
         offsets = {tp: offset for tp, offset in self.ledger.committable().items() if tp in assignment}
+        started = monotonic()
         if not offsets or not await self._commit({TP(*tp): at for tp, at in offsets.items()}):
             return False
+        self.app.on_commit(monotonic() - started)
         self.ledger.committed(offsets)
         return True
 

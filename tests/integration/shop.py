@@ -1,0 +1,207 @@
+"""A shop to test with: topics of its own on a broker, plain clients to publish and read, and real worker processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from tests.integration.brokers import free_port
+from worker import topics
+from worker.settings import Settings, client_settings, load
+
+READY_SECONDS = 60
+PARTITIONS = 2
+QUIET_MS = 700
+
+
+@dataclass
+class Worker:
+    """A worker process."""
+
+    process: "subprocess.Popen[bytes]"
+    port: int
+    log: Path
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def wait_until_ready(self) -> "Worker":
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.tail()
+            try:
+                if self.get("/ready")[0] == 200:
+                    return self
+            except OSError:
+                pass
+            time.sleep(0.1)
+        raise AssertionError(f"not ready: {self.get('/ready')}\n{self.tail()}")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]
+
+
+@dataclass
+class Shop:
+    """Topics with a prefix of their own, and clients."""
+
+    broker: str
+    name: str
+    directory: Path
+    extra: dict[str, str] = field(default_factory=dict)
+    workers: list[Worker] = field(default_factory=list)
+
+    @property
+    def settings(self) -> Settings:
+        return load(
+            {
+                "app_id": self.name,
+                "kafka": {"bootstrap_servers": self.broker},
+                "topics": {"prefix": f"{self.name}-", "partitions": PARTITIONS},
+            }
+        )
+
+    def topic(self, family: str) -> str:
+        return self.settings.changelog if family == "changelog" else self.settings.topics.name(family)
+
+    async def create_topics(self) -> None:
+        await topics.create(client_settings(self.settings.kafka), topics.plan(self.settings))
+
+    def start_worker(self, name: str = "worker") -> Worker:
+        port, log = free_port(), self.directory / f"{name}.log"
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PPRM_")}
+        environment |= {
+            "PPRM_APP_ID": self.name,
+            "PPRM_KAFKA__BOOTSTRAP_SERVERS": self.broker,
+            "PPRM_KAFKA__SESSION_TIMEOUT_SECONDS": "6",
+            "PPRM_TOPICS__PREFIX": f"{self.name}-",
+            "PPRM_TOPICS__PARTITIONS": str(PARTITIONS),
+            "PPRM_STATE__DIRECTORY": str(self.directory / name),
+            "PPRM_HTTP__PORT": str(port),
+            **self.extra,
+        }
+        with log.open("ab") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "worker.cli", "worker"], env=environment, stdout=out, stderr=subprocess.STDOUT
+            )
+        worker = Worker(process, port, log)
+        self.workers.append(worker)
+        return worker
+
+    def stop(self) -> None:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.kill()
+
+    async def publish(self, family: str, records: Iterable[tuple[str | None, Any]]) -> list[Any]:
+        """Publish (key, value) pairs, value as JSON, raw bytes or None; returns what the broker acknowledged."""
+        async with self.producer() as producer:
+            futures = [
+                await producer.send(self.topic(family), key=key and key.encode(), value=_bytes(value))
+                for key, value in records
+            ]
+            return [await future for future in futures]
+
+    @asynccontextmanager
+    async def producer(self) -> AsyncIterator[AIOKafkaProducer]:
+        producer = AIOKafkaProducer(bootstrap_servers=self.broker, linger_ms=2)
+        await producer.start()
+        try:
+            yield producer
+        finally:
+            await producer.stop()
+
+    async def read(self, family: str) -> list[Any]:
+        """Everything in a topic now, per partition in order."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.broker, auto_offset_reset="earliest", enable_auto_commit=False
+        )
+        await consumer.start()
+        try:
+            consumer.assign([TopicPartition(self.topic(family), p) for p in range(PARTITIONS)])
+            await consumer.seek_to_beginning()
+            records: list[Any] = []
+            while fetched := await consumer.getmany(timeout_ms=QUIET_MS):
+                records += [record for batch in fetched.values() for record in batch]
+            return records
+        finally:
+            await consumer.stop()
+
+    async def wait_for(self, family: str, done: Any, seconds: float = 30) -> list[Any]:
+        """Read a topic again and again until `done(records)`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            records = await self.read(family)
+            if done(records):
+                return records
+            assert time.monotonic() < deadline, f"{family}: {len(records)} records\n{self.workers[-1].tail()}"
+
+    async def lists(self) -> dict[str, Any]:
+        """Each shopper's newest list, None where they were forgotten."""
+        records = await self.read("recommendations")
+        return {r.key.decode(): None if r.value is None else json.loads(r.value) for r in records}
+
+    async def wait_for_answer(self, acknowledged: Any, user: str, seconds: float = 30) -> dict[str, Any]:
+        """The list that answers an event of a user, given its acknowledgement."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            newest = (await self.lists()).get(user)
+            if newest and answers(newest["trigger"], acknowledged):
+                return newest  # type: ignore[no-any-return]
+        raise AssertionError(f"no list for {user}\n{self.workers[-1].tail()}")
+
+
+def answers(trigger: Mapping[str, Any], acknowledged: Any) -> bool:
+    return (trigger["topic"], trigger["partition"]) == (acknowledged.topic, acknowledged.partition) and trigger[
+        "offset"
+    ] >= acknowledged.offset
+
+
+def product(i: int, **changes: Any) -> tuple[str, Any]:
+    """A product whose text the bundled artifact knows, so that no test waits for BERT unless it wants to."""
+    kinds = [
+        ("FLUID MILK WHITE ONLY", ["GROCERY", "FLUID MILK PRODUCTS", "FLUID MILK WHITE ONLY"]),
+        ("BANANAS", ["PRODUCE", "TROPICAL FRUIT", "BANANAS"]),
+        ("SOFT DRINKS 12/18&15PK CAN CAR", ["GROCERY", "SOFT DRINKS", "SOFT DRINKS 12/18&15PK CAN CAR"]),
+    ]
+    title, categories = kinds[i % len(kinds)]
+    value = {
+        "product_id": f"p{i}", "title": title, "categories": categories, "brand": f"m{i % 5}",
+        "attributes": {"brand": "National"}, **changes,
+    }  # fmt: skip
+    return f"p{i}", value
+
+
+def purchase(user: str, item: str, number: int, at: str = "2017-11-05T10:00:00Z", **changes: Any) -> tuple[str, Any]:
+    value = {
+        "event_id": f"e{number}", "user_id": user, "product_id": item, "occurred_at": at, "basket_id": f"b{number}",
+        **changes,
+    }  # fmt: skip
+    return user, value
+
+
+def _bytes(value: Any) -> bytes | None:
+    return value if value is None or isinstance(value, bytes) else json.dumps(value).encode()

@@ -1,0 +1,87 @@
+"""Offline and online agree: the same events through fold and scorer here, and through a real worker, give the same lists."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from pprm.user_state import UserState, fold
+from tests.integration.shop import Shop, answers, product, purchase
+from worker import codec
+from worker.recommender import load
+from worker.settings import Model
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+
+def test_streamed_scores_equal_offline_scores(broker: str, tmp_path: Path) -> None:
+    shop = Shop(broker, f"a-{tmp_path.name[-8:].strip('_')}", tmp_path)
+    days = [f"2017-11-{day:02d}T10:00:00Z" for day in range(1, 9)]
+    baskets = [
+        [purchase(user, f"p{(7 * number + i) % 30}", number, at=day) for i in range(3)]
+        for number, (day, user) in enumerate((day, user) for day in days for user in ("flo", "gus"))
+    ]
+
+    async def online() -> list[dict[str, float]]:
+        await shop.create_topics()
+        await shop.publish("products", [product(i) for i in range(30)])
+        shop.start_worker().wait_until_ready()
+        lists = []
+        for basket in baskets:
+            sent = await shop.publish("purchases", basket)
+            answer = await shop.wait_for_answer(sent[-1], basket[0][0])
+            assert answers(answer["trigger"], sent[-1])
+            lists.append({item["product_id"]: item["score"] for item in answer["items"]})
+        return lists
+
+    def offline() -> list[dict[str, float]]:
+        recommender = load(Model(device="cpu"), 10)
+        recommender.change(dict(_catalogue(i) for i in range(30)))
+        states: dict[str, UserState] = {}
+        lists = []
+        for basket in baskets:
+            user = basket[0][0]
+            folded = fold(states.get(user, UserState()), [_event(record, n) for n, record in enumerate(basket)])
+            states[user] = folded.state
+            (ranked,) = recommender.answer(folded.counted, [_request(folded.state)])
+            lists.append({product_id: score for product_id, score, _ in ranked.items})
+        return lists
+
+    try:
+        streamed, computed = asyncio.run(online()), offline()
+    finally:
+        shop.stop()
+    for mine, theirs in zip(streamed, computed, strict=True):
+        assert list(mine) == list(theirs)
+        assert all(abs(mine[item] - theirs[item]) < 2e-6 for item in mine)
+
+
+def _catalogue(i: int):  # type: ignore[no-untyped-def]
+    import orjson
+
+    from schemas import Product
+
+    return f"p{i}", codec.to_catalogue(Product.model_validate_json(orjson.dumps(product(i)[1])))
+
+
+OFFSETS = iter(range(10_000))
+
+
+def _event(record, number):  # type: ignore[no-untyped-def]
+    import orjson
+
+    from pprm.events import Interaction, Kind, Position
+    from pprm.ids import stable_hash
+    from schemas import Purchase
+
+    message = Purchase.model_validate_json(orjson.dumps(record[1]))
+    time = int(message.occurred_at.timestamp())
+    assert message.basket_id
+    basket = stable_hash(message.basket_id)
+    return Interaction(Position(0, 0, next(OFFSETS)), Kind.PURCHASE, stable_hash(message.product_id), time, basket)
+
+
+def _request(state: UserState):  # type: ignore[no-untyped-def]
+    from worker.recommender import Request
+
+    return Request(state, state.active_at)

@@ -1,0 +1,94 @@
+"""The demo's shell on the embedded broker, with a worker that always recommends the same."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+
+pytestmark = pytest.mark.integration
+
+FAKE = [sys.executable, "-m", "tests.integration.fake_worker"]
+DEMO = """
+import sys
+from pathlib import Path
+from worker.demo.run import DemoOptions, run
+events, rate, report, *command = sys.argv[1:]
+options = DemoOptions(20, int(events), float(rate) or None, ui=False, report=Path(report))
+sys.exit(run(options, command))
+"""
+
+
+def start(directory: Path, events: int = 300, rate: float = 0, worker: list[str] = FAKE) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", DEMO, str(events), str(rate), str(directory / "report.json"), *worker, str(directory)],
+        env=os.environ | {"TMPDIR": str(directory)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def left_behind(output: str, directory: Path) -> list[str]:
+    """Command lines of the demo's worker, which has the directory as an argument, and of its broker, if they still run."""
+    broker = re.search(r"embedded broker: (\S+)", output)
+    assert broker
+    lines = subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [line for line in lines if str(directory) in line or broker[1] in line]
+
+
+def test_it_ends_with_a_report_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    demo = start(tmp_path)
+    output, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 0, output
+    report = orjson.loads((tmp_path / "report.json").read_bytes())
+    assert (report["ended"], report["events"], report["dead_letters"]) == ("complete", 300, 0)
+    assert report["households_with_lists"] == report["households_with_events"] == 20
+    assert report["backfill_events"] > 1000
+    assert report["recommendations"] > 20
+    assert 0 < report["online"]["baskets"] < report["recommendations"]
+    assert 0 < report["latency_seconds"]["p50"] <= report["latency_seconds"]["p99"]
+    assert report["model"] == {"name": "fake", "sha256": "0" * 64}
+    assert "kcat -b 127.0.0.1:" in output
+    assert not left_behind(output, tmp_path)
+    assert not list(tmp_path.glob("pprm-demo-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_it_with_the_same_summary(tmp_path: Path, number: signal.Signals) -> None:
+    demo = start(tmp_path, rate=20)
+    assert demo.stdout
+    seen = ""
+    while "events/s" not in seen:
+        seen += demo.stdout.readline()
+    demo.send_signal(number)
+    output = seen + demo.communicate(timeout=30)[0]
+    assert demo.returncode == 0, output
+    report = orjson.loads((tmp_path / "report.json").read_bytes())
+    assert report["ended"] == "interrupted"
+    assert 0 <= report["events"] < 300
+    assert "First list" in output
+    assert not left_behind(output, tmp_path)
+
+
+def test_ctrl_c_works_before_there_is_anything_to_tell(tmp_path: Path) -> None:
+    demo = start(tmp_path)
+    assert demo.stdout
+    seen = demo.stdout.readline()
+    time.sleep(0.1)
+    demo.send_signal(signal.SIGINT)
+    output = seen + demo.communicate(timeout=30)[0]
+    assert demo.returncode == 0, output
+    assert "Ended before the first list." in output
+    assert not left_behind(output, tmp_path)
+
+
+def test_a_worker_that_dies_is_told_and_ends_it(tmp_path: Path) -> None:
+    demo = start(tmp_path, worker=[*FAKE, "--die"])
+    output, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 1
+    assert "the worker ended with code 1" in output
+    assert "no more lists from me" in output
+    assert not left_behind(output, tmp_path)

@@ -1,0 +1,157 @@
+"""The main job on a real broker: plain clients publish and read, a real worker process is between them."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas import Recommendation
+from tests.integration.shop import Shop, product, purchase
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+numbers = itertools.count()
+
+
+@pytest.fixture
+def shop(broker: str, tmp_path: Path) -> Iterator[Shop]:
+    shop = Shop(broker, f"t{next(numbers)}-{tmp_path.name[-8:].strip('_')}", tmp_path)
+    try:
+        yield shop
+    finally:
+        shop.stop()
+
+
+async def opened(shop: Shop, products: int = 30) -> None:
+    await shop.create_topics()
+    await shop.publish("products", [product(i) for i in range(products)])
+
+
+def test_a_purchase_is_answered_with_a_valid_list(shop: Shop) -> None:
+    async def story() -> None:
+        await opened(shop)
+        worker = shop.start_worker().wait_until_ready()
+        sent = await shop.publish("purchases", [purchase("ann", "p1", 1), purchase("ann", "p2", 2)])
+        answer = await shop.wait_for_answer(sent[-1], "ann")
+        listed = Recommendation.model_validate_json(json.dumps(answer))
+        assert len(listed.items) == 10 and [item.rank for item in listed.items] == list(range(1, 11))
+        scores = [item.score for item in listed.items]
+        assert scores == sorted(scores, reverse=True)
+        assert {item.product_id for item in listed.items if "bought_before" in item.reasons} <= {"p1", "p2"}
+        (record, *_) = [r for r in await shop.read("recommendations") if r.key == b"ann"]
+        assert dict(record.headers)["ce_type"] == b"com.pprm.recommendation.v1"
+        status, metrics = worker.get("/metrics")
+        assert status == 200 and "pprm_recommendations_sent_total" in metrics
+        assert worker.terminate() == 0
+
+    asyncio.run(story())
+
+
+def test_products_come_and_go_while_the_worker_runs(shop: Shop) -> None:
+    async def story() -> None:
+        await opened(shop, products=10)
+        shop.start_worker().wait_until_ready()
+        await shop.publish("products", [product(77, title="SAFFRON THREADS", categories=["SPICES", "SAFFRON"])])
+        await shop.publish("products", [("p3", None), product(4, available=False)])
+        sent, found = None, False
+        for attempt in range(40):
+            (sent,) = await shop.publish("purchases", [purchase("bob", "p1", attempt)])
+            items = {item["product_id"] for item in (await shop.wait_for_answer(sent, "bob"))["items"]}
+            found = "p77" in items and not items & {"p3", "p4"}
+            if found:
+                break
+        assert found, items
+
+    asyncio.run(story())
+
+
+def test_what_cannot_be_read_goes_to_the_dead_letters_and_its_neighbours_do_not(shop: Shop) -> None:
+    poison: list[tuple[str | None, object]] = [
+        ("cid", b"{not json"),
+        ("cid", b"\xff\xfe"),
+        ("cid", None),
+        (None, purchase("cid", "p1", 1)[1]),
+        ("somebody else", purchase("cid", "p1", 1)[1]),
+        ("cid", purchase("cid", "p1", 1, at="2090-01-01T00:00:00Z")[1]),
+        ("cid", purchase("cid", "p1", 1, quantity=-1)[1]),
+        ("cid", b"[" * 5000),
+        ("cid", b'"' + b"x" * 70_000 + b'"'),
+    ]
+
+    async def story() -> None:
+        await opened(shop)
+        shop.start_worker().wait_until_ready()
+        mixed = [purchase("cid", "p2", 100), *poison, purchase("cid", "p5", 101)]
+        sent = await shop.publish("purchases", mixed)
+        await shop.publish("products", [("p9", b"no product")])
+        await shop.wait_for_answer(sent[-1], "cid")
+        letters = await shop.wait_for("dead_letters", lambda records: len(records) > len(poison))
+        by_offset = {
+            (h["source_topic"].decode(), int(h["source_partition"]), int(h["source_offset"])): (r, h)
+            for r in letters
+            for h in [dict(r.headers)]
+        }
+        assert len(letters) == len(by_offset) == len(poison) + 1
+        for (key, value), where in zip(poison, sent[1:-1], strict=True):
+            record, headers = by_offset[where.topic, where.partition, where.offset]
+            assert record.key == (key and key.encode())
+            assert record.value == (value if value is None or isinstance(value, bytes) else json.dumps(value).encode())
+            assert headers["reason"]
+        answer = (await shop.lists())["cid"]
+        bought = {item["product_id"] for item in answer["items"] if "bought_before" in item["reasons"]}
+        assert bought <= {"p2", "p5"}
+
+    asyncio.run(story())
+
+
+def test_a_forgotten_shopper_leaves_nothing_but_watermarks(shop: Shop) -> None:
+    from pprm import user_state
+
+    async def story() -> None:
+        await opened(shop)
+        shop.start_worker().wait_until_ready()
+        profile = {"user_id": "dan", "attributes": {"age": "45-54"}}
+        await shop.publish("users", [("dan", profile)])
+        (sent,) = await shop.publish("purchases", [purchase("dan", "p1", 1)])
+        await shop.wait_for_answer(sent, "dan")
+        await shop.publish("users", [("dan", None)])
+        await shop.wait_for("recommendations", lambda records: any(r.value is None for r in records))
+        newest = {r.key: r.value for r in await shop.read("changelog")}[b"dan"]
+        state = user_state.decode(newest)
+        assert not state.purchases and not state.text and not state.sequence and not state.keys
+
+    asyncio.run(story())
+
+
+def test_events_before_score_from_are_folded_and_not_answered(shop: Shop) -> None:
+    async def story() -> None:
+        shop.extra["PPRM_RECOMMENDATIONS__SCORE_FROM"] = "2017-11-01T00:00:00Z"
+        await opened(shop)
+        shop.start_worker().wait_until_ready()
+        past = [purchase("eve", f"p{i}", i, at="2017-10-05T10:00:00Z") for i in range(5)]
+        await shop.publish("purchases", past)
+        (sent,) = await shop.publish("purchases", [purchase("eve", "p6", 9)])
+        answer = await shop.wait_for_answer(sent, "eve")
+        records = [r for r in await shop.read("recommendations") if r.key == b"eve"]
+        assert len(records) == 1
+        bought = {item["product_id"] for item in answer["items"] if "bought_before" in item["reasons"]}
+        assert bought & {"p0", "p1", "p2", "p3", "p4"}
+
+    asyncio.run(story())
+
+
+def test_topics_that_are_not_cut_alike_are_refused_with_a_clear_message(shop: Shop) -> None:
+    from worker import topics
+
+    async def story() -> None:
+        specs = [s for s in topics.plan(shop.settings) if not s.name.endswith("-browses")]
+        client = {"bootstrap_servers": shop.broker}
+        await topics.create(client, specs)
+        await topics.create(client, [topics.TopicSpec(shop.topic("browses"), 3, 1)])
+        worker = shop.start_worker()
+        assert worker.process.wait(30) != 0
+        assert "equal numbers of partitions" in worker.tail()
+
+    asyncio.run(story())

@@ -1,0 +1,72 @@
+"""What is on the screen."""
+
+import io
+from time import perf_counter
+
+from rich.console import Console
+
+from tests.unit.test_demo_report import after_a_replay
+from worker.demo import view
+from worker.demo.households import Visit, browses
+from worker.demo.lists import Listed, Position
+from worker.demo.progress import Progress, Shown
+
+PRODUCTS = tuple(f"p{number}" for number in range(12))
+PLAIN = next(name for name in map(str, range(100)) if not browses(name))
+
+
+def listed(products: tuple[str, ...]) -> Listed:
+    return Listed("i", products, (("due", "popular"),) * len(products), Position("purchases", 0, 0))
+
+
+def drawn(progress: Progress) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=80, force_terminal=False).print(view.screen(progress))
+    return out.getvalue().splitlines()
+
+
+def with_a_household(before: tuple[str, ...], after: tuple[str, ...], family: str = "purchases") -> Progress:
+    progress = after_a_replay()
+    progress.titles = {product: f"TITLE {product} THAT GOES ON AND ON" for product in PRODUCTS}
+    visit = Visit(1_511_000_000, PLAIN, family, ("p1", "p11"), "b")
+    progress.shown = Shown(visit, listed(before), listed(after), perf_counter())
+    return progress
+
+
+def test_the_live_view_fits_a_small_terminal() -> None:
+    lines = drawn(with_a_household(PRODUCTS[:10], PRODUCTS[2:]))
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
+def test_hits_are_marked_and_changes_of_rank_shown() -> None:
+    lines = drawn(with_a_household(PRODUCTS[:10], ("p1", "p0", "p11", "p3")))
+    rows = [line.split("│")[1] for line in lines if line.startswith("│")][1:]
+    assert ["✓" in row for row in rows] == [False, True, False, False]
+    for row, change in zip(rows, ("▲1", "▼1", "new", "="), strict=True):
+        assert change in row
+        assert "due again" in row
+
+
+def test_simulated_browsing_is_called_so() -> None:
+    assert any("simulated" in line for line in drawn(with_a_household(PRODUCTS, PRODUCTS, "browses")))
+
+
+def test_steps_are_shown_until_the_replay_begins() -> None:
+    progress = Progress()
+    with progress.step("topics"):
+        assert drawn(progress) == ["  ...   topics"]
+    assert drawn(progress) == ["  0.0s  topics"]
+
+
+def test_plain_lines_where_there_is_no_terminal() -> None:
+    out, progress = io.StringIO(), after_a_replay()
+    with progress.step("topics") as step:
+        step.detail = "all there"
+    with view.shown(progress, Console(file=out, width=40), live=True) as update:
+        update()
+        update()
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "  0.0s  topics: all there"
+    assert len(lines) == 2
+    assert "hit rate 75%" in lines[1]
