@@ -32,7 +32,7 @@ def start(directory: Path, events: int = 300, rate: float = 0, worker: list[str]
 
 
 def left_behind(output: str, directory: Path) -> list[str]:
-    """Command lines of the demo's worker, which has the directory as an argument, and of its broker, if they still run."""
+    """Command lines of the demo's worker (the directory is an argument of it) and broker, where they still run."""
     broker = re.search(r"embedded broker: (\S+)", output)
     assert broker
     lines = subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True, check=True).stdout.splitlines()

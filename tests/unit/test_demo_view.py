@@ -59,14 +59,16 @@ def test_steps_are_shown_until_the_replay_begins() -> None:
     assert drawn(progress) == ["  0.0s  topics"]
 
 
-def test_plain_lines_where_there_is_no_terminal() -> None:
+def test_plain_lines_tell_each_step_once_in_the_order_of_their_ends() -> None:
     out, progress = io.StringIO(), after_a_replay()
-    with progress.step("topics") as step:
-        step.detail = "all there"
     with view.shown(progress, Console(file=out, width=40), live=True) as update:
+        with progress.step("worker"):
+            with progress.step("data") as step:
+                step.detail = "all of it"
+            update()
         update()
         update()
     lines = out.getvalue().splitlines()
-    assert lines[0] == "  0.0s  topics: all there"
-    assert len(lines) == 2
+    assert lines[0] == "  0.0s  data: all of it"
     assert "hit rate 75%" in lines[1]
+    assert lines[2:] == ["  0.0s  worker"]

@@ -12,6 +12,9 @@ BEGIN = int(datetime(2017, 11, 1, tzinfo=UTC).timestamp())
 """Where the backfill ends and the replay begins, Unix seconds; the model was trained on nothing later."""
 END = int(datetime(2018, 1, 1, tzinfo=UTC).timestamp())
 
+WITHOUT_EVENTS = 2
+"""Households of the data that bought nothing that counts; they take no part."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shop:
@@ -27,9 +30,12 @@ class Shop:
 
 def load(households: int | None) -> Shop:
     """Read the data of so many households (None: all)."""
-    dataset = complete_journey.load(choose(complete_journey.household_ids(), households))
+    ordered = choose(complete_journey.household_ids(), None)
+    dataset = complete_journey.load(ordered[: None if households is None else households + WITHOUT_EVENTS])
     universe = [product.product_id for product in dataset.products if product.available]
-    return Shop(dataset.products, universe, dataset.profiles, history(dataset))
+    baskets = history(dataset)
+    chosen = [household for household in ordered if household in baskets][:households]
+    return Shop(dataset.products, universe, dataset.profiles, {household: baskets[household] for household in chosen})
 
 
 def history(dataset: Dataset) -> dict[str, list[Visit]]:

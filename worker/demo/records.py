@@ -31,7 +31,7 @@ def visit_rows(visit: Visit) -> list[Row]:
 
 def user_row(household: str, attributes: Mapping[str, str], at: int) -> Row:
     """Return a household's profile as a row for `users`."""
-    user = {"user_id": household, "updated_at": timestamp(at), "attributes": {}}
+    user = {"user_id": household, "updated_at": timestamp(at), "attributes": dict(attributes)}
     return Row(household.encode(), orjson.dumps(user))
 
 

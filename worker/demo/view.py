@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -88,14 +88,14 @@ class _Lines:
 
     progress: Progress
     console: Console
-    _steps: int = 0
+    _told: set[str] = field(default_factory=set)
     _next: float = 0.0
 
     def update(self) -> None:
-        ended = [step for step in self.progress.steps if step.seconds is not None]
-        for step in ended[self._steps :]:
-            self.console.print(step_line(step), markup=False, soft_wrap=True)
-        self._steps = len(ended)
+        for step in self.progress.steps:
+            if step.seconds is not None and step.name not in self._told:
+                self.console.print(step_line(step), markup=False, soft_wrap=True)
+                self._told.add(step.name)
         if self.progress.events and monotonic() >= self._next:
             self.console.print(progress_line(self.progress), markup=False, soft_wrap=True)
             self._next = monotonic() + PLAIN_SECONDS
