@@ -83,7 +83,7 @@ class _Run:
 
     def __init__(self, dataset: Dataset, catalogue: Catalogue, scorer: Scorer) -> None:
         self.dataset, self.catalogue, self.scorer = dataset, catalogue, scorer
-        self.rows = np.flatnonzero(catalogue.available)
+        self.rows = scorer.candidates
         self.column = np.full(len(catalogue), -1)
         self.column[self.rows] = np.arange(len(self.rows))
         self.queries = queries(dataset, catalogue.available)

@@ -44,7 +44,7 @@ class _Tables:
     """What does not depend on the shopper, for the N candidates. H is the first hidden width."""
 
     rows: NDArray[np.int64]
-    """Catalogue rows of the candidates, ascending, [N]."""
+    """Catalogue rows of the candidates, in the order of their hashes, [N]."""
     position: NDArray[np.int64]
     """Candidate of each catalogue row, -1 where it is none."""
     vectors: Tensor
@@ -96,7 +96,7 @@ class Scorer:
 
     @property
     def candidates(self) -> NDArray[np.int64]:
-        """Catalogue rows that `score` scores, ascending, [N]."""
+        """Catalogue rows that `score` scores, [N]: in the order of their hashes, the same in every worker."""
         return self._refresh(0).rows
 
     @torch.inference_mode()
@@ -111,7 +111,7 @@ class Scorer:
         return out
 
     def recommend(self, states: Sequence[UserState], nows: Sequence[float], k: int) -> list[Ranking]:
-        """The k best available products for each shopper; equal scores go to the product known longer."""
+        """The k best available products for each shopper; equal scores in the order of hashes."""
         if not states:
             return []
         logits = self.score(states, nows)
@@ -193,6 +193,7 @@ class Scorer:
     def _make_tables(self) -> _Tables:
         catalogue, model = self.catalogue, self.model
         rows = np.flatnonzero(catalogue.available)
+        rows = rows[np.argsort(catalogue.hashes[rows])]  # columns in an order that no worker's reading order changes
         position = np.full(len(catalogue), -1, np.int64)
         position[rows] = np.arange(len(rows))
         vectors = model.product_vectors(self._tensor(catalogue.vectors))

@@ -70,6 +70,7 @@ def test_ctrl_c_ends_it_with_the_same_summary(tmp_path: Path, number: signal.Sig
     assert report["ended"] == "interrupted"
     assert 0 <= report["events"] < 300
     assert "First list" in output
+    assert "exception" not in output.lower()
     assert not left_behind(output, tmp_path)
 
 

@@ -1,6 +1,7 @@
 """`pprm demo`: the story with its view, its end and its report."""
 
 import asyncio
+import logging
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -31,6 +32,8 @@ EXPECTED = (WorkerError, NoListError, EmbeddedBrokerError, SettingsError, Topics
 
 def run(options: DemoOptions, command: Sequence[str] = processes.COMMAND) -> int:
     """Run the demo until its end or Ctrl-C; returns the exit code."""
+    # what the client says of topics just made would disturb the view; what matters comes as an exception
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     console, progress = Console(highlight=False), Progress()
     error = asyncio.run(_until_ended(options, progress, console, command))
     if options.report:

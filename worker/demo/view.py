@@ -23,10 +23,11 @@ PLAIN_SECONDS = 5.0
 REASONS = {
     "due": "due again",
     "bought_before": "bought before",
-    "buys_type": "buys this kind",
-    "buys_category": "buys this category",
+    "buys_type": "buys this type",
+    "buys_category": "buys category",
     "popular": "popular now",
 }
+"""In words, the most telling first: one is shown."""
 SCORES = (
     ("PPRM", "ndcg_at_10"),
     ("personal top frequency", "top_frequency_ndcg_at_10"),
@@ -132,10 +133,10 @@ def _scores(progress: Progress) -> RenderableType:
 def _household(shown: Shown, titles: Mapping[str, str]) -> RenderableType:
     visit, bought = shown.visit, len(shown.visit.products)
     does = f"looks at {bought} products (simulated)" if visit.family == "browses" else f"buys {bought} products"
-    aside = "; browses by simulation, so not in the figures" if browses(visit.household) else ""
+    aside = " (not judged: browsing simulated)" if browses(visit.household) else ""
     table = Table(box=None, padding=(0, 1), header_style="dim")
-    for heading in ("", "before", "", "after", "why"):
-        table.add_column(heading, no_wrap=True)
+    for heading in ("    ", "before", "   ", "after", "why"):
+        table.add_column(heading, no_wrap=True, min_width=len(heading))
     for rank in range(min(K, len(shown.after.products))):
         table.add_row(*_row(shown, rank, titles))
     title = f"household {visit.household}, {_date(visit.time)}: {does}{aside}"
@@ -146,13 +147,13 @@ def _row(shown: Shown, rank: int, titles: Mapping[str, str]) -> list[Text]:
     before, after = shown.before.products, shown.after.products[rank]
     left = before[rank] if rank < len(before) else ""
     hit = left in shown.visit.products
-    reasons = shown.after.reasons[rank]
+    reason = next((said for name, said in REASONS.items() if name in shown.after.reasons[rank]), "")
     return [
         Text(f"{rank + 1:2}{' ✓' if hit else '  '}", style="bold green"),
         Text(_title(left, titles), style="bold green" if hit else ""),
         _change(after, rank, shown.before),
         Text(_title(after, titles)),
-        Text(REASONS.get(reasons[0], reasons[0]) if reasons else "", style="dim"),
+        Text(reason, style="dim"),
     ]
 
 
@@ -166,7 +167,7 @@ def _change(product: str, rank: int, before: Listed) -> Text:
 
 
 def _title(product: str, titles: Mapping[str, str]) -> str:
-    return titles.get(product, "").capitalize()[:24]
+    return titles.get(product, "").capitalize()[:22]
 
 
 def _date(seconds: int) -> str:
