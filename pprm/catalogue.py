@@ -57,6 +57,7 @@ class Catalogue:
         self._codes = np.zeros((0, 3), np.int32)
         self._vectors = np.zeros((0, dimensions), np.float32)
         self._available = np.zeros(0, bool)
+        self._changed_at = np.zeros(0, np.int64)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -91,8 +92,13 @@ class Catalogue:
         """Which products may be recommended, [n]."""
         return self._available[: len(self)]
 
+    def changed_since(self, version: int) -> NDArray[np.int64]:
+        """Rows that were put after a version of the catalogue."""
+        return np.flatnonzero(self._changed_at[: len(self)] > version)
+
     def put(self, products: Sequence[Product], vectors: NDArray[np.float32]) -> None:
         """Add products or replace what is known of them; `vectors` [len(products), dimensions]."""
+        self.version += 1
         self._reserve(len(self) + len(products))
         for product, vector in zip(products, vectors, strict=True):
             row = self._row(product.product_id)
@@ -103,7 +109,7 @@ class Catalogue:
             )
             self._vectors[row] = vector
             self._available[row] = product.available
-        self.version += 1
+            self._changed_at[row] = self.version
 
     def withdraw(self, product_ids: Iterable[str]) -> None:
         """Never recommend these again; their rows stay for the histories that hold them."""
@@ -131,7 +137,7 @@ class Catalogue:
         if rows <= len(self._hashes):
             return
         room = max(rows, 2 * len(self._hashes), 1024)
-        for name in ("_hashes", "_codes", "_vectors", "_available"):
+        for name in ("_hashes", "_codes", "_vectors", "_available", "_changed_at"):
             old = getattr(self, name)
             new = np.zeros((room, *old.shape[1:]), old.dtype)
             new[: len(old)] = old

@@ -40,6 +40,7 @@ class Popularity:
         if not len(counters):
             return
         self.changes += 1
+        self.advance(float(counters["last"].max()))  # from day 0 the decay of 47 years backwards would overflow
         rows = [self._row(product) for product in state.product_keys().tolist()]
         age = self.day - counters["last"] / DAY
         self._counters[rows, 0] += counters["count"]

@@ -85,6 +85,7 @@ class Scorer:
         self._version, self._day = -1, -1
         self._tables: _Tables | None = None
         self._daily = torch.zeros(0)
+        self._buffers = (torch.zeros(0), torch.zeros(0))
         self._popularity = np.zeros((0, 4), np.float32)
         self._texts: dict[bytes, NDArray[np.float32]] = {}
         if model.cross_layer is not None:
@@ -101,12 +102,16 @@ class Scorer:
 
     @torch.inference_mode()
     def score(self, states: Sequence[UserState], nows: Sequence[float]) -> Tensor:
-        """Logits of all candidates for each shopper at a Unix time, [len(states), N], on the scorer's device."""
-        tables = self._refresh(max(nows, default=0))
+        """Logits of all candidates for each shopper at a Unix time, [len(states), N], on the scorer's device.
+
+        Earlier times first, each with the popularity of its own day, so that no batch-mate's day looks into another's.
+        """
+        tables = self._refresh(0)
         user, queries = self._users(tables, states, nows)
         out = torch.empty(len(states), len(tables.rows), device=self.device)
-        for i, (state, now) in enumerate(zip(states, nows, strict=True)):
-            first = self._first_layer(tables, state, now, user[i], None if queries is None else queries[i])
+        for i in np.argsort(nows, kind="stable").tolist():
+            self._refresh(nows[i])
+            first = self._first_layer(tables, states[i], nows[i], user[i], None if queries is None else queries[i])
             out[i] = self.model.head(first)
         return out
 
@@ -125,14 +130,15 @@ class Scorer:
         return Ranking(rows, scores, [reasons(row) for row in cross])
 
     def _first_layer(self, t: _Tables, state: UserState, now: float, user: Tensor, queries: Tensor | None) -> Tensor:
-        first = self._daily + user
+        first, extra = self._buffers
+        torch.add(self._daily, user, out=first)
         if queries is None:
             return first
         first.addmm_((queries @ t.candidates).T, self._match)
         g = features.groups(state, self.catalogue, now)
         if len(g.rows):
-            first += torch.index_select(self._pair_part(t, g), 0, t.pair)
-            first += torch.index_select(self._maker_part(t, g), 0, t.maker)
+            first += torch.index_select(self._pair_part(t, g), 0, t.pair, out=extra)
+            first += torch.index_select(self._maker_part(t, g), 0, t.maker, out=extra)
             self._add_items(t, g, first)
         return first
 
@@ -183,6 +189,7 @@ class Scorer:
         changed = self._version != self.catalogue.version
         if changed or self._tables is None:
             self._tables = self._make_tables()
+            self._buffers = torch.empty_like(self._tables.static), torch.empty_like(self._tables.static)
             self._version = self.catalogue.version
         if self.popularity.advance(now) or changed or self._day != self.popularity.changes:
             self._daily = self._make_daily(self._tables)
@@ -196,18 +203,28 @@ class Scorer:
         rows = rows[np.argsort(catalogue.hashes[rows])]  # columns in an order that no worker's reading order changes
         position = np.full(len(catalogue), -1, np.int64)
         position[rows] = np.arange(len(rows))
-        vectors = model.product_vectors(self._tensor(catalogue.vectors))
+        vectors = self._product_vectors()
         chosen = vectors[torch.from_numpy(rows).to(self.device)]
         static = model.product_layer(chosen) + (self._constant if model.config.sequence else 0)
-        pairs, pair = np.unique(
-            np.stack([catalogue.type[rows], catalogue.category[rows]], 1), axis=0, return_inverse=True
-        )
+        both = catalogue.type[rows].astype(np.int64) << 32 | catalogue.category[rows]
+        coded, pair = np.unique(both, return_inverse=True)
+        pairs = np.stack([coded >> 32, coded & 0xFFFFFFFF], 1)
         makers, maker = np.unique(catalogue.maker[rows], return_inverse=True)
         return _Tables(
             rows, position, vectors, chosen.T.contiguous(), static,
-            pairs.astype(np.int64), torch.from_numpy(pair.reshape(-1)).to(self.device),
+            pairs, torch.from_numpy(pair.reshape(-1)).to(self.device),
             makers.astype(np.int64), torch.from_numpy(maker.reshape(-1)).to(self.device),
         )  # fmt: skip
+
+    def _product_vectors(self) -> Tensor:
+        """Vectors of all products, computed for those that are new or changed only."""
+        changed = self.catalogue.changed_since(self._version)
+        fresh = self.model.product_vectors(self._tensor(self.catalogue.vectors[changed]))
+        kept = self._tables.vectors if self._tables else fresh[:0]
+        vectors = torch.empty(len(self.catalogue), fresh.shape[1], device=self.device)
+        vectors[: len(kept)] = kept
+        vectors[torch.from_numpy(changed).to(self.device)] = fresh
+        return vectors
 
     @torch.inference_mode()
     def _make_daily(self, tables: _Tables) -> Tensor:
@@ -269,4 +286,6 @@ def reasons(cross: NDArray[np.float32]) -> list[str]:
         return ["bought_before", "due"] if 0.35 <= cross[_DUE] <= 1 else ["bought_before"]
     if cross[_TYPE_SEEN]:
         return ["buys_type"]
-    return ["buys_category"] if cross[_CATEGORY_SEEN] else ["popular"]
+    if cross[_CATEGORY_SEEN]:
+        return ["buys_category"]
+    return ["popular"] if cross[GLOBAL].any() else []

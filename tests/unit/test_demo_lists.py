@@ -64,6 +64,18 @@ def test_latency_runs_from_the_send_and_leaves_out_lists_before_the_first() -> N
     assert received.latencies == [0.5, 1.0]
 
 
+def test_a_list_that_answers_somebody_elses_event_has_no_latency() -> None:
+    async def answered() -> list[float]:
+        received = Lists()
+        received.sent("7", 1.0)
+        received.receive(message("mine", offset=1), 1.5)
+        await received.answer("7", Position("purchases", 0, 1))
+        received.receive(message("by kcat", offset=2), 99.0)
+        return received.latencies
+
+    assert asyncio.run(answered()) == [0.5]
+
+
 def test_waiting_ends_when_no_list_comes_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lists, "PATIENCE", 0.05)
     with pytest.raises(NoListError, match="household 7"):

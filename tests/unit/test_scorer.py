@@ -85,11 +85,11 @@ def test_factorised_equals_dense(events: int, config: PPRMConfig | None) -> None
     )
 
 
-def test_a_score_does_not_depend_on_batch_mates() -> None:
-    scorer, states = make(), [shopper(i, 10 * i) for i in range(5)]
-    together = scorer.score(states, [NOW] * 5)
-    alone = torch.cat([scorer.score([state], [NOW]) for state in states])
-    assert torch.allclose(together, alone, atol=1e-6)
+def test_a_score_does_not_depend_on_batch_mates_nor_on_their_day() -> None:
+    states, nows = [shopper(i, 10 * i) for i in range(5)], [NOW + 5 * 86_400, NOW, NOW, NOW + 86_400, NOW]
+    together, one_by_one = make().score(states, nows), make()
+    for i in np.argsort(nows, kind="stable"):
+        assert torch.allclose(together[i], one_by_one.score([states[i]], [nows[i]])[0], atol=1e-6)
 
 
 def test_unavailable_products_are_never_ranked_and_new_ones_are() -> None:
@@ -115,6 +115,17 @@ def test_equal_scores_rank_the_same_in_whatever_order_products_came() -> None:
         tied = Scorer(scorer.model, catalogue, scorer.popularity, vectors, scorer.device)
         rankings.append([catalogue.ids[row] for row in tied.recommend([shopper(1)], [NOW], 10)[0].rows])
     assert rankings[0] == rankings[1]
+
+
+def test_a_restarted_worker_scores_as_before() -> None:
+    before, states = make(), [shopper(i, 20 + i) for i in range(5)]
+    for scorer in (before, after := make()):
+        scorer.popularity.clear()
+    for state in states:
+        after.popularity.add_state(state)
+    scores = after.score([states[0]], [NOW + 86_400])
+    assert torch.isfinite(scores).all()
+    assert len(after.recommend([states[0]], [NOW + 86_400], 10)[0].rows) == 10
 
 
 def test_reasons_are_true() -> None:

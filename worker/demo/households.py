@@ -81,8 +81,3 @@ def cut(visits: Iterable[Visit], events: int | None) -> list[Visit]:
             left -= len(visit.products)
         kept.append(visit)
     return kept
-
-
-def days(visits: Iterable[Visit]) -> int:
-    """Count the simulated days that have a visit."""
-    return len({visit.time // DAY for visit in visits})

@@ -43,11 +43,10 @@ class Lists:
     received: int = 0
     latencies: list[float] = field(default_factory=list)
     """Seconds from the send of a list's trigger to the list's receipt, of the replayed events."""
-    first_at: float | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
     """The model named by the newest list."""
     _sent: dict[str, float] = field(default_factory=dict)
-    """When each household's newest visit was sent: it has one under way at a time, so its next lists answer that."""
+    """When each household's visit that waits for its list was sent: it has one at a time."""
     _waiting: dict[str, tuple[Position | None, asyncio.Future[Listed]]] = field(default_factory=dict)
 
     def sent(self, household: str, at: float) -> None:
@@ -63,8 +62,6 @@ class Lists:
         self.newest[household] = listed
         self.received += 1
         self.model = message["model"]
-        if self.first_at is None:
-            self.first_at = at
         if household in self._sent:
             self.latencies.append(at - self._sent[household])
         self._wake(household, listed)
@@ -75,19 +72,19 @@ class Lists:
         Raises:
             NoListError: it did not come, and no other came for `PATIENCE` seconds.
         """
-        listed = self.newest.get(household)
-        if listed and (event is None or listed.answers(event)):
-            return listed
-        future: asyncio.Future[Listed] = asyncio.get_running_loop().create_future()
-        self._waiting[household] = event, future
         try:
+            listed = self.newest.get(household)
+            if listed and (event is None or listed.answers(event)):
+                return listed
+            future: asyncio.Future[Listed] = asyncio.get_running_loop().create_future()
+            self._waiting[household] = event, future
             return await self._patiently(future)
         except TimeoutError:
-            raise NoListError(
-                f"no list for household {household} in answer to {event}: none came for {PATIENCE:.0f} s"
-            ) from None
+            said = f"no list for household {household} in answer to {event}: none came for {PATIENCE:.0f} s"
+            raise NoListError(said) from None
         finally:
             self._waiting.pop(household, None)
+            self._sent.pop(household, None)
 
     async def _patiently(self, future: "asyncio.Future[Listed]") -> Listed:
         while True:

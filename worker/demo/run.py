@@ -39,8 +39,8 @@ def run(options: DemoOptions, command: Sequence[str] = processes.COMMAND) -> int
     if options.report:
         options.report.write_bytes(orjson.dumps(figures(progress), option=orjson.OPT_INDENT_2) + b"\n")
     if error:
-        console.print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
-        console.print(str(error), markup=False)
+        console.print("[bold red]error:[/] ", end="")
+        console.print(_words(error), markup=False, soft_wrap=True)
         return 1
     console.print(f"\n{summary(progress)}\n", markup=False)
     console.print(next_steps(progress), markup=False, soft_wrap=True)
@@ -66,6 +66,12 @@ async def _until_ended(
         progress.ended = "failed" if error else "complete"
         return error
     raise error
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error}. The demo's data and broker are an extra: `make install`, or pip install 'pprm-worker[demo]'."
+    return str(error)
 
 
 def _cause(error: BaseException | None) -> Any:
