@@ -1,8 +1,9 @@
 """Offline evaluation: lists against the baskets of a month, everything in them strictly before.
 
-November validates (2,014 baskets, one a household), December tests (5,026, at most three a household). All candidates are ranked.
-`new` leaves out, on both sides, what the household bought before. `as served` judges the list that the worker would have published
-right after the household's previous basket: the shop cannot know when the next visit comes.
+November validates (2,014 baskets, one a household), December tests (5,026, at most three a household). All candidates
+are ranked. `new` leaves out, on both sides, what the household bought before. `as served` judges the list that the
+worker would have published right after the household's previous basket: the shop cannot know when the next visit
+comes.
 """
 
 from collections import defaultdict

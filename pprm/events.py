@@ -29,8 +29,8 @@ class Position(NamedTuple):
 class Interaction(NamedTuple):
     """One act of a shopper on a product.
 
-    `product` and `basket` are `ids.stable_hash` values (basket 0: purchases of one `time` form a basket), `time` is Unix
-    seconds, `sentiment` is -1..1 and counts for reviews only.
+    `product` and `basket` are `ids.stable_hash` values (basket 0: purchases of one `time` form a basket), `time` is
+    Unix seconds, `sentiment` is -1..1 and counts for reviews only.
     """
 
     position: Position

@@ -1,8 +1,9 @@
 """The input layer: one definition for training, evaluation and the worker.
 
-Numbers about a shopper (`scalars`), about a shopper and a product (`CROSS`), and the sequence for pooling. The cross features come
-in two forms that agree: `dense` gives a row per candidate, for training; `Groups` gives a row per product, type, category and
-maker, from which the scorer builds its tables. All are functions of the state's counters, the catalogue and `now`.
+Numbers about a shopper (`scalars`), about a shopper and a product (`CROSS`), and the sequence for pooling. The cross
+features come in two forms that agree: `dense` gives a row per candidate, for training; `Groups` gives a row per
+product, type, category and maker, from which the scorer builds its tables. All are functions of the state's counters,
+the catalogue and `now`.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pprm.user_state import BASKET_DECAY, DAY, UserState
 Floats = NDArray[np.float32]
 
 GROUP = ("count", "decay7", "decay28", "decay112", "recent7", "recent28", "due", "rate112", "seen")
-"""Per type and per category: log counts, exp(-gap/7 d) and exp(-gap/28 d), gap / mean interval, purchases per basket, 1."""
+"""Per type and per category: log counts, exp(-gap/7 d) and exp(-gap/28 d), gap / mean interval, rate per basket, 1."""
 ITEM = (*GROUP[:7], "due_distance", "per_basket", "rate28", "rate112", "rate_recent", "log_rate", "seen")
 MAKER = ("count", "decay112")
 SHARE = ("product_of_type", "type_of_category")

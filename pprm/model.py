@@ -1,9 +1,9 @@
-"""PPRM: text of shopper and product, and the interaction sequence, through fully connected ReLU layers to one probability.
+"""PPRM: text of shopper and product, and the interaction sequence, through fully connected layers to a probability.
 
-He, "Personalized product recommendations based on deep learning": R(u, b) = PPRM(U, B, theta). Notable choices: the first layer
-is kept in parts, W [u; b; x] = Wu u + Wb b + Wx x, so that a catalogue is scored with Wb b computed once per product; the
-interaction sequence enters as decayed counters per shopper and product (`features.CROSS`), as three recency-weighted means of
-product vectors, and as their dot products with the candidate.
+He, "Personalized product recommendations based on deep learning": R(u, b) = PPRM(U, B, theta). Notable choices: the
+first layer is kept in parts, W [u; b; x] = Wu u + Wb b + Wx x, so that a catalogue is scored with Wb b computed once
+per product; the interaction sequence enters as decayed counters per shopper and product (`features.CROSS`), as three
+recency-weighted means of product vectors, and as their dot products with the candidate.
 """
 
 from dataclasses import asdict, dataclass
@@ -103,7 +103,7 @@ class PPRM(nn.Module):
         return vectors
 
     def pool(self, vectors: Tensor, ages: Tensor, weights: Tensor) -> Tensor:
-        """Recency-weighted means of a sequence: [B, L, d], days [B, L], weights [B, L] (0 = no event) to [B, pools, d]."""
+        """Recency-weighted means of sequences: [B, L, d], days [B, L], weights [B, L] (0: none) to [B, pools, d]."""
         assert self.log_pool_days is not None
         recency = torch.exp2(-ages[..., None] / self.log_pool_days.exp()) * weights[..., None]
         pooled: Tensor = torch.einsum("blk,bld->bkd", recency, vectors) / (recency.sum(1)[..., None] + 0.5)

@@ -1,7 +1,7 @@
 """How often each product was bought lately by anybody: decayed counters, the sum of all shoppers' own counters.
 
-Scoring uses them as at the start of the event-time day: the same for every shopper and micro-batch of a day, and no purchase of
-today can look ahead into a list of today.
+Scoring uses them as at the start of the event-time day: the same for every shopper and micro-batch of a day, and no
+purchase of today can look ahead into a list of today.
 """
 
 from collections.abc import Iterable
@@ -67,7 +67,7 @@ class Popularity:
         return True
 
     def features(self, products: NDArray[np.uint64]) -> NDArray[np.float32]:
-        """Per product [n, 4]: popularity of about a week, about a month, all time, and the trend, scaled to about 0..1."""
+        """Per product [n, 4]: popularity of about a week, about a month, all time, and the trend, each about 0 to 1."""
         get = self._rows.get
         rows = np.fromiter((get(product, -1) for product in products.tolist()), np.int64, len(products))
         counters = np.where(rows[:, None] >= 0, self._counters[rows], 0.0)

@@ -27,7 +27,7 @@ class Visit(NamedTuple):
 
 
 def replay(dataset: Dataset, popularity: Popularity, until: int) -> Iterator[Visit]:
-    """Yield visits in time order until a Unix time; while one is out, `popularity` knows all before its day, no more."""
+    """Yield visits in time order until a Unix time; while one is out, `popularity` knows what was before its day."""
     states: dict[int, UserState] = {}
     first = dataset.visits()
     for number, (start, stop) in enumerate(zip(first[:-1].tolist(), first[1:].tolist(), strict=True)):

@@ -1,9 +1,9 @@
 """Scores the whole catalogue for shoppers, with the first layer factorised.
 
-W [u; b; x] is a sum: a part per product that changes only with the catalogue, a part per product that changes once a day
-(popularity), one vector per shopper, and parts that are the same for all products of a type, category or maker. So only the
-products bought, and one row per (type, category) pair and per maker, are computed per shopper; the rest is adding.
-One thread owns a scorer and its catalogue and popularity.
+W [u; b; x] is a sum: a part per product that changes only with the catalogue, a part per product that changes once a
+day (popularity), one vector per shopper, and parts that are the same for all products of a type, category or maker.
+So only the products bought, and one row per (type, category) pair and per maker, are computed per shopper; the rest
+is adding. One thread owns a scorer and its catalogue and popularity.
 """
 
 from collections.abc import Callable, Sequence
@@ -74,6 +74,11 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def use_threads(threads: int) -> None:
+    """How many CPU threads one scoring call takes."""
+    torch.set_num_threads(threads)
+
+
 class Scorer:
     """Scores and ranks; tables are refreshed when the catalogue or the day of the popularity has changed."""
 
@@ -99,6 +104,10 @@ class Scorer:
     def candidates(self) -> NDArray[np.int64]:
         """Catalogue rows that `score` scores, [N]: in the order of their hashes, the same in every worker."""
         return self._refresh(0).rows
+
+    def gpu_bytes(self) -> int:
+        """GPU memory held by tensors, 0 on the CPU."""
+        return torch.cuda.memory_allocated() if self.device.type == "cuda" else 0
 
     @torch.inference_mode()
     def score(self, states: Sequence[UserState], nows: Sequence[float]) -> Tensor:

@@ -1,8 +1,8 @@
 """Text to vectors with BERT: mean of the last layer over the tokens, as sentence-transformers pools it.
 
-Any directory in Hugging Face layout with safetensors weights will do; nothing is downloaded and no remote code is run. The weights
-are loaded when the first unknown text comes: importing transformers takes seconds, and a worker whose artifact carries the
-vectors of its catalogue's texts may never need them.
+Any directory in Hugging Face layout with safetensors weights will do; nothing is downloaded and no remote code is
+run. The weights are loaded when the first unknown text comes: importing transformers takes seconds, and a worker
+whose artifact carries the vectors of its catalogue's texts may never need them.
 """
 
 from collections.abc import Callable, Sequence

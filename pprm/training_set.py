@@ -1,7 +1,7 @@
 """Training examples: visits replayed, each with a sample of candidates, in the input layer's features.
 
-Half of the visits are seen at the visit (state before it, features at its time). Half are seen as the worker serves them: right
-after the shopper's previous visit, whose list is what the shop has when the next one comes.
+Half of the visits are seen at the visit (state before it, features at its time). Half are seen as the worker serves
+them: right after the shopper's previous visit, whose list is what the shop has when the next one comes.
 """
 
 from collections.abc import Callable

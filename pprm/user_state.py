@@ -1,11 +1,12 @@
 """A shopper's state and the fold that keeps it: the interaction sequence and its decayed counters.
 
-Only counters per product are kept. Those per product type, category and maker are sums over them (every counter below is
-additive), made from the catalogue when features are computed: an event that arrives before its product's record, or a
-product that changes category, needs no repair. So is product popularity: it is the sum over all shoppers.
+Only counters per product are kept. Those per product type, category and maker are sums over them (every counter below
+is additive), made from the catalogue when features are computed: an event that arrives before its product's record,
+or a product that changes category, needs no repair. So is product popularity: it is the sum over all shoppers.
 
 Binary layout, version 1, little endian, bounded (`MAX_BYTES`):
-`HEADER | watermarks | sequence | product keys (u64 each) | product counters | published list (u64 each) | profile text`.
+`HEADER | watermarks | sequence | product keys (u64 each) | product counters | published list (u64 each) | profile
+text`.
 """
 
 import struct

@@ -143,7 +143,7 @@ async def score(c: Components, shoppers: list[Shopper]) -> None:
 
 
 async def publish(c: Components, work: Work) -> dict[int, int]:
-    """Send states, lists and dead letters; returns each partition's last changelog offset, once all are acknowledged."""
+    """Send states, lists and dead letters, await all; returns each partition's last changelog offset."""
     states: dict[int, list[Row]] = {}
     lists: dict[int, list[Row]] = {}
     letters: dict[int, list[Row]] = {}

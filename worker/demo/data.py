@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from pprm.datasets import complete_journey
 from pprm.datasets.dataset import Dataset, Product
 from worker.demo.households import Visit, choose
 
@@ -30,6 +29,8 @@ class Shop:
 
 def load(households: int | None) -> Shop:
     """Read the data of so many households (None: all)."""
+    from pprm.datasets import complete_journey  # imports pandas: while the worker starts, not before
+
     ordered = choose(complete_journey.household_ids(), None)
     dataset = complete_journey.load(ordered[: None if households is None else households + WITHOUT_EVENTS])
     universe = [product.product_id for product in dataset.products if product.available]

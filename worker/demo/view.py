@@ -132,14 +132,18 @@ def _scores(progress: Progress) -> RenderableType:
 
 def _household(shown: Shown, titles: Mapping[str, str]) -> RenderableType:
     visit, bought = shown.visit, len(shown.visit.products)
-    does = f"looks at {bought} products (simulated)" if visit.family == "browses" else f"buys {bought} products"
-    aside = " (not judged: browsing simulated)" if browses(visit.household) else ""
+    hits = len(set(visit.products).intersection(shown.before.products[:K]))
+    does = f"buys {bought}, {hits} of them listed"
+    if browses(visit.household):
+        does = (
+            f"looks at {bought} (simulated)" if visit.family == "browses" else f"buys {bought} (it browses: not judged)"
+        )
     table = Table(box=None, padding=(0, 1), header_style="dim")
     for heading in ("    ", "before", "   ", "after", "why"):
         table.add_column(heading, no_wrap=True, min_width=len(heading))
     for rank in range(min(K, len(shown.after.products))):
         table.add_row(*_row(shown, rank, titles))
-    title = f"household {visit.household}, {_date(visit.time)}: {does}{aside}"
+    title = f"household {visit.household}, {_date(visit.time)}: {does}"
     return Panel(table, title=title, title_align="left", expand=False)
 
 

@@ -1,1 +1,1 @@
-"""What corrects or speeds up Faust, a module an idea; docs/adr/0003-what-we-replace-of-faust.md says why each exists."""
+"""What corrects or speeds up Faust, a module an idea: docs/adr/0001-faust-with-a-runtime-of-our-own.md says why."""

@@ -40,7 +40,7 @@ class _Entry:
 
 @dataclass(slots=True)
 class Ledger:
-    """Offsets of the assigned partitions. `epoch` changes whenever what was admitted before may no longer be finished."""
+    """Offsets of the assigned partitions. `epoch` changes whenever what was admitted before may not be finished."""
 
     epoch: int = 0
     _entries: dict[TopicPartition, _Entry] = field(default_factory=dict)

@@ -47,7 +47,7 @@ class RangeScheduler(DefaultSchedulingStrategy):  # type: ignore[misc]
 
 
 class RawSchema(faust.Schema):  # type: ignore[misc]
-    """Passes the records through: decoding is ours, so that bad bytes can neither stop nor overtake their neighbours."""
+    """Passes records through: decoding is ours, so that bad bytes can neither stop nor overtake their neighbours."""
 
     def compile(self, app: Any, **_: Any) -> Any:
         """Return Faust's decode callback."""

@@ -1,12 +1,13 @@
 """Recovery of a table from its changelog: a plain reader of our own, then seek, then resume.
 
-Faust's own resumes the source partitions before it seeks, so that events fetched in between are lost; it also waits for the
-last offset to be delivered, which never happens behind a transaction marker, and trusts end offsets that some brokers get
-wrong. This one ends by position: nothing more comes, and the position has reached the end.
+Faust's own resumes the source partitions before it seeks, so that events fetched in between are lost; it also waits
+for the last offset to be delivered, which never happens behind a transaction marker, and trusts end offsets that some
+brokers get wrong. This one ends by position: nothing more comes, and the position has reached the end.
 """
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -18,6 +19,8 @@ from mode import Service
 
 from worker.runtime.table import BatchTable
 
+AT_ONCE = 8
+"""Partitions read at a time: bounds memory and connections."""
 READ_RECORDS = 2000
 IDLE_MS = 300
 """An empty fetch this long, at the end offset, ends a partition's recovery."""
@@ -27,12 +30,18 @@ IDLE_MS = 300
 class Progress:
     """How far the recovery is, for metrics and health. Times are monotonic seconds."""
 
-    remaining: int = 0
+    left: dict[TopicPartition, int] = field(default_factory=dict)
+    """Records still to be read, per changelog partition."""
     read: int = 0
     fell_at: float = 0.0
     """When records were last read, or the recovery began."""
     answered_at: float = 0.0
     """The broker's last answer."""
+
+    @property
+    def remaining(self) -> int:
+        """Records still to be read."""
+        return sum(self.left.values())
 
 
 class ChangelogRecovery(Recovery):  # type: ignore[misc]
@@ -59,9 +68,10 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
 
     async def _recover(self, generation_id: int) -> None:
         self._set_recovery_started()
-        self.progress.read, self.progress.fell_at = 0, monotonic()
-        for tp in sorted(self.active_tps):
-            await self._wait(self._restore(self.tp_to_table[tp], TopicPartition(tp.topic, tp.partition)))
+        self.progress.left, self.progress.read, self.progress.fell_at = {}, 0, monotonic()
+        turns = asyncio.Semaphore(AT_ONCE)
+        restores = [self._restore(self.tp_to_table[tp], TopicPartition(*tp), turns) for tp in sorted(self.active_tps)]
+        await self._wait(asyncio.gather(*restores))
         await self.on_recovery_completed(generation_id)
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
@@ -83,13 +93,14 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         self.tables.on_standbys_ready()
         app.on_rebalance_end()
 
-    async def _restore(self, table: BatchTable, tp: TopicPartition) -> None:
-        try:
-            await self._read_changelog(table, tp)
-        except OffsetOutOfRangeError:
-            self.log.warning("%s knows offsets that the broker does not: reading the whole changelog again", tp)
-            _wipe(table, tp.partition)
-            await self._read_changelog(table, tp)
+    async def _restore(self, table: BatchTable, tp: TopicPartition, turns: asyncio.Semaphore) -> None:
+        async with turns:
+            try:
+                await self._read_changelog(table, tp)
+            except OffsetOutOfRangeError:
+                self.log.warning("%s knows offsets that the broker does not: reading the whole changelog again", tp)
+                _wipe(table, tp.partition)
+                await self._read_changelog(table, tp)
 
     async def _read_changelog(self, table: BatchTable, tp: TopicPartition) -> None:
         consumer = AIOKafkaConsumer(
@@ -110,7 +121,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
             fetched = await consumer.getmany(tp, timeout_ms=IDLE_MS, max_records=READ_RECORDS)
             end = (await consumer.end_offsets([tp]))[tp]
             position = await consumer.position(tp)
-            self.progress.remaining, self.progress.answered_at = max(end - position, 0), monotonic()
+            self.progress.left[tp], self.progress.answered_at = max(end - position, 0), monotonic()
             records = fetched.get(tp, [])
             if records:
                 self.progress.read += len(records)

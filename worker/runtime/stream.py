@@ -1,7 +1,7 @@
 """Micro-batches of all that waits, cut when the agent is ready for one.
 
-Cut at the fetch instead, a steady load of one or two records a fetch pays a round trip of acknowledgements each and queues
-for seconds at 1,000 events/s; cut here, the batch size follows the load by itself.
+Cut at the fetch instead, a steady load of one or two records a fetch pays a round trip of acknowledgements each and
+queues for seconds at 1,000 events/s; cut here, the batch size follows the load by itself.
 """
 
 from collections.abc import AsyncIterator, Callable
