@@ -84,7 +84,9 @@ def worker(
 def demo(
     households: Annotated[str, typer.Option(metavar="N|all", help="How many households take part.")] = "300",
     events: Annotated[int | None, typer.Option(min=1, help="Stop after so many replayed events.")] = None,
-    rate: Annotated[str | None, typer.Option(metavar="R|max", help="Replayed events per second.")] = None,
+    rate: Annotated[
+        str | None, typer.Option(metavar="R|max", help="Replayed events per second; 100 in the live view, else max.")
+    ] = None,
     broker: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="A Kafka of yours, not the embedded broker.")
     ] = None,
@@ -101,12 +103,22 @@ def demo(
     options = DemoOptions(
         households=None if households == "all" else _number(households, "--households"),
         events=events,
-        rate=None if rate in (None, "max") else float(_number(rate or "", "--rate")),
+        rate=_rate(rate, ui and sys.stdout.isatty()),
         broker=broker,
         ui=ui,
         report=report,
     )
     raise typer.Exit(run(options))
+
+
+WATCHABLE = 100.0
+"""Events per second that a person can follow."""
+
+
+def _rate(rate: str | None, watched: bool) -> float | None:
+    if rate is None:
+        return WATCHABLE if watched else None
+    return None if rate == "max" else float(_number(rate, "--rate"))
 
 
 def _number(text: str, option: str) -> int:
