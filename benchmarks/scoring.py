@@ -1,7 +1,7 @@
 """Full-catalogue scoring: factorised against the plain network, interleaved in one run, medians and the ratio.
 
-python benchmarks/scoring.py [--users 20] [--rounds 7]. The catalogue and the model are the bundled ones; the shoppers bought 300 products
-each. The plain network computes every candidate's input row and runs it through all layers.
+python benchmarks/scoring.py [--users 20] [--rounds 7]. The catalogue and the model are the bundled ones; the shoppers
+bought 300 products each. The plain network computes every candidate's input row and runs it through all layers.
 """
 
 import argparse
