@@ -92,7 +92,6 @@ class Scorer:
         self._daily = torch.zeros(0)
         self._buffers = (torch.zeros(0), torch.zeros(0))
         self._popularity = np.zeros((0, 4), np.float32)
-        self._texts: dict[bytes, NDArray[np.float32]] = {}
         if model.cross_layer is not None:
             weight = model.cross_layer.weight.detach()
             scaled = weight[:, : len(features.CROSS)] / model.cross_scale
@@ -175,7 +174,7 @@ class Scorer:
         first.index_add_(0, torch.from_numpy(at[kept]).to(self.device), x @ weights)
 
     def _users(self, t: _Tables, states: Sequence[UserState], nows: Sequence[float]) -> tuple[Tensor, Tensor | None]:
-        text = self._tensor(self._user_texts(states))
+        text = self._tensor(self.encode([state.text.decode() for state in states]))
         if not self.model.config.sequence:
             return self.model.user_part(text, text, None), None
         scalars = self._tensor(np.stack([features.scalars(s, now) for s, now in zip(states, nows, strict=True)]))
@@ -183,16 +182,6 @@ class Scorer:
         vectors = t.vectors[torch.from_numpy(rows).to(self.device)]
         pooled = self.model.pool(vectors, self._tensor(ages), self._tensor(weights))
         return self.model.user_part(text, scalars, pooled), self.model.queries(pooled)
-
-    def _user_texts(self, states: Sequence[UserState]) -> NDArray[np.float32]:
-        missing = list({state.text for state in states} - self._texts.keys())
-        if missing:
-            if len(self._texts) > MAX_TEXTS:
-                self._texts.clear()
-                missing = list({state.text for state in states})
-            vectors = self.encode([text.decode() for text in missing])
-            self._texts.update(zip(missing, vectors, strict=True))
-        return np.stack([self._texts[state.text] for state in states])
 
     def _refresh(self, now: float) -> _Tables:
         changed = self._version != self.catalogue.version
@@ -262,10 +251,6 @@ def top_k(scores: Tensor, k: int) -> list[tuple[NDArray[np.int64], NDArray[np.fl
         order = np.lexsort((at, -value))[:k]
         best.append((at[order], value[order]))
     return best
-
-
-MAX_TEXTS = 100_000
-"""Shopper texts whose vectors are kept in memory."""
 
 
 def sequences(

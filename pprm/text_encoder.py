@@ -5,7 +5,7 @@ run. The weights are loaded when the first unknown text comes: importing transfo
 whose artifact carries the vectors of its catalogue's texts may never need them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 BATCH = 64
 MAX_TOKENS = 256
 """Longer texts are cut, as the bundled model was trained."""
+MAX_VECTORS = 200_000
+"""Texts whose vectors are kept, 150 MB; the oldest go first, so that no flood of profiles fills the memory."""
 Progress = Callable[[int, int], None]
 """Called with (texts encoded, texts in all)."""
 
@@ -42,7 +44,7 @@ def bundled() -> Path:
 
 
 class TextEncoder:
-    """Vectors of texts, each text encoded once. One thread owns it."""
+    """Vectors of texts, each text encoded once. One thread encodes; others may ask for texts that are known."""
 
     def __init__(self, directory: Path | None, dimensions: int, device: torch.device | None = None) -> None:
         self.directory, self.dimensions = directory, dimensions
@@ -64,6 +66,8 @@ class TextEncoder:
         for row, (key, text) in enumerate(zip(hashes, texts, strict=True)):
             if text:
                 out[row] = self.vectors[key]
+        while len(self.vectors) > MAX_VECTORS:
+            del self.vectors[next(iter(self.vectors))]
         return out
 
     def _encode_missing(self, missing: dict[bytes, str], progress: Progress) -> None:
@@ -74,6 +78,10 @@ class TextEncoder:
             for (key, _), vector in zip(batch, self._forward([text for _, text in batch]), strict=True):
                 self.vectors[key] = vector.astype(np.float16)
             progress(min(start + BATCH, len(todo)), len(todo))
+
+    def unknown(self, texts: Iterable[str]) -> list[str]:
+        """Those of the texts that BERT would have to read, each once."""
+        return [text for text in dict.fromkeys(texts) if text and text_hash(text) not in self.vectors]
 
     @torch.inference_mode()
     def _forward(self, texts: list[str]) -> NDArray[np.float32]:

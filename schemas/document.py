@@ -8,23 +8,21 @@ from pydantic.json_schema import models_json_schema
 
 from schemas import Browse, DeadLetterHeaders, Product, Purchase, Recommendation, Review, User
 from schemas.limits import Message
+from schemas.topics import CONFIGURATIONS
 
 BINDING = "0.5.0"
 PARTITIONS = 4
-WEEK_MS, MONTH_MS = 604_800_000, 2_592_000_000
 
-CHANNELS: dict[str, tuple[type[Message], str, dict[str, Any]]] = {
-    "purchases": (Purchase, "receive", {"cleanup.policy": ["delete"], "retention.ms": WEEK_MS}),
-    "browses": (Browse, "receive", {"cleanup.policy": ["delete"], "retention.ms": WEEK_MS}),
-    "reviews": (Review, "receive", {"cleanup.policy": ["delete"], "retention.ms": WEEK_MS}),
-    "users": (User, "receive", {"cleanup.policy": ["compact"]}),
-    "products": (Product, "receive", {"cleanup.policy": ["compact"]}),
-    "recommendations": (
-        Recommendation, "send", {"cleanup.policy": ["compact", "delete"], "retention.ms": MONTH_MS},
-    ),
-    "dead-letters": (DeadLetterHeaders, "send", {"cleanup.policy": ["delete"], "retention.ms": MONTH_MS}),
-}  # fmt: skip
-"""Topic to message, what the worker does with it, and the topic's configuration."""
+CHANNELS: dict[str, tuple[type[Message], str]] = {
+    "purchases": (Purchase, "receive"),
+    "browses": (Browse, "receive"),
+    "reviews": (Review, "receive"),
+    "users": (User, "receive"),
+    "products": (Product, "receive"),
+    "recommendations": (Recommendation, "send"),
+    "dead-letters": (DeadLetterHeaders, "send"),
+}
+"""Topic to message and what the worker does with it."""
 
 _TEXT = {"type": "string"}
 CLOUD_EVENT = {
@@ -42,7 +40,7 @@ CLOUD_EVENT = {
 def files() -> dict[str, str]:
     """Relative path to text of everything that is generated."""
     made = {"asyncapi.yaml": yaml.safe_dump(asyncapi(), sort_keys=False, allow_unicode=True, width=120)}
-    for model, _, _ in CHANNELS.values():
+    for model, _ in CHANNELS.values():
         schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
         made[f"json/{model.__name__.lower()}.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     return made
@@ -51,24 +49,23 @@ def files() -> dict[str, str]:
 def asyncapi() -> dict[str, Any]:
     """The AsyncAPI document."""
     _, schemas = models_json_schema(
-        [(model, "validation") for model, _, _ in CHANNELS.values()], ref_template="#/components/schemas/{model}"
+        [(model, "validation") for model, _ in CHANNELS.values()], ref_template="#/components/schemas/{model}"
     )
     return {
         "asyncapi": "3.1.0",
         "info": {"title": "PPRM worker", "version": "1.0.0", "description": "Shoppers' events in, top-K lists out."},
         "defaultContentType": "application/json",
         "channels": {topic: _channel(topic) for topic in CHANNELS},
-        "operations": {f"{action}_{topic}": _operation(topic, action) for topic, (_, action, _) in CHANNELS.items()},
+        "operations": {f"{action}_{topic}": _operation(topic, action) for topic, (_, action) in CHANNELS.items()},
         "components": {
             "schemas": {**schemas["$defs"], "CloudEvent": CLOUD_EVENT},
-            "messages": {model.__name__: _message(topic) for topic, (model, _, _) in CHANNELS.items()},
+            "messages": {model.__name__: _message(topic) for topic, (model, _) in CHANNELS.items()},
         },
     }
 
 
 def _channel(topic: str) -> dict[str, Any]:
-    model, _, config = CHANNELS[topic]
-    name = model.__name__
+    name, config = CHANNELS[topic][0].__name__, CONFIGURATIONS[topic]
     kafka = {"topic": topic, "partitions": PARTITIONS, "topicConfiguration": config, "bindingVersion": BINDING}
     return {
         "address": topic,

@@ -134,6 +134,7 @@ async def score(c: Components, shoppers: list[Shopper]) -> None:
     counted: list[Interaction] = [event for shopper in shoppers if shopper.folded for event in shopper.folded.counted]
     answered = [shopper for shopper in shoppers if not shopper.forgotten and c.is_live(shopper.state.active_at)]
     requests = [Request(shopper.state, shopper.state.active_at) for shopper in answered]
+    await c.encode(shopper.state.text.decode() for shopper in answered)
     ranked = await c.model.run(lambda: c.recommender.answer(counted, requests))
     for shopper, ranking in zip(answered, ranked, strict=True):
         shopper.ranked = ranking

@@ -103,6 +103,7 @@ async def _follow_catalogue(c: Components) -> None:
         return None if isinstance(said, codec.Invalid) else said
 
     async def apply(changes: Changes) -> None:
+        await c.encode(product.text for product in changes.values() if product)
         available, known = await c.model.run(lambda: c.recommender.change(changes))
         c.metrics.catalogue_products.labels("available").set(available)
         c.metrics.catalogue_products.labels("known").set(known)

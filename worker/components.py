@@ -30,6 +30,8 @@ class Components:
     metrics: Metrics
     health: Health
     model: ModelThread = field(default_factory=ModelThread)
+    texts: ModelThread = field(default_factory=ModelThread)
+    """The thread in which BERT reads: a new product must not hold up the scoring."""
     catalogue_read: asyncio.Event = field(default_factory=asyncio.Event)
     loaded: Recommender | None = None
     dead_letter_partitions: int = 1
@@ -55,6 +57,12 @@ class Components:
         """Whether an event of this Unix time is answered with a list, or only folded."""
         score_from = self.settings.recommendations.score_from
         return score_from is None or event_time >= score_from.timestamp()
+
+    async def encode(self, texts: Iterable[str]) -> None:
+        """Have the encoder know these texts."""
+        encoder = self.recommender.encoder
+        if unknown := encoder.unknown(texts):
+            await self.texts.run(encoder.encode, unknown)
 
     def states(self, partitions: Iterable[int]) -> Iterator[UserState]:
         """All shoppers of these partitions."""

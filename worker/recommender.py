@@ -1,4 +1,8 @@
-"""The model at work: catalogue, popularity and scorer together. Every method runs in the one model thread."""
+"""The model at work: catalogue, popularity and scorer together. Every method runs in the one model thread.
+
+Texts are encoded before, in a thread of their own (`Components.encode`): BERT takes milliseconds a text, and seconds
+to load.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,7 +56,7 @@ class Recommender:
         return self.scorer.popularity
 
     def change(self, changes: Changes) -> tuple[int, int]:
-        """Apply product records; returns how many products are available, and known."""
+        """Apply product records whose texts are encoded; returns how many products are available, and known."""
         catalogue = self.catalogue
         products = [product for product in changes.values() if product]
         if products:

@@ -11,24 +11,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, for_code
 
+from schemas.topics import CONFIGURATIONS, Configuration
 from worker.settings import Settings
 
 USER_KEYED = ("purchases", "browses", "reviews", "users")
-DAY_MS = 86_400_000
 ALREADY_EXISTS = 36
 UNKNOWN_TOPIC = 3
 
-_COMPACT = {"cleanup.policy": "compact"}
-_CONFIGS: dict[str, dict[str, str]] = {
-    "purchases": {"cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)},
-    "browses": {"cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)},
-    "reviews": {"cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)},
-    "users": _COMPACT,
-    "products": _COMPACT,
-    # only a shopper's newest list matters; it goes too when the shopper has been away for long
-    "recommendations": {"cleanup.policy": "compact,delete", "retention.ms": str(30 * DAY_MS)},
-    "dead_letters": {"cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS)},
-}
 # never `delete`: a changelog cut by retention would lose states. The lag spares a recovering worker moving ground.
 _CHANGELOG = {"cleanup.policy": "compact", "min.compaction.lag.ms": "3600000"}
 
@@ -53,9 +42,13 @@ class TopicSpec:
 def plan(settings: Settings) -> list[TopicSpec]:
     """All topics of a worker, its state's changelog last."""
     topics = settings.topics
-    named = [(topics.name(family), config) for family, config in _CONFIGS.items()]
+    named = [(topics.name(topic.replace("-", "_")), _text(config)) for topic, config in CONFIGURATIONS.items()]
     named.append((settings.changelog, _CHANGELOG))
     return [TopicSpec(name, topics.partitions, topics.replication, config) for name, config in named]
+
+
+def _text(config: Configuration) -> dict[str, str]:
+    return {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in config.items()}
 
 
 async def create(client: Mapping[str, Any], specs: Iterable[TopicSpec]) -> list[str]:

@@ -20,6 +20,8 @@ MAX_BATCH_BYTES = 512 * 1024
 
 
 class _Boot(BootStrategy):  # type: ignore[misc]
+    enable_web = False  # the `faust` command turns it on; its pages show tables to whoever asks
+
     def server(self) -> Iterable[Any]:
         services: Iterable[Any] = self._chain(self.app.services_before_kafka, super().server())
         return services
