@@ -78,6 +78,7 @@ def test_what_cannot_be_read_goes_to_the_dead_letters_and_its_neighbours_do_not(
         ("cid", purchase("cid", "p1", 1, quantity=-1)[1]),
         ("cid", b"[" * 5000),
         ("cid", b'"' + b"x" * 70_000 + b'"'),
+        ("cid", b"x" * 900_000),
     ]
 
     async def story() -> None:
@@ -153,5 +154,20 @@ def test_topics_that_are_not_cut_alike_are_refused_with_a_clear_message(shop: Sh
         worker = shop.start_worker()
         assert worker.process.wait(30) != 0
         assert "equal numbers of partitions" in worker.tail()
+
+    asyncio.run(story())
+
+
+def test_an_unforeseen_error_ends_the_process_before_anything_is_committed(shop: Shop) -> None:
+    async def story() -> None:
+        await opened(shop)
+        await shop.publish("changelog", [("hal", b"\x63 no state of ours")])
+        worker = shop.start_worker().wait_until_ready()
+        await shop.publish("purchases", [purchase("hal", "p1", 1)])
+        assert worker.process.wait(30) == 70
+        assert "StateError" in worker.tail() and "it will be read again" in worker.tail()
+        assert not await shop.read("recommendations")
+        again = shop.start_worker()  # nothing was committed: it meets the same event
+        assert again.process.wait(60) == 70
 
     asyncio.run(story())

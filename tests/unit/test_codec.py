@@ -1,18 +1,23 @@
+import json
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
 from pprm.events import Interaction, Kind
 from pprm.ids import stable_hash
+from schemas import DeadLetterHeaders, Recommendation
 from worker import codec
+from worker.codec import Answer, Invalid
 
 GOOD = b'{"event_id":"e","user_id":"u","product_id":"p","occurred_at":"2026-01-02T03:04:05Z"%s}'
 NOW = 1767323045.0
 
 
-def record(value, key=b"u"):
+def record(value, key=b"u", headers=()):
     return SimpleNamespace(
-        topic="t", partition=1, offset=7, timestamp=1_767_323_045_000, key=key, value=value, headers=()
+        topic="t", partition=1, offset=7, timestamp=1_767_323_045_000, key=key, value=value, headers=headers
     )
 
 
@@ -47,3 +52,107 @@ def test_future():
 
 def test_null_user_is_forgotten():
     assert codec.decode("users", record(None), NOW).event.text is None
+
+
+def event(**fields):
+    return json.dumps(
+        {"event_id": "e", "user_id": "u", "product_id": "p", "occurred_at": "2026-01-02T03:04:05Z"} | fields
+    )
+
+
+@pytest.mark.parametrize("action", ["view", "search_click", "add_to_cart", "remove_from_cart"])
+def test_browses(action):
+    decoded = codec.decode("browses", record(event(action=action).encode()), NOW)
+    assert decoded.event.kind is Kind[action.upper()] and decoded.event.position.source == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentiment"),
+    [
+        ({"rating": 5}, 1.0),
+        ({"rating": 1, "text": "wonderful"}, -1.0),
+        ({"sentiment": 0.25, "rating": 1}, 0.25),
+        ({}, 0.0),
+    ],
+)
+def test_a_review_says_its_sentiment_first_then_its_rating(fields, sentiment):
+    assert codec.decode("reviews", record(event(**fields).encode()), NOW).event.sentiment == sentiment
+
+
+def test_else_the_text_tells_the_sentiment():
+    good, bad = (
+        codec.decode("reviews", record(event(text=text).encode()), NOW).event.sentiment
+        for text in ("I love it, wonderful", "awful, broken, I hate it")
+    )
+    assert bad < -0.5 < 0.5 < good
+
+
+def test_a_profile_is_one_text_in_a_fixed_order():
+    value = b'{"user_id":"u","text":"likes tea","attributes":{"home":"Owner","age":"45-54"}}'
+    profile = codec.decode("users", record(value), NOW).event
+    assert profile.text == "likes tea. age 45-54. home Owner" and profile.time == 1_767_323_045
+
+
+def test_the_last_of_duplicate_names_counts_and_unknown_names_are_ignored():
+    value = GOOD % b',"product_id":"q","surprise":[1,2]'
+    assert codec.decode("purchases", record(value), NOW).event.product == stable_hash("q")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"quantity": "1"}, {"quantity": True}, {"quantity": 0}, {"price": -1}, {"user_id": 7}]
+)
+def test_wrong_types_and_values_are_refused(fields):
+    assert codec.decode("purchases", record(event(**fields).encode()), NOW).reason == "schema"
+
+
+def test_products():
+    fields = {"product_id": "u", "title": "Rye", "categories": ["BREAD", "RYE"], "brand": "B"}
+    value = json.dumps(fields | {"attributes": {"opening hours": "8-20"}}).encode()
+    key, product = codec.decode_product(record(value))
+    assert key == "u" and (product.type, product.category, product.maker) == ("RYE", "BREAD", "B")
+    assert product.text == "Rye. BREAD. RYE. opening hours 8-20" and product.available
+    assert codec.decode_product(record(None)) == ("u", None)
+    assert codec.decode_product(record(b"{")).reason == "json"
+
+
+MODEL = {"name": "pprm-s", "version": "1", "sha256": "0" * 64}
+ANSWER = Answer(
+    "u", "e", record(b"", headers=(("traceparent", b"00-ab-cd-01"), ("x", b"y"))), MODEL, [("p", 0.5, ["due"])]
+)
+
+
+def test_a_list_is_a_valid_message_and_a_valid_cloud_event():
+    key, value, headers = codec.encode_recommendation(ANSWER, datetime(2026, 1, 2, tzinfo=UTC))
+    message = Recommendation.model_validate_json(value)
+    assert message.trigger.model_dump() == {"topic": "t", "partition": 1, "offset": 7, "event_id": "e"}
+    assert ("traceparent", b"00-ab-cd-01") in headers and not any(name == "x" for name, _ in headers)
+    kafka = KafkaMessage(headers=dict(headers), key=key, value=value)
+    read = from_kafka_event(kafka)
+    assert read.get_id() == message.recommendation_id and read.get_type() == "com.pprm.recommendation.v1"
+    assert read.get_time() == datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def test_the_same_record_and_model_give_the_same_id_and_others_another():
+    def identity(user="u", offset=7, sha256="0" * 64):
+        answered = record(b"")
+        answered.offset = offset
+        return codec.recommendation_id(user, answered, sha256)
+
+    assert identity() == identity()
+    assert len({identity(), identity(user="v"), identity(offset=8), identity(sha256="1" * 64)}) == 4
+
+
+def test_a_score_that_is_no_number_is_an_error_not_null():
+    broken = Answer("u", "e", record(b""), MODEL, [("p", float("nan"), [])])
+    with pytest.raises(ValueError, match="rank 1"):
+        codec.encode_recommendation(broken, datetime.now(UTC))
+
+
+def test_a_dead_letter_keeps_everything():
+    original = record(b"\x00raw", key=None, headers=(("h", b"v"), ("n", None)))
+    key, value, headers = codec.dead_letter(original, Invalid("json", "broken"))
+    assert (key, value) == (None, b"\x00raw")
+    said = {name: text.decode() for name, text in headers}
+    read = DeadLetterHeaders.model_validate_strings({n: v for n, v in said.items() if not n.startswith("original_")})
+    assert (read.reason, read.source_topic, read.source_partition, read.source_offset) == ("json", "t", 1, 7)
+    assert said["original_h"] == "v" and said["original_n"] == ""

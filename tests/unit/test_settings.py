@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+
+from worker import settings
+from worker.settings import SettingsError, client_settings, describe, load
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in settings.os.environ.copy():
+        if name.startswith("PPRM_"):
+            monkeypatch.delenv(name)
+
+
+def test_flags_win_over_environment_over_file_over_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "pprm.toml"
+    file.write_text('app_id = "file"\n[http]\nport = 1\n[topics]\nprefix = "file-"\npartitions = 7\n')
+    monkeypatch.setenv("PPRM_CONFIG", str(file))
+    monkeypatch.setenv("PPRM_HTTP__PORT", "2")
+    monkeypatch.setenv("PPRM_TOPICS__PREFIX", "environment-")
+    loaded = load({"topics": {"prefix": "flag-"}})
+    assert (loaded.app_id, loaded.http.port, loaded.topics.prefix, loaded.topics.partitions) == ("file", 2, "flag-", 7)
+    assert loaded.http.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["PPRM_NONSENSE", "PPRM_KAFKA__NONSENSE", "PPRM_HTTP_PORT"])
+def test_unknown_variables_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(SettingsError, match=name):
+        load()
+
+
+def test_unknown_names_in_a_file_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "pprm.toml"
+    file.write_text("[kafka]\nbootstrap = 1\n")
+    monkeypatch.setenv("PPRM_CONFIG", str(file))
+    with pytest.raises(SettingsError, match=r"kafka\.bootstrap"):
+        load()
+
+
+def test_a_missing_file_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPRM_CONFIG", "/nowhere/pprm.toml")
+    with pytest.raises(SettingsError, match="does not exist"):
+        load()
+
+
+def test_values_out_of_range_are_refused_without_telling_secrets() -> None:
+    with pytest.raises(SettingsError, match=r"topics\.partitions"):
+        load({"topics": {"partitions": 0}})
+    with pytest.raises(SettingsError) as caught:
+        load({"kafka": {"security_protocol": "SASL_SSL", "sasl_password": "hunter2"}})
+    assert "sasl_username" in str(caught.value) and "hunter2" not in str(caught.value)
+
+
+SASL = {"security_protocol": "SASL_SSL", "sasl_username": "shop", "sasl_password": "hunter2"}
+
+
+def test_secrets_are_masked_wherever_settings_are_shown() -> None:
+    loaded = load({"kafka": SASL})
+    shown = "".join(str(cell) for column in describe(loaded).columns for cell in column.cells)
+    assert "hunter2" not in shown + repr(loaded) + str(loaded.model_dump())
+    assert "PPRM_KAFKA__SASL_PASSWORD" in shown
+
+
+def test_clients_get_credentials_and_tls() -> None:
+    client = client_settings(load({"kafka": SASL}).kafka)
+    assert client["sasl_plain_password"] == "hunter2" and client["ssl_context"].check_hostname
+    assert client_settings(load().kafka) == {"bootstrap_servers": "127.0.0.1:9092", "security_protocol": "PLAINTEXT"}
