@@ -1,0 +1,180 @@
+"""The fold against a plain recount of the raw events, whatever comes, however often and in whatever cuts."""
+
+import math
+from collections import defaultdict
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pprm import user_state
+from pprm.events import Event, Interaction, Kind, Position, Profile
+from pprm.user_state import MAX_BYTES, MAX_PRODUCTS, MAX_SEQUENCE, StateError, UserState, decode, encode, fold, publish
+
+DAY = 86_400
+START = 1_500_000_000
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Event]:
+    """A shopper's records over four topics, offsets rising per topic, times in any order."""
+    offsets: dict[int, int] = defaultdict(int)
+    events: list[Event] = []
+    for _ in range(draw(st.integers(0, 40))):
+        kind = draw(st.sampled_from([*Kind, None]))
+        time = START + draw(st.integers(0, 300)) * DAY
+        source = 3 if kind is None else {Kind.PURCHASE: 0, Kind.REVIEW: 2}.get(kind, 1)
+        offsets[source] += draw(st.integers(1, 3))
+        position = Position(source, 1, offsets[source])
+        if kind is None:
+            events.append(Profile(position, time, draw(st.text(max_size=2000))))
+        else:
+            product, basket = draw(st.integers(1, 8)), draw(st.integers(0, 5))
+            sentiment = draw(st.floats(-1, 1)) if kind is Kind.REVIEW else 0.0
+            events.append(Interaction(position, kind, product, time, basket, sentiment))
+    return events
+
+
+def recount(events: list[Event]) -> dict[int, tuple[int, float, float, float, int, int]]:
+    """Per product: count, decayed counts as of its newest purchase, first and last time."""
+    bought: dict[int, list[int]] = defaultdict(list)
+    basket, counted = None, set[int]()
+    for event in events:
+        if not isinstance(event, Interaction) or event.kind is not Kind.PURCHASE:
+            continue
+        key = event.basket or event.time
+        if key != basket:
+            basket, counted = key, set()
+        if event.product not in counted:
+            counted.add(event.product)
+            bought[event.product].append(event.time)
+    return {
+        product: (
+            len(times),
+            *(sum(2 ** (-(max(times) - t) / DAY / h) for t in times) for h in (7, 28, 112)),
+            min(times),
+            max(times),
+        )
+        for product, times in bought.items()
+    }  # type: ignore[return-value]
+
+
+@given(histories())
+def test_counters_equal_a_recount_of_the_raw_events(events: list[Event]) -> None:
+    state = fold(UserState(), events).state
+    counters = state.product_counters()
+    wanted = recount(events)
+    assert set(state.product_keys().tolist()) == set(wanted)
+    for product, row in zip(state.product_keys().tolist(), counters, strict=True):
+        count, d7, d28, d112, first, last = wanted[product]
+        assert (row["count"], row["first"], row["last"]) == (count, first, last)
+        assert np.allclose([row["decay7"], row["decay28"], row["decay112"]], [d7, d28, d112], rtol=1e-5)
+    assert state.purchases == sum(row[0] for row in wanted.values())
+
+
+@given(histories(), st.data())
+def test_redelivery_changes_nothing(events: list[Event], data: st.DataObject) -> None:
+    once = fold(UserState(), events)
+    again = data.draw(st.integers(0, len(events)))
+    twice = fold(once.state, events[again:])
+    assert encode(twice.state) == encode(once.state)
+    assert twice.repeats == len(events) - again and not twice.counted
+
+
+@given(histories(), st.lists(st.integers(0, 40), max_size=6))
+def test_how_the_events_are_cut_into_batches_does_not_matter(events: list[Event], cuts: list[int]) -> None:
+    state = UserState()
+    for start, stop in pairwise([0, *sorted(min(cut, len(events)) for cut in cuts), len(events)]):
+        state = decode(encode(fold(state, events[start:stop]).state))
+    assert encode(state) == encode(fold(UserState(), events).state)
+
+
+@given(histories())
+def test_the_argument_stays_as_it_was(events: list[Event]) -> None:
+    state = fold(UserState(), events[: len(events) // 2]).state
+    before = encode(state)
+    fold(state, events[len(events) // 2 :])
+    assert encode(state) == before
+
+
+@given(histories(), st.lists(st.integers(1, 2**64 - 1), max_size=120))
+def test_bytes_and_back(events: list[Event], products: list[int]) -> None:
+    state = publish(fold(UserState(), events).state, products)
+    value = encode(state)
+    assert len(value) <= MAX_BYTES and encode(decode(value)) == value
+    assert decode(value).published_list().tolist() == products[: user_state.MAX_PUBLISHED]
+
+
+@settings(max_examples=5)
+@given(st.integers(0, 2**32))
+def test_bounded_whatever_a_shopper_does(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    events: list[Event] = [
+        Interaction(Position(0, 0, i), Kind.PURCHASE, int(rng.integers(1, 3000)), START + i * 600, i // 5 + 1)
+        for i in range(3000)
+    ]
+    events.append(Profile(Position(3, 0, 0), START, "é" * 5000))
+    folded = fold(UserState(), events)
+    state = publish(folded.state, range(1, 1000))
+    assert len(encode(state)) <= MAX_BYTES and folded.evicted > 0
+    assert len(state.product_keys()) == MAX_PRODUCTS and len(state.interactions()) == MAX_SEQUENCE
+    state.text.decode()  # never cut within a character
+
+
+def test_the_weakest_counter_is_evicted() -> None:
+    many = [
+        Interaction(Position(0, 0, i), Kind.PURCHASE, i + 1, START + i * DAY // 10, i + 1) for i in range(MAX_PRODUCTS)
+    ]
+    again = [
+        Interaction(Position(0, 0, 2000 + i), Kind.PURCHASE, 1, START + (104 + i) * DAY, 5000 + i) for i in range(3)
+    ]
+    new = Interaction(Position(0, 0, 3000), Kind.PURCHASE, 99_999, START + 110 * DAY, 6000)
+    folded = fold(UserState(), [*many, *again, new])
+    kept = set(folded.state.product_keys().tolist())
+    assert folded.evicted == 1 and {1, 99_999} <= kept and 2 not in kept
+
+
+def test_a_product_counts_once_per_basket_and_baskets_without_an_id_are_of_one_time() -> None:
+    purchases = [(1, 0, 7), (1, 0, 7), (2, 0, 7), (1, 1, 7), (1, 1, 0), (1, 1, 0)]
+    events = [
+        Interaction(Position(0, 0, i), Kind.PURCHASE, product, START + day * DAY, basket)
+        for i, (product, day, basket) in enumerate(purchases)
+    ]
+    state = fold(UserState(), events).state
+    assert (state.baskets, state.purchases) == (2, 3)
+
+
+def test_forgetting_leaves_only_the_watermarks() -> None:
+    events: list[Event] = [
+        Interaction(Position(0, 1, 5), Kind.PURCHASE, 1, START),
+        Profile(Position(3, 1, 2), START, "somebody"),
+    ]
+    known = fold(UserState(), events).state
+    forgotten = fold(known, [Profile(Position(3, 1, 3), START + DAY, None)]).state
+    assert encode(forgotten) == encode(UserState(watermarks=forgotten.watermarks))
+    assert encode(fold(forgotten, events).state) == encode(forgotten)
+
+
+def test_a_partition_that_changed_starts_its_watermark_anew() -> None:
+    first = fold(UserState(), [Interaction(Position(0, 1, 500), Kind.PURCHASE, 1, START)]).state
+    moved = fold(first, [Interaction(Position(0, 2, 3), Kind.PURCHASE, 2, START + DAY)])
+    assert moved.repeats == 0 and len(moved.counted) == 1
+
+
+def test_basket_rates_decay() -> None:
+    events = [Interaction(Position(0, 0, i), Kind.PURCHASE, 1, START + i * 28 * DAY, i + 1) for i in range(3)]
+    state = fold(UserState(), events).state
+    assert math.isclose(state.basket_decay28, 1 + 0.5 + 0.25) and state.baskets == 3
+    assert math.isclose(state.product_counters()["basket_decay"][0], 1 + 0.95 + 0.95**2, rel_tol=1e-6)
+
+
+@pytest.mark.parametrize("value", [b"", b"\x02" + b"\0" * 100, encode(UserState())[:-1], encode(UserState()) + b"x"])
+def test_foreign_bytes_are_refused(value: bytes) -> None:
+    with pytest.raises(StateError):
+        decode(value)
+
+
+def test_nothing_known_is_an_empty_state() -> None:
+    assert encode(decode(None)) == encode(UserState())
