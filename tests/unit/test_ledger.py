@@ -58,16 +58,6 @@ def test_what_was_admitted_before_a_rebalance_is_never_committed() -> None:
     assert ledger.expected(TP) == 10
 
 
-def test_rewind_admits_the_unfinished_again() -> None:
-    ledger = ledger_at(10)
-    ledger.admit(TP, 10, 14)
-    ledger.finish(ledger.epoch, [TP])
-    ledger.admit(TP, 15, 19)
-    ledger.rewind()
-    assert ledger.expected(TP) == 15
-    assert ledger.committable() == {TP: 15}
-
-
 Step = st.one_of(
     st.tuples(st.just("fetch"), st.integers(1, 5)),
     st.tuples(st.just("drop"), st.integers(1, 9)),

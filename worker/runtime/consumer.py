@@ -48,10 +48,9 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self.ledger.assign(positions)
 
     async def perform_seek(self) -> None:
-        """Faust calls this when it fetched while suspended: go back to where the ledger stands."""
-        for tp, offset in self.ledger.positions().items():
-            self._thread.seek(driver.ensure_aiokafka_TP(tp), offset)
-        self.ledger.rewind()
+        """Faust calls this when it threw away what it fetched while suspended: fetch it again."""
+        for tp, offset in self.ledger.fetch_from().items():
+            self._thread.seek(driver.ensure_aiokafka_TP(TP(*tp)), offset)
 
     async def wait_empty(self) -> None:
         """Before partitions are given away: let the batch in hand finish, commit, and disown the rest.

@@ -55,12 +55,6 @@ class Ledger:
         self.epoch += 1
         self._entries = {}
 
-    def rewind(self) -> None:
-        """What was admitted and not finished will be admitted again."""
-        self.epoch += 1
-        for entry in self._entries.values():
-            entry.next = entry.done
-
     def expected(self, tp: TopicPartition) -> int | None:
         """The offset that must come next, None where the partition is not assigned."""
         entry = self._entries.get(tuple_of(tp))
@@ -107,6 +101,10 @@ class Ledger:
             entry = self._entries.get(tuple_of(tp))
             if entry is not None:
                 entry.committed = max(entry.committed, offset)
+
+    def fetch_from(self) -> dict[TopicPartition, int]:
+        """Per partition the offset that must be fetched next."""
+        return {tp: entry.next for tp, entry in self._entries.items()}
 
     def positions(self) -> dict[TopicPartition, int]:
         """Per partition the offset below which everything is done."""
