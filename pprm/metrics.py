@@ -48,7 +48,8 @@ def decision(scores: NDArray[np.floating], labels: NDArray[np.bool_], threshold:
 def best_threshold(scores: NDArray[np.floating], labels: NDArray[np.bool_]) -> float:
     """The threshold of the highest accuracy; the lowest of equal ones."""
     order = np.argsort(scores, kind="stable")
-    ordered = labels[order]
-    # Accuracy when everything from a place on is called positive.
+    ordered, values = labels[order], np.r_[scores[order], np.inf]
+    # Right decisions when everything from a place on is called positive; a cut between equal scores is none.
     right = np.r_[0, np.cumsum(~ordered)] + np.r_[np.cumsum(ordered[::-1])[::-1], 0]
-    return float(np.r_[scores[order], np.inf][int(np.argmax(right))])
+    possible = np.r_[True, values[1:] != values[:-1]]
+    return float(values[int(np.argmax(np.where(possible, right, -1)))])
