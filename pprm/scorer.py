@@ -239,10 +239,15 @@ def top_k(scores: Tensor, k: int) -> list[tuple[NDArray[np.int64], NDArray[np.fl
     """Columns and values of each row's k highest scores [B, N], best first, equal ones by column.
 
     `torch.topk` leaves open which of equal scores come out, so the k-th value is taken from it and nothing else.
+
+    Raises:
+        FloatingPointError: scores are not finite; a list made of them would be silently short.
     """
     if not k:
         return [(np.zeros(0, np.int64), np.zeros(0, np.float32))] * len(scores)
     threshold = torch.topk(scores, k, dim=1).values[:, -1:]
+    if not bool(torch.isfinite(threshold).all()):
+        raise FloatingPointError("the model gave scores that are not finite")
     user, column = torch.nonzero(scores >= threshold, as_tuple=True)
     values = scores[user, column].cpu().numpy()
     ends = np.cumsum(np.bincount(user.cpu().numpy(), minlength=len(scores)))[:-1]

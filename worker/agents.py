@@ -45,6 +45,11 @@ class Shopper:
         return self.folded.state
 
     @property
+    def newest(self) -> int:
+        """Event time of the newest of the events, Unix seconds."""
+        return max(decoded.event.time for _, decoded in self.received)
+
+    @property
     def forgotten(self) -> bool:
         """The last word on this shopper was to forget."""
         event = self.received[-1][1].event
@@ -104,7 +109,8 @@ def _stage(c: Components, name: str) -> Iterator[None]:
 def decode(c: Components, batch: MicroBatch) -> Work:
     """Records to shoppers with their events; what cannot be decoded keeps its place as a refusal."""
     work, now = Work(), time()
-    for (topic, partition), records in sorted(batch.records.items()):
+    # Topics in the order of their families, whatever they are called: a replay folds in the same order.
+    for (topic, partition), records in sorted(batch.records.items(), key=lambda i: (c.families[i[0][0]], i[0][1])):
         family = c.families[topic]
         for record in records:
             said = codec.decode_product(record) if family == "products" else codec.decode(family, record, now)
@@ -132,7 +138,7 @@ def fold(c: Components, shoppers: Iterable[Shopper]) -> None:
 async def score(c: Components, shoppers: list[Shopper]) -> None:
     """Count what was bought, then rank the catalogue once for every shopper with an event to be answered."""
     counted: list[Interaction] = [event for shopper in shoppers if shopper.folded for event in shopper.folded.counted]
-    answered = [shopper for shopper in shoppers if not shopper.forgotten and c.is_live(shopper.state.active_at)]
+    answered = [shopper for shopper in shoppers if not shopper.forgotten and c.is_live(shopper.newest)]
     requests = [Request(shopper.state, shopper.state.active_at) for shopper in answered]
     await c.encode(shopper.state.text.decode() for shopper in answered)
     ranked = await c.model.run(lambda: c.recommender.answer(counted, requests))

@@ -142,3 +142,10 @@ def test_gpu_agrees_with_cpu() -> None:
     states, nows = [shopper(i, 10 * i) for i in range(8)], [NOW] * 8
     cpu, gpu = make().score(states, nows), make(device="cuda").score(states, nows)
     assert torch.allclose(cpu, gpu.cpu(), atol=1e-4)
+
+
+def test_scores_that_are_not_finite_are_an_error_not_a_short_list() -> None:
+    scorer = make()
+    scorer.model.output.bias.data.fill_(float("nan"))
+    with pytest.raises(FloatingPointError):
+        scorer.recommend([shopper(1)], [NOW], 10)
