@@ -36,6 +36,22 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
+KCAT_AND_TANSU = (
+    "or, with a kcat on librdkafka later than 2.0 (Debian 12's cannot read the embedded broker's greeting):"
+)
+
+
+def pprm_lines(progress: Progress) -> list[str]:
+    """The same with our own command, which needs no other client."""
+    household = next(iter(progress.lists.newest), "1")
+    prefix = f"PPRM_TOPICS__PREFIX={progress.prefix} " if progress.prefix else ""
+    return [
+        f"{prefix}pprm tail --broker {progress.broker}",
+        f"{prefix}pprm send purchases --broker {progress.broker} --user {household} --product {BANANAS}"
+        f" --field occurred_at={timestamp(progress.date)}",
+    ]
+
+
 def kcat_lines(progress: Progress) -> list[str]:
     """Lines to copy: they follow the lists, and publish a purchase as any other client would."""
     to = f"kcat -b {progress.broker}"
@@ -87,6 +103,7 @@ def next_steps(progress: Progress) -> str:
         kept = f"The topics {progress.prefix or '(no prefix)'}* stay on {progress.broker} until you delete them."
     lines = []
     if progress.date:
-        lines += ["While the demo runs, it is just Kafka. In another terminal:", *kcat_lines(progress)]
+        lines += ["While the demo runs, it is just Kafka. In another terminal:", *pprm_lines(progress)]
+        lines += [KCAT_AND_TANSU if progress.embedded else "or", *kcat_lines(progress)]
     lines += [kept, "Next: point PPRM_KAFKA__BOOTSTRAP_SERVERS at your cluster, `pprm topics create`, `pprm worker`."]
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from pprm.metrics import K
 from worker.demo.households import browses
 from worker.demo.lists import Listed
 from worker.demo.progress import Progress, Shown, Step
-from worker.demo.report import kcat_lines
+from worker.demo.report import pprm_lines
 
 PLAIN_SECONDS = 5.0
 """Between two lines of figures."""
@@ -44,7 +44,7 @@ def screen(progress: Progress) -> RenderableType:
     parts = [_begun(progress), _figures(progress), _scores(progress)]
     if progress.shown:
         parts.append(_household(progress.shown, progress.titles))
-    parts.append(Text(kcat_lines(progress)[0], style="dim", overflow="ellipsis", no_wrap=True))
+    parts.append(Text(pprm_lines(progress)[0], style="dim", overflow="ellipsis", no_wrap=True))
     parts.append(Text(f"{progress.metrics_url}   Ctrl-C ends it with a summary", style="dim"))
     return Group(*parts)
 
