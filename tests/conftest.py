@@ -1,11 +1,16 @@
 """Fixtures for tests that need a broker."""
 
+import itertools
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.integration.brokers import BROKERS
+from tests.integration.shop import Shop
+
+numbers = itertools.count()
 
 
 @pytest.fixture(scope="session", params=list(BROKERS))
@@ -15,3 +20,13 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         pytest.skip("PPRM_TEST_KAFKA names no Apache Kafka")
     with BROKERS[request.param](tmp_path_factory.mktemp(request.param)) as address:
         yield address
+
+
+@pytest.fixture
+def shop(broker: str, tmp_path: Path) -> Iterator[Shop]:
+    """A shop of the test's own on a broker; its workers are ended with the test."""
+    shop = Shop(broker, f"shop-{next(numbers)}", tmp_path)
+    try:
+        yield shop
+    finally:
+        shop.stop()

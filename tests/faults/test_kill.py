@@ -1,11 +1,8 @@
 """kill -9 in the middle, and a lost data directory: nothing missing, nothing twice in a state."""
 
 import asyncio
-import itertools
 import random
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,17 +11,7 @@ from tests.faults.oracle import differences
 from tests.integration.shop import Shop, product, purchase
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
-numbers = itertools.count()
 USERS, EVENTS, PER_SECOND = 25, 1500, 150
-
-
-@pytest.fixture
-def shop(broker: str, tmp_path: Path) -> Iterator[Shop]:
-    shop = Shop(broker, f"k{next(numbers)}-{tmp_path.name[-8:].strip('_')}", tmp_path)
-    try:
-        yield shop
-    finally:
-        shop.stop()
 
 
 async def feed(shop: Shop, rng: random.Random) -> None:

@@ -1,7 +1,6 @@
 """Offline and online agree: the same events through fold and scorer here, and through a real worker."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +13,7 @@ from worker.settings import Model
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 
-def test_streamed_scores_equal_offline_scores(broker: str, tmp_path: Path) -> None:
-    shop = Shop(broker, f"a-{tmp_path.name[-8:].strip('_')}", tmp_path)
+def test_streamed_scores_equal_offline_scores(shop: Shop) -> None:
     days = [f"2017-11-{day:02d}T10:00:00Z" for day in range(1, 9)]
     baskets = [
         [purchase(user, f"p{(7 * number + i) % 30}", number, at=day) for i in range(3)]
@@ -47,10 +45,7 @@ def test_streamed_scores_equal_offline_scores(broker: str, tmp_path: Path) -> No
             lists.append({product_id: score for product_id, score, _ in ranked.items})
         return lists
 
-    try:
-        streamed, computed = asyncio.run(online()), offline()
-    finally:
-        shop.stop()
+    streamed, computed = asyncio.run(online()), offline()
     for mine, theirs in zip(streamed, computed, strict=True):
         assert list(mine) == list(theirs)
         assert all(abs(mine[item] - theirs[item]) < 2e-6 for item in mine)

@@ -4,7 +4,6 @@ import asyncio
 import json
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -23,12 +22,9 @@ def kcat(shop: Shop, family: str, *arguments: str, text: str = "") -> str:
     return subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=30).stdout
 
 
-def test_kcat_publishes_a_purchase_and_reads_a_valid_list(
-    broker: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_kcat_publishes_a_purchase_and_reads_a_valid_list(shop: Shop, request: pytest.FixtureRequest) -> None:
     if request.node.callspec.params["broker"] == "embedded":
         pytest.skip("librdkafka 2.0 cannot read the embedded broker's answer to ApiVersions")
-    shop = Shop(broker, f"c-{tmp_path.name[-8:].strip('_')}", tmp_path)
 
     async def story() -> None:
         await shop.create_topics()
@@ -48,10 +44,7 @@ def test_kcat_publishes_a_purchase_and_reads_a_valid_list(
         answer = await shop.wait_for_answer(sent, "ida")
         assert any("bought_before" in item["reasons"] for item in answer["items"])
 
-    try:
-        asyncio.run(story())
-    finally:
-        shop.stop()
+    asyncio.run(story())
 
 
 def _browse() -> dict[str, str]:

@@ -1,10 +1,7 @@
 """The main job on a real broker: plain clients publish and read, a real worker process is between them."""
 
 import asyncio
-import itertools
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,16 +9,6 @@ from schemas import Recommendation
 from tests.integration.shop import Shop, product, purchase
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
-numbers = itertools.count()
-
-
-@pytest.fixture
-def shop(broker: str, tmp_path: Path) -> Iterator[Shop]:
-    shop = Shop(broker, f"t{next(numbers)}-{tmp_path.name[-8:].strip('_')}", tmp_path)
-    try:
-        yield shop
-    finally:
-        shop.stop()
 
 
 async def opened(shop: Shop, products: int = 30) -> None:
