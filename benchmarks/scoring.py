@@ -18,10 +18,11 @@ from pprm import artifact, features
 from pprm.catalogue import Catalogue
 from pprm.datasets import complete_journey
 from pprm.events import Interaction, Kind, Position
+from pprm.fold import fold
 from pprm.popularity import Popularity
 from pprm.scorer import Scorer, sequences
 from pprm.train import make_catalogue
-from pprm.user_state import UserState, fold
+from pprm.user_state import UserState
 
 ARTIFACT = Path(__file__).parent.parent / "pprm" / "artifacts" / "complete-journey"
 NOW = 1_512_000_000

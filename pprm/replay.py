@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from pprm.datasets.dataset import Dataset
 from pprm.events import Position, Profile
+from pprm.fold import fold
 from pprm.popularity import Popularity
-from pprm.user_state import UserState, fold
+from pprm.user_state import UserState
 
 
 class Visit(NamedTuple):

@@ -14,9 +14,10 @@ from pprm import features, scorer
 from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
 from pprm.events import Interaction, Kind, Position
+from pprm.fold import fold
 from pprm.popularity import Popularity
 from pprm.replay import next_visits, replay
-from pprm.user_state import MAX_SEQUENCE, UserState, fold
+from pprm.user_state import MAX_SEQUENCE, UserState
 
 CANDIDATES = 80
 POSITIVES = 8

@@ -1,23 +1,22 @@
-"""A shopper's state and the fold that keeps it: the interaction sequence and its decayed counters.
+"""A shopper's state: the interaction sequence and its decayed counters, in a compact layout; `pprm.fold` keeps it.
 
 Only counters per product are kept. Those per product type, category and maker are sums over them (every counter below
-is additive), made from the catalogue when features are computed: an event that arrives before its product's record,
-or a product that changes category, needs no repair. So is product popularity: it is the sum over all shoppers.
+is additive), made from the catalogue when features are computed: an event that arrives before its product's record, or
+a product that changes category, needs no repair. So is product popularity: it is the sum over all shoppers.
 
-Binary layout, version 1, little endian, bounded (`MAX_BYTES`):
-`HEADER | watermarks | sequence | product keys (u64 each) | product counters | published list (u64 each) | profile
-text`.
+Binary layout, version 1, little endian, bounded (`MAX_BYTES`): `header | watermarks | sequence | product keys (u64
+each) | product counters | published list (u64 each) | profile text`.
 """
 
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm.events import SOURCES, Event, Interaction, Kind, Profile
+from pprm.events import SOURCES
 
 VERSION = 1
 DAY = 86_400.0
@@ -33,17 +32,17 @@ MAX_TEXT_BYTES = 1024
 
 _HEADER = struct.Struct("<BxHHHH2xQIIIII4xdddd")
 # float64: a state that went through bytes between two events must equal one that did not
-_WATERMARK = struct.Struct("<iq")
-_INTERACTION = struct.Struct("<QIB3x")
-_COUNTERS = struct.Struct("<IffffIII")
-_KEY = struct.Struct("<Q")
+WATERMARK = struct.Struct("<iq")
+INTERACTION = struct.Struct("<QIB3x")
+COUNTERS = struct.Struct("<IffffIII")
+KEY = struct.Struct("<Q")
 
 MAX_BYTES = (
     _HEADER.size
-    + len(SOURCES) * _WATERMARK.size
-    + MAX_SEQUENCE * _INTERACTION.size
-    + MAX_PRODUCTS * (_KEY.size + _COUNTERS.size)
-    + MAX_PUBLISHED * _KEY.size
+    + len(SOURCES) * WATERMARK.size
+    + MAX_SEQUENCE * INTERACTION.size
+    + MAX_PRODUCTS * (KEY.size + COUNTERS.size)
+    + MAX_PUBLISHED * KEY.size
     + MAX_TEXT_BYTES
 )
 
@@ -57,7 +56,7 @@ COUNTERS_DTYPE = np.dtype(
 """Per product: purchases; the same decayed by `HALF_LIVES` as of `last`; decayed by `BASKET_DECAY` as of `basket`; Unix
 seconds of the first and the newest purchase; number of the shopper's basket that held it last."""
 
-_NO_WATERMARKS = _WATERMARK.pack(-1, -1) * len(SOURCES)
+_NO_WATERMARKS = WATERMARK.pack(-1, -1) * len(SOURCES)
 
 
 class StateError(ValueError):
@@ -109,160 +108,16 @@ class UserState:
 
 def publish(state: UserState, products: Iterable[int]) -> UserState:
     """Return the state with the list (product hashes, best first) that was recommended."""
-    return replace(state, published=b"".join(_KEY.pack(product) for product in products)[: MAX_PUBLISHED * _KEY.size])
-
-
-class Folded(NamedTuple):
-    """A state after events, and what the fold had to say about them."""
-
-    state: UserState
-    counted: list[Interaction]
-    """Purchases that entered the counters: what product popularity adds."""
-    repeats: int
-    """Events at or below the watermark: seen before, not applied again."""
-    evicted: int
-    """Products dropped because the state is full."""
-
-
-def fold(state: UserState, events: Iterable[Event]) -> Folded:
-    """Apply a shopper's events in the order given; the argument stays as it was.
-
-    Idempotent: an event at or below the watermark of its topic and partition changes nothing. Bounded: see `MAX_BYTES`.
-    The counters do not depend on the order of purchases in time, so late events need no care.
-    """
-    new = _copy(state)
-    counted: list[Interaction] = []
-    repeats = evicted = 0
-    for event in events:
-        if not _advance(new, event):
-            repeats += 1
-        elif isinstance(event, Profile):
-            new = _profile(new, event)
-        else:
-            new.active_at = max(new.active_at, event.time)
-            if event.kind is Kind.PURCHASE:
-                was_counted, was_full = _purchase(new, event)
-                evicted += was_full
-                if not was_counted:
-                    continue
-                counted.append(event)
-            elif event.kind is Kind.REVIEW:
-                new.sentiment += event.sentiment
-                new.reviews += 1
-            _remember(new, event)
-    return Folded(new, counted, repeats, evicted)
-
-
-def _copy(state: UserState) -> UserState:
-    return replace(
-        state,
-        watermarks=bytearray(state.watermarks),
-        sequence=bytearray(state.sequence),
-        keys=bytearray(state.keys),
-        counters=bytearray(state.counters),
-    )
-
-
-def _advance(state: UserState, event: Event) -> bool:
-    """Move the watermark to the event; False where it has been there before."""
-    source, partition, offset = event.position
-    at = source * _WATERMARK.size
-    seen_partition, seen_offset = _WATERMARK.unpack_from(state.watermarks, at)
-    if partition == seen_partition and offset <= seen_offset:
-        return False
-    _WATERMARK.pack_into(state.watermarks, at, partition, offset)
-    return True
-
-
-def _profile(state: UserState, event: Profile) -> UserState:
-    if event.text is None:  # forgotten: only the watermarks stay, so that a redelivery brings nothing back
-        return UserState(watermarks=state.watermarks)
-    state.text = event.text.encode()[:MAX_TEXT_BYTES].decode(errors="ignore").encode()
-    state.active_at = max(state.active_at, event.time)
-    return state
-
-
-def _remember(state: UserState, event: Interaction) -> None:
-    state.sequence += _INTERACTION.pack(event.product, event.time, event.kind)
-    del state.sequence[: -MAX_SEQUENCE * _INTERACTION.size]
-
-
-def _purchase(state: UserState, event: Interaction) -> tuple[bool, bool]:
-    """Count a purchase; returns (counted, evicted another). A product counts once per basket."""
-    _basket(state, event)
-    at = _find(state.keys, event.product)
-    evicted = False
-    if at < 0:
-        evicted = _make_room(state)
-        state.keys += _KEY.pack(event.product)
-        state.counters += _COUNTERS.pack(1, 1.0, 1.0, 1.0, 1.0, event.time, event.time, state.baskets)
-    elif not _count_again(state, at * _COUNTERS.size, event.time):
-        return False, False
-    state.purchases += 1
-    return True, evicted
-
-
-def _basket(state: UserState, event: Interaction) -> None:
-    key = event.basket or event.time
-    if state.baskets and key == state.basket:
-        return
-    state.basket = key
-    state.baskets += 1
-    newest = max(state.last_purchase, event.time)
-    for name, half_life in (("basket_decay28", 28.0), ("basket_decay112", 112.0)):
-        kept = getattr(state, name) * _decay(newest - state.last_purchase, half_life) if state.last_purchase else 0.0
-        setattr(state, name, kept + _decay(newest - event.time, half_life))
-    state.last_purchase = newest
-    state.first_purchase = min(state.first_purchase or event.time, event.time)
-
-
-def _count_again(state: UserState, at: int, time: int) -> bool:
-    count, d7, d28, d112, per_basket, first, last, basket = _COUNTERS.unpack_from(state.counters, at)
-    if basket == state.baskets:
-        return False
-    newest = max(last, time)
-    decays = [
-        kept * _decay(newest - last, half_life) + _decay(newest - time, half_life)
-        for kept, half_life in zip((d7, d28, d112), HALF_LIVES, strict=True)
-    ]
-    per_basket = per_basket * BASKET_DECAY ** (state.baskets - basket) + 1.0
-    _COUNTERS.pack_into(state.counters, at, count + 1, *decays, per_basket, min(first, time), newest, state.baskets)
-    return True
-
-
-def _decay(seconds: float, half_life: float) -> float:
-    return float(2.0 ** (-seconds / (DAY * half_life)))
-
-
-def _find(keys: bytearray, product: int) -> int:
-    """Index of a product, -1 where there is none: a search for its 8 bytes is faster than any index at this size."""
-    needle, at = _KEY.pack(product), -1
-    while (at := keys.find(needle, at + 1)) >= 0:
-        if at % _KEY.size == 0:
-            return at // _KEY.size
-    return -1
-
-
-def _make_room(state: UserState) -> bool:
-    """Drop the product whose 112-day counter is the smallest, if the state is full."""
-    if len(state.keys) < MAX_PRODUCTS * _KEY.size:
-        return False
-    counters = state.product_counters()
-    weight = np.log2(counters["decay112"]) + counters["last"].astype(np.float64) / (DAY * HALF_LIVES[2])
-    at = int(np.argmin(weight))
-    del counters  # a live view forbids resizing
-    del state.keys[at * _KEY.size : (at + 1) * _KEY.size]
-    del state.counters[at * _COUNTERS.size : (at + 1) * _COUNTERS.size]
-    return True
+    return replace(state, published=b"".join(KEY.pack(product) for product in products)[: MAX_PUBLISHED * KEY.size])
 
 
 def encode(state: UserState) -> bytes:
     """Return the state's bytes."""
     header = _HEADER.pack(
         VERSION,
-        len(state.sequence) // _INTERACTION.size,
-        len(state.keys) // _KEY.size,
-        len(state.published) // _KEY.size,
+        len(state.sequence) // INTERACTION.size,
+        len(state.keys) // KEY.size,
+        len(state.published) // KEY.size,
         len(state.text),
         state.basket,
         state.purchases,
@@ -292,11 +147,11 @@ def decode(value: bytes | None) -> UserState:
         )
     _, interactions, products, published, text, basket, *scalars = _HEADER.unpack_from(value)
     sizes = (
-        len(SOURCES) * _WATERMARK.size,
-        interactions * _INTERACTION.size,
-        products * _KEY.size,
-        products * _COUNTERS.size,
-        published * _KEY.size,
+        len(SOURCES) * WATERMARK.size,
+        interactions * INTERACTION.size,
+        products * KEY.size,
+        products * COUNTERS.size,
+        published * KEY.size,
         text,
     )
     if _HEADER.size + sum(sizes) != len(value):

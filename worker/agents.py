@@ -15,7 +15,8 @@ from typing import Any
 
 from pprm import user_state
 from pprm.events import Interaction, Profile
-from pprm.user_state import Folded, UserState
+from pprm.fold import Folded, fold
+from pprm.user_state import UserState
 from worker import codec
 from worker.codec import Answer, Decoded, Invalid
 from worker.components import Components
@@ -85,7 +86,7 @@ async def answer(c: Components, batch: MicroBatch) -> None:
         work = decode(c, batch)
     shoppers = list(work.shoppers.values())
     with _stage(c, "fold"):
-        fold(c, shoppers)
+        fold_batch(c, shoppers)
     with _stage(c, "score"):
         await score(c, shoppers)
     if c.epoch != batch.epoch:
@@ -123,7 +124,7 @@ def decode(c: Components, batch: MicroBatch) -> Work:
     return work
 
 
-def fold(c: Components, shoppers: Iterable[Shopper]) -> None:
+def fold_batch(c: Components, shoppers: Iterable[Shopper]) -> None:
     """One multi-get per partition, then every shopper's events into the state."""
     by_partition: dict[int, list[Shopper]] = {}
     for shopper in shoppers:
@@ -132,7 +133,7 @@ def fold(c: Components, shoppers: Iterable[Shopper]) -> None:
         values = c.table.get_many(partition, [shopper.key for shopper in group])
         for shopper, value in zip(group, values, strict=True):
             state = user_state.decode(value)
-            shopper.folded = user_state.fold(state, [decoded.event for _, decoded in shopper.received])
+            shopper.folded = fold(state, [decoded.event for _, decoded in shopper.received])
 
 
 async def score(c: Components, shoppers: list[Shopper]) -> None:

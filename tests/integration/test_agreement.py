@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from pprm.user_state import UserState, fold
+from pprm.fold import fold
+from pprm.user_state import UserState
 from tests.integration.shop import Shop, answers, product, purchase
 from worker import codec
 from worker.recommender import load

@@ -7,8 +7,9 @@ from pprm import features
 from pprm.catalogue import Catalogue, Product
 from pprm.events import Interaction, Kind, Position
 from pprm.features import CROSS
+from pprm.fold import fold
 from pprm.ids import stable_hash
-from pprm.user_state import UserState, fold
+from pprm.user_state import UserState
 
 DAY = 86_400
 NOW = 17_500 * DAY + 5000

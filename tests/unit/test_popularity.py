@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pprm.events import Interaction, Kind, Position
+from pprm.fold import fold
 from pprm.popularity import Popularity
-from pprm.user_state import UserState, fold
+from pprm.user_state import UserState
 
 DAY = 86_400
 START = 17_000 * DAY

@@ -7,11 +7,12 @@ import torch
 from pprm import features
 from pprm.catalogue import Catalogue, Product
 from pprm.events import Interaction, Kind, Position
+from pprm.fold import fold
 from pprm.ids import stable_hash
 from pprm.model import PPRM, PPRMConfig
 from pprm.popularity import Popularity
 from pprm.scorer import Scorer, sequences
-from pprm.user_state import UserState, fold
+from pprm.user_state import UserState
 
 NOW = 1_510_000_000
 DIM = 16

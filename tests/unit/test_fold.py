@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pprm import user_state
 from pprm.events import Event, Interaction, Kind, Position, Profile
-from pprm.user_state import MAX_BYTES, MAX_PRODUCTS, MAX_SEQUENCE, StateError, UserState, decode, encode, fold, publish
+from pprm.fold import fold
+from pprm.user_state import MAX_BYTES, MAX_PRODUCTS, MAX_SEQUENCE, StateError, UserState, decode, encode, publish
 
 DAY = 86_400
 START = 1_500_000_000
