@@ -27,8 +27,7 @@ class Sent(NamedTuple):
 async def send_rows(producer: Any, topic: str, partition: int, rows: Iterable[Row]) -> list[Sent]:
     """Hand rows to an aiokafka producer as few batches as they fit in, in order.
 
-    Raises:
-        ValueError: one row alone is larger than the producer's batch size.
+    A row larger than the producer's batch size goes out alone: whether it is too large is the broker's to say.
     """
     sent: list[Sent] = []
     batch = producer.create_batch()
@@ -36,8 +35,7 @@ async def send_rows(producer: Any, topic: str, partition: int, rows: Iterable[Ro
         if not _append(batch, row):
             sent.append(await _send(producer, topic, partition, batch))
             batch = producer.create_batch()
-            if not _append(batch, row):
-                raise ValueError(f"a record of {len(row.value or b'')} bytes for {topic} exceeds the largest batch")
+            _append(batch, row)  # the first row of a batch is always taken
     if batch.record_count():
         sent.append(await _send(producer, topic, partition, batch))
     return sent
