@@ -19,6 +19,10 @@ MAX_BATCH_BYTES = 512 * 1024
 """Largest Kafka batch we produce: above any one state or list, below the broker's default limit of 1 MB."""
 
 
+MAX_WAITING_RANGES = 256
+"""Ranges (at most 1,000 records each) that wait in the worker before fetching pauses: bounds memory, not throughput."""
+
+
 class _Boot(BootStrategy):  # type: ignore[misc]
     enable_web = False  # the `faust` command turns it on; its pages show tables to whoever asks
 
@@ -74,6 +78,7 @@ def create(
         broker_rebalance_timeout=max(10.0, session_timeout),
         broker_commit_interval=commit_interval,
         consumer_auto_offset_reset="earliest",
+        stream_buffer_maxsize=MAX_WAITING_RANGES,
         producer_acks=-1,
         producer_linger=0,
         producer_max_batch_size=MAX_BATCH_BYTES,
