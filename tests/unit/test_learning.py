@@ -41,6 +41,11 @@ def test_training_examples_do_not_change_when_the_future_is_cut_off() -> None:
         assert np.array_equal(getattr(examples[0], name), getattr(examples[1], name)), name
 
 
+def test_popularity_is_as_of_the_day_of_the_visit() -> None:
+    popularity = Popularity()
+    assert all(popularity.day == visit.now // DAY for visit in replay(SHOP, popularity, BEGIN + 30 * DAY))
+
+
 def test_a_state_before_a_visit_holds_nothing_of_it() -> None:
     for visit in replay(SHOP, Popularity(), BEGIN + 100 * DAY):
         assert visit.before.last_purchase < visit.now or not visit.before.purchases

@@ -96,3 +96,20 @@ def test_no_offset_is_lost_or_committed_unprocessed(steps: list[tuple[str, int]]
             else:
                 position = expected
         assert set(range(committed)) <= processed
+
+
+def test_a_batch_of_before_a_rebalance_does_not_finish_what_was_admitted_after() -> None:
+    ledger = ledger_at(10)
+    ledger.admit(TP, 10, 14)
+    before = ledger.epoch
+    ledger.revoke()
+    ledger.assign({TP: 10})
+    ledger.admit(TP, 10, 14)
+    ledger.finish(before, [TP])
+    assert ledger.committable() == {}
+
+
+def test_a_single_record_that_is_next_is_taken() -> None:
+    ledger = ledger_at(10)
+    assert [ledger.admit(TP, offset, offset) for offset in (10, 11, 10)] == [Verdict.TAKE, Verdict.TAKE, Verdict.REPEAT]
+    assert ledger.fetch_from() == {TP: 12} and ledger.positions() == {TP: 10}
