@@ -179,6 +179,11 @@ def use_file(path: Path) -> None:
     os.environ["PPRM_CONFIG"] = str(path)
 
 
+def inherited_environment() -> dict[str, str]:
+    """This process's environment, to hand to a child process."""
+    return dict(os.environ)
+
+
 def _refuse_unknown_environment() -> None:
     known = set(_names(Settings))
     for name in os.environ:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from worker.settings import inherited_environment
+
 COMMAND = [sys.executable, "-m", "worker.cli", "worker"]
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
@@ -50,9 +52,13 @@ def worker(settings: Mapping[str, Any], log: Path, command: Sequence[str] = COMM
     """Run a worker with these settings (nested, on top of the environment's) for as long as the context lasts."""
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, env=os.environ | environment(settings), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            command,
+            env=inherited_environment() | environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
             start_new_session=True,  # Ctrl-C reaches the demo alone, which then ends the worker
-        )  # fmt: skip
+        )
     try:
         yield Worker(process, f"http://127.0.0.1:{settings['http']['port']}", log)
     finally:
