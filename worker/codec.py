@@ -18,7 +18,6 @@ from pprm.events import SOURCES, Event, Interaction, Kind, Position, Profile
 from pprm.ids import stable_hash
 from pprm.texts import product_text, profile_text
 from schemas import Browse, Product, Purchase, Review, User
-from schemas.dead_letters import REASONS as REASONS
 from schemas.dead_letters import Why
 from schemas.limits import MAX_ID_BYTES, Message
 from worker.sentiment import sentiment

@@ -19,7 +19,3 @@ class ModelThread:
         """Wait for the function's result; its exceptions come out here."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, lambda: function(*args, **kwargs))
-
-    def stop(self) -> None:
-        """Forget what has not begun."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
