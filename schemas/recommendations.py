@@ -37,10 +37,13 @@ class Item(Message):
 
 
 class Recommendation(Message):
-    """A shopper's newest list. A repeat has the same `recommendation_id`: drop it."""
+    """A shopper's newest list. One whose `version` is not above that of the list you have is a repeat: drop it."""
 
     recommendation_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     user_id: Id
+    version: Annotated[
+        int, Field(ge=0, description="grows with every event of the shopper that the list knows of: keep the highest")
+    ]
     generated_at: Time
     trigger: Trigger
     model: ModelVersion

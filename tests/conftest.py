@@ -1,14 +1,13 @@
 """Fixtures for tests that need a broker."""
 
 import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.integration.brokers import BROKERS
+from tests.integration.brokers import BROKERS, has_apache
 from tests.integration.shop import Shop
 
 numbers = itertools.count()
@@ -21,16 +20,21 @@ settings.load_profile("patient")
 @pytest.fixture(scope="session", params=list(BROKERS))
 def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """host:port of a broker: each test runs on the embedded one and, where it is there, on Apache Kafka."""
-    if request.param == "apache" and not os.environ.get("PPRM_TEST_KAFKA"):
+    if request.param == "apache" and not has_apache():
         pytest.skip("PPRM_TEST_KAFKA names no Apache Kafka")
     with BROKERS[request.param](tmp_path_factory.mktemp(request.param)) as address:
+        apaches.update({address} if request.param == "apache" else ())
         yield address
+
+
+apaches: set[str] = set()
+"""Addresses of brokers that are Apache Kafka."""
 
 
 @pytest.fixture
 def shop(broker: str, tmp_path: Path) -> Iterator[Shop]:
     """A shop of the test's own on a broker; its workers are ended with the test."""
-    shop = Shop(broker, f"shop-{next(numbers)}", tmp_path)
+    shop = Shop(broker, f"shop-{next(numbers)}", tmp_path, is_apache=broker in apaches)
     try:
         yield shop
     finally:

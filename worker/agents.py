@@ -5,64 +5,23 @@ partitions away in between, nothing more of the batch is written; if anything el
 batch is read again.
 """
 
-import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from time import monotonic, time
-from typing import Any
 
 from pprm import user_state
-from pprm.events import Interaction, Profile
-from pprm.fold import Folded, fold
-from pprm.user_state import UserState
-from worker import codec
-from worker.codec import Answer, Decoded, Invalid
+from pprm.events import SOURCES, Interaction
+from pprm.fold import fold
+from pprm.user_state import StateError, UserState
+from worker import codec, popularity, publishing
+from worker.codec import Decoded, Invalid
 from worker.components import Components
 from worker.fatal import exit_now
-from worker.recommender import Ranked, Request
-from worker.runtime.delivery import Row, acknowledged, send_rows
+from worker.recommender import Request
+from worker.runtime.changelog import Superseded
+from worker.runtime.delivery import NotOurs
 from worker.runtime.stream import LedgerStream, MicroBatch
-
-
-@dataclass(slots=True)
-class Shopper:
-    """One user-keyed shopper of a batch: what came, what became of the state, what is recommended."""
-
-    partition: int
-    key: bytes
-    received: list[tuple[Any, Decoded]] = field(default_factory=list)
-    """Records with what they say, in the order they are folded."""
-    folded: Folded | None = None
-    ranked: Ranked | None = None
-    value: bytes = b""
-    """The state after the batch, as stored."""
-
-    @property
-    def state(self) -> UserState:
-        """The state after the batch."""
-        assert self.folded
-        return self.folded.state
-
-    @property
-    def newest(self) -> int:
-        """Event time of the newest of the events, Unix seconds."""
-        return max(decoded.event.time for _, decoded in self.received)
-
-    @property
-    def forgotten(self) -> bool:
-        """The last word on this shopper was to forget."""
-        event = self.received[-1][1].event
-        return isinstance(event, Profile) and event.text is None
-
-
-@dataclass(slots=True)
-class Work:
-    """A decoded micro-batch."""
-
-    shoppers: dict[tuple[int, bytes], Shopper] = field(default_factory=dict)
-    refused: list[tuple[Any, Invalid]] = field(default_factory=list)
+from worker.work import Shopper, Work
 
 
 def attach(c: Components) -> None:
@@ -70,17 +29,21 @@ def attach(c: Components) -> None:
 
     async def interactions(stream: LedgerStream) -> None:
         await c.catalogue_read.wait()
-        async for batch in stream.micro_batches(lambda topic: c.metrics.offset_gaps.labels(topic).inc()):
-            try:
-                await answer(c, batch)
-            except Exception as error:
-                exit_now("a micro-batch failed: nothing of it is committed, it will be read again", error)
+        c.health.agent_running = True
+        try:
+            async for batch in stream.micro_batches(_on_gap(c), _on_deleted(c)):
+                if not await answer(c, batch):
+                    await popularity.recount(c, c.owned)
+        except Exception as error:
+            exit_now("a micro-batch failed: nothing of it is committed, it will be read again", error)
+        finally:
+            c.health.agent_running = False
 
     c.app.agent(c.source, name="interactions")(interactions)
 
 
-async def answer(c: Components, batch: MicroBatch) -> None:
-    """Take a micro-batch all the way; return early, with nothing written locally, where it is no longer ours."""
+async def answer(c: Components, batch: MicroBatch) -> bool:
+    """Take a micro-batch all the way; False, with nothing written locally, where it is no longer ours."""
     c.metrics.queue_wait_seconds.observe(monotonic() - batch.arrived)
     with _stage(c, "decode"):
         work = decode(c, batch)
@@ -89,21 +52,28 @@ async def answer(c: Components, batch: MicroBatch) -> None:
         fold_batch(c, shoppers)
     with _stage(c, "score"):
         await score(c, shoppers)
-    if c.epoch != batch.epoch:
-        return
-    with _stage(c, "publish"):
-        changelog_offsets = await publish(c, work)
-    if c.epoch != batch.epoch:
-        return
-    with _stage(c, "store"):
-        store(c, shoppers, changelog_offsets)
+    async with c.writing:
+        try:
+            with _stage(c, "publish"):
+                appended = await publishing.publish(c, batch, work)
+            with _stage(c, "store"):
+                await publishing.store(c, batch, shoppers, appended)
+        except (NotOurs, Superseded):
+            if c.epoch == batch.epoch:
+                raise
+            return False
     _measure(c, work)
+    return True
 
 
 @contextmanager
 def _stage(c: Components, name: str) -> Iterator[None]:
     started = monotonic()
-    yield
+    c.health.enter(name, started)
+    try:
+        yield
+    finally:
+        c.health.leave()
     c.metrics.stage_duration_seconds.labels(name).observe(monotonic() - started)
 
 
@@ -132,8 +102,24 @@ def fold_batch(c: Components, shoppers: Iterable[Shopper]) -> None:
     for partition, group in by_partition.items():
         values = c.table.get_many(partition, [shopper.key for shopper in group])
         for shopper, value in zip(group, values, strict=True):
-            state = user_state.decode(value)
+            state = _read_state(c, shopper, value)
             shopper.folded = fold(state, [decoded.event for _, decoded in shopper.received])
+
+
+def _read_state(c: Components, shopper: Shopper, value: bytes | None) -> UserState:
+    """Read the state held; one that is damaged becomes a dead letter, and the shopper starts anew."""
+    try:
+        return user_state.decode(value)
+    except StateError:
+        shopper.damaged = value
+    positions = c.app.consumer.ledger.positions()
+    return user_state.anew(
+        {
+            SOURCES.index(c.families[topic]): (partition, done - 1)
+            for (topic, partition), done in positions.items()
+            if partition == shopper.partition and c.families[topic] in SOURCES
+        }
+    )
 
 
 async def score(c: Components, shoppers: list[Shopper]) -> None:
@@ -150,48 +136,12 @@ async def score(c: Components, shoppers: list[Shopper]) -> None:
     c.metrics.batch_users.observe(len(answered))
 
 
-async def publish(c: Components, work: Work) -> dict[int, int]:
-    """Send states, lists and dead letters, await all; returns each partition's last changelog offset."""
-    states: dict[int, list[Row]] = {}
-    lists: dict[int, list[Row]] = {}
-    letters: dict[int, list[Row]] = {}
-    for shopper in work.shoppers.values():
-        shopper.value = user_state.encode(shopper.state)
-        states.setdefault(shopper.partition, []).append(Row(shopper.key, shopper.value))
-        if (row := _list_row(c, shopper)) is not None:
-            lists.setdefault(shopper.partition, []).append(row)
-    for record, invalid in work.refused:
-        row = Row(*codec.dead_letter(record, invalid))
-        letters.setdefault(record.partition % c.dead_letter_partitions, []).append(row)
-
-    changelog = {p: await send_rows(c.producer, c.table.changelog_topic_name, p, rows) for p, rows in states.items()}
-    others = [
-        await send_rows(c.producer, c.settings.topics.name("recommendations"), p, rows) for p, rows in lists.items()
-    ]
-    others += [
-        await send_rows(c.producer, c.settings.topics.name("dead_letters"), p, rows) for p, rows in letters.items()
-    ]
-    offsets = await asyncio.gather(*map(acknowledged, changelog.values()), *map(acknowledged, others))
-    return {partition: acks[-1] for partition, acks in zip(changelog, offsets, strict=False)}
+def _on_gap(c: Components) -> Callable[[str], None]:
+    return lambda topic: c.metrics.offset_gaps.labels(topic).inc()
 
 
-def _list_row(c: Components, shopper: Shopper) -> Row | None:
-    record, decoded = shopper.received[-1]
-    if shopper.forgotten:
-        return Row(shopper.key, None)
-    if shopper.ranked is None:
-        return None
-    answer = Answer(decoded.user_id, decoded.event_id, record, c.recommender.model, shopper.ranked.items)
-    return Row(*codec.encode_recommendation(answer, datetime.now(UTC)))
-
-
-def store(c: Components, shoppers: Iterable[Shopper], changelog_offsets: dict[int, int]) -> None:
-    """One RocksDB WriteBatch per partition, with the changelog offset that covers it."""
-    values: dict[int, dict[bytes, bytes | None]] = {}
-    for shopper in shoppers:
-        values.setdefault(shopper.partition, {})[shopper.key] = shopper.value
-    for partition, updates in values.items():
-        c.table.write(partition, updates, changelog_offsets[partition])
+def _on_deleted(c: Components) -> Callable[[str, int], None]:
+    return lambda topic, count: c.metrics.events_deleted.labels(topic).inc(count)
 
 
 def _measure(c: Components, work: Work) -> None:
@@ -207,6 +157,9 @@ def _measure(c: Components, work: Work) -> None:
         if shopper.ranked:
             metrics.recommendations_sent.inc()
             metrics.end_to_end_latency_seconds.observe(max(now - last.timestamp / 1000, 0.0))
+        if shopper.damaged is not None:
+            metrics.events_invalid.labels(c.settings.changelog, "state").inc()
+            metrics.dead_letters_sent.inc()
     for record, invalid in work.refused:
         metrics.events_invalid.labels(record.topic, invalid.reason).inc()
         metrics.dead_letters_sent.inc()

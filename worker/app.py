@@ -3,14 +3,30 @@
 `faust -A worker.app worker` finds `app` here; `pprm worker` is the same with flags.
 """
 
+from collections.abc import Iterable
 from importlib.metadata import version
 from time import monotonic, time
 from typing import Any
 
 import structlog
 
+from pprm import user_state
 from schemas.dead_letters import REASONS
-from worker import agents, catalogue, codec, health, http, logs, metrics, monitor, recommender, topics
+from worker import (
+    agents,
+    catalogue,
+    codec,
+    health,
+    http,
+    logs,
+    metrics,
+    monitor,
+    popularity,
+    publishing,
+    recommender,
+    state_directory,
+    topics,
+)
 from worker.catalogue import Changes
 from worker.components import Components
 from worker.health import Health
@@ -30,8 +46,10 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
         settings.app_id,
         client_settings(kafka),
         settings.state.directory,
+        exactly_once=settings.delivery == "exactly_once",
         session_timeout=kafka.session_timeout_seconds,
         commit_interval=kafka.commit_interval_seconds,
+        instance_id=kafka.instance_id,
     )
     families = {settings.topics.name(family): family for family in (*topics.USER_KEYED, "products")}
     c = Components(
@@ -45,15 +63,38 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
     )
     agents.attach(c)
     monitor.listen(c)
-    app.on_commit = c.metrics.commit_duration_seconds.observe
+    _answer_the_runtime(c)
     app.services_before_kafka = [
+        Before("taking the state directory", lambda: _take_directory(settings)),
         Before("starting HTTP", lambda: _serve_http(c)),
         Background("the monitor", lambda: monitor.watch(c)),
         Before("loading the model", lambda: _load_model(c)),
         Before("checking the topics", lambda: _check_topics(c)),
+        app.delivery,
         Background("reading the products topic", lambda: _follow_catalogue(c)),
+        Background("reading the popularity topic", lambda: popularity.follow(c)),
+        Background("publishing popularity", lambda: popularity.publish(c)),
+        Background("watching the topics' ends", lambda: monitor.ask_for_ends(c)),
     ]
     return app
+
+
+def _answer_the_runtime(c: Components) -> None:
+    """What the runtime asks or tells us."""
+    app, table = c.app, c.table
+
+    async def own(assigned: Iterable[Any]) -> None:
+        await app.delivery.own(
+            {c.unit(c.families[tp.topic], tp.partition) for tp in assigned if tp.topic in c.families}
+        )
+
+    async def repair(partition: int, keys: Iterable[bytes]) -> None:
+        await publishing.append_again(c, partition, keys)
+
+    app.on_owned, app.on_overwritten = own, repair
+    app.on_commit = c.metrics.commit_duration_seconds.observe
+    table.follows = user_state.follows
+    table.on_quarantine = c.metrics.state_quarantines.inc
 
 
 def run(settings: Settings) -> None:
@@ -67,6 +108,10 @@ def __getattr__(name: str) -> Any:
     if name == "app":
         return create_app(load())
     raise AttributeError(name)
+
+
+async def _take_directory(settings: Settings) -> None:
+    state_directory.lock(settings.state.directory)
 
 
 async def _serve_http(c: Components) -> None:

@@ -202,6 +202,20 @@ def topics_check(config: Config = None, broker: Broker = None) -> None:
     typer.echo("all topics are as designed")
 
 
+@topics_cli.command("acls")
+def topics_acls(
+    config: Config = None,
+    broker: Broker = None,
+    principal: Annotated[str, typer.Option(help="Whom to allow it.")] = "User:pprm",
+) -> None:
+    """Print the commands that allow a worker all that it needs, and nothing more."""
+    from worker import acls
+
+    settings = _settings(config, kafka={"bootstrap_servers": broker})
+    for line in acls.script(settings, principal):
+        typer.echo(line)
+
+
 FAMILIES = ("purchases", "browses", "reviews", "users", "products", "recommendations", "dead_letters")
 Topic = Annotated[str, typer.Argument(help="purchases, browses, reviews, users, products.")]
 
@@ -291,7 +305,9 @@ def _kafka(work: Coroutine[Any, Any, T]) -> T:
 
     try:
         return asyncio.run(work)
-    except (KafkaError, TopicsError) as error:
+    except TopicsError as error:
+        fail(str(error))
+    except KafkaError as error:
         fail(f"{error}. Is the broker where kafka.bootstrap_servers (--broker) says?")
 
 

@@ -25,6 +25,9 @@ from worker.sentiment import sentiment
 MAX_VALUE_BYTES = 64 * 1024
 FUTURE_SECONDS = 300.0
 """How far ahead of our clock an event may be: clocks differ, but tomorrow's purchase is a mistake."""
+MAX_LETTER_BYTES = 1 << 20
+"""Of a dead letter's value; what a broker takes by default fits whole."""
+MAX_LETTER_HEADER_BYTES = 64 * 1024
 SOURCE = "pprm-worker"
 
 Headers = list[tuple[str, bytes]]
@@ -51,6 +54,7 @@ class Answer:
     """What a recommendation record says: the shopper, the record answered, the model, and the items best first."""
 
     user_id: str
+    version: int
     event_id: str
     record: Any
     model: Mapping[str, str]
@@ -198,6 +202,7 @@ def encode_recommendation(answer: Answer, now: datetime) -> tuple[bytes, bytes, 
     value = {
         "recommendation_id": identity,
         "user_id": answer.user_id,
+        "version": answer.version,
         "generated_at": generated_at,
         "trigger": {
             "topic": record.topic, "partition": record.partition, "offset": record.offset, "event_id": answer.event_id,
@@ -209,8 +214,11 @@ def encode_recommendation(answer: Answer, now: datetime) -> tuple[bytes, bytes, 
 
 
 def dead_letter(record: Any, invalid: Invalid) -> tuple[bytes | None, bytes | None, Headers]:
-    """Key, value and headers of a dead letter: the original bytes, why and whence, and the original's headers."""
-    said = {
+    """Key, value and headers of a dead letter: the original bytes, why and whence, and the original's headers.
+
+    An original above `MAX_LETTER_BYTES` is cut, and the headers say its length and SHA-256: the topic must take it.
+    """
+    said: dict[str, Any] = {
         "reason": invalid.reason,
         "detail": invalid.detail,
         "stage": invalid.stage,
@@ -219,9 +227,41 @@ def dead_letter(record: Any, invalid: Invalid) -> tuple[bytes | None, bytes | No
         "source_offset": record.offset,
         "source_timestamp_ms": record.timestamp,
     }
-    headers = [(name, str(value).encode()) for name, value in said.items()]
-    headers += [(f"original_{name}", value or b"") for name, value in record.headers]
-    return record.key, record.value, headers
+    value = record.value
+    if value is not None and len(value) > MAX_LETTER_BYTES:
+        said |= {"cut_from_bytes": len(value), "sha256": hashlib.sha256(value).hexdigest()}
+        value = value[:MAX_LETTER_BYTES]
+    return record.key, value, _text_headers(said) + _original_headers(record)
+
+
+def damaged_state(key: bytes, value: bytes, changelog: str, partition: int) -> tuple[bytes, bytes, Headers]:
+    """Key, value and headers of a dead letter that keeps a state which cannot be read."""
+    said = {
+        "reason": "state",
+        "detail": "the shopper's state cannot be read; the shopper starts anew",
+        "stage": "fold",
+        "source_topic": changelog,
+        "source_partition": partition,
+        "source_offset": -1,
+        "source_timestamp_ms": -1,
+    }
+    return key, value, _text_headers(said)
+
+
+def _text_headers(said: Mapping[str, Any]) -> Headers:
+    return [(name, str(value).encode()) for name, value in said.items()]
+
+
+def _original_headers(record: Any) -> Headers:
+    """The record's own headers, as many as fit."""
+    kept: Headers = []
+    room = MAX_LETTER_HEADER_BYTES
+    for name, value in record.headers:
+        room -= len(name) + len(value or b"")
+        if room < 0:
+            return [*kept, ("original_headers_cut", b"true")]
+        kept.append((f"original_{name}", value or b""))
+    return kept
 
 
 def _cloud_event(kind: str, identity: str, time: str) -> Headers:

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from pprm import user_state
-from pprm.user_state import UserState
+from pprm.user_state import StateError, UserState
 from worker.health import Health
 from worker.metrics import Metrics
 from worker.model_thread import ModelThread
@@ -33,6 +34,12 @@ class Components:
     texts: ModelThread = field(default_factory=ModelThread)
     """The thread in which BERT reads: a new product must not hold up the scoring."""
     catalogue_read: asyncio.Event = field(default_factory=asyncio.Event)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the changelog and the table are written: one writer at a time."""
+    owned: frozenset[int] = frozenset()
+    """Partitions of the table that are this worker's."""
+    popularity_published: dict[int, int] = field(default_factory=dict)
+    """Version of each partition's popularity that was published last; the model thread forgets, the loop sets."""
     loaded: Recommender | None = None
     dead_letter_partitions: int = 1
 
@@ -43,15 +50,21 @@ class Components:
         return self.loaded
 
     @property
-    def producer(self) -> Any:
-        """Faust's aiokafka producer."""
-        return self.app.producer._producer
-
-    @property
     def epoch(self) -> int:
         """The ledger's epoch: a micro-batch of another one is no longer ours."""
         epoch: int = self.app.consumer.ledger.epoch
         return epoch
+
+    @property
+    def generation(self) -> int:
+        """The consumer group's generation: grows with each rebalance."""
+        generation: int = self.app.consumer_generation_id
+        return generation
+
+    @staticmethod
+    def unit(family: str, partition: int) -> str:
+        """What is written together: a partition of all user-keyed topics, which one worker always has at once."""
+        return f"products-{partition}" if family == "products" else str(partition)
 
     def is_live(self, event_time: int) -> bool:
         """Whether an event of this Unix time is answered with a list, or only folded."""
@@ -65,7 +78,8 @@ class Components:
             await self.texts.run(encoder.encode, unknown)
 
     def states(self, partitions: Iterable[int]) -> Iterator[UserState]:
-        """All shoppers of these partitions."""
+        """All shoppers of these partitions whose states can be read."""
         for partition in partitions:
             for _, value in self.table.scan(partition):
-                yield user_state.decode(value)
+                with suppress(StateError):  # it becomes a dead letter when its shopper's next event comes
+                    yield user_state.decode(value)

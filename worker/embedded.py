@@ -16,24 +16,34 @@ class EmbeddedBrokerError(RuntimeError):
 
 
 @contextmanager
-def broker() -> Iterator[str]:
+def broker(advertised: str | None = None) -> Iterator[str]:
     """Run a broker on a free loopback port for as long as the context lasts; yields its host:port.
+
+    Clients are told to use `advertised` from then on, where it is given.
 
     Raises:
         EmbeddedBrokerError: the package is not installed, or the broker does not listen in time.
     """
+    with process(advertised) as (address, _):
+        yield address
+
+
+@contextmanager
+def process(advertised: str | None = None) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
+    """As `broker`, and yields the process, too."""
     address = f"127.0.0.1:{free_port()}"
-    process = subprocess.Popen(
-        [_binary(), "broker", "--listener-url", f"tcp://{address}", "--advertised-listener-url", f"tcp://{address}",
+    told = f"tcp://{advertised or address}"
+    running = subprocess.Popen(
+        [_binary(), "broker", "--listener-url", f"tcp://{address}", "--advertised-listener-url", told,
          "--storage-engine", "memory://tansu/", "--silent"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
-        _wait_until_listening(process, address)
-        yield address
+        _wait_until_listening(running, address)
+        yield address, running
     finally:
-        process.kill()  # nothing to save: the broker keeps all in memory
-        process.wait()
+        running.kill()  # nothing to save: the broker keeps all in memory
+        running.wait()
 
 
 def _binary() -> str:

@@ -4,6 +4,7 @@ Alive never depends on the broker: an outage of the broker must not restart ever
 tells people what is going on; Kafka moves partitions without asking.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 LOOP_BLOCKED_SECONDS = 30.0
@@ -12,8 +13,14 @@ LOOP_BLOCKED_SECONDS = 30.0
 RECOVERY_STALLED_SECONDS = 120.0
 """Recovery counts as stalled when the broker still answers this long after the last changelog record was read."""
 
+STALLED_SECONDS = 120.0
+"""This long without progress, where there is something to do and the broker answers, the worker is not alive."""
+
 DISK_FLOOR_BYTES = 256 * 2**20
-"""A store that runs out of space breaks for good, so a worker that comes near is not given a rollout."""
+"""A store that runs out of space breaks for good: below this the worker counts as not alive."""
+
+WAITS_FOR_BROKER = "publish"
+"""The stage that lasts as long as the broker is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +33,20 @@ class Recovery:
     """Monotonic time when `remaining` last fell, or when recovery began."""
     answered_at: float
     """Monotonic time of the broker's last answer to the recovery's reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the worker is behind the broker; replaced as a whole. Times are monotonic."""
+
+    behind: int
+    """Records that the broker has and the worker has not processed."""
+    done: int
+    """Sum of the offsets below which all is processed: it moves with every record."""
+    moved_at: float
+    """When a record was last processed, or nothing was left to do."""
+    answered_at: float
+    """The broker's last answer to the question where its topics end."""
 
 
 @dataclass(slots=True)
@@ -41,11 +62,26 @@ class Health:
     """None while no table is being recovered."""
     catalogue_read: bool = False
     """The products topic has been read to its end once."""
+    agent_running: bool | None = None
+    """None until the agent has started; it ends with the worker only."""
+    stage: str | None = None
+    """Stage of the micro-batch that is being worked on."""
+    stage_since: float = 0.0
+    progress: Progress | None = None
+    """None until the broker was asked once."""
     stopping: bool = False
     disk_free: int | None = None
     """Free bytes where the state lies; None while unknown."""
     fatal: str | None = None
     """The error that ends the process, once there is one."""
+
+    def enter(self, stage: str, now: float) -> None:
+        """A micro-batch enters a stage."""
+        self.stage, self.stage_since = stage, now
+
+    def leave(self) -> None:
+        """It has left the stage."""
+        self.stage = None
 
 
 def live(health: Health, now: float) -> tuple[bool, str]:
@@ -56,11 +92,25 @@ def live(health: Health, now: float) -> tuple[bool, str]:
         return True, "starting"
     if (silent := now - health.heartbeat) > LOOP_BLOCKED_SECONDS:
         return False, f"the event loop has been blocked for {silent:.0f} s"
-    recovery = health.recovery
-    # Measured by the broker's answers, not by the clock: a recovery that waits for an absent broker is not stalled.
+    reason = next((said for said in _stalls(health, now) if said), "ok")
+    return reason == "ok", reason
+
+
+def _stalls(health: Health, now: float) -> Iterator[str | None]:
+    """What stands still that should not. Measured by the broker's answers: while it is away, waiting is no fault."""
+    recovery, progress, disk_free = health.recovery, health.progress, health.disk_free
     if recovery and (stalled := recovery.answered_at - recovery.fell_at) > RECOVERY_STALLED_SECONDS:
-        return False, f"recovery has stalled for {stalled:.0f} s with {recovery.remaining} events left"
-    return True, "ok"
+        yield f"recovery has stalled for {stalled:.0f} s with {recovery.remaining} events left"
+    if health.agent_running is False and not health.stopping:
+        yield "the agent has ended: events are not processed any more"
+    if health.stage not in (None, WAITS_FOR_BROKER) and (stalled := now - health.stage_since) > STALLED_SECONDS:
+        yield f"a micro-batch has been in the stage {health.stage} for {stalled:.0f} s"
+    at_rest = health.stage is None and not health.rebalancing and recovery is None
+    if progress and progress.behind and at_rest and progress.answered_at - progress.moved_at > STALLED_SECONDS:
+        stalled = progress.answered_at - progress.moved_at
+        yield f"{progress.behind} events wait and none has been processed for {stalled:.0f} s"
+    if disk_free is not None and disk_free < DISK_FLOOR_BYTES:
+        yield f"disk nearly full: {disk_free} bytes free where the state lies, {DISK_FLOOR_BYTES} are needed"
 
 
 def ready(health: Health, now: float) -> tuple[bool, str]:
@@ -73,7 +123,7 @@ def ready(health: Health, now: float) -> tuple[bool, str]:
 
 
 def _waits_for(health: Health) -> str:
-    recovery, disk_free = health.recovery, health.disk_free
+    recovery = health.recovery
     obstacles = (
         (health.stopping, "stopping"),
         (health.heartbeat is None, "starting"),
@@ -81,6 +131,5 @@ def _waits_for(health: Health) -> str:
         (health.rebalancing, "rebalancing"),
         (recovery is not None, f"recovering: {recovery.remaining if recovery else 0} events left"),
         (not health.catalogue_read, "the products topic is not read to its end yet"),
-        (disk_free is not None and disk_free < DISK_FLOOR_BYTES, f"disk nearly full: {disk_free} bytes free"),
     )
     return next((reason for applies, reason in obstacles if applies), "ok")

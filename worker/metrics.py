@@ -50,6 +50,15 @@ class Metrics:
     events_invalid: Annotated[Counter, Spec("Events that could not be decoded or validated.", ("topic", "reason"))]
     events_repeated: Annotated[Counter, Spec("Events delivered again that the state already held.", ("topic",))]
     offset_gaps: Annotated[Counter, Spec("Seeks back by the offset ledger: an offset was missing.", ("topic",))]
+    events_deleted: Annotated[
+        Counter, Spec("Offsets that the broker had deleted (retention) before the worker read them.", ("topic",))
+    ]
+    foreign_writes: Annotated[
+        Counter, Spec("States in the changelog that a suspended former owner had overwritten, written again.")
+    ]
+    state_quarantines: Annotated[
+        Counter, Spec("Partitions of the table moved aside because their files were damaged, and rebuilt.")
+    ]
     recommendations_sent: Annotated[Counter, Spec("Recommendation lists acknowledged by the broker.")]
     dead_letters_sent: Annotated[Counter, Spec("Dead letters acknowledged by the broker.")]
     rebalances: Annotated[Counter, Spec("Rebalances of the consumer group seen by this worker.")]
@@ -79,6 +88,7 @@ class Metrics:
     catalogue_products: Annotated[
         Gauge, Spec("Products that can be recommended, and products known at all.", ("state",))
     ]
+    popularity_purchases: Annotated[Gauge, Spec("Purchases in the popularity used, of all workers' partitions.")]
     model_last_update_timestamp_seconds: Annotated[Gauge, Spec("Unix time at which the model in use was loaded.")]
     gpu_memory_bytes: Annotated[Gauge, Spec("GPU memory held by the model's tensors; 0 on the CPU.")]
     disk_free_bytes: Annotated[Gauge, Spec("Free bytes on the file system that holds the state.")]

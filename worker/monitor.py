@@ -2,17 +2,23 @@
 
 import asyncio
 import shutil
+from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
 import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from worker import popularity, publishing
 from worker.components import Components
-from worker.health import Recovery
+from worker.health import Progress, Recovery
 from worker.metrics import forget_partitions
 
 EVERY = 1.0
 SIZES_EVERY = 10
+RECOVERY_LOG_EVERY = 5
+ENDS_EVERY = 3.0
+"""Seconds between two questions to the broker where its topics end."""
 
 log = structlog.get_logger(__name__)
 
@@ -24,12 +30,53 @@ async def watch(c: Components) -> None:
         c.health.heartbeat = monotonic()
         c.health.rebalancing = bool(c.app.rebalancing)
         _recovery(c)
+        if turn % RECOVERY_LOG_EVERY == 0 and c.health.recovery and c.health.recovery.remaining:
+            progress = c.app.tables.recovery.progress
+            log.info("recovering the table", read=progress.read, left=progress.remaining)
         _queue(c)
         if turn % SIZES_EVERY == 0:
             c.health.disk_free = _disk_free(c)
             _sizes(c)
         turn += 1
         await asyncio.sleep(EVERY)
+
+
+async def ask_for_ends(c: Components) -> None:
+    """Ask the broker for ever where the topics end: how far we are behind, and whether a former owner still writes.
+
+    By a consumer of its own: Faust's says only what came with the last fetch, and a fetch that hangs says nothing.
+    """
+    consumer = AIOKafkaConsumer(
+        enable_auto_commit=False, isolation_level="read_committed", **c.app.kafka_client_settings
+    )
+    await consumer.start()
+    try:
+        while True:
+            await asyncio.sleep(ENDS_EVERY)
+            await _ask_once(c, consumer)
+    finally:
+        await consumer.stop()
+
+
+async def _ask_once(c: Components, consumer: AIOKafkaConsumer) -> None:
+    if c.app._consumer is None or c.app.rebalancing:
+        return
+    before = c.app.consumer.ledger.positions()
+    changelogs = [(c.settings.changelog, partition) for partition in c.owned]
+    tps = [TopicPartition(*tp) for tp in (*before, *changelogs)]
+    ends = {(tp.topic, tp.partition): end for tp, end in (await consumer.end_offsets(tps)).items()} if tps else {}
+    _progress(c, ends, monotonic())
+    await publishing.look_for_foreign_writes(c, {tp: ends[tp] for tp in changelogs})
+
+
+def _progress(c: Components, ends: Mapping[tuple[str, int], int], now: float) -> None:
+    # By where the next fetch goes on, not by what is done: behind the last record there may be transaction markers.
+    consumer, last = c.app.consumer, c.health.progress
+    positions = consumer.ledger.positions()
+    behind = sum(max(ends[tp] - consumer.position_of(tp), 0) for tp in positions if tp in ends) + _waiting(c)
+    done = sum(positions.values())
+    moved = last is None or not behind or done != last.done
+    c.health.progress = Progress(behind, done, now if moved or last is None else last.moved_at, now)
 
 
 def listen(c: Components) -> None:
@@ -46,10 +93,11 @@ def listen(c: Components) -> None:
 
     async def recovered(*_: Any, **__: Any) -> None:
         c.metrics.recovery_duration_seconds.observe(monotonic() - started[0])
-        owned = sorted({tp.partition for tp in c.app.assignor.assigned_actives() if tp.topic == c.settings.changelog})
-        await c.model.run(lambda: c.recommender.rebuild_popularity(c.states(owned)))
+        actives = c.app.assignor.assigned_actives()
+        await popularity.take_over(c, frozenset(tp.partition for tp in actives if tp.topic == c.settings.changelog))
         c.health.assigned = True
-        log.info("partitions assigned", partitions=owned, recovery_seconds=round(monotonic() - started[0], 3))
+        seconds = round(monotonic() - started[0], 3)
+        log.info("partitions assigned", partitions=sorted(c.owned), recovery_seconds=seconds)
 
     c.app.on_partitions_revoked.connect(revoked, weak=False)
     c.app.on_partitions_assigned.connect(assigned, weak=False)
@@ -74,7 +122,11 @@ def _queue(c: Components) -> None:
     for tp, done in consumer.ledger.positions().items():
         if (end := consumer.end_of(tp)) is not None:
             c.metrics.consumer_lag.labels(*tp).set(max(end - done, 0))
-    c.metrics.queue_depth.set(sum(consumer.waiting_records(channel) for channel in c.app.topics))
+    c.metrics.queue_depth.set(_waiting(c))
+
+
+def _waiting(c: Components) -> int:
+    return sum(c.app.consumer.waiting_records(channel) for channel in c.app.topics)
 
 
 def _sizes(c: Components) -> None:

@@ -65,16 +65,16 @@ class Recommender:
             catalogue.withdraw(withdrawn)
         return int(catalogue.available.sum()), len(catalogue)
 
-    def rebuild_popularity(self, states: Iterable[UserState]) -> None:
-        """Count popularity anew from all states of the partitions owned."""
-        self.popularity.clear()
-        for state in states:
-            self.popularity.add_state(state)
-
     def answer(self, bought: Iterable[Interaction], requests: Sequence[Request]) -> list[Ranked]:
         """Count purchases, then rank the catalogue for every request."""
-        self.popularity.add((event.product, event.time) for event in bought)
+        by_partition: dict[int, list[tuple[int, int]]] = {}
+        for event in bought:
+            by_partition.setdefault(event.position.partition, []).append((event.product, event.time))
+        for partition, purchases in by_partition.items():
+            self.popularity.add(purchases, partition)
         rankings = self.scorer.recommend([r.state for r in requests], [r.now for r in requests], self.k)
+        # a backfill asks for no list: its days pass all the same
+        self.popularity.advance(max((time for group in by_partition.values() for _, time in group), default=0))
         ids, hashes = self.catalogue.ids, self.catalogue.hashes
         return [
             Ranked(

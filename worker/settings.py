@@ -33,16 +33,38 @@ class Kafka(Section):
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
+    allow_passwords_in_clear_text: bool = Field(
+        False, description="take SASL_PLAINTEXT, which sends the password for anybody on the way to read"
+    )
     ssl_cafile: Path | None = Field(None, description="CA certificates, PEM; the system's where unset")
     session_timeout_seconds: float = Field(
         20.0, ge=3, le=300, description="how long a silent worker keeps its partitions"
     )
     commit_interval_seconds: float = Field(1.0, ge=0.1, le=60)
+    instance_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._-]{1,249}$",
+        description="a name of this worker that outlives it: a restart within the session timeout moves nothing",
+    )
 
     @model_validator(mode="after")
     def _credentials(self) -> "Kafka":
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
             raise ValueError(f"{self.security_protocol} needs kafka.sasl_username and kafka.sasl_password")
+        if self.security_protocol == "SASL_PLAINTEXT" and not self.allow_passwords_in_clear_text:
+            raise ValueError(
+                "SASL_PLAINTEXT would send the password without TLS: set kafka.security_protocol to SASL_SSL,"
+                " or kafka.allow_passwords_in_clear_text to true where the network itself is safe"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _certificates(self) -> "Kafka":
+        if self.ssl_cafile and self.security_protocol.endswith("SSL"):
+            try:
+                ssl_context(self)
+            except OSError as error:
+                raise ValueError(f"kafka.ssl_cafile {self.ssl_cafile} holds no CA certificates: {error}") from None
         return self
 
 
@@ -96,6 +118,12 @@ class Recommendations(Section):
     )
 
 
+class Popularity(Section):
+    """How workers tell each other what sells."""
+
+    snapshot_seconds: float = Field(10.0, ge=0.1, le=3600, description="between two snapshots of a partition, at least")
+
+
 class Http(Section):
     """Metrics and health."""
 
@@ -126,11 +154,16 @@ class Settings(BaseSettings):
     app_id: str = Field(
         "pprm", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="consumer group and name of the state's changelog"
     )
+    delivery: Literal["at_least_once", "exactly_once"] = Field(
+        "at_least_once",
+        description="exactly_once writes states, lists and offsets in transactions; the broker must have them",
+    )
     kafka: Kafka = Kafka()
     topics: Topics = Topics()
     state: State = State()
     model: Model = Model()
     recommendations: Recommendations = Recommendations()
+    popularity: Popularity = Popularity()
     http: Http = Http()
     log: Log = Log()
 
@@ -138,6 +171,11 @@ class Settings(BaseSettings):
     def changelog(self) -> str:
         """Name of the state table's changelog topic, as Faust forms it."""
         return f"{self.app_id}-user_state-changelog"
+
+    @property
+    def popularity_topic(self) -> str:
+        """Name of the topic in which workers tell each other what sells."""
+        return f"{self.app_id}-popularity"
 
     @classmethod
     def settings_customise_sources(

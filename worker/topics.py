@@ -12,6 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, for_code
 
 from schemas.topics import CONFIGURATIONS, Configuration
+from worker import acls, refusal
 from worker.settings import Settings
 
 USER_KEYED = ("purchases", "browses", "reviews", "users")
@@ -20,6 +21,7 @@ UNKNOWN_TOPIC = 3
 
 # never `delete`: a changelog cut by retention would lose states. The lag spares a recovering worker moving ground.
 _CHANGELOG = {"cleanup.policy": "compact", "min.compaction.lag.ms": "3600000"}
+_POPULARITY = {"cleanup.policy": "compact", "segment.ms": "3600000"}
 
 
 log = structlog.get_logger(__name__)
@@ -40,11 +42,13 @@ class TopicSpec:
 
 
 def plan(settings: Settings) -> list[TopicSpec]:
-    """All topics of a worker, its state's changelog last."""
+    """All topics of a worker, its own last: popularity, which has one partition, and its state's changelog."""
     topics = settings.topics
     named = [(topics.name(topic.replace("-", "_")), _text(config)) for topic, config in CONFIGURATIONS.items()]
     named.append((settings.changelog, _CHANGELOG))
-    return [TopicSpec(name, topics.partitions, topics.replication, config) for name, config in named]
+    popularity = TopicSpec(settings.popularity_topic, 1, topics.replication, _POPULARITY)
+    specs = [TopicSpec(name, topics.partitions, topics.replication, config) for name, config in named]
+    return [*specs[:-1], popularity, specs[-1]]
 
 
 def _text(config: Configuration) -> dict[str, str]:
@@ -79,7 +83,7 @@ async def check(client: Mapping[str, Any], specs: Iterable[TopicSpec]) -> list[s
     """Compare partitions, replication and cleanup policy with the broker; returns the differences, readable."""
     wanted = list(specs)
     async with _admin(client) as admin:
-        found = {topic["topic"]: topic for topic in await admin.describe_topics([s.name for s in wanted])}
+        found = {topic["topic"]: topic for topic in await acls.describe_topics(admin, [s.name for s in wanted])}
         there = [s for s in wanted if s.name in found and not found[s.name]["error_code"]]
         policies = await _policies(admin, [s.name for s in there])
     problems = [f"{s.name}: does not exist; run `pprm topics create`" for s in wanted if s not in there]
@@ -119,18 +123,32 @@ async def partition_counts(client: Mapping[str, Any], names: Iterable[str]) -> d
     """Number of partitions of each topic, 0 where it does not exist."""
     wanted = list(names)
     async with _admin(client) as admin:
-        found = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(wanted) if not t["error_code"]}
+        described = await acls.describe_topics(admin, wanted)
+    found = {topic["topic"]: len(topic["partitions"]) for topic in described if not topic["error_code"]}
     return {name: found.get(name, 0) for name in wanted}
 
 
 async def check_copartitioned(client: Mapping[str, Any], settings: Settings) -> None:
-    """Make sure that a shopper has the same partition number in every topic of the worker.
+    """Make sure that a shopper has the same partition number in every topic of the worker, and that we may use them.
 
     Raises:
-        TopicsError: a topic is missing or the numbers of partitions differ.
+        TopicsError: a right or a topic is missing, or the numbers of partitions differ.
     """
+    await require_allowed(client, settings)
     families = [*USER_KEYED, "recommendations"]
     require_equal(await partition_counts(client, [*map(settings.topics.name, families), settings.changelog]))
+
+
+async def require_allowed(client: Mapping[str, Any], settings: Settings) -> None:
+    """Refuse to start without the rights that a worker needs: to find out in the middle of a batch is too late.
+
+    Raises:
+        TopicsError: the broker would refuse something; the message names the operation and the topic.
+    """
+    async with _admin(client) as admin:
+        if refused := await acls.missing(admin, settings):
+            listed = ", ".join(refused)
+            raise TopicsError(f"the broker does not allow us: {listed}. `pprm topics acls` prints all that is needed.")
 
 
 def require_equal(counts: Mapping[str, int]) -> None:
@@ -150,7 +168,11 @@ def require_there(counts: Mapping[str, int]) -> None:
 
 
 async def wait_for_broker(client: Mapping[str, Any]) -> None:
-    """Come back when the broker answers; a broker that is down at the start is waited for."""
+    """Come back when the broker answers; a broker that is down at the start is waited for.
+
+    Raises:
+        TopicsError: it is there and refuses us; waiting would not help.
+    """
     while True:
         try:
             async with _admin(client):
@@ -163,8 +185,17 @@ async def wait_for_broker(client: Mapping[str, Any]) -> None:
 @asynccontextmanager
 async def _admin(client: Mapping[str, Any]) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**client)
-    await admin.start()
     try:
+        await _start(admin, client)
         yield admin
     finally:
         await admin.close()
+
+
+async def _start(admin: AIOKafkaAdminClient, client: Mapping[str, Any]) -> None:
+    try:
+        await admin.start()
+    except KafkaConnectionError:
+        if reason := await refusal.why(client):
+            raise TopicsError(reason) from None
+        raise

@@ -16,7 +16,7 @@ EXAMPLES = {
     "users": {"user_id": "u", "attributes": {"city": "Berlin"}},
     "products": {"product_id": "p", "title": "Milk", "categories": ["FOOD", "DAIRY"]},
     "recommendations": {
-        "recommendation_id": "0" * 32, "user_id": "u", "generated_at": TIME,
+        "recommendation_id": "0" * 32, "user_id": "u", "version": 7, "generated_at": TIME,
         "trigger": {"topic": "purchases", "partition": 0, "offset": 1, "event_id": "e"},
         "model": {"name": "m", "version": "1", "sha256": "a" * 64},
         "items": [{"product_id": "p", "rank": 1, "score": 0.5, "reasons": ["popular"]}],

@@ -1,15 +1,21 @@
 """Brokers to test on: the embedded one, and Apache Kafka where PPRM_TEST_KAFKA names a folder with `run DIR PORT`."""
 
 import os
+import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from worker import embedded
 
 KAFKA_START_SECONDS = 60
+
+
+def has_apache() -> bool:
+    return bool(os.environ.get("PPRM_TEST_KAFKA"))
 
 
 @contextmanager
@@ -18,35 +24,72 @@ def embedded_broker(_: Path) -> Iterator[str]:
         yield address
 
 
-@contextmanager
-def apache_kafka(directory: Path) -> Iterator[str]:
-    address = f"127.0.0.1:{embedded.free_port(2)}"  # the next one is the controller's
-    log = directory / "kafka.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [str(Path(os.environ["PPRM_TEST_KAFKA"]) / "run"), str(directory / "data"), address.split(":")[1]],
-            stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-    try:
-        _wait_for(log, "Kafka Server started", process)
-        yield address
-    finally:
-        process.terminate()
+@dataclass
+class ApacheKafka:
+    """A broker process with a log on disk: it can be killed and started again on the same port."""
+
+    directory: Path
+    port: int
+    properties: Sequence[str] = ()
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        log = self.directory / "kafka.log"
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [str(Path(os.environ["PPRM_TEST_KAFKA"]) / "run"), str(self.directory / "data"), str(self.port),
+                 *self.properties],
+                stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        if not _started(log, self.process):
+            self.start()
+
+    def kill(self) -> None:
+        """As a crash would: nothing is flushed."""
+        assert self.process
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
         try:
-            process.wait(20)
+            self.process.wait(20)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self.kill()
+
+
+@contextmanager
+def apache_kafka(directory: Path, properties: Sequence[str] = ()) -> Iterator[str]:
+    kafka = ApacheKafka(directory, embedded.free_port(2), properties)  # the next port is the controller's
+    try:
+        kafka.start()
+        yield kafka.address
+    finally:
+        kafka.stop()
 
 
 BROKERS = {"embedded": embedded_broker, "apache": apache_kafka}
 
 
-def _wait_for(log: Path, text: str, process: "subprocess.Popen[bytes]") -> None:
+BAD_CLUSTER_ID = "argument --cluster-id/-t: expected one argument"
+"""A random id that begins with a hyphen: once in 64 times. Another try gets another one."""
+
+
+def _started(log: Path, process: "subprocess.Popen[bytes]") -> bool:
+    """Wait until the broker has started; False where it is to be tried again."""
     deadline = time.monotonic() + KAFKA_START_SECONDS
     while time.monotonic() < deadline:
-        if text in log.read_text(errors="replace"):
-            return
-        assert process.poll() is None, log.read_text(errors="replace")[-2000:]
+        said = log.read_text(errors="replace")
+        if "Kafka Server started" in said:
+            return True
+        if process.poll() is not None:
+            assert BAD_CLUSTER_ID in said, said[-2000:]
+            return False
         time.sleep(0.1)
     raise AssertionError(f"Apache Kafka did not start: {log.read_text(errors='replace')[-2000:]}")

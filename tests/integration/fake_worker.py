@@ -61,7 +61,7 @@ async def main() -> None:
 
 def answer(record: SimpleNamespace, value: dict[str, str]) -> codec.Answer:
     items = [(product, 0.5, ["popular"]) for product in ("1082185", "995242", "1029743", "981760")]
-    return codec.Answer(value["user_id"], value.get("event_id", "profile"), record, MODEL, items)
+    return codec.Answer(value["user_id"], record.offset, value.get("event_id", "profile"), record, MODEL, items)
 
 
 asyncio.run(main())

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,16 +41,22 @@ class Worker:
                 return error.code, error.read().decode()
 
     def wait_until_ready(self) -> "Worker":
+        return self._wait_for("/ready")
+
+    def wait_until_live(self) -> "Worker":
+        return self._wait_for("/live")
+
+    def _wait_for(self, path: str) -> "Worker":
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.tail()
             try:
-                if self.get("/ready")[0] == 200:
+                if self.get(path)[0] == 200:
                     return self
             except OSError:
                 pass
             time.sleep(0.1)
-        raise AssertionError(f"not ready: {self.get('/ready')}\n{self.tail()}")
+        raise AssertionError(f"{path}: {self.get(path)}\n{self.tail()}")
 
     def kill(self) -> None:
         self.process.kill()
@@ -59,6 +65,18 @@ class Worker:
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def metric(self, name: str) -> float:
+        """Sum of a metric over its labels."""
+        lines = (line for line in self.get("/metrics")[1].splitlines() if line.split("{")[0].split(" ")[0] == name)
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
@@ -73,6 +91,10 @@ class Shop:
     directory: Path
     extra: dict[str, str] = field(default_factory=dict)
     workers: list[Worker] = field(default_factory=list)
+    is_apache: bool = False
+
+    def logs(self) -> list[Path]:
+        return sorted(self.directory.glob("*.log"))
 
     @property
     def settings(self) -> Settings:
@@ -90,7 +112,11 @@ class Shop:
     async def create_topics(self) -> None:
         await topics.create(client_settings(self.settings.kafka), topics.plan(self.settings))
 
-    def start_worker(self, name: str = "worker") -> Worker:
+    def start_worker(self, name: str = "worker", sabotage: Sequence[str] = (), **settings: str) -> Worker:
+        """Start a worker with a directory of its own; `settings` are environment variables without the prefix.
+
+        `sabotage` builds faults into it, see `tests.faults.sabotage`.
+        """
         port, log = free_port(), self.directory / f"{name}.log"
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PPRM_")}
         environment |= {
@@ -102,10 +128,12 @@ class Shop:
             "PPRM_STATE__DIRECTORY": str(self.directory / name),
             "PPRM_HTTP__PORT": str(port),
             **self.extra,
+            **{f"PPRM_{name}": value for name, value in settings.items()},
         }
+        command = ["tests.faults.sabotage", *sabotage] if sabotage else ["worker.cli", "worker"]
         with log.open("ab") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "worker.cli", "worker"], env=environment, stdout=out, stderr=subprocess.STDOUT
+                [sys.executable, "-m", *command], env=environment, stdout=out, stderr=subprocess.STDOUT
             )
         worker = Worker(process, port, log)
         self.workers.append(worker)

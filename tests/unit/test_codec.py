@@ -117,7 +117,7 @@ def test_products():
 
 MODEL = {"name": "pprm-s", "version": "1", "sha256": "0" * 64}
 ANSWER = Answer(
-    "u", "e", record(b"", headers=(("traceparent", b"00-ab-cd-01"), ("x", b"y"))), MODEL, [("p", 0.5, ["due"])]
+    "u", 1, "e", record(b"", headers=(("traceparent", b"00-ab-cd-01"), ("x", b"y"))), MODEL, [("p", 0.5, ["due"])]
 )
 
 
@@ -143,7 +143,7 @@ def test_the_same_record_and_model_give_the_same_id_and_others_another():
 
 
 def test_a_score_that_is_no_number_is_an_error_not_null():
-    broken = Answer("u", "e", record(b""), MODEL, [("p", float("nan"), [])])
+    broken = Answer("u", 1, "e", record(b""), MODEL, [("p", float("nan"), [])])
     with pytest.raises(ValueError, match="rank 1"):
         codec.encode_recommendation(broken, datetime.now(UTC))
 

@@ -6,7 +6,9 @@ from worker.health import (
     DISK_FLOOR_BYTES,
     LOOP_BLOCKED_SECONDS,
     RECOVERY_STALLED_SECONDS,
+    STALLED_SECONDS,
     Health,
+    Progress,
     Recovery,
     live,
     ready,
@@ -14,7 +16,7 @@ from worker.health import (
 
 NOW = 1000.0
 WELL = Health(heartbeat=NOW, assigned=True, catalogue_read=True, disk_free=DISK_FLOOR_BYTES)
-STALL = RECOVERY_STALLED_SECONDS
+STALL, IDLE = RECOVERY_STALLED_SECONDS, STALLED_SECONDS
 
 
 def test_a_working_worker_is_live_and_ready() -> None:
@@ -31,7 +33,6 @@ def test_a_working_worker_is_live_and_ready() -> None:
         (replace(WELL, recovery=Recovery(7, NOW, NOW)), "recovering: 7 events left"),
         (replace(WELL, recovery=Recovery(0, NOW, NOW)), "recovering: 0 events left"),
         (replace(WELL, catalogue_read=False), "products topic"),
-        (replace(WELL, disk_free=DISK_FLOOR_BYTES - 1), "disk"),
         (replace(WELL, stopping=True), "stopping"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -50,8 +51,21 @@ def test_what_keeps_a_live_worker_from_being_ready(health: Health, reason: str) 
         (replace(WELL, heartbeat=NOW - LOOP_BLOCKED_SECONDS - 1), "blocked for 31 s"),
         (replace(WELL, recovery=Recovery(5, NOW - STALL - 1, NOW)), "stalled for 121 s with 5 events left"),
         (Health(fatal="model refused"), "model refused"),
+        (replace(WELL, disk_free=DISK_FLOOR_BYTES - 1), "disk nearly full"),
+        (replace(WELL, agent_running=False), "the agent has ended"),
+        (replace(WELL, stage="score", stage_since=NOW - IDLE - 1), "in the stage score for 121 s"),
+        (replace(WELL, progress=Progress(7, 100, NOW - IDLE - 1, NOW)), "7 events wait"),
     ],
-    ids=["fatal", "loop blocked", "recovery stalled", "fatal while starting"],
+    ids=[
+        "fatal",
+        "loop blocked",
+        "recovery stalled",
+        "fatal while starting",
+        "disk",
+        "agent gone",
+        "model stuck",
+        "lag",
+    ],
 )
 def test_what_ends_a_worker_also_ends_its_readiness(health: Health, reason: str) -> None:
     for question in (live, ready):
@@ -66,6 +80,17 @@ def test_an_absent_broker_is_no_reason_to_restart() -> None:
     assert live(waiting, NOW)[0]
     assert not ready(waiting, NOW)[0]
     assert live(Health(heartbeat=NOW), NOW + 1)[0], "never assigned, since the broker was never there"
+    assert live(replace(WELL, progress=Progress(7, 100, NOW - 3600, NOW - 3600)), NOW)[0], "nobody tells where it ends"
+    assert live(replace(WELL, stage="publish", stage_since=NOW - 3600), NOW)[0], "acknowledgements do not come"
+
+
+def test_lag_alone_is_no_stall() -> None:
+    """Records wait: during a rebalance, a recovery or a batch at work that is how it should be."""
+    waiting = Progress(7, 100, NOW - 3600, NOW)
+    for busy in ({"rebalancing": True}, {"recovery": Recovery(3, NOW, NOW)}, {"stage": "score", "stage_since": NOW}):
+        assert live(replace(WELL, progress=waiting, **busy), NOW)[0]
+    assert live(replace(WELL, progress=Progress(10**9, 100, NOW - 1, NOW)), NOW)[0]
+    assert live(replace(WELL, agent_running=False, stopping=True), NOW)[0]
 
 
 def test_a_recovery_that_falls_is_live_however_long_it_takes() -> None:

@@ -1,10 +1,13 @@
+from dataclasses import dataclass, field
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pprm.events import Interaction, Kind, Position
 from pprm.fold import fold
-from pprm.popularity import Popularity
+from pprm.popularity import MAX_SNAPSHOT, Popularity, decode_snapshot, encode_snapshot
 from pprm.user_state import UserState
 
 DAY = 86_400
@@ -69,3 +72,96 @@ def test_time_never_goes_back_and_late_purchases_count() -> None:
 
 def test_products_nobody_bought_have_no_popularity() -> None:
     assert not Popularity().features(np.array([1, 2], np.uint64)).any()
+
+
+@given(PURCHASES, st.integers(0, 61))
+def test_a_rebuild_in_mid_day_leaves_the_day_out(purchases: list[tuple[int, int, int]], today: int) -> None:
+    states, counted = states_of([purchase for purchase in purchases if purchase[2] <= today])
+    along, rebuilt = Popularity(), Popularity()
+    along.advance(START + today * DAY)
+    along.add((event.product, event.time) for event in counted)
+    for state in states:
+        rebuilt.add_state(state)
+    rebuilt.advance(START + today * DAY)
+    products = np.arange(1, 10, dtype=np.uint64)
+    assert np.allclose(along.features(products), rebuilt.features(products), atol=1e-5)
+
+
+MOVES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=8)
+
+
+@dataclass
+class Workers:
+    """Three workers that share four partitions; whoever takes one over counts its shoppers' states again."""
+
+    workers: list[Popularity] = field(default_factory=lambda: [Popularity() for _ in range(3)])
+    owner: dict[int, int] = field(default_factory=lambda: {partition: partition % 3 for partition in range(4)})
+    shoppers: dict[int, UserState] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for partition, worker in self.owner.items():
+            self.workers[worker].own(partition)
+
+    def buy(self, user: int, event: Interaction) -> list[tuple[int, int]]:
+        folded = fold(self.shoppers.get(user, UserState()), [event])
+        self.shoppers[user] = folded.state
+        bought = [(counted.product, counted.time) for counted in folded.counted]
+        self.workers[self.owner[user % 4]].add(bought, user % 4)
+        return bought
+
+    def move(self, partition: int, to: int) -> None:
+        self.workers[self.owner[partition]].disown([partition])
+        self.owner[partition] = to
+        self.workers[to].own(partition)
+        for user, state in self.shoppers.items():
+            if user % 4 == partition:
+                self.workers[to].add_state(state, partition)
+
+    def exchange(self) -> None:
+        for worker in self.workers:
+            for partition in worker.versions():
+                said = decode_snapshot(encode_snapshot(worker.snapshot(partition)), 17_100)
+                for other in self.workers:
+                    other.put(partition, said)
+
+
+@given(PURCHASES, MOVES)
+def test_workers_that_exchange_snapshots_agree_with_one_that_counts_all(
+    purchases: list[tuple[int, int, int]], moves: list[tuple[int, int]]
+) -> None:
+    alone, shared = Popularity(), Workers()
+    for number, (user, product, day) in enumerate(purchases):
+        event = Interaction(Position(0, 0, number), Kind.PURCHASE, product, START + day * DAY, number + 1)
+        alone.add(shared.buy(user, event))
+        if moves and number % 5 == 4:
+            shared.move(*moves.pop())
+    alone.advance(START + 61 * DAY)
+    shared.workers[0].own(4)  # that it has something to say of the day, whatever moved
+    shared.workers[0].advance(START + 61 * DAY)
+    for _ in range(2):  # the first round tells everybody the day
+        shared.exchange()
+    products = np.arange(1, 10, dtype=np.uint64)
+    for worker in shared.workers:
+        assert np.allclose(worker.features(products), alone.features(products), atol=1e-5)
+
+
+def test_a_snapshot_holds_the_most_popular_products() -> None:
+    popularity = Popularity()
+    popularity.advance(START)
+    popularity.add([(product, START - DAY) for product in range(MAX_SNAPSHOT + 10)])
+    popularity.add([(MAX_SNAPSHOT + 5, START - DAY)] * 3)
+    snapshot = decode_snapshot(encode_snapshot(popularity.snapshot(0)), 17_000)
+    assert len(snapshot.products) == MAX_SNAPSHOT and snapshot.products[0] == MAX_SNAPSHOT + 5
+    assert snapshot.counters[0, 0] == 4 and snapshot.day == 17_000
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"\x07" + b[1:], lambda b: b[:12], lambda b: b""])
+def test_bytes_that_are_no_snapshot_are_refused(damage: object) -> None:
+    popularity = Popularity()
+    popularity.advance(START)
+    popularity.add([(7, START - DAY)])
+    value = encode_snapshot(popularity.snapshot(0))
+    with pytest.raises(ValueError, match="snapshot"):
+        decode_snapshot(damage(value), 17_000)  # type: ignore[operator]
+    with pytest.raises(ValueError, match="day 17000"):
+        decode_snapshot(value, 16_999)

@@ -1,15 +1,17 @@
 """Ranges of records, and rows handed to a producer, with small fakes."""
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from worker.runtime import records
-from worker.runtime.delivery import Row, acknowledged, send_rows
-from worker.runtime.records import RangeScheduler
+from worker.runtime import app, records
+from worker.runtime.changelog import Replay, gaps
+from worker.runtime.delivery import Append, Row, append_rows
+from worker.runtime.records import RangeScheduler, Run
 
 MAX_BATCH = 1000
 
@@ -22,13 +24,13 @@ def fetched(topic: str, first: int, count: int) -> list[Any]:
 
 def test_ranges_keep_order_and_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "MAX_RECORDS", 10)
-    waiting = {("a", 0): fetched("a", 100, 25), ("b", 0): fetched("b", 7, 5)}
+    waiting = {("a", 0): Run(98, 127, fetched("a", 100, 25)), ("b", 0): Run(7, 12, fetched("b", 7, 5))}
     ranges = list(RangeScheduler().iterate(waiting))
-    assert [(tp[0], r.value.records[0].offset, r.offset) for tp, r in ranges] == [
-        ("a", 100, 109),
-        ("b", 7, 11),
-        ("a", 110, 119),
-        ("a", 120, 124),
+    assert [(tp[0], r.value.start, r.value.records[0].offset, r.offset, r.value.end) for tp, r in ranges] == [
+        ("a", 98, 100, 109, 110),
+        ("b", 7, 7, 11, 12),
+        ("a", 110, 110, 119, 120),
+        ("a", 120, 120, 124, 127),
     ]
 
 
@@ -53,14 +55,14 @@ class Producer:
         return future
 
 
-def test_rows_go_out_in_as_few_batches_as_they_fit_and_the_last_offsets_come_back() -> None:
+def test_rows_go_out_in_as_few_batches_as_they_fit_and_their_offsets_come_back() -> None:
     async def story() -> None:
         producer = Producer()
         rows = [Row(b"k", b"v" * 200, [("h", b"x")]) for _ in range(9)]
-        sent = await send_rows(producer, "topic", 3, rows)
+        appends = await append_rows(producer, {("topic", 3): rows})
         assert [count for _, _, count in producer.sent] == [4, 4, 1]
-        assert await acknowledged(sent) == [3, 7, 8]
-        assert await acknowledged(await send_rows(producer, "topic", 3, [])) == []
+        assert appends == {("topic", 3): [Append(0, 4), Append(4, 4), Append(8, 1)]}
+        assert await append_rows(producer, {("topic", 3): []}) == {("topic", 3): []}
 
     asyncio.run(story())
 
@@ -68,9 +70,8 @@ def test_rows_go_out_in_as_few_batches_as_they_fit_and_the_last_offsets_come_bac
 def test_a_row_larger_than_a_batch_goes_out_alone() -> None:
     async def story() -> None:
         producer = Producer()
-        await send_rows(
-            producer, "dead-letters", 0, [Row(None, b"v"), Row(b"k", b"x" * 5 * MAX_BATCH), Row(b"k", None)]
-        )
+        rows = [Row(None, b"v"), Row(b"k", b"x" * 5 * MAX_BATCH), Row(b"k", None)]
+        await append_rows(producer, {("dead-letters", 0): rows})
         assert [count for _, _, count in producer.sent] == [1, 1, 1]
 
     asyncio.run(story())
@@ -78,8 +79,121 @@ def test_a_row_larger_than_a_batch_goes_out_alone() -> None:
 
 def test_a_refusal_by_the_broker_is_raised() -> None:
     async def story() -> None:
-        sent = await send_rows(Producer(ConnectionError("no leader")), "topic", 0, [Row(b"k", b"v")])
         with pytest.raises(ConnectionError, match="no leader"):
-            await acknowledged(sent)
+            await append_rows(Producer(ConnectionError("no leader")), {("topic", 0): [Row(b"k", b"v")]})
 
     asyncio.run(story())
+
+
+def test_offsets_between_our_appends_are_somebody_elses() -> None:
+    assert gaps(10, [Append(10, 3), Append(13, 1)]) == []
+    assert gaps(10, [Append(12, 3), Append(15, 1), Append(20, 2)]) == [range(10, 12), range(16, 20)]
+
+
+class Table:
+    """A table in memory whose values are one letter and a watermark."""
+
+    def __init__(self, generation: int = 0, **held: bytes) -> None:
+        self.held: dict[bytes, bytes | None] = {key.encode(): value for key, value in held.items()}
+        self.started, self.offset = generation, -1
+
+    def generation(self, _: int) -> int:
+        return self.started
+
+    def get_many(self, _: int, keys: list[bytes]) -> list[bytes | None]:
+        return [self.held.get(key) for key in keys]
+
+    def follows(self, value: bytes, held: bytes) -> bool:
+        return value[-1] >= held[-1]
+
+    def write(self, _: int, updates: dict[bytes, bytes | None], offset: int, generation: int) -> None:
+        self.held |= updates
+        self.offset, self.started = offset, generation
+
+
+def logged(*records: tuple[str, bytes | None, int]) -> list[Any]:
+    return [
+        SimpleNamespace(offset=n, key=key.encode(), value=value, headers=[("generation", str(generation).encode())])
+        for n, (key, value, generation) in enumerate(records)
+    ]
+
+
+def test_a_former_owners_record_after_the_new_owners_is_passed_over_and_its_key_remembered() -> None:
+    table = Table()
+    replay = Replay(table, 0)  # type: ignore[arg-type]
+    replay.apply(logged(("a", b"x5", 3), ("b", b"x1", 3), ("a", b"x7", 4), ("a", b"z6", 3), ("b", b"z2", 3)))
+    assert table.held == {b"a": b"x7", b"b": b"z2"} and replay.overwritten == {b"a"}
+    assert (table.offset, table.started) == (4, 4)
+
+
+def test_a_key_that_its_owner_wrote_again_needs_no_repair() -> None:
+    table = Table(generation=9, a=b"x7")
+    replay = Replay(table, 0)  # type: ignore[arg-type]
+    replay.apply(logged(("a", b"z6", 8)))
+    replay.apply(logged(("a", b"x8", 9)))
+    assert table.held == {b"a": b"x8"} and not replay.overwritten
+
+
+def test_generations_that_begin_again_lose_nothing() -> None:
+    table = Table(generation=57, a=b"x7")
+    replay = Replay(table, 0)  # type: ignore[arg-type]
+    replay.apply(logged(("a", b"x8", 1), ("b", b"x1", 1), ("a", b"x9", 1)))
+    assert table.held == {b"a": b"x9", b"b": b"x1"} and not replay.overwritten
+
+
+def run_result(position: int, offsets: list[int], end: int) -> tuple[Any, Any]:
+    """aiokafka's state of a partition at a position, and a fetch result that holds these offsets."""
+    state = SimpleNamespace(has_valid_position=True, position=position, paused=False)
+    state.consumed_to = lambda at: setattr(state, "position", at)
+    return state, fetch(state, position, offsets, end)
+
+
+def fetch(state: Any, position: int, offsets: list[int], end: int) -> Any:
+    class Part:
+        next_fetch_offset = position
+
+        def __iter__(self) -> Any:
+            for offset in offsets:
+                self.next_fetch_offset = offset + 1
+                yield SimpleNamespace(offset=offset)
+            self.next_fetch_offset = end
+
+    part = Part()
+    assignment = SimpleNamespace(active=True, state_value=lambda tp: state)
+    return records.RunResult(("t", 0), assignment=assignment, partition_records=part, backoff=0)
+
+
+def test_a_run_covers_what_the_log_does_not_hold() -> None:
+    state, result = run_result(10, [12, 13, 17], end=19)  # compacted before and between, a marker at the end
+    run = result.getall()
+    assert (run.start, run.end, [r.offset for r in run]) == (10, 19, [12, 13, 17])
+    assert fetch(state, 19, [], end=20).getall() == []  # nothing but a marker
+    run = fetch(state, 20, [20, 21], end=22).getall()
+    assert (run.start, run.end) == (19, 22)
+
+
+def test_a_run_after_a_seek_covers_nothing_before_it() -> None:
+    state, result = run_result(10, [], end=12)
+    assert result.getall() == []
+    state.position = 30
+    assert fetch(state, 12, [12], end=13).getall() == []  # fetched before the seek
+    run = fetch(state, 30, [31], end=32).getall()
+    assert (run.start, run.end) == (30, 32)
+
+
+def test_a_faust_without_its_compiled_iterator_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("faust.streams._CStreamIterator", None)
+    with pytest.raises(RuntimeError, match="compiled extension"):
+        app.create(
+            "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, exactly_once=False, session_timeout=6,
+            commit_interval=1, instance_id=None,
+        )  # fmt: skip
+
+
+def test_what_faust_would_do_by_itself_is_off(tmp_path: Path) -> None:
+    made = app.create(
+        "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, exactly_once=False, session_timeout=6,
+        commit_interval=1, instance_id="one",
+    )  # fmt: skip
+    assert made.conf.table_standby_replicas == 0 and not made.conf.topic_allow_declare and not made.conf.web_enabled
+    assert made.conf.consumer_auto_offset_reset == "earliest" and made.conf.consumer_group_instance_id == "one"

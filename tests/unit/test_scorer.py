@@ -121,7 +121,7 @@ def test_equal_scores_rank_the_same_in_whatever_order_products_came() -> None:
 def test_a_restarted_worker_scores_as_before() -> None:
     before, states = make(), [shopper(i, 20 + i) for i in range(5)]
     for scorer in (before, after := make()):
-        scorer.popularity.clear()
+        scorer.popularity.own(0)
     for state in states:
         after.popularity.add_state(state)
     scores = after.score([states[0]], [NOW + 86_400])

@@ -1,3 +1,4 @@
+import ssl
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,26 @@ def test_clients_get_credentials_and_tls() -> None:
     client = client_settings(load({"kafka": SASL}).kafka)
     assert client["sasl_plain_password"] == "hunter2" and client["ssl_context"].check_hostname
     assert client_settings(load().kafka) == {"bootstrap_servers": "127.0.0.1:9092", "security_protocol": "PLAINTEXT"}
+
+
+def test_passwords_in_clear_text_need_a_setting_that_says_so() -> None:
+    clear = SASL | {"security_protocol": "SASL_PLAINTEXT"}
+    with pytest.raises(SettingsError, match=r"SASL_SSL,.*allow_passwords_in_clear_text") as caught:
+        load({"kafka": clear})
+    assert "hunter2" not in str(caught.value)
+    assert "ssl_context" not in client_settings(load({"kafka": clear | {"allow_passwords_in_clear_text": True}}).kafka)
+
+
+def test_tls_checks_certificate_and_host_name() -> None:
+    context = client_settings(load({"kafka": SASL}).kafka)["ssl_context"]
+    assert context.check_hostname and context.verify_mode is ssl.CERT_REQUIRED
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_ca_file_that_is_none_is_refused_at_once(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    if content:
+        file.write_text(content)
+    with pytest.raises(SettingsError, match=r"ssl_cafile .*ca\.pem holds no CA certificates"):
+        load({"kafka": SASL | {"ssl_cafile": file}})

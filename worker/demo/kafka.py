@@ -9,7 +9,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
-from worker.runtime.delivery import Row, Sent, send_rows
+from worker.runtime.delivery import Row, append_rows
 
 BATCH_BYTES = 256 * 1024
 FETCH_WAIT_MS = 10
@@ -41,12 +41,8 @@ class Publisher:
         for row in rows:
             assert row.key
             by_partition.setdefault(self.partition(row.key), []).append(row)
-        sent = {number: await send_rows(self._producer, topic, number, part) for number, part in by_partition.items()}
-        return {number: [await _last_offset(batch) for batch in batches][-1] for number, batches in sent.items()}
-
-
-async def _last_offset(batch: Sent) -> int:
-    return int((await batch.future).offset) + batch.records - 1
+        appends = await append_rows(self._producer, {(topic, number): part for number, part in by_partition.items()})
+        return {number: appended[-1].end - 1 for (_, number), appended in appends.items()}
 
 
 @asynccontextmanager

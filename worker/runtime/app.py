@@ -1,6 +1,6 @@
 """The Faust app with our runtime put in: transport, stream, table, recovery."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +9,12 @@ from faust import streams
 from faust.app.base import BootStrategy
 from mode import Service
 
-from worker.runtime import recovery
+from worker.runtime import records, recovery
 from worker.runtime.consumer import LedgerTransport
+from worker.runtime.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from worker.runtime.records import RangeScheduler, RawSchema
 from worker.runtime.stream import LedgerStream
 from worker.runtime.table import BatchTable
-
-MAX_BATCH_BYTES = 512 * 1024
-"""Largest Kafka batch we produce: above any one state or list, below the broker's default limit of 1 MB."""
-
 
 MAX_WAITING_RANGES = 256
 """Ranges (at most 1,000 records each) that wait in the worker before fetching pauses: bounds memory, not throughput."""
@@ -39,6 +36,11 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
     """Started before, and stopped after, everything that talks to Kafka."""
     on_commit: Callable[[float], None] = staticmethod(lambda seconds: None)
     """Told how long each offset commit took."""
+    on_owned: Callable[[Iterable[Any]], Awaitable[None]]
+    """Awaited with the partitions assigned, before their changelog is read."""
+    on_overwritten: Callable[[int, Iterable[bytes]], Awaitable[None]]
+    """Awaited with a table partition and the keys whose last changelog record is a former owner's."""
+    delivery: Delivery
     kafka_client_settings: dict[str, Any]
     """Keyword arguments of plain aiokafka clients to the same broker."""
 
@@ -47,9 +49,25 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
 
 
 def create(
-    app_id: str, client: dict[str, Any], directory: Path, *, session_timeout: float, commit_interval: float
+    app_id: str,
+    client: dict[str, Any],
+    directory: Path,
+    *,
+    exactly_once: bool,
+    session_timeout: float,
+    commit_interval: float,
+    instance_id: str | None,
 ) -> RuntimeApp:
-    """Make the app; `client` are keyword arguments of an aiokafka client.
+    """Make the app.
+
+    Args:
+        app_id: consumer group.
+        client: keyword arguments of an aiokafka client.
+        directory: where the tables lie.
+        exactly_once: write each micro-batch in a transaction.
+        session_timeout: seconds that a silent worker keeps its partitions.
+        commit_interval: seconds between commits; no matter with `exactly_once`.
+        instance_id: a name that outlives restarts (static membership, KIP-345), or None.
 
     Raises:
         RuntimeError: Faust's compiled stream iterator is missing; the pure one acks events that it skips.
@@ -59,6 +77,7 @@ def create(
             "faust-streaming without its compiled extension loses events: unset NO_CYTHON and reinstall it"
         )
     recovery.install()
+    records.install()
     app = RuntimeApp(
         app_id,
         broker=[f"kafka://{server.strip()}" for server in client["bootstrap_servers"].split(",")],
@@ -79,14 +98,13 @@ def create(
         broker_commit_interval=commit_interval,
         consumer_auto_offset_reset="earliest",
         stream_buffer_maxsize=MAX_WAITING_RANGES,
-        producer_acks=-1,
-        producer_linger=0,
-        producer_max_batch_size=MAX_BATCH_BYTES,
+        consumer_group_instance_id=instance_id,
         ConsumerScheduler=RangeScheduler,
         Stream=LedgerStream,
         Table=BatchTable,
     )
     app.kafka_client_settings = client
+    app.delivery = ExactlyOnce(client, app_id) if exactly_once else AtLeastOnce(client)
     return app
 
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -19,7 +21,35 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._isolation_level = "read_committed"  # an upstream's aborted transactions never happened
         return consumer
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit; False where it failed, which is no reason to end: what is not committed is read again."""
+        positions = {driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(at, "") for tp, at in offsets.items()}
+        try:
+            await self._ensure_consumer().commit(positions)
+        except (CommitFailedError, IllegalStateError):
+            self.log.warning("offsets were not committed: the group rebalances")
+            return False
+        except KafkaError as error:
+            self.log.warning("offsets were not committed, trying again later: %r", error)
+            return False
+        return True
+
+
+class _NoReadOffsets(dict[Any, int | None]):
+    """In place of Faust's read offsets: it drops whatever is below the newest it has seen.
+
+    After a seek back that is all that was sought, once a fetch is handed over in more than one range: the records
+    never come, and the hole before them looks like one in the broker's log.
+    """
+
+    def __getitem__(self, tp: Any) -> None:
+        return None
+
+    def __setitem__(self, tp: Any, offset: int | None) -> None:
+        pass
 
 
 class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
@@ -30,14 +60,19 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self.idle = asyncio.Event()
         """Set while no micro-batch is being worked on."""
         self.idle.set()
+        self.commits_itself = True
+        """False where the delivery commits the offsets."""
         super().__init__(*args, **kwargs)
+        self._read_offset = _NoReadOffsets()
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def anchor(self) -> None:
         """Seek every assigned partition to its committed offset, or to the beginning, and tell the ledger."""
-        committed = await self.seek_to_committed()
+        committed = (
+            await self.seek_to_committed()
+        )  # after the delivery owns them: no commit of a last owner comes later
         tables = self.app.tables.changelog_topics
         sources = {tp: offset for tp, offset in committed.items() if tp.topic not in tables}
         unset = [tp for tp, offset in sources.items() if offset is None or offset < 0]
@@ -50,7 +85,11 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
     async def perform_seek(self) -> None:
         """Faust calls this when it threw away what it fetched while suspended: fetch it again."""
         for tp, offset in self.ledger.fetch_from().items():
-            self._thread.seek(driver.ensure_aiokafka_TP(TP(*tp)), offset)
+            self.seek_back(tp, offset)
+
+    def seek_back(self, tp: TopicPartition, offset: int) -> None:
+        """Fetch an assigned partition from this offset."""
+        self._thread.seek(driver.ensure_aiokafka_TP(TP(*tp)), offset)
 
     async def wait_empty(self) -> None:
         """Before partitions are given away: let the batch in hand finish, commit, and disown the rest.
@@ -63,6 +102,11 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
             self.log.warning("the micro-batch in hand outlasts the rebalance: it will be read again by the next owner")
         await self.commit()
         self.ledger.revoke()
+
+    def position_of(self, tp: TopicPartition) -> int:
+        """Offset of the next fetch of an assigned partition."""
+        subscription = self._thread._ensure_consumer()._subscription.subscription
+        return int(subscription.assignment.state_value(driver.ensure_aiokafka_TP(TP(*tp))).position)
 
     def end_of(self, tp: TopicPartition) -> int | None:
         """End offset that the broker told with the last fetch of an assigned partition."""
@@ -79,6 +123,9 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
     async def _commit_tps(self, tps: Any, start_new_transaction: bool) -> bool:
         assignment = self.assignment()
         offsets = {tp: offset for tp, offset in self.ledger.committable().items() if tp in assignment}
+        if not self.commits_itself:
+            self.ledger.committed(offsets)
+            return True
         started = monotonic()
         if not offsets or not await self._commit({TP(*tp): at for tp, at in offsets.items()}):
             return False

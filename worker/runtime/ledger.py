@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 TopicPartition: TypeAlias = tuple[str, int]
 
-PROOFS_OF_A_HOLE = 2
-"""A hole is believed when it is still there after this many seeks back: compaction or a transaction marker made it."""
+PROOFS_OF_A_HOLE = 5
+"""A hole is believed when it is still there after this many seeks back: the broker has deleted what was there."""
 
 
 class Verdict(Enum):
@@ -61,7 +61,9 @@ class Ledger:
         return entry.next if entry else None
 
     def admit(self, tp: TopicPartition, first: int, last: int) -> Verdict:
-        """Judge a range of records by its first and last offset.
+        """Judge a range of records by the first and the last offset that it covers.
+
+        Covered is more than what the records say: compacted offsets and transaction markers have none.
 
         After `TAKE` the records from `expected(tp)` as it was before the call, to `last`, are the caller's to process.
         """

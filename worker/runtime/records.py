@@ -1,9 +1,10 @@
-"""One Faust message per partition and fetched range, instead of one per record."""
+"""From what a fetch returned to Faust messages: one per partition and fetched range, instead of one per record."""
 
 from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import Any, NamedTuple
 
+import aiokafka.consumer.fetcher as fetcher
 import faust
 from faust.transport.utils import DefaultSchedulingStrategy
 
@@ -14,8 +15,41 @@ MAX_RECORDS = 1000
 class Fetched(NamedTuple):
     """Consecutive records of one partition and when they arrived (monotonic seconds)."""
 
+    start: int
+    """Where the fetch began: between it and the first record the log holds nothing (compacted, transaction markers)."""
+    end: int
+    """Where the next fetch goes on: between the last record and it the log holds nothing."""
     records: list[Any]
     arrived: float
+
+
+class Run(list[Any]):
+    """Records of one partition that a fetch returned, and the positions before and after it."""
+
+    def __init__(self, start: int, end: int, records: list[Any]) -> None:
+        self.start, self.end = start, end
+        super().__init__(records)
+
+
+class RunResult(fetcher.FetchResult):  # type: ignore[misc]
+    """aiokafka's fetch result, which also says where it began, so that a compacted log is told from a lost record."""
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        """Return all records fetched, as a `Run`."""
+        part, assignment = self._partition_records, self._assignment
+        if part is None or not assignment.active:
+            return super().getall(max_records)  # type: ignore[no-any-return]
+        state, start = assignment.state_value(self._topic_partition), part.next_fetch_offset
+        in_order = state.has_valid_position and state.position == start
+        began, ended = getattr(state, "markers", _NONE)
+        began = began if ended == start else start
+        records = super().getall(max_records)
+        # A fetch of nothing but transaction markers or aborted records: the next run begins where this one did.
+        state.markers = _NONE if records or not in_order else (began, state.position)
+        return Run(began, state.position, records) if records else []
+
+
+_NONE = (-1, -1)
 
 
 class RecordRange:
@@ -26,24 +60,26 @@ class RecordRange:
     key = checksum = None
     serialized_key_size = serialized_value_size = 0
 
-    def __init__(self, records: list[Any]) -> None:
+    def __init__(self, start: int, end: int, records: list[Any]) -> None:
         last = records[-1]
         self.topic, self.partition, self.offset = last.topic, last.partition, last.offset
         self.timestamp, self.timestamp_type = last.timestamp, last.timestamp_type
-        self.value = Fetched(records, monotonic())
+        self.value = Fetched(start, end, records, monotonic())
 
 
 class RangeScheduler(DefaultSchedulingStrategy):  # type: ignore[misc]
     """Hands ranges of records over, round robin between partitions; filters nothing, the ledger decides."""
 
-    def iterate(self, records: Mapping[Any, list[Any]]) -> Iterator[tuple[Any, RecordRange]]:
+    def iterate(self, records: Mapping[Any, Run]) -> Iterator[tuple[Any, RecordRange]]:
         """Yield (partition, range) until all records are out."""
-        start, todo = 0, list(records.items())
+        at, todo = 0, list(records.items())
         while todo:
-            for tp, fetched in todo:
-                yield tp, RecordRange(fetched[start : start + MAX_RECORDS])
-            start += MAX_RECORDS
-            todo = [(tp, fetched) for tp, fetched in todo if len(fetched) > start]
+            for tp, run in todo:
+                part, last = run[at : at + MAX_RECORDS], at + MAX_RECORDS >= len(run)
+                start = run[at - 1].offset + 1 if at else run.start
+                yield tp, RecordRange(start, run.end if last else part[-1].offset + 1, part)
+            at += MAX_RECORDS
+            todo = [(tp, run) for tp, run in todo if len(run) > at]
 
 
 class RawSchema(faust.Schema):  # type: ignore[misc]
@@ -56,3 +92,8 @@ class RawSchema(faust.Schema):  # type: ignore[misc]
             return app.create_event(None, message.value, None, message)
 
         return decode
+
+
+def install() -> None:
+    """Have aiokafka's consumers return runs; it has no setting for it."""
+    fetcher.FetchResult = RunResult

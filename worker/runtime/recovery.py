@@ -2,26 +2,27 @@
 
 Faust's own resumes the source partitions before it seeks, so that events fetched in between are lost; it also waits
 for the last offset to be delivered, which never happens behind a transaction marker, and trusts end offsets that some
-brokers get wrong. This one ends by position: nothing more comes, and the position has reached the end.
+brokers get wrong. This one ends by position: nothing more comes, and the position has reached the end. The broker may
+be away at any time: it is waited for.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-import rocksdict
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import IllegalStateError, OffsetOutOfRangeError
+from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from mode import Service
 
+from worker.runtime.absence import RETRY_SECONDS, is_away
+from worker.runtime.changelog import READ_RECORDS, Replay, reader
 from worker.runtime.table import BatchTable
 
 AT_ONCE = 8
 """Partitions read at a time: bounds memory and connections."""
-READ_RECORDS = 2000
 IDLE_MS = 300
 """An empty fetch this long, at the end offset, ends a partition's recovery."""
 
@@ -69,6 +70,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
     async def _recover(self, generation_id: int) -> None:
         self._set_recovery_started()
         self.progress.left, self.progress.read, self.progress.fell_at = {}, 0, monotonic()
+        await self._wait(self._patiently(lambda: self.app.on_owned(self.app.consumer.assignment())))
         turns = asyncio.Semaphore(AT_ONCE)
         restores = [self._restore(self.tp_to_table[tp], TopicPartition(*tp), turns) for tp in sorted(self.active_tps)]
         await self._wait(asyncio.gather(*restores))
@@ -82,7 +84,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         if app.consumer_generation_id != generation_id:
             return
         if assignment:
-            await self._wait(consumer.anchor(), timeout=app.conf.broker_request_timeout)
+            await self._wait(self._patiently(consumer.anchor))
         self._set_recovery_ended()
         self.completed.set()
         app.flow_control.resume()  # clears the stream queues: the sources are still paused here
@@ -93,47 +95,57 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         self.tables.on_standbys_ready()
         app.on_rebalance_end()
 
+    async def _patiently(self, ask: Callable[[], Awaitable[None]]) -> None:
+        """Ask the broker again until it answers; a next rebalance ends the waiting."""
+        while True:
+            try:
+                return await ask()
+            except IllegalStateError:
+                raise
+            except (KafkaError, TimeoutError) as error:
+                if not is_away(error):
+                    raise
+                self.log.warning("waiting for the broker: %r", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
     async def _restore(self, table: BatchTable, tp: TopicPartition, turns: asyncio.Semaphore) -> None:
         async with turns:
-            try:
-                await self._read_changelog(table, tp)
-            except OffsetOutOfRangeError:
-                self.log.warning("%s knows offsets that the broker does not: reading the whole changelog again", tp)
-                _wipe(table, tp.partition)
-                await self._read_changelog(table, tp)
+            await self._patiently(lambda: self._restore_once(table, tp))
+
+    async def _restore_once(self, table: BatchTable, tp: TopicPartition) -> None:
+        try:
+            await self._read_changelog(table, tp)
+        except OffsetOutOfRangeError:
+            self.log.warning("%s knows offsets that the broker does not: reading the whole changelog again", tp)
+            table.data.wipe(tp.partition)
+            await self._read_changelog(table, tp)
 
     async def _read_changelog(self, table: BatchTable, tp: TopicPartition) -> None:
-        consumer = AIOKafkaConsumer(
-            enable_auto_commit=False, auto_offset_reset="none", **self.app.kafka_client_settings
-        )
-        await consumer.start()
-        try:
-            consumer.assign([tp])
+        replay = Replay(table, tp.partition)
+        async with reader(self.app.kafka_client_settings, tp) as consumer:
             start = (await consumer.beginning_offsets([tp]))[tp]
             persisted = table.persisted_offset(tp)
             consumer.seek(tp, start if persisted is None else max(start, persisted + 1))
-            await self._read_to_end(consumer, table, tp)
-        finally:
-            await consumer.stop()
+            await self._read_to_end(consumer, tp, replay.apply)
+            table.next_append[tp.partition] = await consumer.position(tp)
+        if replay.overwritten:
+            self.log.warning("%s: %d states were overwritten by a former owner: restored", tp, len(replay.overwritten))
+            await self.app.on_overwritten(tp.partition, replay.overwritten)
 
-    async def _read_to_end(self, consumer: AIOKafkaConsumer, table: BatchTable, tp: TopicPartition) -> None:
+    async def _read_to_end(
+        self, consumer: AIOKafkaConsumer, tp: TopicPartition, apply: Callable[[Iterable[Any]], None]
+    ) -> None:
         while True:
             fetched = await consumer.getmany(tp, timeout_ms=IDLE_MS, max_records=READ_RECORDS)
             end = (await consumer.end_offsets([tp]))[tp]
             position = await consumer.position(tp)
             self.progress.left[tp], self.progress.answered_at = max(end - position, 0), monotonic()
-            records = fetched.get(tp, [])
-            if records:
+            if records := fetched.get(tp, []):
                 self.progress.read += len(records)
                 self.progress.fell_at = monotonic()
-                table.write(tp.partition, {r.key: r.value for r in records}, records[-1].offset)
+                apply(records)
             elif position >= end:
                 return
-
-
-def _wipe(table: BatchTable, partition: int) -> None:
-    table.data._dbs.pop(partition, None)
-    rocksdict.Rdict.destroy(str(table.data.partition_path(partition)))
 
 
 def install(use: Callable[..., Recovery] = ChangelogRecovery) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable
 from mode import Service
 
 from worker.fatal import exit_now
+from worker.runtime.absence import RETRY_SECONDS, is_away
 
 
 class Background(Service):  # type: ignore[misc]
-    """Runs a coroutine beside the stream; when it fails, the process ends."""
+    """Runs a coroutine beside the stream, again where the broker was away; when it fails, the process ends."""
 
     def __init__(self, what: str, run: Callable[[], Awaitable[None]]) -> None:
         self.what, self.run = what, run
@@ -19,10 +20,14 @@ class Background(Service):  # type: ignore[misc]
         self.add_future(self._guard())
 
     async def _guard(self) -> None:
-        try:
-            await self.run()
-        except Exception as error:
-            exit_now(f"{self.what} failed", error)
+        while not self.should_stop:
+            try:
+                return await self.run()
+            except Exception as error:
+                if not is_away(error):
+                    exit_now(f"{self.what} failed", error)
+                self.log.warning("%s waits for the broker: %r", self.what, error)
+                await self.sleep(RETRY_SECONDS)
 
 
 class Before(Service):  # type: ignore[misc]

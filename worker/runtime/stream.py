@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from faust.streams import Stream
-from faust.transport.drivers.aiokafka import ensure_aiokafka_TP
 
 from worker.runtime.consumer import LedgerConsumer
 from worker.runtime.ledger import TopicPartition, Verdict, tuple_of
@@ -24,6 +23,8 @@ class MicroBatch:
 
     epoch: int
     records: dict[TopicPartition, list[Any]]
+    ends: dict[TopicPartition, int]
+    """Offsets to go on from afterwards."""
     arrived: float
     """When its first record arrived, monotonic seconds."""
 
@@ -31,15 +32,19 @@ class MicroBatch:
 class LedgerStream(Stream):  # type: ignore[misc]
     """A Faust stream that yields micro-batches."""
 
-    async def micro_batches(self, on_gap: Callable[[str], None]) -> AsyncIterator[MicroBatch]:
+    async def micro_batches(
+        self, on_gap: Callable[[str], None], on_deleted: Callable[[str, int], None]
+    ) -> AsyncIterator[MicroBatch]:
         """Yield batches; one counts as finished when the body comes back for the next, if its epoch is still valid.
 
-        `on_gap` is told the topic whenever offsets were missing and we sought back.
+        Args:
+            on_gap: told the topic whenever offsets were missing and we sought back.
+            on_deleted: told the topic and how many offsets the broker had deleted before they were read.
         """
         self.enable_acks = False
         consumer: LedgerConsumer = self.app.consumer
         async for _ in self:
-            batch = self._admit(consumer, self._take(self.current_event), on_gap)
+            batch = self._admit(consumer, self._take(self.current_event), on_gap, on_deleted)
             if not batch.records:
                 continue
             consumer.idle.clear()
@@ -60,20 +65,30 @@ class LedgerStream(Stream):  # type: ignore[misc]
                 count += len(event.value.records)
         return events
 
-    def _admit(self, consumer: LedgerConsumer, events: list[Any], on_gap: Callable[[str], None]) -> MicroBatch:
+    def _admit(
+        self,
+        consumer: LedgerConsumer,
+        events: list[Any],
+        on_gap: Callable[[str], None],
+        on_deleted: Callable[[str, int], None],
+    ) -> MicroBatch:
         ledger = consumer.ledger
-        batch = MicroBatch(ledger.epoch, {}, events[0].value.arrived)
+        batch = MicroBatch(ledger.epoch, {}, {}, events[0].value.arrived)
         sought: set[TopicPartition] = set()
         for event in events:
-            tp, records = tuple_of(event.message.tp), event.value.records
+            tp, fetched = tuple_of(event.message.tp), event.value
             expected = ledger.expected(tp)
             if tp in sought or expected is None:
                 continue
-            verdict = ledger.admit(tp, records[0].offset, records[-1].offset)
+            verdict = ledger.admit(tp, fetched.start, fetched.end - 1)
             if verdict is Verdict.TAKE:
-                batch.records.setdefault(tp, []).extend(r for r in records if r.offset >= expected)
+                batch.records.setdefault(tp, []).extend(r for r in fetched.records if r.offset >= expected)
+                batch.ends[tp] = fetched.end
+                if fetched.start > expected:
+                    self.log.error("%s: offsets from %d to %d are gone from the broker", tp, expected, fetched.start)
+                    on_deleted(tp[0], fetched.start - expected)
             elif verdict is Verdict.SEEK_BACK:
                 sought.add(tp)
                 on_gap(tp[0])
-                consumer._thread.seek(ensure_aiokafka_TP(tp), expected)
+                consumer.seek_back(tp, expected)
         return batch

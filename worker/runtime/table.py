@@ -1,21 +1,106 @@
-"""A Faust table that is read and written a micro-batch at a time."""
+"""A Faust table that is read and written a micro-batch at a time, in RocksDB files that are replaced when broken."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import gc
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import rocksdict
+from faust.stores.rocksdb import Store
 from faust.tables.table import Table
+
+GENERATION_KEY = b"__pprm\0generation__"
+_META = (Store.offset_key, GENERATION_KEY)
+BROKEN = ".broken"
+"""A file of this suffix beside a partition's directory: it failed in use, do not open it again."""
+_LOCK_MESSAGES = ("lock hold by current process", "While lock file")
+
+
+class QuarantiningStore(Store):  # type: ignore[misc]
+    """Faust's RocksDB store; a partition that cannot be opened is moved aside and comes back from the changelog."""
+
+    def _open_for_partition(self, partition: int) -> Any:
+        path = Path(self.partition_path(partition))
+        marker = path.with_name(path.name + BROKEN)
+        if marker.exists():
+            self._move_aside(path, "it failed in use")
+            marker.unlink()
+        try:
+            return self._open_and_read(partition)
+        except Exception as error:
+            if _is_locked_or_full(error) or not path.exists():
+                raise
+            reason = str(error)
+        gc.collect()  # what was opened and could not be read still holds the files
+        self._move_aside(path, reason)
+        return self._open_and_read(partition)
+
+    def _open_and_read(self, partition: int) -> Any:
+        db = super()._open_for_partition(partition)
+        for key in _META:
+            db.get(key)
+        return db
+
+    def _move_aside(self, path: Path, reason: str) -> None:
+        """Keep the newest broken directory for whoever wants to look; older ones only fill the disk."""
+        for old in path.parent.glob(f"{path.name}.quarantined-*"):
+            shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            path.rename(path.with_name(f"{path.name}.quarantined-{time.time_ns()}"))
+        self.log.error("moved %s aside, rebuilding it from the changelog: %s", path.name, reason)
+        self.table.on_quarantine()
+
+    def condemn(self, partition: int) -> None:
+        """Have the partition moved aside at the next start: its files failed in use."""
+        path = Path(self.partition_path(partition))
+        path.with_name(path.name + BROKEN).touch()
+
+    def wipe(self, partition: int) -> None:
+        """Empty the partition."""
+        self._dbs.pop(partition, None)
+        rocksdict.Rdict.destroy(str(self.partition_path(partition)))
+
+
+def _is_locked_or_full(error: Exception) -> bool:
+    # The words before the path: a directory called "lock" must not make every error look like a held lock.
+    return any(said in str(error) for said in (*_LOCK_MESSAGES, "No space left"))
 
 
 class BatchTable(Table):  # type: ignore[misc]
     """Raw bytes per key; explicit partitions, so no current event is needed and two partitions never mix."""
 
+    follows: Callable[[bytes, bytes], bool] = staticmethod(lambda value, held: True)
+    """Whether a value was made from another one or a later one, as far as the values themselves can say."""
+    on_quarantine: Callable[[], None] = staticmethod(lambda: None)
+    """Told when a partition's files were moved aside."""
+    next_append: dict[int, int]
+    """The offset that the next changelog record of a partition will get, if nobody else writes there."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.next_append = {}
+        super().__init__(*args, **kwargs)
+
+    def _new_store_by_url(self, url: Any) -> QuarantiningStore:
+        return QuarantiningStore(
+            url, self.app, self, table_name=self.name, key_type=self.key_type, value_type=self.value_type,
+            key_serializer=self.key_serializer, value_serializer=self.value_serializer,
+            loop=self.loop, options=dict(self.options),
+        )  # fmt: skip
+
     def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
         """Values of the keys, None where there is none."""
-        values: list[bytes | None] = self.data._db_for_partition(partition).get(list(keys))
-        return values
+        return self._guarded(partition, lambda db: db.get(list(keys)))  # type: ignore[no-any-return]
 
-    def write(self, partition: int, updates: Mapping[bytes, bytes | None], changelog_offset: int) -> None:
-        """Write values (None deletes) and the changelog offset that covers them in one RocksDB WriteBatch."""
+    def write(
+        self, partition: int, updates: Mapping[bytes, bytes | None], changelog_offset: int, generation: int
+    ) -> None:
+        """Write values (None deletes) in one RocksDB WriteBatch, with the newest changelog offset that it covers.
+
+        `generation` is the consumer group's, of whoever appended them to the changelog.
+        """
         batch = rocksdict.WriteBatch(raw_mode=True)
         for key, value in updates.items():
             if value is None:
@@ -23,13 +108,19 @@ class BatchTable(Table):  # type: ignore[misc]
             else:
                 batch.put(key, value)
         batch.put(self.data.offset_key, str(changelog_offset).encode())
-        self.data._db_for_partition(partition).write(batch)
+        batch.put(GENERATION_KEY, str(generation).encode())
+        self._guarded(partition, lambda db: db.write(batch))
+
+    def generation(self, partition: int) -> int:
+        """The newest generation written, 0 where none is known."""
+        return int(self.data._db_for_partition(partition).get(GENERATION_KEY) or 0)
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """All keys and values of a partition. Exhaust it at once: a live iterator keeps the database locked."""
-        return (
-            (key, value) for key, value in self.data._db_for_partition(partition).items() if key != self.data.offset_key
-        )
+        with self._condemning(partition):
+            for key, value in self.data._db_for_partition(partition).items():
+                if key not in _META:
+                    yield key, value
 
     def estimated_keys(self, partition: int) -> int:
         """RocksDB's own estimate of the number of keys."""
@@ -41,3 +132,17 @@ class BatchTable(Table):  # type: ignore[misc]
 
     def _property(self, partition: int, name: str) -> int:
         return int(self.data._db_for_partition(partition).property_int_value(name) or 0)
+
+    def _guarded(self, partition: int, use: Callable[[Any], Any]) -> Any:
+        with self._condemning(partition):
+            return use(self.data._db_for_partition(partition))
+
+    @contextmanager
+    def _condemning(self, partition: int) -> Iterator[None]:
+        """Files that fail in use are not opened again; the error ends the process."""
+        try:
+            yield
+        except Exception as error:
+            if not _is_locked_or_full(error):
+                self.data.condemn(partition)
+            raise

@@ -1,0 +1,124 @@
+"""A worker with faults built in: `python -m tests.faults.sabotage FAULT=VALUE[@MARKER] ...` in place of `pprm worker`.
+
+drop=0.02           throw away this part of what is fetched, on the way to the agent
+fail-batch=5        raise an exception between the states and the lists of the fifth micro-batch
+slow-batch=5:15     the model takes 15 s for the fifth micro-batch
+refuse-send=5       the broker refuses what the fifth micro-batch sends
+suspend-send=5      the process stops (SIGSTOP) with what the fifth micro-batch sends in its hands
+
+With a marker file a fault happens once: the file is made then, and a worker that finds it is sound.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+
+def drop(value: str) -> None:
+    from worker.runtime.records import RangeScheduler
+
+    rng, iterate = random.Random(1), RangeScheduler.iterate
+
+    def lossy(self: Any, records: Any) -> Iterator[Any]:
+        return (item for item in iterate(self, records) if rng.random() >= float(value))
+
+    RangeScheduler.iterate = lossy  # type: ignore[method-assign]
+
+
+def fail_batch(value: str) -> None:
+    from worker import publishing
+
+    publish, turn = publishing.publish, _at(int(value))
+
+    async def failing(*arguments: Any) -> Any:
+        if turn():
+            raise RuntimeError("sabotage: this micro-batch fails")
+        return await publish(*arguments)
+
+    publishing.publish = failing
+
+
+def slow_batch(value: str) -> None:
+    from worker.recommender import Recommender
+
+    number, seconds = value.split(":")
+    answer, turn = Recommender.answer, _at(int(number))
+
+    def slow(*arguments: Any) -> Any:
+        if turn():
+            time.sleep(float(seconds))
+        return answer(*arguments)
+
+    Recommender.answer = slow  # type: ignore[method-assign]
+
+
+def refuse_send(value: str) -> None:
+    from aiokafka.errors import MessageSizeTooLargeError
+
+    from worker.runtime import delivery
+
+    append, turn = delivery.append_rows, _at(int(value))
+
+    async def refusing(producer: Any, rows: Any) -> Any:
+        if turn():
+            half = dict(list(rows.items())[:1])  # as when one partition takes it and another does not
+            await append(producer, half)
+            raise MessageSizeTooLargeError("sabotage: refused")
+        return await append(producer, rows)
+
+    delivery.append_rows = refusing
+
+
+def suspend_send(value: str) -> None:
+    from worker.runtime import delivery
+
+    append, turn = delivery.append_rows, _at(int(value))
+
+    async def suspending(producer: Any, rows: Any) -> Any:
+        if turn():
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return await append(producer, rows)
+
+    delivery.append_rows = suspending
+
+
+def _at(number: int) -> Callable[[], bool]:
+    """True at the nth call, once."""
+    calls = 0
+
+    def turn() -> bool:
+        nonlocal calls
+        calls += 1
+        if calls != number or (marker and marker.exists()):
+            return False
+        if marker:
+            marker.touch()
+        return True
+
+    return turn
+
+
+FAULTS = {
+    "drop": drop,
+    "fail-batch": fail_batch,
+    "slow-batch": slow_batch,
+    "refuse-send": refuse_send,
+    "suspend-send": suspend_send,
+}
+marker: Path | None = None
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        fault, _, rest = argument.partition("=")
+        value, _, path = rest.partition("@")
+        marker = Path(path) if path else None
+        FAULTS[fault](value)
+    from worker.app import run
+    from worker.settings import load
+
+    run(load())

@@ -1,0 +1,133 @@
+"""What must hold for any bytes whatever: each target takes bytes and raises where it does not.
+
+The first byte chooses the record around a value: its family, and whether key, time and headers are those of a good one.
+"""
+
+import json
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pprm import user_state
+from pprm.events import Interaction, Kind, Position, Profile
+from pprm.features import scalars
+from pprm.fold import fold
+from pprm.popularity import Popularity
+from pprm.scorer import sequences
+from pprm.user_state import StateError, UserState
+from schemas import DeadLetterHeaders
+from worker import codec
+from worker.codec import Decoded, Invalid
+
+CORPUS = Path(__file__).parent / "corpus"
+NOW = 1_800_000_000.0
+MOST_SECONDS = 5.0
+"""No value may take longer, on a busy machine and instrumented: the stream waits meanwhile."""
+FAMILIES = ("purchases", "browses", "reviews", "users", "products")
+
+
+class Record(NamedTuple):
+    """A Kafka record."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
+def decode_event(data: bytes) -> None:
+    """The codec: a decision, never an exception. What it takes can be kept, what it refuses can be a dead letter."""
+    family, record = _record(data)
+    started = time.monotonic()
+    if family == "products":
+        said: Any = codec.decode_product(record)
+    else:
+        said = codec.decode(family, record, NOW)
+    assert time.monotonic() - started < MOST_SECONDS
+    if isinstance(said, Invalid):
+        _is_a_letter(record, said)
+    elif family == "products":
+        key, product = said
+        assert key == (record.key or b"").decode() and (product is None) == (record.value is None)
+    else:
+        _can_be_kept(said)
+
+
+def decode_state(data: bytes) -> None:
+    """The state: an error, or a state whose bytes are these, and which takes events and can be scored."""
+    try:
+        state = user_state.decode(data)
+    except StateError:
+        return
+    assert user_state.encode(state) == data
+    for event in _EVENTS:
+        after = fold(state, [event]).state
+        assert user_state.encode(user_state.decode(user_state.encode(after))) == user_state.encode(after)
+    after = fold(state, _EVENTS).state
+    _can_be_scored(after)
+    Popularity().add_state(after)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {"event": decode_event, "state": decode_state}
+
+_AT = Position(0, 3, 1 << 40)
+_EVENTS = [
+    *(Interaction(_AT._replace(offset=_AT.offset + i), kind, i, int(NOW), i) for i, kind in enumerate(Kind)),
+    Interaction(_AT._replace(offset=_AT.offset + 90), Kind.PURCHASE, 7, int(NOW) - 86_400 * 400),
+    Interaction(_AT._replace(source=2), Kind.REVIEW, 7, int(NOW), sentiment=-1.0),
+    Profile(_AT._replace(source=3), int(NOW), "x" * 2000),
+]
+
+
+def _record(data: bytes) -> tuple[str, Record]:
+    chosen, value = data[0] if data else 0, data[1:]
+    family = FAMILIES[chosen % len(FAMILIES)]
+    key = b"u" if family != "products" else b"p"
+    timestamp = int(NOW) * 1000
+    headers: list[tuple[str, bytes | None]] = [("traceparent", b"00-ab-cd-01")]
+    if chosen & 0x80:
+        key, value = value[:40], value[40:]
+    if chosen & 0x40:
+        (timestamp,) = struct.unpack("<q", value[:8].ljust(8, b"\0"))
+        headers = [("x", value[8:16]), ("y", None)]
+    return family, Record("t", 3, 1 << 40, timestamp, key or None, value or None, headers)
+
+
+def _is_a_letter(record: Record, said: Invalid) -> None:
+    key, value, headers = codec.dead_letter(record, said)
+    assert (key, value) == (record.key, record.value)
+    told = {name: text.decode() for name, text in headers if not name.startswith("original_")}
+    DeadLetterHeaders.model_validate_strings(told)
+
+
+def _can_be_kept(said: Decoded) -> None:
+    assert said.user_id.encode() and said.event.time <= NOW + codec.FUTURE_SECONDS
+    state = fold(UserState(), [said.event]).state
+    value = user_state.encode(state)
+    assert len(value) <= user_state.MAX_BYTES
+    assert user_state.encode(user_state.decode(value)) == value
+    _can_be_scored(state)
+
+
+def _can_be_scored(state: UserState) -> None:
+    """The shopper's own numbers are numbers; the rest of the scoring is bounded by them."""
+    with np.errstate(all="raise", under="ignore"):
+        assert np.isfinite(scalars(state, state.active_at)).all()
+        sequences([state], [state.active_at], _NO_PRODUCTS)
+    state.text.decode()
+    json.dumps(state.published_list().tolist())
+
+
+class _NoProducts:
+    def rows(self, products: Any) -> Any:
+        return np.zeros(len(products), np.int64)
+
+
+_NO_PRODUCTS: Any = _NoProducts()

@@ -1,0 +1,144 @@
+"""Writing what a micro-batch came to: states to the changelog, lists, dead letters; then the states to RocksDB."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from aiokafka import TopicPartition as ClientPartition
+
+from pprm import user_state
+from worker import codec
+from worker.codec import Answer
+from worker.components import Components
+from worker.runtime import changelog
+from worker.runtime.delivery import Append, Appends, NotOurs, Row
+from worker.runtime.ledger import TopicPartition
+from worker.runtime.stream import MicroBatch
+from worker.work import Shopper, Work
+
+
+async def publish(c: Components, batch: MicroBatch, work: Work) -> Appends:
+    """Send states, lists and dead letters, and await all; returns what the changelog's partitions took.
+
+    Raises:
+        NotOurs: a rebalance took the partitions meanwhile: nothing of the batch counts.
+    """
+    rows, now = defaultdict[str, dict[TopicPartition, list[Row]]](dict), datetime.now(UTC)
+
+    def add(unit: str, topic: str, partition: int, row: Row) -> None:
+        rows[unit].setdefault((topic, partition), []).append(row)
+
+    for shopper in work.shoppers.values():
+        unit, partition = c.unit("users", shopper.partition), shopper.partition
+        shopper.value = user_state.encode(shopper.state)
+        add(unit, c.settings.changelog, partition, Row(shopper.key, shopper.value, changelog.stamp(c.generation)))
+        if (row := _list_row(c, shopper, now)) is not None:
+            add(unit, c.settings.topics.name("recommendations"), partition, row)
+        if shopper.damaged is not None:
+            letter = codec.damaged_state(shopper.key, shopper.damaged, c.settings.changelog, partition)
+            add(unit, c.settings.topics.name("dead_letters"), partition % c.dead_letter_partitions, Row(*letter))
+    for record, invalid in work.refused:
+        unit = c.unit(c.families[record.topic], record.partition)
+        row = Row(*codec.dead_letter(record, invalid))
+        add(unit, c.settings.topics.name("dead_letters"), record.partition % c.dead_letter_partitions, row)
+
+    appended = await _write(c, batch, rows)
+    return {tp: appends for tp, appends in appended.items() if tp[0] == c.settings.changelog}
+
+
+async def _write(c: Components, batch: MicroBatch, rows: dict[str, dict[TopicPartition, list[Row]]]) -> Appends:
+    offsets = defaultdict[str, dict[TopicPartition, int]](dict)
+    for (topic, partition), end in batch.ends.items():
+        offsets[c.unit(c.families[topic], partition)][topic, partition] = end
+
+    def ours() -> bool:
+        return c.epoch == batch.epoch
+
+    units = rows.keys() | offsets.keys()
+    if not ours():
+        raise NotOurs
+    written = await asyncio.gather(
+        *(c.app.delivery.write(unit, rows[unit], offsets[unit], ours) for unit in units), return_exceptions=True
+    )
+    for result in written:  # only now: none may still be at work when the next batch begins
+        if isinstance(result, BaseException):
+            raise result
+    if not ours():
+        raise NotOurs
+    return {tp: appends for result in written if isinstance(result, dict) for tp, appends in result.items()}
+
+
+def _list_row(c: Components, shopper: Shopper, now: datetime) -> Row | None:
+    record, decoded = shopper.received[-1]
+    if shopper.forgotten:
+        return Row(shopper.key, None)
+    if shopper.ranked is None:
+        return None
+    answer = Answer(
+        decoded.user_id, shopper.state.version, decoded.event_id, record, c.recommender.model, shopper.ranked.items
+    )
+    return Row(*codec.encode_recommendation(answer, now))
+
+
+async def store(c: Components, batch: MicroBatch, shoppers: Iterable[Shopper], appended: Appends) -> None:
+    """One RocksDB WriteBatch per partition, with the changelog offset that covers it.
+
+    Before, look whether somebody else wrote to the changelog; afterwards, write over what a former owner left there.
+
+    Raises:
+        NotOurs: a rebalance took the partitions meanwhile.
+        worker.runtime.changelog.Superseded: this worker was suspended, and others went on without it.
+    """
+    foreign = {tp[1]: await _foreign(c, tp, appends) for tp, appends in appended.items()}
+    if c.epoch != batch.epoch:
+        raise NotOurs
+    values: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
+    for shopper in shoppers:
+        values[shopper.partition][shopper.key] = shopper.value
+    for (_, partition), appends in appended.items():
+        c.table.write(partition, values[partition], appends[-1].end - 1, c.generation)
+        c.table.next_append[partition] = appends[-1].end
+    for partition, keys in foreign.items():
+        await append_again(c, partition, keys)
+
+
+async def _foreign(c: Components, tp: TopicPartition, appends: list[Append]) -> set[bytes]:
+    """Keys that somebody else wrote among our appends."""
+    if c.app.delivery.commits_offsets:  # a transaction keeps others out, and its markers take offsets
+        return set()
+    keys: set[bytes] = set()
+    for offsets in changelog.gaps(c.table.next_append[tp[1]], appends):
+        keys |= await changelog.foreign_keys(c.app.kafka_client_settings, ClientPartition(*tp), offsets, c.generation)
+    return keys
+
+
+async def look_for_foreign_writes(c: Components, ends: dict[TopicPartition, int]) -> None:
+    """Repair what a former owner wrote behind our last append; `ends` are end offsets of changelog partitions."""
+    async with c.writing:
+        for tp, end in ends.items():
+            expected = c.table.next_append.get(tp[1])
+            if expected is None or end <= expected or tp[1] not in c.owned or c.app.delivery.commits_offsets:
+                continue
+            epoch, generation = c.epoch, c.generation
+            keys = await changelog.foreign_keys(
+                c.app.kafka_client_settings, ClientPartition(*tp), range(expected, end), generation
+            )
+            if c.epoch == epoch:
+                c.table.next_append[tp[1]] = end
+                await append_again(c, tp[1], keys)
+
+
+async def append_again(c: Components, partition: int, keys: Iterable[bytes]) -> None:
+    """Append the states that we hold of these keys: the last record of each in the log must be ours."""
+    wanted = sorted(keys)
+    if not wanted:
+        return
+    c.metrics.foreign_writes.inc(len(wanted))
+    values = c.table.get_many(partition, wanted)
+    rows = [Row(key, value, changelog.stamp(c.generation)) for key, value in zip(wanted, values, strict=True)]
+    tp, epoch = (c.settings.changelog, partition), c.epoch
+    appended = await c.app.delivery.write(c.unit("users", partition), {tp: rows}, {}, lambda: c.epoch == epoch)
+    if c.epoch == epoch:
+        c.table.write(partition, {}, appended[tp][-1].end - 1, c.generation)
+        c.table.next_append[partition] = appended[tp][-1].end

@@ -1,0 +1,113 @@
+"""The changelog of a table: reading it back, and telling its owner's records from a former owner's.
+
+Without transactions nobody can keep a worker that was suspended past its session from sending what it had in hand. Such
+a record is older than what the new owner wrote, but it is the last one in the log: a *foreign* record. Every record
+carries the consumer group's generation of its writer, which grows with each rebalance; and the owner knows which offset
+its next record must get. So foreign records are seen while the partition is owned (`foreign_states`), and when it is
+read back (`Replay`); in both cases the owner's state is appended again, so that compaction keeps the right one.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from worker.runtime.delivery import Append, Headers
+from worker.runtime.table import BatchTable
+
+READ_RECORDS = 2000
+GENERATION = "generation"
+
+
+class Superseded(RuntimeError):
+    """A later generation owns the partition: this worker is the one that was suspended."""
+
+
+def stamp(generation: int) -> Headers:
+    """Headers of a changelog record written in this generation."""
+    return [(GENERATION, str(generation).encode())]
+
+
+def generation_of(record: Any) -> int:
+    """Generation in which a record was written, 0 where it does not say."""
+    said = dict(record.headers).get(GENERATION, b"0")
+    return int(said) if said.isdigit() and len(said) < 20 else 0
+
+
+@asynccontextmanager
+async def reader(client: Mapping[str, Any], tp: TopicPartition) -> AsyncIterator[AIOKafkaConsumer]:
+    """Plain consumer of what is committed in one partition; `OffsetOutOfRangeError` instead of starting over."""
+    consumer = AIOKafkaConsumer(
+        enable_auto_commit=False, auto_offset_reset="none", isolation_level="read_committed", **client
+    )
+    await consumer.start()
+    try:
+        consumer.assign([tp])
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+class Replay:
+    """Applies a partition's changelog to the table, in order, without the foreign records."""
+
+    def __init__(self, table: BatchTable, partition: int) -> None:
+        self.table, self.partition = table, partition
+        self.generation = table.generation(partition)
+        self.overwritten: set[bytes] = set()
+        """Keys whose last record in the log is a foreign one."""
+
+    def apply(self, records: Iterable[Any]) -> None:
+        """Write records, in the order of the log."""
+        updates: dict[bytes, bytes | None] = {}
+        offset = -1
+        for record in records:
+            offset = record.offset
+            if self._is_foreign(record, updates):
+                self.overwritten.add(record.key)
+            else:
+                updates[record.key] = record.value
+                self.overwritten.discard(record.key)
+        self.table.write(self.partition, updates, offset, self.generation)
+
+    def _is_foreign(self, record: Any, updates: Mapping[bytes, bytes | None]) -> bool:
+        """An earlier generation's record, after a later one's, that was not made from the state held."""
+        generation = generation_of(record)
+        if generation >= self.generation:
+            self.generation = generation
+            return False
+        # The generation alone does not prove it: it starts again at 1 when the group is deleted.
+        held = updates[record.key] if record.key in updates else self.table.get_many(self.partition, [record.key])[0]
+        return held is not None and not (record.value is not None and self.table.follows(record.value, held))
+
+
+def gaps(expected: int, appends: Iterable[Append]) -> list[range]:
+    """Offsets between our own appends, from the one expected: what others wrote."""
+    found = []
+    for append in appends:
+        if append.offset > expected:
+            found.append(range(expected, append.offset))
+        expected = append.end
+    return found
+
+
+async def foreign_keys(client: Mapping[str, Any], tp: TopicPartition, offsets: range, generation: int) -> set[bytes]:
+    """Keys of the records in this range of a changelog that are not of this generation.
+
+    Raises:
+        Superseded: there are records of a later one.
+    """
+    keys: set[bytes] = set()
+    async with reader(client, tp) as consumer:
+        consumer.seek(tp, offsets.start)
+        while await consumer.position(tp) < offsets.stop:
+            fetched = await consumer.getmany(tp, timeout_ms=1000, max_records=READ_RECORDS)
+            for record in fetched.get(tp, []):
+                if record.offset >= offsets.stop:
+                    break
+                if generation_of(record) > generation:
+                    raise Superseded(f"{tp} belongs to generation {generation_of(record)}, this is {generation}")
+                if generation_of(record) < generation:
+                    keys.add(record.key)
+    return keys
