@@ -5,7 +5,7 @@ partitions away in between, nothing more of the batch is written; if anything el
 batch is read again.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic, time
 
@@ -31,7 +31,7 @@ def attach(c: Components) -> None:
         await c.catalogue_read.wait()
         c.health.agent_running = True
         try:
-            async for batch in stream.micro_batches(_on_gap(c), _on_deleted(c)):
+            async for batch in stream.micro_batches():
                 if not await answer(c, batch):
                     await popularity.recount(c, c.owned)
         except Exception as error:
@@ -134,14 +134,6 @@ async def score(c: Components, shoppers: list[Shopper]) -> None:
         assert shopper.folded
         shopper.folded = shopper.folded._replace(state=user_state.publish(shopper.state, ranking.hashes))
     c.metrics.batch_users.observe(len(answered))
-
-
-def _on_gap(c: Components) -> Callable[[str], None]:
-    return lambda topic: c.metrics.offset_gaps.labels(topic).inc()
-
-
-def _on_deleted(c: Components) -> Callable[[str, int], None]:
-    return lambda topic, count: c.metrics.events_deleted.labels(topic).inc(count)
 
 
 def _measure(c: Components, work: Work) -> None:

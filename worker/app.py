@@ -93,6 +93,8 @@ def _answer_the_runtime(c: Components) -> None:
 
     app.on_owned, app.on_overwritten = own, repair
     app.on_commit = c.metrics.commit_duration_seconds.observe
+    app.on_gap = lambda topic: c.metrics.offset_gaps.labels(topic).inc()
+    app.on_deleted = lambda topic, count: c.metrics.events_deleted.labels(topic).inc(count)
     table.follows = user_state.follows
     table.on_quarantine = c.metrics.state_quarantines.inc
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.runtime.ledger import PROOFS_OF_A_HOLE, Ledger, Verdict
+from worker.runtime.ledger import Ledger, Verdict
 
 TP = ("purchases", 0)
 
@@ -32,18 +32,20 @@ def test_an_overlapping_range_is_taken_from_the_expected_offset() -> None:
     assert ledger.admit(TP, 8, 12) is Verdict.REPEAT
 
 
-def test_a_hole_is_believed_only_after_seeking_back() -> None:
+def test_a_hole_is_never_believed_however_often_it_is_seen() -> None:
     ledger = ledger_at(10)
-    for _ in range(PROOFS_OF_A_HOLE):
+    for _ in range(20):
         assert ledger.admit(TP, 12, 13) is Verdict.SEEK_BACK
-    assert ledger.admit(TP, 12, 13) is Verdict.TAKE
-
-
-def test_different_stragglers_are_no_proof_of_a_hole() -> None:
-    ledger = ledger_at(10)
-    for first in (12, 13, 12, 13, 12, 13, 12):
-        assert ledger.admit(TP, first, first + 5) is Verdict.SEEK_BACK
     assert ledger.admit(TP, 10, 11) is Verdict.TAKE
+
+
+def test_what_the_broker_has_deleted_is_passed_over_and_counted() -> None:
+    ledger = ledger_at(10)
+    assert ledger.begins(TP, 7) == ledger.begins(TP, 10) == 0
+    assert ledger.begins(TP, 12) == 2
+    assert ledger.admit(TP, 12, 13) is Verdict.TAKE
+    ledger.finish(ledger.epoch, [TP])
+    assert ledger.committable() == {TP: 14}
 
 
 def test_what_was_admitted_before_a_rebalance_is_never_committed() -> None:
@@ -62,6 +64,7 @@ Step = st.one_of(
     st.tuples(st.just("fetch"), st.integers(1, 5)),
     st.tuples(st.just("drop"), st.integers(1, 9)),
     st.tuples(st.just("repeat"), st.integers(1, 9)),
+    st.tuples(st.just("delete"), st.integers(1, 9)),
     st.tuples(st.just("rebalance"), st.just(0)),
     st.tuples(st.just("commit"), st.just(0)),
 )
@@ -72,15 +75,19 @@ def test_no_offset_is_lost_or_committed_unprocessed(steps: list[tuple[str, int]]
     """An independent count of what was processed: everything below the commit, in order, is in it."""
     ledger, position, committed = ledger_at(0), 0, 0
     processed: set[int] = set()
+    beginning = 0
     for what, n in steps:
         if what == "drop":
             position += n  # fetched and thrown away by someone on the way
         elif what == "repeat":
-            position = max(position - n, 0)
+            position = max(position - n, beginning)
+        elif what == "delete":  # by retention; whoever then fetches what is gone gets what the log begins with
+            beginning += n
+            position = max(position, beginning)
         elif what == "rebalance":
             ledger.revoke()
             ledger.assign({TP: committed})
-            position = committed
+            position = max(committed, beginning)
         elif what == "commit":
             offsets = ledger.committable()
             committed = offsets.get(TP, committed)
@@ -94,8 +101,9 @@ def test_no_offset_is_lost_or_committed_unprocessed(steps: list[tuple[str, int]]
                 ledger.finish(ledger.epoch, [TP])
                 position += n
             else:
+                expected += ledger.begins(TP, beginning)
                 position = expected
-        assert set(range(committed)) <= processed
+        assert set(range(committed)) <= processed | set(range(beginning))
 
 
 def test_a_batch_of_before_a_rebalance_does_not_finish_what_was_admitted_after() -> None:

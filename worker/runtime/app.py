@@ -36,6 +36,10 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
     """Started before, and stopped after, everything that talks to Kafka."""
     on_commit: Callable[[float], None] = staticmethod(lambda seconds: None)
     """Told how long each offset commit took."""
+    on_gap: Callable[[str], None] = staticmethod(lambda topic: None)
+    """Told the topic whenever offsets were missing and we sought back."""
+    on_deleted: Callable[[str, int], None] = staticmethod(lambda topic, count: None)
+    """Told the topic and how many offsets the broker had deleted before they were read."""
     on_owned: Callable[[Iterable[Any]], Awaitable[None]]
     """Awaited with the partitions assigned, before their changelog is read."""
     on_overwritten: Callable[[int, Iterable[bytes]], Awaitable[None]]

@@ -82,6 +82,14 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
             self._thread.seek(tp, offset)
         self.ledger.assign(positions)
 
+    async def beginning_of(self, tp: TopicPartition) -> int | None:
+        """Where the broker's log of a partition begins, None where it does not say."""
+        try:
+            return dict(await self.earliest_offsets(driver.ensure_aiokafka_TP(TP(*tp)))).get(tp)
+        except (KafkaError, TimeoutError) as error:
+            self.log.warning("%s: the broker does not say where its log begins: %r", tp, error)
+            return None
+
     async def perform_seek(self) -> None:
         """Faust calls this when it threw away what it fetched while suspended: fetch it again."""
         for tp, offset in self.ledger.fetch_from().items():

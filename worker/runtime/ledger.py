@@ -12,9 +12,6 @@ from typing import TypeAlias
 
 TopicPartition: TypeAlias = tuple[str, int]
 
-PROOFS_OF_A_HOLE = 5
-"""A hole is believed when it is still there after this many seeks back: the broker has deleted what was there."""
-
 
 class Verdict(Enum):
     """What to do with a range of records."""
@@ -33,9 +30,6 @@ class _Entry:
     done: int
     """Everything below is processed and acknowledged by the broker."""
     committed: int
-    hole: int = -1
-    """First offset seen beyond a hole at `next`, -1 where there is none."""
-    proofs: int = 0
 
 
 @dataclass(slots=True)
@@ -72,18 +66,20 @@ class Ledger:
             return Verdict.FOREIGN
         if last < entry.next:
             return Verdict.REPEAT
-        if first > entry.next and not self._is_hole(entry, first):
+        if first > entry.next:
             return Verdict.SEEK_BACK
-        entry.next, entry.hole, entry.proofs = last + 1, -1, 0
+        entry.next = last + 1
         return Verdict.TAKE
 
-    @staticmethod
-    def _is_hole(entry: _Entry, first: int) -> bool:
-        if entry.hole == first and entry.proofs >= PROOFS_OF_A_HOLE:
-            return True
-        entry.proofs = entry.proofs + 1 if entry.hole == first else 1
-        entry.hole = first
-        return False
+    def begins(self, tp: TopicPartition, offset: int) -> int:
+        """The broker's log begins at this offset; returns how many offsets will therefore never come.
+
+        The only hole that is believed: any other is somebody's mistake on the way here.
+        """
+        entry = self._entries[tuple_of(tp)]
+        gone = max(offset - entry.next, 0)
+        entry.next += gone
+        return gone
 
     def finish(self, epoch: int, tps: Iterable[TopicPartition]) -> None:
         """All that was admitted of these partitions in this epoch is processed and acknowledged."""

@@ -4,7 +4,7 @@ Cut at the fetch instead, a steady load of one or two records a fetch pays a rou
 queues for seconds at 1,000 events/s; cut here, the batch size follows the load by itself.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,19 +32,14 @@ class MicroBatch:
 class LedgerStream(Stream):  # type: ignore[misc]
     """A Faust stream that yields micro-batches."""
 
-    async def micro_batches(
-        self, on_gap: Callable[[str], None], on_deleted: Callable[[str, int], None]
-    ) -> AsyncIterator[MicroBatch]:
-        """Yield batches; one counts as finished when the body comes back for the next, if its epoch is still valid.
-
-        Args:
-            on_gap: told the topic whenever offsets were missing and we sought back.
-            on_deleted: told the topic and how many offsets the broker had deleted before they were read.
-        """
+    async def micro_batches(self) -> AsyncIterator[MicroBatch]:
+        """Yield batches; one counts as finished when the body comes back for the next, if its epoch is still valid."""
         self.enable_acks = False
         consumer: LedgerConsumer = self.app.consumer
         async for _ in self:
-            batch = self._admit(consumer, self._take(self.current_event), on_gap, on_deleted)
+            batch, gaps = self._admit(consumer, self._take(self.current_event))
+            for tp in gaps:
+                await self._fetch_again(consumer, tp, batch.epoch)
             if not batch.records:
                 continue
             consumer.idle.clear()
@@ -65,30 +60,35 @@ class LedgerStream(Stream):  # type: ignore[misc]
                 count += len(event.value.records)
         return events
 
-    def _admit(
-        self,
-        consumer: LedgerConsumer,
-        events: list[Any],
-        on_gap: Callable[[str], None],
-        on_deleted: Callable[[str, int], None],
-    ) -> MicroBatch:
+    @staticmethod
+    def _admit(consumer: LedgerConsumer, events: list[Any]) -> tuple[MicroBatch, set[TopicPartition]]:
+        """A batch of what is next, and the partitions where something is missing, which are sought back.
+
+        Awaits nothing: no rebalance can come in between.
+        """
         ledger = consumer.ledger
         batch = MicroBatch(ledger.epoch, {}, {}, events[0].value.arrived)
-        sought: set[TopicPartition] = set()
+        gaps: set[TopicPartition] = set()
         for event in events:
             tp, fetched = tuple_of(event.message.tp), event.value
             expected = ledger.expected(tp)
-            if tp in sought or expected is None:
+            if tp in gaps or expected is None:
                 continue
             verdict = ledger.admit(tp, fetched.start, fetched.end - 1)
             if verdict is Verdict.TAKE:
                 batch.records.setdefault(tp, []).extend(r for r in fetched.records if r.offset >= expected)
                 batch.ends[tp] = fetched.end
-                if fetched.start > expected:
-                    self.log.error("%s: offsets from %d to %d are gone from the broker", tp, expected, fetched.start)
-                    on_deleted(tp[0], fetched.start - expected)
             elif verdict is Verdict.SEEK_BACK:
-                sought.add(tp)
-                on_gap(tp[0])
+                gaps.add(tp)
                 consumer.seek_back(tp, expected)
-        return batch
+        return batch, gaps
+
+    async def _fetch_again(self, consumer: LedgerConsumer, tp: TopicPartition, epoch: int) -> None:
+        """What is missing was sought; see whether the broker has deleted it meanwhile."""
+        self.app.on_gap(tp[0])
+        begins = await consumer.beginning_of(tp)
+        if begins is None or consumer.ledger.epoch != epoch:
+            return
+        if gone := consumer.ledger.begins(tp, begins):
+            self.log.error("%s: %d offsets before %d are gone from the broker", tp, gone, begins)
+            self.app.on_deleted(tp[0], gone)
