@@ -30,7 +30,8 @@ class Interaction(NamedTuple):
     """One act of a shopper on a product.
 
     `product` and `basket` are `ids.stable_hash` values (basket 0: purchases of one `time` form a basket), `time` is
-    Unix seconds, `sentiment` is -1..1 and counts for reviews only.
+    Unix seconds. `store` (`user_state.store_code`) counts for purchases, `sentiment` (-1..1) for reviews, `dwell`
+    (seconds) for looks.
     """
 
     position: Position
@@ -39,6 +40,10 @@ class Interaction(NamedTuple):
     time: int
     basket: int = 0
     sentiment: float = 0.0
+    store: int = 0
+    dwell: float = 0.0
+    promotion: tuple[float, float] | None = None
+    """Shares of stores that had the product in the mailer, and on display, when it was bought; None where unknown."""
 
 
 class Profile(NamedTuple):

@@ -10,7 +10,7 @@ takes those of the others from their snapshots.
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +18,35 @@ from numpy.typing import NDArray
 from pprm.events import Kind
 from pprm.user_state import DAY, UserState
 
-HALF_LIVES = (7.0, 28.0)
-"""Days; a part of `user_state.HALF_LIVES`, so that the states add up to these counters."""
-COLUMNS = 1 + len(HALF_LIVES)
-MAX_SNAPSHOT = 20_000
-"""Products in a snapshot, the most popular ones: 400 kB, which a broker takes by default."""
-SNAPSHOT_VERSION = 1
+HALF_LIVES = (np.inf, 7.0, 28.0, np.inf, 7.0, 28.0, 1.0, 3.0)
+"""Days after which a purchase counts half, per column. All can be had from the shoppers' states, so that these add up to
+the same: purchases; first purchases of the product by a shopper; and, from the states' sequences, the last days'."""
+COLUMNS = len(HALF_LIVES)
+ALL, WEEK, MONTH, BUYERS, FIRST_WEEK, FIRST_MONTH, ONE_DAY, THREE_DAYS = range(COLUMNS)
+FIRSTS = slice(BUYERS, ONE_DAY)
+FAST = slice(ONE_DAY, COLUMNS)
+MAX_SNAPSHOT = 12_000
+"""Products in a snapshot, the most popular ones: 480 kB, which a broker takes by default."""
+SNAPSHOT_VERSION = 2
 
 _HEADER = struct.Struct("<BxxxiI")
 
 Counters = NDArray[np.float64]
-Purchase = tuple[int, int]
-"""Product hash, Unix seconds."""
+
+
+class Purchase(NamedTuple):
+    """A purchase that counts."""
+
+    product: int
+    """Hash."""
+    time: int
+    """Unix seconds."""
+    is_first: bool = False
+    """The shopper's first of the product."""
 
 
 class Snapshot(NamedTuple):
-    """A partition's popularity as of the start of a day: product hashes [n], counters [n, 3]."""
+    """A partition's popularity as of the start of a day: product hashes [n], counters [n, 8]."""
 
     day: int
     products: NDArray[np.uint64]
@@ -72,7 +85,7 @@ class Popularity:
         own = self._partition(partition)
         before: list[Purchase] = []
         for purchase in purchases:
-            (own.today if purchase[1] >= self.day * DAY else before).append(purchase)
+            (own.today if purchase.time >= self.day * DAY else before).append(purchase)
         self._count(own, before)
 
     def add_state(self, state: UserState, partition: int = 0) -> None:
@@ -86,10 +99,16 @@ class Popularity:
         own.changes += 1
         rows = [self._row(product) for product in state.product_keys().tolist()]
         age = self.day - counters["last"] / DAY
-        added = [counters["count"].astype(np.float64)]
-        added += [counters[f"decay{h:.0f}"] * 2.0 ** (-age / h) for h in HALF_LIVES]
-        self._add(own, rows, np.stack(added, axis=1))
-        self._have_today_wait(own, state)
+        added = np.zeros((len(rows), COLUMNS))
+        added[:, ALL] = counters["count"]
+        for column, name in ((WEEK, "decay7"), (MONTH, "decay28")):
+            added[:, column] = counters[name] * _decays(age)[:, column]
+        added[:, FIRSTS] = _decays(self.day - counters["first"] / DAY)[:, FIRSTS]
+        self._add(own, rows, added)
+        events = state.interactions()
+        bought = events[(events["kind"] == Kind.PURCHASE) & np.isin(events["product"], state.product_keys())]
+        self._count_last_days(own, bought)
+        self._have_today_wait(own, state, bought[bought["time"] >= self.day * DAY])
 
     def disown(self, partitions: Iterable[int]) -> None:
         """Stop counting these partitions; what they held stands until a snapshot of their next owner comes."""
@@ -118,7 +137,7 @@ class Popularity:
         """Return a partition owned as of the current day, the most popular products first."""
         counters = self._own[partition].counters
         rows = np.flatnonzero(counters[:, 0] > 0)
-        rows = rows[np.argsort(-counters[rows, -1], kind="stable")][:MAX_SNAPSHOT]
+        rows = rows[np.argsort(-counters[rows, MONTH], kind="stable")][:MAX_SNAPSHOT]
         hashes = np.fromiter(self._rows, np.uint64, len(self._rows))
         return Snapshot(self.day, hashes[rows], counters[rows].astype(np.float32))
 
@@ -135,7 +154,7 @@ class Popularity:
         day = int(now // DAY)
         if day <= self.day:
             return False
-        decay = np.array([1.0, *(2.0 ** (-(day - self.day) / half_life) for half_life in HALF_LIVES)])
+        decay = _decays(np.array([day - self.day]))
         self.day = day
         for own in self._own.values():
             own.counters *= decay
@@ -148,32 +167,44 @@ class Popularity:
 
     def features(self, products: NDArray[np.uint64]) -> NDArray[np.float32]:
         """Per product [n, 4]: popularity of about a week, about a month, all time, and the trend, each about 0 to 1."""
-        get = self._rows.get
-        rows = np.fromiter((get(product, -1) for product in products.tolist()), np.int64, len(products))
-        counters = np.where(rows[:, None] >= 0, self._total[rows], 0.0)
+        counters = self.counters(products)
         # A counter with half-life h stands at rate * h / ln 2: times ln 2 it is comparable with a window of h days.
-        week, month = counters[:, 1] * np.log(2), counters[:, 2] * np.log(2)
+        week, month = counters[:, WEEK] * np.log(2), counters[:, MONTH] * np.log(2)
         trend = np.log((week + 2) / (month / 4 + 2))
-        columns = (np.log1p(week) / 4, np.log1p(month) / 4, np.log1p(counters[:, 0]) / 6, trend)
+        columns = (np.log1p(week) / 4, np.log1p(month) / 4, np.log1p(counters[:, ALL]) / 6, trend)
         return np.stack(columns, axis=1).astype(np.float32)
 
-    def _have_today_wait(self, own: _Own, state: UserState) -> None:
+    def counters(self, products: NDArray[np.uint64]) -> Counters:
+        """Counters [n, 8] of products by hash, as of the start of the day; 0 for what nobody bought."""
+        get = self._rows.get
+        rows = np.fromiter((get(product, -1) for product in products.tolist()), np.int64, len(products))
+        return np.where(rows[:, None] >= 0, self._total[rows], 0.0)
+
+    def _count_last_days(self, own: _Own, bought: NDArray[Any]) -> None:
+        """Count what a state's sequence knows of the last days; their half-lives are too short for what it forgot."""
+        added = np.zeros((len(bought), COLUMNS))
+        added[:, FAST] = _decays(self.day - bought["time"] / DAY)[:, FAST]
+        self._add(own, [self._row(product) for product in bought["product"].tolist()], added)
+
+    def _have_today_wait(self, own: _Own, state: UserState, today: NDArray[Any]) -> None:
         """Take back what a state holds of the current day: it counts from tomorrow."""
-        events = state.interactions()
-        today = events[(events["time"] >= self.day * DAY) & (events["kind"] == Kind.PURCHASE)]
-        today = today[np.isin(today["product"], state.product_keys())]  # else the state has dropped it
-        waiting = list(zip(today["product"].tolist(), today["time"].tolist(), strict=True))
+        first = dict(zip(state.product_keys().tolist(), state.product_counters()["first"].tolist(), strict=True))
+        waiting = []
+        for product, time in zip(today["product"].tolist(), today["time"].tolist(), strict=True):
+            is_first = first.get(product) == time
+            if is_first:
+                del first[product]
+            waiting.append(Purchase(product, time, is_first))
         self._count(own, waiting, -1.0)
         own.today += waiting
 
     def _count(self, own: _Own, purchases: list[Purchase], times: float = 1.0) -> None:
         if not purchases:
             return
-        # at most tomorrow: a time from a damaged state, decayed backwards over years, would be infinite for everybody
-        age = np.maximum(self.day - np.array([time for _, time in purchases]) / DAY, -1.0)
-        weights = np.stack([np.ones_like(age), *(2.0 ** (-age / half_life) for half_life in HALF_LIVES)], axis=1)
+        weights = _decays(self.day - np.array([purchase.time for purchase in purchases]) / DAY)
+        weights[:, FIRSTS] *= np.array([purchase.is_first for purchase in purchases])[:, None]
         own.changes += 1
-        self._add(own, [self._row(product) for product, _ in purchases], times * weights)
+        self._add(own, [self._row(purchase.product) for purchase in purchases], times * weights)
 
     def _add(self, own: _Own, rows: list[int], counters: Counters) -> None:
         if len(own.counters) < len(self._total):
@@ -188,8 +219,7 @@ class Popularity:
         for own in self._own.values():
             self._total[: len(own.counters)] += own.counters
         for foreign in self._foreign.values():
-            decay = [2.0 ** (-(self.day - foreign.day) / half_life) for half_life in HALF_LIVES]
-            self._total[foreign.rows] += foreign.counters * np.array([1.0, *decay])
+            self._total[foreign.rows] += foreign.counters * _decays(np.array([self.day - foreign.day]))
 
     def _partition(self, partition: int) -> _Own:
         if partition not in self._own:
@@ -203,12 +233,19 @@ class Popularity:
         return row
 
 
+def _decays(days: NDArray[Any]) -> Counters:
+    """What is left after so many days [n], per column [n, 8]."""
+    # at most tomorrow: a time from a damaged state, decayed backwards over years, would be infinite for everybody
+    weights: Counters = 2.0 ** (-np.maximum(days, -1.0)[:, None] / np.array(HALF_LIVES))
+    return weights
+
+
 def _grown(counters: Counters, rows: int) -> Counters:
     return np.concatenate([counters, np.zeros((rows - len(counters), COLUMNS))])
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
-    """Return a snapshot's bytes, little endian: version, day, n | n product hashes (u64) | n x 3 counters (f4)."""
+    """Return a snapshot's bytes, little endian: version, day, n | n product hashes (u64) | n x 8 counters (f4)."""
     header = _HEADER.pack(SNAPSHOT_VERSION, snapshot.day, len(snapshot.products))
     return header + snapshot.products.astype("<u8").tobytes() + snapshot.counters.astype("<f4").tobytes()
 

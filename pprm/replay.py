@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pprm.datasets.dataset import Dataset
 from pprm.events import Position, Profile
 from pprm.fold import fold
-from pprm.popularity import Popularity
+from pprm.popularity import Popularity, Purchase
 from pprm.user_state import UserState
 
 
@@ -40,7 +40,7 @@ def replay(dataset: Dataset, popularity: Popularity, until: int) -> Iterator[Vis
         folded = fold(before, dataset.interactions(start, stop))
         states[user] = folded.state
         yield Visit(number, user, now, dataset.product[start:stop], before, folded.state)
-        popularity.add((event.product, event.time) for event in folded.counted)
+        popularity.add(Purchase(event.product, event.time, first) for event, first in folded.counted)
 
 
 def next_visits(dataset: Dataset) -> NDArray[np.int64]:

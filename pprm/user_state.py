@@ -4,8 +4,8 @@ Only counters per product are kept. Those per product type, category and maker a
 is additive), made from the catalogue when features are computed: an event that arrives before its product's record, or
 a product that changes category, needs no repair. So is product popularity: it is the sum over all shoppers.
 
-Binary layout, version 1, little endian, bounded (`MAX_BYTES`): `header | watermarks | sequence | product keys (u64
-each) | product counters | published list (u64 each) | profile text`.
+Binary layout, version 2, little endian, bounded (`MAX_BYTES`): `header | watermarks | sequence | baskets | product keys
+(u64 each) | product counters | browsed keys (u64 each) | browse counters | published list (u64 each) | profile text`.
 """
 
 import struct
@@ -17,31 +17,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.events import SOURCES, Kind
+from pprm.ids import stable_hash
 
-VERSION = 1
+VERSION = 2
 DAY = 86_400.0
 HALF_LIVES = (7.0, 28.0, 112.0)
 """Days after which an interaction counts half, in the three decayed counters."""
 BASKET_DECAY = 0.95
 """What a purchase keeps of its weight for each later basket."""
 
+BROWSE_HALF_LIVES = (0.5 / 24, 6 / 24, 7.0)
+"""Days after which a look counts half: within a session, a day, a week."""
+SENTIMENT_HALF_LIFE = 112.0
+"""Days."""
+PROMOTION_DECAY = 0.995
+"""What a purchase keeps of its weight in the shopper's affinity to promotions for each later purchase."""
+
 MAX_SEQUENCE = 128
+MAX_BASKETS = 64
+"""Of which times, stores and contents are known: a bit each in a product's `ring`."""
 MAX_PRODUCTS = 1024
+MAX_BROWSED = 256
 MAX_PUBLISHED = 100
 MAX_TEXT_BYTES = 1024
 
-_HEADER = struct.Struct("<BBHHHHHQIIIIIIdddd")
+_HEADER = struct.Struct("<BBHHHHHHHQIIIIIIddddddd")
 # float64: a state that went through bytes between two events must equal one that did not
 WATERMARK = struct.Struct("<iq")
 INTERACTION = struct.Struct("<QIB3x")
-COUNTERS = struct.Struct("<IffffIII")
+BASKET = struct.Struct("<IIH")
+COUNTERS = struct.Struct("<IffffIIIQ")
+BROWSED = struct.Struct("<ffffffI")
 KEY = struct.Struct("<Q")
 
 MAX_BYTES = (
     _HEADER.size
     + len(SOURCES) * WATERMARK.size
     + MAX_SEQUENCE * INTERACTION.size
+    + MAX_BASKETS * BASKET.size
     + MAX_PRODUCTS * (KEY.size + COUNTERS.size)
+    + MAX_BROWSED * (KEY.size + BROWSED.size)
     + MAX_PUBLISHED * KEY.size
     + MAX_TEXT_BYTES
 )
@@ -51,10 +66,19 @@ SEQUENCE_DTYPE = np.dtype(
 )
 COUNTERS_DTYPE = np.dtype(
     [("count", "<u4"), ("decay7", "<f4"), ("decay28", "<f4"), ("decay112", "<f4"), ("basket_decay", "<f4"),
-     ("first", "<u4"), ("last", "<u4"), ("basket", "<u4")]
+     ("first", "<u4"), ("last", "<u4"), ("basket", "<u4"), ("ring", "<u8")]
 )  # fmt: skip
 """Per product: purchases; the same decayed by `HALF_LIVES` as of `last`; decayed by `BASKET_DECAY` as of `basket`; Unix
-seconds of the first and the newest purchase; number of the shopper's basket that held it last."""
+seconds of the first and the newest purchase; number of the shopper's basket that held it last; one bit for each of the
+`MAX_BASKETS` baskets up to that one that held it, the lowest for that one."""
+BASKETS_DTYPE = np.dtype([("time", "<u4"), ("store", "<u4"), ("size", "<u2")])
+"""Unix seconds, `store_code` (0: unknown) and products of a basket."""
+BROWSED_DTYPE = np.dtype(
+    [("session", "<f4"), ("day", "<f4"), ("week", "<f4"), ("cart", "<f4"), ("removed", "<f4"), ("dwell", "<f4"),
+     ("last", "<u4")]
+)  # fmt: skip
+"""Per product looked at, as of `last` (Unix seconds of the newest browse event): looks decayed by `BROWSE_HALF_LIVES`;
+additions to the cart, removals, and minutes of dwelling, decayed by a week."""
 
 MAX_COUNT = 1 << 31
 """Of anything counted: far above what one shopper can do, and half of what the layout holds."""
@@ -92,12 +116,24 @@ class UserState:
     basket_decay112: float = 0.0
     """Baskets decayed by 28 and 112 days as of `last_purchase`."""
     sentiment: float = 0.0
-    """Sum of review sentiments."""
+    """Sum of review sentiments, decayed by `SENTIMENT_HALF_LIFE` as of `reviewed_at`."""
     reviews: float = 0.0
+    """Number of reviews, decayed alike."""
+    promotions: float = 0.0
+    """Purchases whose promotion is known, decayed by `PROMOTION_DECAY`; of these, in sum, the shares of stores ..."""
+    mailer: float = 0.0
+    """... that had the product in the mailer,"""
+    display: float = 0.0
+    """... or on display, when it was bought."""
+    reviewed_at: int = 0
     watermarks: bytearray = field(default_factory=lambda: bytearray(_NO_WATERMARKS))
     sequence: bytearray = field(default_factory=bytearray)
+    visits: bytearray = field(default_factory=bytearray)
+    """The last `MAX_BASKETS` baskets, oldest first."""
     keys: bytearray = field(default_factory=bytearray)
     counters: bytearray = field(default_factory=bytearray)
+    browsed_keys: bytearray = field(default_factory=bytearray)
+    browsed: bytearray = field(default_factory=bytearray)
     published: bytes = b""
     text: bytes = b""
 
@@ -110,6 +146,14 @@ class UserState:
         """The last `MAX_SEQUENCE` interactions, oldest first, as `SEQUENCE_DTYPE` (a view)."""
         return np.frombuffer(self.sequence, SEQUENCE_DTYPE)
 
+    def recent_baskets(self) -> NDArray[Any]:
+        """The last `MAX_BASKETS` baskets, oldest first, as `BASKETS_DTYPE` (a view)."""
+        return np.frombuffer(self.visits, BASKETS_DTYPE)
+
+    def looked_at(self) -> tuple[NDArray[np.uint64], NDArray[Any]]:
+        """Hashes of the products looked at, and their counters as `BROWSED_DTYPE` (views)."""
+        return np.frombuffer(self.browsed_keys, "<u8"), np.frombuffer(self.browsed, BROWSED_DTYPE)
+
     def product_keys(self) -> NDArray[np.uint64]:
         """Hashes of the products bought (a view), in the order of `product_counters`."""
         return np.frombuffer(self.keys, "<u8")
@@ -121,6 +165,11 @@ class UserState:
     def published_list(self) -> NDArray[np.uint64]:
         """Hashes of the products last recommended, best first (a view)."""
         return np.frombuffer(self.published, "<u8")
+
+
+def store_code(store_id: str | None) -> int:
+    """A store in 32 bits, 0 where it is unknown."""
+    return (stable_hash(store_id) & 0xFFFFFFFF or 1) if store_id else 0
 
 
 def anew(positions: Mapping[int, tuple[int, int]]) -> UserState:
@@ -142,7 +191,9 @@ def encode(state: UserState) -> bytes:
         VERSION,
         0,
         len(state.sequence) // INTERACTION.size,
+        len(state.visits) // BASKET.size,
         len(state.keys) // KEY.size,
+        len(state.browsed_keys) // KEY.size,
         len(state.published) // KEY.size,
         len(state.text),
         0,
@@ -152,13 +203,19 @@ def encode(state: UserState) -> bytes:
         state.first_purchase,
         state.last_purchase,
         state.active_at,
-        0,
+        state.reviewed_at,
         state.basket_decay28,
         state.basket_decay112,
         state.sentiment,
         state.reviews,
+        state.promotions,
+        state.mailer,
+        state.display,
     )
-    return b"".join((header, state.watermarks, state.sequence, state.keys, state.counters, state.published, state.text))
+    return b"".join(
+        (header, state.watermarks, state.sequence, state.visits, state.keys, state.counters,
+         state.browsed_keys, state.browsed, state.published, state.text)
+    )  # fmt: skip
 
 
 def decode(value: bytes | None) -> UserState:
@@ -173,31 +230,38 @@ def decode(value: bytes | None) -> UserState:
         raise StateError(
             f"not a version {VERSION} user state ({len(value)} bytes, version {value[0] if value else '-'})"
         )
-    _, pad, interactions, products, published, text, pad2, basket, *scalars = _HEADER.unpack_from(value)
-    if interactions > MAX_SEQUENCE or products > MAX_PRODUCTS or published > MAX_PUBLISHED or text > MAX_TEXT_BYTES:
-        raise StateError(f"a user state of {interactions} interactions, {products} products, {published} published")
+    _, pad, *counts, pad2, basket, purchases, baskets, first, last, active, reviewed = _HEADER.unpack_from(value)[:16]
+    decayed, filling = _HEADER.unpack_from(value)[16:], pad or pad2
+    parts = _parts(value, counts)
+    state = UserState(
+        purchases, baskets, basket, first, last, active, *decayed, reviewed,
+        *map(bytearray, parts[:7]), parts[7], parts[8],
+    )  # fmt: skip
+    if filling or (wrong := _wrong(state)):
+        raise StateError(f"a damaged user state: {'filling' if filling else wrong}")
+    return state
+
+
+_LIMITS = (MAX_SEQUENCE, MAX_BASKETS, MAX_PRODUCTS, MAX_BROWSED, MAX_PUBLISHED, MAX_TEXT_BYTES)
+
+
+def _parts(value: bytes, counts: list[int]) -> list[bytes]:
+    """Cut what follows the header, by the header's counts of `_LIMITS`."""
+    if any(count > limit for count, limit in zip(counts, _LIMITS, strict=True)):
+        raise StateError(f"a user state of {counts} parts, at most {_LIMITS} are possible")
+    interactions, visits, products, browsed, published, text = counts
     sizes = (
-        len(SOURCES) * WATERMARK.size,
-        interactions * INTERACTION.size,
-        products * KEY.size,
-        products * COUNTERS.size,
-        published * KEY.size,
-        text,
-    )
+        len(SOURCES) * WATERMARK.size, interactions * INTERACTION.size, visits * BASKET.size,
+        products * KEY.size, products * COUNTERS.size, browsed * KEY.size, browsed * BROWSED.size,
+        published * KEY.size, text,
+    )  # fmt: skip
     if _HEADER.size + sum(sizes) != len(value):
         raise StateError(f"a user state of {_HEADER.size + sum(sizes)} bytes was announced, {len(value)} came")
     parts, at = [], _HEADER.size
     for size in sizes:
         parts.append(value[at : at + size])
         at += size
-    purchases, baskets, first, last, active, pad3, decay28, decay112, sentiment, reviews = scalars
-    state = UserState(
-        purchases, baskets, basket, first, last, active, decay28, decay112, sentiment, reviews,
-        bytearray(parts[0]), bytearray(parts[1]), bytearray(parts[2]), bytearray(parts[3]), parts[4], parts[5],
-    )  # fmt: skip
-    if pad or pad2 or pad3 or (wrong := _wrong(state)):
-        raise StateError(f"a damaged user state: {'filling' if pad or pad2 or pad3 else wrong}")
-    return state
+    return parts
 
 
 def _wrong(state: UserState) -> str:
@@ -211,8 +275,11 @@ def _wrong(state: UserState) -> str:
         return "times"
     if not (0 <= state.basket_decay28 <= state.baskets and 0 <= state.basket_decay112 <= state.baskets):
         return "baskets"
-    if not (abs(state.sentiment) <= state.reviews < MAX_COUNT):
+    if not (abs(state.sentiment) <= state.reviews < MAX_COUNT and state.reviewed_at <= state.active_at):
         return "reviews"
+    affinity = (state.mailer, state.display)
+    if not (min(affinity) >= 0 and max(affinity) <= state.promotions * 1.001 < MAX_COUNT):
+        return "promotions"
     return _wrong_part(state)
 
 
@@ -222,8 +289,12 @@ def _wrong_part(state: UserState) -> str:
         return "watermarks"
     if state.sequence[12 :: INTERACTION.size].strip(_KINDS):
         return "kinds of interactions"
+    if len(state.visits) != min(state.baskets, MAX_BASKETS) * BASKET.size:
+        return "baskets"
     if state.counters and _counters_are_wrong(state):
         return "product counters"
+    if state.browsed and _browsed_is_wrong(state):
+        return "browse counters"
     try:
         state.text.decode()
     except UnicodeDecodeError:
@@ -233,11 +304,18 @@ def _wrong_part(state: UserState) -> str:
 
 def _counters_are_wrong(state: UserState) -> bool:
     rows = len(state.counters) // COUNTERS.size
-    columns = np.ndarray((rows, len(_LOWEST)), "<u4", state.counters)
+    columns = np.ndarray((rows, len(_LOWEST)), "<u4", state.counters, strides=(COUNTERS.size, 4))
     # what is below the lowest wraps around to the very large
     count, *decays, first, last, basket = np.maximum.reduce(columns - _LOWEST).tolist()
     decayed = max(decays) > _MAX_COUNT - _ONE
     return bool(count >= MAX_COUNT - 1 or decayed or max(first, last) > state.active_at or basket >= state.baskets)
+
+
+def _browsed_is_wrong(state: UserState) -> bool:
+    _, counters = state.looked_at()
+    decayed = np.ndarray((len(counters), 6), "<f4", state.browsed, strides=(BROWSED.size, 4))
+    bounded = bool((decayed >= 0).all() and (decayed < MAX_COUNT).all())  # a NaN is neither
+    return not bounded or int(counters["last"].max()) > state.active_at
 
 
 def follows(value: bytes, held: bytes) -> bool:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from time import monotonic, time
 
 from pprm import user_state
-from pprm.events import SOURCES, Interaction
+from pprm.events import SOURCES
 from pprm.fold import fold
 from pprm.user_state import StateError, UserState
 from worker import codec, popularity, publishing
@@ -124,7 +124,7 @@ def _read_state(c: Components, shopper: Shopper, value: bytes | None) -> UserSta
 
 async def score(c: Components, shoppers: list[Shopper]) -> None:
     """Count what was bought, then rank the catalogue once for every shopper with an event to be answered."""
-    counted: list[Interaction] = [event for shopper in shoppers if shopper.folded for event in shopper.folded.counted]
+    counted = [purchase for shopper in shoppers if shopper.folded for purchase in shopper.folded.counted]
     answered = [shopper for shopper in shoppers if not shopper.forgotten and c.is_live(shopper.newest)]
     requests = [Request(shopper.state, shopper.state.active_at) for shopper in answered]
     await c.encode(shopper.state.text.decode() for shopper in answered)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from pprm import artifact
 from pprm.catalogue import Catalogue
-from pprm.events import Interaction
-from pprm.popularity import Popularity
+from pprm.fold import Counted
+from pprm.popularity import Popularity, Purchase
 from pprm.scorer import Scorer, choose_device, use_threads
 from pprm.text_encoder import TextEncoder
 from pprm.user_state import UserState
@@ -65,16 +65,17 @@ class Recommender:
             catalogue.withdraw(withdrawn)
         return int(catalogue.available.sum()), len(catalogue)
 
-    def answer(self, bought: Iterable[Interaction], requests: Sequence[Request]) -> list[Ranked]:
+    def answer(self, bought: Iterable[Counted], requests: Sequence[Request]) -> list[Ranked]:
         """Count purchases, then rank the catalogue for every request."""
-        by_partition: dict[int, list[tuple[int, int]]] = {}
-        for event in bought:
-            by_partition.setdefault(event.position.partition, []).append((event.product, event.time))
+        by_partition: dict[int, list[Purchase]] = {}
+        for event, is_first in bought:
+            purchase = Purchase(event.product, event.time, is_first)
+            by_partition.setdefault(event.position.partition, []).append(purchase)
         for partition, purchases in by_partition.items():
             self.popularity.add(purchases, partition)
         rankings = self.scorer.recommend([r.state for r in requests], [r.now for r in requests], self.k)
         # a backfill asks for no list: its days pass all the same
-        self.popularity.advance(max((time for group in by_partition.values() for _, time in group), default=0))
+        self.popularity.advance(max((p.time for group in by_partition.values() for p in group), default=0))
         ids, hashes = self.catalogue.ids, self.catalogue.hashes
         return [
             Ranked(

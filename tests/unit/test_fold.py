@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from pprm import user_state
 from pprm.events import Event, Interaction, Kind, Position, Profile
 from pprm.fold import fold
-from pprm.user_state import MAX_BYTES, MAX_PRODUCTS, MAX_SEQUENCE, StateError, UserState, decode, encode, publish
+from pprm.user_state import (
+    MAX_BASKETS,
+    MAX_BROWSED,
+    MAX_BYTES,
+    MAX_PRODUCTS,
+    MAX_SEQUENCE,
+    StateError,
+    UserState,
+    decode,
+    encode,
+    publish,
+)
 
 DAY = 86_400
 START = 1_500_000_000
@@ -179,3 +190,78 @@ def test_foreign_bytes_are_refused(value: bytes) -> None:
 
 def test_nothing_known_is_an_empty_state() -> None:
     assert encode(decode(None)) == encode(UserState())
+
+
+@given(histories())
+def test_rings_and_recent_baskets_equal_a_recount_of_the_raw_events(events: list[Event]) -> None:
+    state = fold(UserState(), events).state
+    baskets: list[tuple[int, int, set[int]]] = []
+    for event in events:
+        if isinstance(event, Interaction) and event.kind is Kind.PURCHASE:
+            key = event.basket or event.time
+            if not baskets or baskets[-1][0] != key:
+                baskets.append((key, event.time, set()))
+            baskets[-1][2].add(event.product)
+    held = state.recent_baskets()
+    assert held["time"].tolist() == [time for _, time, _ in baskets]
+    assert held["size"].tolist() == [len(products) for _, _, products in baskets]
+    for product, row in zip(state.product_keys().tolist(), state.product_counters(), strict=True):
+        ring = int(row["ring"]) << (state.baskets - int(row["basket"]))
+        assert [bool(ring >> ago & 1) for ago in range(len(baskets))] == [product in b[2] for b in reversed(baskets)]
+
+
+def test_only_the_last_baskets_are_kept_and_rings_never_overflow() -> None:
+    events = [purchase(i, 7 if i % 2 else 8, day=i) for i in range(200)]
+    state = decode(encode(fold(UserState(), events).state))
+    assert len(state.recent_baskets()) == MAX_BASKETS and state.recent_baskets()["time"][-1] == START + 199 * DAY
+    assert sorted(bin(ring).count("1") for ring in state.product_counters()["ring"].tolist()) == [32, 32]
+
+
+def purchase(number: int, product: int, day: int, **more: object) -> Interaction:
+    position = Position(0, 1, number)
+    return Interaction(position, Kind.PURCHASE, product, START + day * DAY, number + 1, **more)  # type: ignore[arg-type]
+
+
+@given(histories())
+def test_browse_counters_equal_a_recount_of_the_raw_events(events: list[Event]) -> None:
+    acts = [event for event in events if isinstance(event, Interaction) and 1 <= event.kind <= 4]
+    keys, counters = fold(UserState(), events).state.looked_at()
+    assert set(keys.tolist()) == {event.product for event in acts}
+    for product, row in zip(keys.tolist(), counters, strict=True):
+        mine = [event for event in acts if event.product == product]
+        newest = max(event.time for event in mine)
+        assert row["last"] == newest
+
+        def decayed(kinds: set[Kind], days: float, mine: list[Interaction] = mine, newest: int = newest) -> float:
+            return sum(2 ** ((event.time - newest) / DAY / days) for event in mine if event.kind in kinds)
+
+        looks = {Kind.VIEW, Kind.SEARCH_CLICK}
+        wanted = [decayed(looks, days) for days in (1 / 48, 0.25, 7)]
+        wanted += [decayed({Kind.ADD_TO_CART}, 7), decayed({Kind.REMOVE_FROM_CART}, 7)]
+        assert np.allclose([row[name] for name in ("session", "day", "week", "cart", "removed")], wanted, rtol=1e-4)
+
+
+def test_a_full_table_of_looks_forgets_the_oldest() -> None:
+    looks = [Interaction(Position(1, 1, i), Kind.VIEW, 1 + i, START + i, dwell=90.0) for i in range(MAX_BROWSED + 3)]
+    folded = fold(UserState(), looks)
+    keys, counters = decode(encode(folded.state)).looked_at()
+    assert folded.evicted == 3 and len(keys) == MAX_BROWSED and min(keys.tolist()) == 4
+    assert np.allclose(counters["dwell"], 1.5)
+
+
+def test_affinity_to_promotions_is_a_mean_that_forgets() -> None:
+    events = [purchase(i, i, day=i, promotion=(1.0, 0.25)) for i in range(3)] + [purchase(3, 9, day=3)]
+    state = decode(encode(fold(UserState(), events).state))
+    assert math.isclose(state.mailer / state.promotions, 1.0) and math.isclose(state.display / state.promotions, 0.25)
+    state = fold(state, [purchase(4, 4, day=4, promotion=(0.0, 0.0))]).state
+    assert math.isclose(
+        state.mailer / state.promotions, (0.995**3 + 0.995**2 + 0.995) / sum(0.995**i for i in range(4))
+    )
+
+
+def test_sentiment_fades() -> None:
+    reviews = [
+        Interaction(Position(2, 1, i), Kind.REVIEW, 1, START + i * 112 * DAY, sentiment=1.0 - 2 * i) for i in range(2)
+    ]
+    state = fold(UserState(), reviews).state
+    assert math.isclose(state.sentiment, -0.5) and math.isclose(state.reviews, 1.5)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pprm.events import Interaction, Kind, Position
 from pprm.fold import fold
-from pprm.popularity import MAX_SNAPSHOT, Popularity, decode_snapshot, encode_snapshot
+from pprm.popularity import MAX_SNAPSHOT, Popularity, Purchase, decode_snapshot, encode_snapshot
 from pprm.user_state import UserState
 
 DAY = 86_400
@@ -15,14 +15,14 @@ START = 17_000 * DAY
 PURCHASES = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(0, 60)), max_size=60)
 
 
-def states_of(purchases: list[tuple[int, int, int]]) -> tuple[list[UserState], list[Interaction]]:
+def states_of(purchases: list[tuple[int, int, int]]) -> tuple[list[UserState], list[Purchase]]:
     """Each shopper's state, and all purchases that were counted."""
     states, counted = {}, []
     for number, (user, product, day) in enumerate(purchases):
         event = Interaction(Position(0, 0, number), Kind.PURCHASE, product, START + day * DAY, number + 1)
         folded = fold(states.get(user, UserState()), [event])
         states[user] = folded.state
-        counted += folded.counted
+        counted += [Purchase(one.product, one.time, first) for one, first in folded.counted]
     return list(states.values()), counted
 
 
@@ -30,7 +30,7 @@ def states_of(purchases: list[tuple[int, int, int]]) -> tuple[list[UserState], l
 def test_a_rebuild_from_the_states_equals_counting_along(purchases: list[tuple[int, int, int]]) -> None:
     states, counted = states_of(purchases)
     along, rebuilt = Popularity(), Popularity()
-    along.add((event.product, event.time) for event in counted)
+    along.add(counted)
     for state in states:
         rebuilt.add_state(state)
     products = np.arange(1, 10, dtype=np.uint64)
@@ -44,7 +44,7 @@ def test_a_rebuild_from_the_states_equals_counting_along(purchases: list[tuple[i
 def test_decayed_counters_equal_a_recount(purchases: list[tuple[int, int, int]], today: int) -> None:
     popularity = Popularity()
     popularity.advance(START + today * DAY)
-    popularity.add((product, START + day * DAY) for _, product, day in purchases)
+    popularity.add(Purchase(product, START + day * DAY) for _, product, day in purchases)
     products = np.arange(1, 10, dtype=np.uint64)
     known = [(product, today - day) for _, product, day in purchases if day < today]
     week = np.array([sum(2 ** (-age / 7) for p, age in known if p == product) for product in range(1, 10)]) * np.log(2)
@@ -57,7 +57,7 @@ def test_decayed_counters_equal_a_recount(purchases: list[tuple[int, int, int]],
 def test_purchases_of_today_show_tomorrow() -> None:
     popularity, product = Popularity(), np.array([7], np.uint64)
     popularity.advance(START)
-    popularity.add([(7, START + 3600)])
+    popularity.add([Purchase(7, START + 3600)])
     assert not popularity.advance(START + 7200) and not popularity.features(product).any()
     assert popularity.advance(START + DAY) and popularity.features(product)[0, 0] > 0
 
@@ -66,7 +66,7 @@ def test_time_never_goes_back_and_late_purchases_count() -> None:
     popularity, product = Popularity(), np.array([7], np.uint64)
     popularity.advance(START + 10 * DAY)
     assert not popularity.advance(START)
-    popularity.add([(7, START)])
+    popularity.add([Purchase(7, START)])
     assert popularity.features(product)[0, 2] > 0
 
 
@@ -79,7 +79,7 @@ def test_a_rebuild_in_mid_day_leaves_the_day_out(purchases: list[tuple[int, int,
     states, counted = states_of([purchase for purchase in purchases if purchase[2] <= today])
     along, rebuilt = Popularity(), Popularity()
     along.advance(START + today * DAY)
-    along.add((event.product, event.time) for event in counted)
+    along.add(counted)
     for state in states:
         rebuilt.add_state(state)
     rebuilt.advance(START + today * DAY)
@@ -105,7 +105,7 @@ class Workers:
     def buy(self, user: int, event: Interaction) -> list[tuple[int, int]]:
         folded = fold(self.shoppers.get(user, UserState()), [event])
         self.shoppers[user] = folded.state
-        bought = [(counted.product, counted.time) for counted in folded.counted]
+        bought = [Purchase(one.product, one.time, first) for one, first in folded.counted]
         self.workers[self.owner[user % 4]].add(bought, user % 4)
         return bought
 
@@ -148,8 +148,8 @@ def test_workers_that_exchange_snapshots_agree_with_one_that_counts_all(
 def test_a_snapshot_holds_the_most_popular_products() -> None:
     popularity = Popularity()
     popularity.advance(START)
-    popularity.add([(product, START - DAY) for product in range(MAX_SNAPSHOT + 10)])
-    popularity.add([(MAX_SNAPSHOT + 5, START - DAY)] * 3)
+    popularity.add([Purchase(product, START - DAY) for product in range(MAX_SNAPSHOT + 10)])
+    popularity.add([Purchase(MAX_SNAPSHOT + 5, START - DAY)] * 3)
     snapshot = decode_snapshot(encode_snapshot(popularity.snapshot(0)), 17_000)
     assert len(snapshot.products) == MAX_SNAPSHOT and snapshot.products[0] == MAX_SNAPSHOT + 5
     assert snapshot.counters[0, 0] == 4 and snapshot.day == 17_000
@@ -159,7 +159,7 @@ def test_a_snapshot_holds_the_most_popular_products() -> None:
 def test_bytes_that_are_no_snapshot_are_refused(damage: object) -> None:
     popularity = Popularity()
     popularity.advance(START)
-    popularity.add([(7, START - DAY)])
+    popularity.add([Purchase(7, START - DAY)])
     value = encode_snapshot(popularity.snapshot(0))
     with pytest.raises(ValueError, match="snapshot"):
         decode_snapshot(damage(value), 17_000)  # type: ignore[operator]

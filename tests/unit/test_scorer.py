@@ -10,7 +10,7 @@ from pprm.events import Interaction, Kind, Position
 from pprm.fold import fold
 from pprm.ids import stable_hash
 from pprm.model import PPRM, PPRMConfig
-from pprm.popularity import Popularity
+from pprm.popularity import Popularity, Purchase
 from pprm.scorer import Scorer, sequences
 from pprm.user_state import UserState
 
@@ -38,7 +38,7 @@ def make(n: int = 60, config: PPRMConfig | None = None, device: str = "cpu") -> 
     products = [product(i, available=i % 10 != 9) for i in range(n)]
     catalogue.put(products, np.random.default_rng(1).normal(size=(n, DIM)).astype(np.float32))
     popularity = Popularity()
-    popularity.add((stable_hash(f"p{i % n}"), NOW - i * 5000) for i in range(300))
+    popularity.add(Purchase(stable_hash(f"p{i % n}"), NOW - i * 5000) for i in range(300))
     return Scorer(model, catalogue, popularity, vectors, torch.device(device))
 
 

@@ -11,6 +11,7 @@ from tests.faults.oracle.state import State
 
 KEPT = 128
 TOLERANCE = 1e-3
+RING = (1 << 64) - 1
 
 
 def judge_shopper(key: bytes, events: list[Event], state: State | None, exact: bool, log: Log, report: Report) -> None:
@@ -114,7 +115,7 @@ def _counter(bought: list[tuple[int, int]]) -> layout.Counter:
     times, baskets = [time for time, _ in bought], [basket for _, basket in bought]
     return layout.Counter(
         len(bought), decayed(times, 7), decayed(times, 28), decayed(times, 112), decayed_by_basket(baskets),
-        min(times), max(times), max(baskets),
+        min(times), max(times), max(baskets), sum(1 << max(baskets) - basket for basket in baskets) & RING,
     )  # fmt: skip
 
 
@@ -122,7 +123,7 @@ def _totals(expected: Expected) -> layout.Totals:
     purchases, times = sum(map(len, expected.bought.values())), expected.baskets
     return layout.Totals(
         purchases, len(times), min(times, default=0), max(times, default=0), decayed(times, 28), decayed(times, 112),
-        len(expected.acts["reviews"]),
+        decayed([review.time for review in expected.acts["reviews"]], 112),
     )  # fmt: skip
 
 

@@ -1,13 +1,15 @@
-"""Reads the bytes of a shopper's state, by the layout's description in docs: version 1, little endian."""
+"""Reads the bytes of a shopper's state, by the layout's description in docs: version 2, little endian."""
 
 import struct
 from typing import NamedTuple
 
 FAMILIES = ("purchases", "browses", "reviews", "users")
-HEADER = struct.Struct("<B x HHHH 2x Q IIIII 4x dddd")
+HEADER = struct.Struct("<B x HHHHHH 2x Q IIIIII ddddddd")
 WATERMARK = struct.Struct("<iq")
 INTERACTION = struct.Struct("<QIB3x")
-COUNTER = struct.Struct("<IffffIII")
+BASKET, BROWSED = 10, 8 + 28
+"""Bytes."""
+COUNTER = struct.Struct("<IffffIIIQ")
 MARKS_END = HEADER.size + len(FAMILIES) * WATERMARK.size
 
 Watermarks = dict[str, tuple[int, int]]
@@ -25,6 +27,8 @@ class Counter(NamedTuple):
     first: int
     last: int
     basket: int
+    ring: int
+    """A bit for each of the last 64 baskets that held it, the lowest for `basket`."""
 
 
 class Totals(NamedTuple):
@@ -67,48 +71,60 @@ class Unreadable(ValueError):
 
 def parse_version(value: bytes) -> Version:
     """Read watermarks and published list."""
-    interactions, products, published = _sizes(value)
-    at = _counters_at(interactions) + products * (8 + COUNTER.size)
-    return Version(_watermarks(value), list(struct.unpack_from(f"<{published}Q", value, at)))
+    sizes = _sizes(value)
+    return Version(_watermarks(value), list(struct.unpack_from(f"<{sizes.published}Q", value, sizes.published_at)))
 
 
 def parse(value: bytes) -> State:
     """Read the rest, too."""
-    interactions, products, _ = _sizes(value)
-    sequence = [INTERACTION.unpack_from(value, MARKS_END + i * INTERACTION.size) for i in range(interactions)]
-    at = _counters_at(interactions)
+    sizes = _sizes(value)
+    sequence = [INTERACTION.unpack_from(value, MARKS_END + i * INTERACTION.size) for i in range(sizes.interactions)]
+    at, products = sizes.products_at, sizes.products
     keys = struct.unpack_from(f"<{products}Q", value, at)
     at += 8 * products
     counters = {key: Counter(*COUNTER.unpack_from(value, at + i * COUNTER.size)) for i, key in enumerate(keys)}
     if len(counters) < products:
         raise Unreadable("a product twice")
-    *_, purchases, baskets, first, last, _, decay28, decay112, _, reviews = HEADER.unpack_from(value)
+    purchases, baskets, first, last, _, _, decay28, decay112, _, reviews, *_ = HEADER.unpack_from(value)[8:]
     totals = Totals(purchases, baskets, first, last, decay28, decay112, reviews)
     return State(_watermarks(value), sequence, counters, totals)
 
 
 def shorten(value: bytes) -> bytes:
     """The state without sequence, counters and text: all that is needed of one that is not the last."""
-    interactions, products, published = _sizes(value)
-    at = _counters_at(interactions) + products * (8 + COUNTER.size)
+    sizes = _sizes(value)
     header = bytearray(value[: HEADER.size])
-    struct.pack_into("<HHHH", header, 2, 0, 0, published, 0)
-    return bytes(header) + value[HEADER.size : MARKS_END] + value[at : at + 8 * published]
+    struct.pack_into("<HHHHHH", header, 2, 0, 0, 0, 0, sizes.published, 0)
+    published = value[sizes.published_at : sizes.published_at + 8 * sizes.published]
+    return bytes(header) + value[HEADER.size : MARKS_END] + published
 
 
 def _watermarks(value: bytes) -> Watermarks:
     return dict(zip(FAMILIES, WATERMARK.iter_unpack(value[HEADER.size : MARKS_END]), strict=True))
 
 
-def _counters_at(interactions: int) -> int:
-    return MARKS_END + interactions * INTERACTION.size
+class _Sizes(NamedTuple):
+    interactions: int
+    baskets: int
+    products: int
+    browsed: int
+    published: int
+    text: int
+
+    @property
+    def products_at(self) -> int:
+        return MARKS_END + self.interactions * INTERACTION.size + self.baskets * BASKET
+
+    @property
+    def published_at(self) -> int:
+        return self.products_at + self.products * (8 + COUNTER.size) + self.browsed * BROWSED
 
 
-def _sizes(value: bytes) -> tuple[int, int, int]:
+def _sizes(value: bytes) -> _Sizes:
     if len(value) < HEADER.size:
         raise Unreadable(f"{len(value)} bytes")
-    version, interactions, products, published, text, *_ = HEADER.unpack_from(value)
-    size = _counters_at(interactions) + products * (8 + COUNTER.size) + 8 * published + text
-    if version != 1 or size != len(value):
+    version, *counts = HEADER.unpack_from(value)[:7]
+    sizes = _Sizes(*counts)
+    if version != 2 or sizes.published_at + 8 * sizes.published + sizes.text != len(value):
         raise Unreadable(f"version {version}, {len(value)} bytes")
-    return interactions, products, published
+    return sizes
