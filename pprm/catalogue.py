@@ -1,12 +1,14 @@
 """The products known, as arrays: one row per product, rows never move and are never given to another product."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.events import Interaction, Kind
 from pprm.ids import stable_hash
+from pprm.promotions import Promoted, Promotions
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class Product:
     maker: str
     available: bool = True
     """Whether it may be recommended; a product that may not still counts in histories."""
+    promotions: tuple[tuple[int, int, int, int], ...] = ()
+    """(starts, until, store, code) each: `promotions.ENTRY`."""
 
 
 def groups(categories: Sequence[str], title: str) -> tuple[str, str]:
@@ -40,6 +44,9 @@ class Codes:
     def __len__(self) -> int:
         return len(self._codes)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._codes)
+
     def of(self, name: str) -> int:
         """Number of a name, a new one where it has none."""
         return self._codes.setdefault(name, len(self._codes))
@@ -52,6 +59,7 @@ class Catalogue:
         self.version = 0
         self.ids: list[str] = []
         self.types, self.categories, self.makers = Codes(), Codes(), Codes()
+        self.promotions = Promotions()
         self._rows: dict[int, int] = {}
         self._hashes = np.zeros(0, np.uint64)
         self._codes = np.zeros((0, 3), np.int32)
@@ -92,6 +100,20 @@ class Catalogue:
         """Which products may be recommended, [n]."""
         return self._available[: len(self)]
 
+    def promoted(self, now: float) -> Promoted:
+        """What is promoted on the day of this Unix time."""
+        return self.promotions.at(now, len(self))
+
+    def with_promotions(self, events: Iterable[Interaction]) -> Iterator[Interaction]:
+        """Purchases with the promotion that their product had, other events as they are."""
+        for event in events:
+            row = self._rows.get(event.product) if event.kind is Kind.PURCHASE and self.promotions else None
+            if row is None:
+                yield event
+            else:
+                mailer, display = self.promoted(event.time).shares[row, :2].tolist()
+                yield event._replace(promotion=(mailer, display))
+
     def changed_since(self, version: int) -> NDArray[np.int64]:
         """Rows that were put after a version of the catalogue."""
         return np.flatnonzero(self._changed_at[: len(self)] > version)
@@ -109,6 +131,7 @@ class Catalogue:
             )
             self._vectors[row] = vector
             self._available[row] = product.available
+            self.promotions.put(row, product.promotions)
             self._changed_at[row] = self.version
 
     def withdraw(self, product_ids: Iterable[str]) -> None:

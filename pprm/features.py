@@ -193,11 +193,11 @@ def dense(groups: Groups, catalogue: Catalogue, candidates: NDArray[np.int64], p
     """Cross features of candidate rows, [len(candidates), 40]; `popularity` [len(candidates), 4] is theirs."""
     out = np.zeros((len(candidates), len(CROSS)), np.float32)
     type_, category = catalogue.type[candidates], catalogue.category[candidates]
-    item, of_item = _find(groups.rows, candidates)
+    item, of_item = find(groups.rows, candidates)
     out[of_item, PRODUCT] = groups.product[item]
     out[:, TYPE], type_count = spread(groups.types, groups.type, groups.type_count, type_)
     out[:, CATEGORY], category_count = spread(groups.categories, groups.category, groups.category_count, category)
-    maker, of_maker = _find(groups.makers, catalogue.maker[candidates])
+    maker, of_maker = find(groups.makers, catalogue.maker[candidates])
     out[of_maker, MAKERS] = groups.maker[maker]
     out[of_item, SHARE_OF_TYPE] = groups.product_count[item] / np.maximum(type_count[of_item], 1)
     out[:, SHARE_OF_CATEGORY] = type_count / np.maximum(category_count, 1)
@@ -207,13 +207,13 @@ def dense(groups: Groups, catalogue: Catalogue, candidates: NDArray[np.int64], p
 
 def spread(keys: NDArray[np.int64], rows: Floats, counts: Floats, wanted: NDArray[Any]) -> tuple[Floats, Floats]:
     """Rows [k, f] and counts [k] of groups `keys` [k], laid out for the groups `wanted` [n], 0 where there is none."""
-    found, at = _find(keys, wanted)
+    found, at = find(keys, wanted)
     values, count = np.zeros((len(wanted), rows.shape[1]), np.float32), np.zeros(len(wanted), np.float32)
     values[at], count[at] = rows[found], counts[found]
     return values, count
 
 
-def _find(keys: NDArray[np.int64], wanted: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def find(keys: NDArray[np.int64], wanted: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Indices into `keys` of those `wanted` that are in it, and which of `wanted` they are."""
     if not len(keys):
         return np.zeros(0, np.int64), np.zeros(len(wanted), bool)

@@ -19,8 +19,8 @@ from pprm.events import Kind
 from pprm.user_state import DAY, UserState
 
 HALF_LIVES = (np.inf, 7.0, 28.0, np.inf, 7.0, 28.0, 1.0, 3.0)
-"""Days after which a purchase counts half, per column. All can be had from the shoppers' states, so that these add up to
-the same: purchases; first purchases of the product by a shopper; and, from the states' sequences, the last days'."""
+"""Days after which a purchase counts half, per column. All can be had from the shoppers' states, so that these add up
+to the same: purchases; first purchases of the product by a shopper; and, from the states' sequences, the last days'."""
 COLUMNS = len(HALF_LIVES)
 ALL, WEEK, MONTH, BUYERS, FIRST_WEEK, FIRST_MONTH, ONE_DAY, THREE_DAYS = range(COLUMNS)
 FIRSTS = slice(BUYERS, ONE_DAY)

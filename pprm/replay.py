@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
 from pprm.events import Position, Profile
 from pprm.fold import fold
@@ -27,30 +28,50 @@ class Visit(NamedTuple):
     after: UserState
 
 
-def replay(dataset: Dataset, popularity: Popularity, until: int) -> Iterator[Visit]:
-    """Yield visits in time order until a Unix time; while one is out, `popularity` knows what was before its day."""
+def replay(dataset: Dataset, catalogue: Catalogue, popularity: Popularity, until: int) -> Iterator[Visit]:
+    """Yield visits in time order until a Unix time.
+
+    While one is out, `popularity` knows what was before its day, and `catalogue` (whose rows are the dataset's
+    products) the promotions published by then. Events that are no purchases are folded between the visits.
+    """
     states: dict[int, UserState] = {}
-    first = dataset.visits()
+    first, is_basket, promotions = dataset.visits(), dataset.is_basket(), _Publisher(dataset, catalogue)
     for number, (start, stop) in enumerate(zip(first[:-1].tolist(), first[1:].tolist(), strict=True)):
         now, user = int(dataset.time[start]), int(dataset.user[start])
         if now >= until:
             return
+        promotions.publish(now)
         before = states.get(user) or _known(dataset, user)
         popularity.advance(now)
-        folded = fold(before, dataset.interactions(start, stop))
+        folded = fold(before, catalogue.with_promotions(dataset.interactions(start, stop)))
         states[user] = folded.state
-        yield Visit(number, user, now, dataset.product[start:stop], before, folded.state)
+        if is_basket[number]:
+            yield Visit(number, user, now, dataset.product[start:stop], before, folded.state)
         popularity.add(Purchase(event.product, event.time, first) for event, first in folded.counted)
 
 
 def next_visits(dataset: Dataset) -> NDArray[np.int64]:
-    """Number of the same shopper's next visit for each visit, -1 after the last."""
+    """Number of the same shopper's next basket for each basket, -1 after the last."""
     users = dataset.user[dataset.visits()[:-1]]
     following = np.full(len(users), -1, np.int64)
     order = np.argsort(users, kind="stable")
+    order = order[dataset.is_basket()[order]]
     same = users[order][1:] == users[order][:-1]
     following[order[:-1][same]] = order[1:][same]
     return following
+
+
+class _Publisher:
+    """Puts promotions into the catalogue when their time has come."""
+
+    def __init__(self, dataset: Dataset, catalogue: Catalogue) -> None:
+        self.waiting, self.catalogue = dataset.promotions(), catalogue
+        self.next = next(self.waiting, None)
+
+    def publish(self, now: int) -> None:
+        while self.next and self.next.time <= now:
+            self.catalogue.promotions.put(self.next.product, self.next.entries)
+            self.next = next(self.waiting, None)
 
 
 def _known(dataset: Dataset, user: int) -> UserState:

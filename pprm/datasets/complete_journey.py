@@ -4,15 +4,20 @@ What counts (departments without choice left out, one event per household, baske
 candidates (bought at least 20 times before November) is the protocol that all published figures use.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from pprm.datasets.dataset import Dataset, Product
+from pprm.datasets.dataset import Dataset, Product, PromotedProduct
+from pprm.promotions import ENTRY, WEEK, code
+from pprm.user_state import store_code
 
 NAME = "complete-journey"
 TEST_MONTHS = pd.Timestamp("2017-11-01")
@@ -32,7 +37,7 @@ def load(households: Iterable[str] | None = None) -> Dataset:
     """
     products = _products()
     lines = pd.read_parquet(
-        _data("transactions"), columns=["household_id", "basket_id", "product_id", "transaction_timestamp"]
+        _data("transactions"), columns=["household_id", "store_id", "basket_id", "product_id", "transaction_timestamp"]
     )
     lines = lines[lines.product_id.isin(products.index)]
     before = lines.product_id[lines.transaction_timestamp < TEST_MONTHS].value_counts()
@@ -83,7 +88,65 @@ def _dataset(products: pd.DataFrame, universe: set[int], events: pd.DataFrame) -
         product=products.index.get_indexer(pd.Index(events.product_id)).astype(np.int32),
         basket=basket.astype(np.int32),
         time=(events.transaction_timestamp.to_numpy().astype("datetime64[s]").astype(np.int64)),
+        store=_store_codes(events.store_id.to_numpy()),
+        promotions=partial(promotions, products.index),
     )
+
+
+FIRST_WEEK = int(pd.Timestamp("2016-12-26").timestamp())
+"""Week 1; each begins on a Monday."""
+DISPLAYS = {
+    "1": "store front", "2": "store rear", "3": "front end cap", "4": "mid-aisle end cap", "5": "rear end cap",
+    "6": "side-aisle end cap", "7": "in-aisle", "9": "secondary location", "A": "in-shelf",
+}  # fmt: skip
+MAILERS = {
+    "A": "interior page feature", "C": "interior page line item", "D": "front page feature", "F": "back page feature",
+    "H": "wrap front feature", "J": "wrap interior coupon", "L": "wrap back feature", "P": "interior page coupon",
+    "X": "free on interior page", "Z": "free on front page",
+}  # fmt: skip
+
+
+def promotions(products: "pd.Index[int]") -> Iterator[PromotedProduct]:
+    """What was promoted in each week of the year, published at its start, for products that are in this index."""
+    entries, week, product = _promotion_entries(products)
+    starts = np.searchsorted(week, np.arange(week[-1] + 2))
+    empty = np.zeros(0, ENTRY)
+    before: dict[int, NDArray[Any]] = {}
+    for number in range(1, int(week[-1]) + 1):
+        part = slice(starts[number], starts[number + 1])
+        cuts = np.flatnonzero(np.diff(product[part])) + 1
+        now = dict(zip(product[part][np.r_[0, cuts]].tolist(), np.split(entries[part], cuts), strict=True))
+        for one in sorted(now.keys() | before.keys()):
+            both = np.concatenate([before.get(one, empty), now.get(one, empty)])
+            yield PromotedProduct(FIRST_WEEK + (number - 1) * int(WEEK), one, both)
+        before = now
+
+
+def _promotion_entries(
+    products: "pd.Index[int]",
+) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+    """All promotions with their week and the index of their product, by week and product."""
+    table = pq.read_table(_data("promotions"))  # 21 million rows: kept in columns
+    product = products.get_indexer(pd.Index(table["product_id"].to_numpy()))
+    known = product >= 0
+    store = _store_codes(table["store_id"].to_numpy()[known])
+    columns = ("display_location", "mailer_location")
+    display, mailer = (table[name].combine_chunks().dictionary_encode() for name in columns)
+    shown = np.array([code(DISPLAYS.get(word), None) for word in display.dictionary.to_pylist()], np.uint8)
+    mailed = np.array([code(None, MAILERS.get(word)) for word in mailer.dictionary.to_pylist()], np.uint8)
+    bits = shown[display.indices.to_numpy()[known]] | mailed[mailer.indices.to_numpy()[known]]
+    week, product = table["week"].to_numpy()[known], product[known]
+    order = np.lexsort((product, week))
+    entries = np.zeros(len(order), ENTRY)
+    entries["starts"] = FIRST_WEEK + (week[order] - 1) * WEEK
+    entries["until"] = entries["starts"] + int(WEEK)
+    entries["store"], entries["code"] = store[order], bits[order]
+    return entries, week[order], product[order]
+
+
+def _store_codes(stores: NDArray[np.int64]) -> NDArray[np.uint32]:
+    names, which = np.unique(stores, return_inverse=True)
+    return np.array([store_code(str(name)) for name in names.tolist()], np.uint32)[which]
 
 
 def _product(row: Any, available: bool) -> Product:

@@ -1,8 +1,8 @@
 """What every dataset module gives: products, shoppers, and events in time order."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from pprm import catalogue
 from pprm.events import Interaction, Kind, Position
 from pprm.ids import stable_hash
 from pprm.texts import product_text, profile_text
+
+SOURCE_OF = {kind: 0 if kind is Kind.PURCHASE else 2 if kind is Kind.REVIEW else 1 for kind in Kind}
+"""Topic (`events.SOURCES`) of each kind of event."""
 
 
 class Product(NamedTuple):
@@ -34,9 +37,25 @@ class Product(NamedTuple):
         )
 
 
+class PromotedProduct(NamedTuple):
+    """What a product's record says of its promotions from a moment on."""
+
+    time: int
+    """Unix seconds: when the record is published."""
+    product: int
+    """Index into the dataset's products."""
+    entries: NDArray[Any]
+    """`promotions.ENTRY` each: those of this week and of the one before."""
+
+
+def no_promotions() -> Iterator[PromotedProduct]:
+    """A shop without promotions."""
+    return iter(())
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Purchases of a shop. The arrays, [events], are in time order, the events of a basket together."""
+    """What happened in a shop. The arrays, [events], are in time order, the purchases of a basket together."""
 
     name: str
     products: list[Product]
@@ -49,9 +68,19 @@ class Dataset:
     product: NDArray[np.int32]
     """Index into `products`."""
     basket: NDArray[np.int32]
-    """Index into `baskets`."""
+    """Index into `baskets`; -1 for events that are no purchases."""
     time: NDArray[np.int64]
     """Unix seconds."""
+    kind: NDArray[np.uint8] | None = None
+    """`events.Kind` of each event; None: all are purchases."""
+    store: NDArray[np.uint32] | None = None
+    """`user_state.store_code` of each purchase; None: all unknown."""
+    dwell: NDArray[np.float32] | None = None
+    """Seconds, of looks."""
+    sentiment: NDArray[np.float32] | None = None
+    """-1..1, of reviews."""
+    promotions: Callable[[], Iterator[PromotedProduct]] = no_promotions
+    """The promotions in the order of their publication, from the beginning at each call."""
     _hashes: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
 
     def profile(self, user: str) -> str:
@@ -63,13 +92,27 @@ class Dataset:
         if not self._hashes:
             self._hashes["product"] = np.array([stable_hash(p.product_id) for p in self.products], np.uint64)
             self._hashes["basket"] = np.array([stable_hash(basket) for basket in self.baskets], np.uint64)
-        products = self._hashes["product"][self.product[start:stop]].tolist()
-        baskets = self._hashes["basket"][self.basket[start:stop]].tolist()
-        times = self.time[start:stop].tolist()
-        for offset, (product, basket, time) in enumerate(zip(products, baskets, times, strict=True), start):
-            yield Interaction(Position(0, 0, offset), Kind.PURCHASE, product, time, basket)
+        part = slice(start, stop)
+        products = self._hashes["product"][self.product[part]].tolist()
+        baskets = [self._hashes["basket"][basket] if basket >= 0 else 0 for basket in self.basket[part].tolist()]
+        rest = (self._column(name, part) for name in ("kind", "sentiment", "store", "dwell"))
+        columns = zip(products, self.time[part].tolist(), baskets, *rest, strict=True)
+        for offset, (product, time, basket, kind, *more) in enumerate(columns, start):
+            yield Interaction(Position(SOURCE_OF[kind], 0, offset), Kind(kind), product, time, int(basket), *more)
+
+    def _column(self, name: str, part: slice) -> list[Any]:
+        values = getattr(self, name)
+        return [0] * (part.stop - part.start) if values is None else values[part].tolist()
+
+    def purchases(self) -> NDArray[np.bool_]:
+        """Which events are purchases."""
+        return np.full(len(self.user), True) if self.kind is None else self.kind == Kind.PURCHASE
 
     def visits(self) -> NDArray[np.int64]:
-        """Index of the first event of each basket, and the number of events at the end: [baskets + 1]."""
-        first = np.flatnonzero(np.r_[True, np.diff(self.basket) != 0])
+        """Index of the first event of each basket or single other event, and the number of events: [visits + 1]."""
+        first = np.flatnonzero(np.r_[True, (np.diff(self.basket) != 0) | (self.basket[1:] < 0)])
         return np.append(first, len(self.basket)).astype(np.int64)
+
+    def is_basket(self) -> NDArray[np.bool_]:
+        """Which of `visits()` are baskets."""
+        return self.basket[self.visits()[:-1]] >= 0

@@ -1,0 +1,55 @@
+"""Collaborative factors: alternating least squares over shoppers and products, with a live shopper folded in.
+
+Hu, Koren, Volinsky, "Collaborative filtering for implicit feedback datasets" (2008), by the library implicit. Only the
+products' factors are kept; a shopper's are solved for from the counters of the state, whenever a list is made.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+FACTORS = 64
+REGULARISATION = 20.0
+CONFIDENCE = 2.0
+ITERATIONS = 10
+HALF_LIFE = 112.0
+"""Days: the counter of the state that stands for the strength of a preference."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """Of products, [products, FACTORS]; 0 where a product was not there."""
+
+    product: Floats
+    _gram: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        gram = self.product.T @ self.product + REGULARISATION * np.eye(self.product.shape[1], dtype=np.float32)
+        object.__setattr__(self, "_gram", gram)
+
+    def fold_in(self, products: NDArray[np.int64], counts: NDArray[np.float64]) -> Floats:
+        """A shopper's factors, [FACTORS], from products bought and their decayed counts."""
+        mine = self.product[products]
+        confidence = (CONFIDENCE * np.log1p(2.0 * counts)).astype(np.float32)
+        system = self._gram + (mine.T * (confidence - 1.0)) @ mine
+        solved: Floats = np.linalg.solve(system, mine.T @ confidence)
+        return solved
+
+
+def fit(user: NDArray[np.int32], product: NDArray[np.int32], days: NDArray[np.float64], products: int) -> Factors:
+    """Learn from purchases [events]: `days` before the end of the period."""
+    from implicit.cpu.als import AlternatingLeastSquares
+    from scipy.sparse import csr_matrix
+
+    shape = (int(user.max(initial=0)) + 1, products)
+    counts = csr_matrix((2.0 ** (-days / HALF_LIFE), (user, product)), shape, dtype=np.float32)
+    counts.data = np.log1p(2.0 * counts.data)
+    model = AlternatingLeastSquares(
+        factors=FACTORS, regularization=REGULARISATION, alpha=CONFIDENCE, iterations=ITERATIONS, num_threads=1,
+        random_state=0,
+    )  # fmt: skip
+    model.fit(counts, show_progress=False)
+    return Factors(np.asarray(model.item_factors, np.float32))

@@ -1,0 +1,123 @@
+"""What is promoted where and when: part of what a shop says of its products, and one of the best predictors there is.
+
+Pure arrays. A product's record carries its promotions with their times, so what holds at a moment follows from the
+newest record alone: no history is kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pprm.user_state import DAY
+
+DISPLAY, MAILER, FEATURE = 1, 2, 4
+"""Bits of a promotion: on display in the store, in the mailer, featured in the mailer (its front page, say)."""
+ALL_STORES = 0
+ENTRY = np.dtype([("starts", "<u4"), ("until", "<u4"), ("store", "<u4"), ("code", "u1")])
+"""Unix seconds, `user_state.store_code` or `ALL_STORES`, bits."""
+WEEK = 7 * DAY
+
+SHARES = ("mailer", "display", "feature", "mailer_change", "display_change")
+AT_STORE = ("display", "mailer", "feature", "before", "has_data")
+
+Floats = NDArray[np.float32]
+
+
+def code(display: str | None, mailer: str | None) -> int:
+    """Bits of a promotion as the shop words it."""
+    return (DISPLAY if display else 0) | (MAILER if mailer else 0) | (FEATURE if "feature" in (mailer or "") else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """What is promoted on a day, in `rows` products."""
+
+    shares: Floats
+    """Per product, as `SHARES`: of the stores that promote anything, how many promote it, and the change since a week
+    before, [rows, 5]."""
+    _now: NDArray[Any]
+    """(store, row, code) of what holds, by store."""
+    _before: NDArray[Any]
+
+    def at_store(self, store: int, rows: NDArray[np.int64]) -> Floats:
+        """Of these products at a store, as `AT_STORE`; 0 where the store is unknown, [len(rows), 5]."""
+        out = np.zeros((len(rows), len(AT_STORE)), np.float32)
+        codes = self._codes(self._now, store, rows)
+        if codes is not None:
+            out[:, :3] = (codes[:, None] & np.array([DISPLAY, MAILER, FEATURE], np.uint8)) > 0
+            out[:, 4] = 1.0
+        if (before := self._codes(self._before, store, rows)) is not None:
+            out[:, 3] = before > 0
+        return out
+
+    def _codes(self, entries: NDArray[Any], store: int, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+        codes, found = np.zeros(len(self.shares), np.uint8), False
+        for wanted in {store, ALL_STORES}:
+            start, stop = np.searchsorted(entries["store"], [wanted, wanted + 1])
+            np.bitwise_or.at(codes, entries["row"][start:stop], entries["code"][start:stop])
+            found |= stop > start and bool(store)
+        return codes[rows] if found else None
+
+
+_HELD = np.dtype([("store", "<u4"), ("row", "<i4"), ("code", "u1")])
+
+
+class Promotions:
+    """The promotions of all products, by catalogue row. One thread owns it."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, NDArray[Any]] = {}
+        self._entries: tuple[NDArray[np.int32], NDArray[Any]] | None = None
+        self._day, self._rows = -1, -1
+        self._promoted = Promoted(np.zeros((0, len(SHARES)), np.float32), np.zeros(0, _HELD), np.zeros(0, _HELD))
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def put(self, row: int, entries: Sequence[tuple[int, int, int, int]] | NDArray[Any]) -> None:
+        """Replace what is known of a product: (starts, until, store, code) each."""
+        if not len(entries):
+            if self._of.pop(row, None) is None:
+                return
+        else:
+            self._of[row] = np.asarray(entries, ENTRY)
+        self._entries = None
+
+    def at(self, now: float, rows: int) -> Promoted:
+        """What holds on the day of this Unix time, for a catalogue of so many rows."""
+        day = int(now // DAY)
+        if self._entries is None or day != self._day or rows != self._rows:
+            self._day, self._rows = day, rows
+            self._promoted = self._make(day * DAY, rows)
+        return self._promoted
+
+    def _make(self, start: float, rows: int) -> Promoted:
+        if self._entries is None:
+            lengths = [len(entries) for entries in self._of.values()]
+            row = np.repeat(np.fromiter(self._of, np.int32, len(self._of)), lengths)
+            self._entries = row, np.concatenate([np.zeros(0, ENTRY), *self._of.values()])
+        now, before = self._held(start), self._held(start - WEEK)
+        shares, last = _shares(now, rows), _shares(before, rows)
+        return Promoted(np.concatenate([shares, shares[:, :2] - last[:, :2]], 1), now, before)
+
+    def _held(self, moment: float) -> NDArray[Any]:
+        assert self._entries
+        row, entries = self._entries
+        holds = (entries["starts"] <= moment) & (entries["until"] > moment)
+        held = np.zeros(int(holds.sum()), _HELD)
+        held["store"], held["row"], held["code"] = entries["store"][holds], row[holds], entries["code"][holds]
+        return held[np.lexsort((held["row"], held["store"]))]
+
+
+def _shares(held: NDArray[Any], rows: int) -> Floats:
+    """Mailer, display and feature, [rows, 3]; a promotion in all stores is a share of 1."""
+    everywhere = held["store"] == ALL_STORES
+    stores = len(np.unique(held["store"][~everywhere]))
+    weights = np.where(everywhere, 1.0, 1.0 / max(stores, 1))
+    columns = [
+        np.bincount(held["row"], weights * ((held["code"] & bit) > 0), rows) for bit in (MAILER, DISPLAY, FEATURE)
+    ]
+    return np.minimum(np.stack(columns, 1), 1.0).astype(np.float32)
