@@ -16,12 +16,19 @@ from safetensors import SafetensorError
 from safetensors import numpy as arrays
 from safetensors import torch as tensors
 
+from pprm.catalogue import Catalogue
 from pprm.model import PPRM, PPRMConfig
+from pprm.popularity import Popularity
+from pprm.scorer import EncodeTexts, Scorer
+from pprm.second_stage import SecondStage
+from pprm.slow_tables import SlowTables
 from pprm.text_encoder import TextEncoder
 
-FORMAT = 1
+FORMAT = 2
 HASHES = "SHA256SUMS"
 FILES = ("config.json", "metrics.json", "model.safetensors", "text_vectors.safetensors", "README.md")
+SECOND_STAGE = ("second_stage.safetensors", "tables.safetensors")
+"""Of a model with two stages, besides."""
 
 
 class ArtifactError(ValueError):
@@ -39,6 +46,12 @@ class Artifact:
     """Of the list of hashes, so of everything."""
     text_vectors: Mapping[bytes, Any]
     metrics: Mapping[str, Any]
+    second: SecondStage | None = None
+    tables: SlowTables | None = None
+
+    def scorer(self, catalogue: Catalogue, popularity: Popularity, encode: EncodeTexts, device: torch.device) -> Scorer:
+        """A scorer with this model."""
+        return Scorer(self.model, catalogue, popularity, encode, device, self.second, self.tables)
 
     def encoder(self, directory: Path | None, device: torch.device | None = None) -> TextEncoder:
         """A text encoder that knows the vectors the artifact carries."""
@@ -47,23 +60,29 @@ class Artifact:
         return encoder
 
 
-def save(
-    directory: Path, model: PPRM, version: str, text_vectors: Mapping[bytes, Any], metrics: Mapping[str, Any], card: str
-) -> str:
-    """Write an artifact; returns its SHA-256."""
+def save(directory: Path, made: Artifact, card: str) -> str:
+    """Write an artifact; returns its SHA-256 (that of `made` is not read)."""
     directory.mkdir(parents=True, exist_ok=True)
-    config = {"format": FORMAT, "version": version, "model": model.config.to_dict()}
+    config = {"format": FORMAT, "version": made.version, "model": made.model.config.to_dict()}
     (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    (directory / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    (directory / "metrics.json").write_text(json.dumps(made.metrics, indent=2) + "\n")
     (directory / "README.md").write_text(card)
-    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    tensors.save_file(weights, directory / "model.safetensors")
-    keys = np.frombuffer(b"".join(text_vectors), np.uint64).copy()
-    vectors = np.stack(list(text_vectors.values())).astype(np.float16)
+    _save_weights(directory / "model.safetensors", made.model)
+    keys = np.frombuffer(b"".join(made.text_vectors), np.uint64).copy()
+    vectors = np.stack(list(made.text_vectors.values())).astype(np.float16)
     arrays.save_file({"keys": keys, "vectors": vectors}, directory / "text_vectors.safetensors")
-    sums = "".join(f"{_sha256(directory / name)}  {name}\n" for name in FILES)
+    files: tuple[str, ...] = FILES
+    if made.second and made.tables:
+        files += SECOND_STAGE
+        _save_weights(directory / "second_stage.safetensors", made.second)
+        arrays.save_file(made.tables.to_arrays(), directory / "tables.safetensors")
+    sums = "".join(f"{_sha256(directory / name)}  {name}\n" for name in files)
     (directory / HASHES).write_text(sums)
     return hashlib.sha256(sums.encode()).hexdigest()
+
+
+def _save_weights(path: Path, model: torch.nn.Module) -> None:
+    tensors.save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()}, path)
 
 
 def load(directory: Path) -> Artifact:
@@ -82,13 +101,20 @@ def load(directory: Path) -> Artifact:
         model = PPRM(PPRMConfig.from_dict(config["model"]))
         model.load_state_dict(tensors.load_file(directory / "model.safetensors"))
         stored = arrays.load_file(directory / "text_vectors.safetensors")
+        second, tables = _second_stage(directory) if SECOND_STAGE[0] in sums else (None, None)
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"{directory} does not fit together: {error}") from error
     vectors = {key.tobytes(): vector for key, vector in zip(stored["keys"], stored["vectors"], strict=True)}
     return Artifact(
         model.eval(), model.config.name, config["version"], hashlib.sha256(sums.encode()).hexdigest(), vectors,
-        json.loads((directory / "metrics.json").read_text()),
+        json.loads((directory / "metrics.json").read_text()), second, tables,
     )  # fmt: skip
+
+
+def _second_stage(directory: Path) -> tuple[SecondStage, SlowTables]:
+    second = SecondStage()
+    second.load_state_dict(tensors.load_file(directory / "second_stage.safetensors"))
+    return second.eval(), SlowTables.from_arrays(arrays.load_file(directory / "tables.safetensors"))
 
 
 def _verified(directory: Path) -> str:
@@ -96,11 +122,13 @@ def _verified(directory: Path) -> str:
         raise ArtifactError(f"{directory} is no artifact: it has no {HASHES}; make one with `pprm train`")
     sums = (directory / HASHES).read_text()
     expected = {name: wanted for wanted, _, name in (line.partition("  ") for line in sums.splitlines())}
-    if set(expected) != set(FILES):
-        raise ArtifactError(f"{directory}/{HASHES} must name exactly {', '.join(FILES)}")
+    if set(expected) not in (set(FILES), {*FILES, *SECOND_STAGE}):
+        raise ArtifactError(
+            f"{directory}/{HASHES} must name {', '.join(FILES)}, and both or neither of {' and '.join(SECOND_STAGE)}"
+        )
     present = {path.name for path in directory.iterdir()} - {HASHES}
-    if present != set(FILES):
-        odd = ", ".join(sorted(present ^ set(FILES)))
+    if present != set(expected):
+        odd = ", ".join(sorted(present ^ set(expected)))
         raise ArtifactError(f"{directory} has files too many or too few: {odd}")
     for name, wanted in expected.items():
         if _sha256(directory / name) != wanted:

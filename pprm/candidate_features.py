@@ -72,12 +72,19 @@ class _Daily:
 class CandidateFeatures:
     """Computes the features; one thread owns it."""
 
-    def __init__(self, catalogue: Catalogue, counts: Popularity, tables: SlowTables) -> None:
-        self.catalogue, self.counts, self.tables = catalogue, counts, tables
+    def __init__(self, catalogue: Catalogue, counts: Popularity) -> None:
+        self.catalogue, self.counts = catalogue, counts
         self._version: tuple[int, ...] = ()
         self._made = _Daily(np.zeros((0, 4), np.float32), np.zeros((0, 19), np.float32))
 
-    def of(self, state: UserState, now: float, candidates: Candidates, keep: NDArray[np.int64] | None = None) -> Floats:
+    def of(
+        self,
+        state: UserState,
+        now: float,
+        tables: SlowTables,
+        candidates: Candidates,
+        keep: NDArray[np.int64] | None = None,
+    ) -> Floats:
         """Features at Unix time `now`, [K, len(NAMES)], or of those candidates only whose indices are in `keep`."""
         keep = np.arange(len(candidates.rows)) if keep is None else keep
         rows, daily = candidates.rows[keep], self._daily(now)
@@ -92,7 +99,7 @@ class CandidateFeatures:
         promotion[:, :5] = daily.global_[rows, :5]
         promotion[:, 5:10] = promoted.at_store(baskets.usual_store, rows)
         promotion[:, 10:] = own
-        self._histories(out, state, now, rows, baskets)
+        self._histories(out, state, now, tables, rows, baskets)
         out[:, COLUMNS["trial"]] = daily.global_[rows, 5:15]
         out[:, COLUMNS["fast"]] = daily.global_[rows, 15:]
         if state.browsed_keys:
@@ -101,10 +108,16 @@ class CandidateFeatures:
         return out
 
     def _histories(
-        self, out: Floats, state: UserState, now: float, rows: NDArray[np.int64], baskets: "_Baskets"
+        self,
+        out: Floats,
+        state: UserState,
+        now: float,
+        tables: SlowTables,
+        rows: NDArray[np.int64],
+        baskets: "_Baskets",
     ) -> None:
         """What the shopper bought: patterns, hazards, factors."""
-        catalogue, tables = self.catalogue, self.tables
+        catalogue = self.catalogue
         bought = catalogue.rows(state.product_keys())
         known = bought >= 0
         bought, counters = bought[known], state.product_counters()[known]
@@ -136,12 +149,13 @@ class CandidateFeatures:
         """What only changes with the day, made again when it has."""
         catalogue, counts = self.catalogue, self.counts
         promoted = catalogue.promoted(now)
-        version = (catalogue.version, counts.changes, id(promoted))
+        version = (catalogue.version, counts.changes, catalogue.promotions.version, int(now // DAY))
         if version != self._version:
             self._version = version
             numbers = counts.counters(catalogue.hashes)
-            global_ = [promoted.shares, _trial(numbers, catalogue), _fast(numbers, catalogue)]
-            self._made = _Daily(counts.features(catalogue.hashes), np.concatenate(global_, 1).astype(np.float32))
+            trial, fast = _trial(numbers, catalogue), _fast(numbers, catalogue)
+            global_ = np.concatenate([promoted.shares.astype(np.float64), trial, fast], 1).astype(np.float32)
+            self._made = _Daily(counts.features(catalogue.hashes), global_)
         return self._made
 
 
@@ -284,7 +298,7 @@ def _fast(numbers: NDArray[np.float64], catalogue: Catalogue) -> NDArray[np.floa
 
 
 def _by_type(values: NDArray[np.float64], catalogue: Catalogue) -> NDArray[np.float64]:
-    return np.bincount(catalogue.type, values, len(catalogue.types))[catalogue.type]
+    return np.bincount(catalogue.type, values, len(catalogue.types)).astype(np.float64)[catalogue.type]
 
 
 def _browse(state: UserState, now: float, rows: NDArray[np.int64], catalogue: Catalogue) -> Floats:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm.events import Interaction, Kind
+from pprm.events import Event, Interaction, Kind
 from pprm.ids import stable_hash
 from pprm.promotions import Promoted, Promotions
 
@@ -104,15 +104,15 @@ class Catalogue:
         """What is promoted on the day of this Unix time."""
         return self.promotions.at(now, len(self))
 
-    def with_promotions(self, events: Iterable[Interaction]) -> Iterator[Interaction]:
+    def with_promotions(self, events: Iterable[Event]) -> Iterator[Event]:
         """Purchases with the promotion that their product had, other events as they are."""
         for event in events:
-            row = self._rows.get(event.product) if event.kind is Kind.PURCHASE and self.promotions else None
-            if row is None:
-                yield event
-            else:
-                mailer, display = self.promoted(event.time).shares[row, :2].tolist()
-                yield event._replace(promotion=(mailer, display))
+            if isinstance(event, Interaction) and event.kind is Kind.PURCHASE and self.promotions:
+                row = self._rows.get(event.product)
+                if row is not None:
+                    mailer, display = self.promoted(event.time).shares[row, :2].tolist()
+                    event = event._replace(promotion=(mailer, display))
+            yield event
 
     def changed_since(self, version: int) -> NDArray[np.int64]:
         """Rows that were put after a version of the catalogue."""

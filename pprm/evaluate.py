@@ -73,7 +73,7 @@ def evaluate(
         test month, and `queries`.
     """
     run = _Run(dataset, catalogue, scorer)
-    for visit in replay(dataset, scorer.popularity, int(END.timestamp())):
+    for visit in replay(dataset, catalogue, scorer.popularity, int(END.timestamp())):
         run.see(visit)
         progress(visit.number)
     return run.results()
@@ -116,8 +116,7 @@ class _Run:
             yield "PPRM as served", self.waiting.pop(visit.number)
 
     def _pprm(self, state: Any, now: float) -> Scores:
-        scores: Scores = self.scorer.score([state], [now])[0].cpu().numpy()
-        return scores
+        return self.scorer.rank_scores(state, now)
 
     def _judge(self, month: str, visit: Visit) -> None:
         truth = set(self.column[visit.products].tolist()) - {-1}

@@ -4,6 +4,7 @@ Pure arrays. A product's record carries its promotions with their times, so what
 newest record alone: no history is kept.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ ALL_STORES = 0
 ENTRY = np.dtype([("starts", "<u4"), ("until", "<u4"), ("store", "<u4"), ("code", "u1")])
 """Unix seconds, `user_state.store_code` or `ALL_STORES`, bits."""
 WEEK = 7 * DAY
+DAYS_KEPT = 8
+"""Days of which what holds is remembered: events of a day may come between those of others."""
 
 SHARES = ("mailer", "display", "feature", "mailer_change", "display_change")
 AT_STORE = ("display", "mailer", "feature", "before", "has_data")
@@ -69,10 +72,10 @@ class Promotions:
     """The promotions of all products, by catalogue row. One thread owns it."""
 
     def __init__(self) -> None:
+        self.version = 0
         self._of: dict[int, NDArray[Any]] = {}
         self._entries: tuple[NDArray[np.int32], NDArray[Any]] | None = None
-        self._day, self._rows = -1, -1
-        self._promoted = Promoted(np.zeros((0, len(SHARES)), np.float32), np.zeros(0, _HELD), np.zeros(0, _HELD))
+        self._days: OrderedDict[tuple[int, int], Promoted] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._of)
@@ -84,15 +87,19 @@ class Promotions:
                 return
         else:
             self._of[row] = np.asarray(entries, ENTRY)
+        self.version += 1
         self._entries = None
+        self._days.clear()
 
     def at(self, now: float, rows: int) -> Promoted:
         """What holds on the day of this Unix time, for a catalogue of so many rows."""
-        day = int(now // DAY)
-        if self._entries is None or day != self._day or rows != self._rows:
-            self._day, self._rows = day, rows
-            self._promoted = self._make(day * DAY, rows)
-        return self._promoted
+        key = int(now // DAY), rows
+        if key not in self._days:
+            self._days[key] = self._make(key[0] * DAY, rows)
+            while len(self._days) > DAYS_KEPT:
+                self._days.popitem(last=False)
+        self._days.move_to_end(key)
+        return self._days[key]
 
     def _make(self, start: float, rows: int) -> Promoted:
         if self._entries is None:

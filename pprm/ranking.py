@@ -1,5 +1,6 @@
 """From scores to a list: the best products, in an order that is always the same, and why each is in it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pprm.candidate_features import COLUMNS, GROUPS
 from pprm.features import CATEGORY, GLOBAL, ITEM, TYPE
+from pprm.second_stage import SecondStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +60,49 @@ def reasons(cross: NDArray[np.float32]) -> list[str]:
     if cross[_CATEGORY_SEEN]:
         return ["buys_category"]
     return ["popular"] if cross[GLOBAL].any() else []
+
+
+def _columns(group: str, *names: str) -> list[int]:
+    return [COLUMNS[group].start + GROUPS[group].index(name) for name in names]
+
+
+_PROMOTED = _columns("promotion", "mailer", "display", "store_display", "store_mailer")
+(_TRIED,), (_TREND,), (_LIKED,), (_LOOKED,) = (
+    _columns("trial", "first_trend"), _columns("fast", "week_trend"), _columns("factors", "factors"),
+    _columns("browse", "recency"),
+)  # fmt: skip
+_FACTS: tuple[tuple[str, str, Callable[[NDArray[np.float32]], bool]], ...] = (
+    ("bought_before", "pattern", lambda x: bool(x[_SEEN])),
+    ("due", "hazard", lambda x: bool(x[_SEEN]) and 0.35 <= x[_DUE] <= 1),
+    ("buys_type", "type_pattern", lambda x: bool(x[_TYPE_SEEN])),
+    ("buys_category", "first_stage_input", lambda x: bool(x[_CATEGORY_SEEN])),
+    ("promoted", "promotion", lambda x: bool((x[_PROMOTED] > 0).any())),
+    ("tried_by_others", "trial", lambda x: bool(x[_TRIED] > 0.1)),
+    ("trending", "fast", lambda x: bool(x[_TREND] > 0.1)),
+    ("similar_shoppers", "factors", lambda x: bool(x[_LIKED] > 0.05)),
+    ("looked_at", "browse", lambda x: bool(x[_LOOKED] > 0)),
+    ("popular", "first_stage", lambda x: bool(x[GLOBAL].any())),
+)
+"""Reasons: the group of features that may have lifted a product for it, and when it is true."""
+MOST_REASONS = 2
+
+
+def why(model: SecondStage, inputs: NDArray[np.float32]) -> list[list[str]]:
+    """Why each product is in a list, from its candidate features [k, len(NAMES)].
+
+    Of what is true of it, that whose group of features lifted it most: by how much the logit falls when the group is
+    replaced by what is usual among candidates.
+    """
+    groups = [group for _, group, _ in _FACTS]
+    without = np.repeat(inputs[None], 1 + len(groups), axis=0)
+    usual = model.mean.numpy()
+    for at, group in enumerate(groups, start=1):
+        without[at, :, COLUMNS[group]] = usual[COLUMNS[group], None]
+    logits = model(torch.from_numpy(without)).numpy()
+    lifts = logits[0] - logits[1:]
+    return [_strongest(row, lift) for row, lift in zip(inputs, lifts.T, strict=True)]
+
+
+def _strongest(row: NDArray[np.float32], lift: NDArray[np.float32]) -> list[str]:
+    true = [at for at, (_, _, holds) in enumerate(_FACTS) if holds(row)]
+    return [_FACTS[at][0] for at in sorted(true, key=lambda at: -lift[at])[:MOST_REASONS]]

@@ -1,4 +1,4 @@
-"""Scores the whole catalogue for shoppers, with the first layer factorised.
+"""Scores the whole catalogue for shoppers, with the first layer factorised, and the best few hundred once more.
 
 W [u; b; x] is a sum: a part per product that changes only with the catalogue, a part per product that changes once a
 day (popularity), one vector per shopper, and parts that are the same for all products of a type, category or maker.
@@ -6,25 +6,32 @@ So only the products bought, and one row per (type, category) pair and per maker
 is adding. One thread owns a scorer and its catalogue and popularity.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pprm import features
+from pprm import features, slow_tables
+from pprm.candidate_features import CandidateFeatures, Candidates
 from pprm.catalogue import Catalogue
 from pprm.events import Kind
 from pprm.features import CATEGORY, GLOBAL, MAKERS, PRODUCT, SHARE_OF_CATEGORY, SHARE_OF_TYPE, TYPE, Groups
 from pprm.model import KIND_WEIGHTS, PPRM
 from pprm.popularity import Popularity
-from pprm.ranking import Ranking, reasons, top_k
+from pprm.ranking import Ranking, reasons, top_k, why
+from pprm.second_stage import SecondStage, choose
+from pprm.slow_tables import SlowTables
 from pprm.user_state import DAY, MAX_SEQUENCE, UserState
 
 EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]
 """Texts to vectors [n, text_dimensions]."""
+
+NOT_A_CANDIDATE = 1000.0
+"""Logits by which the second stage's candidates are above all others."""
 
 _KIND_WEIGHT = np.array([KIND_WEIGHTS[kind] for kind in Kind], np.float32)
 
@@ -69,13 +76,33 @@ def use_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
+class Found(NamedTuple):
+    """The first stage's candidates for a shopper, K of them."""
+
+    columns: NDArray[np.int64]
+    """Among `Scorer.candidates`, ascending."""
+    candidates: Candidates
+    seen: NDArray[np.bool_]
+    """Which the shopper bought before."""
+
+
 class Scorer:
     """Scores and ranks; tables are refreshed when the catalogue or the day of the popularity has changed."""
 
     def __init__(
-        self, model: PPRM, catalogue: Catalogue, popularity: Popularity, encode: EncodeTexts, device: torch.device
+        self,
+        model: PPRM,
+        catalogue: Catalogue,
+        popularity: Popularity,
+        encode: EncodeTexts,
+        device: torch.device,
+        second: SecondStage | None = None,
+        tables: SlowTables | None = None,
     ) -> None:
         self.model = model.eval().to(device)
+        self.second = second
+        self.tables = tables or slow_tables.nothing()
+        self._features = CandidateFeatures(catalogue, popularity)
         self.catalogue, self.popularity, self.encode, self.device = catalogue, popularity, encode, device
         self._version, self._day = -1, -1
         self._tables: _Tables | None = None
@@ -100,32 +127,87 @@ class Scorer:
 
     @torch.inference_mode()
     def score(self, states: Sequence[UserState], nows: Sequence[float]) -> Tensor:
-        """Logits of all candidates for each shopper at a Unix time, [len(states), N], on the scorer's device.
+        """Logits of the first stage of all candidates, [len(states), N], on the scorer's device, at Unix times."""
+        out = torch.empty(len(states), len(self._refresh(0).rows), device=self.device)
+        for i, logits in self._score_each(states, nows):
+            out[i] = logits
+        return out
+
+    def _score_each(self, states: Sequence[UserState], nows: Sequence[float]) -> Iterator[tuple[int, Tensor]]:
+        """Index of a shopper and their logits [N].
 
         Earlier times first, each with the popularity of its own day, so that no batch-mate's day looks into another's.
         """
         tables = self._refresh(0)
         user, queries = self._users(tables, states, nows)
-        out = torch.empty(len(states), len(tables.rows), device=self.device)
         for i in np.argsort(nows, kind="stable").tolist():
             self._refresh(nows[i])
             first = self._first_layer(tables, states[i], nows[i], user[i], None if queries is None else queries[i])
-            out[i] = self.model.head(first)
-        return out
+            yield i, self.model.head(first)
 
+    @torch.inference_mode()
     def recommend(self, states: Sequence[UserState], nows: Sequence[float], k: int) -> list[Ranking]:
         """The k best available products for each shopper; equal scores in the order of hashes."""
-        if not states:
-            return []
-        logits = self.score(states, nows)
-        best = top_k(logits, min(k, logits.shape[1]))
-        return [self._ranking(state, now, at, v) for state, now, (at, v) in zip(states, nows, best, strict=True)]
+        rankings: list[Ranking | None] = [None] * len(states)
+        for i, logits in self._score_each(states, nows) if states else ():
+            rank = self._rank_first if self.second is None else self._rank_second
+            rankings[i] = rank(states[i], nows[i], logits, k)
+        return [ranking for ranking in rankings if ranking]
 
-    def _ranking(self, state: UserState, now: float, at: NDArray[np.int64], values: NDArray[np.float32]) -> Ranking:
+    def _rank_first(self, state: UserState, now: float, logits: Tensor, k: int) -> Ranking:
+        ((at, values),) = top_k(logits[None], min(k, len(logits)))
         rows = self.candidates[at]
         cross = features.dense(features.groups(state, self.catalogue, now), self.catalogue, rows, self._popularity[at])
-        scores = (1 / (1 + np.exp(-values.astype(np.float64)))).astype(np.float32)
-        return Ranking(rows, scores, [reasons(row) for row in cross])
+        return Ranking(rows, _probabilities(values), [reasons(row) for row in cross])
+
+    def _rank_second(self, state: UserState, now: float, logits: Tensor, k: int) -> Ranking:
+        found = self._find(state, logits)
+        inputs = self.candidate_features(state, now, found.candidates)
+        assert self.second is not None
+        ((at, values),) = top_k(self.second(torch.from_numpy(inputs))[None], min(k, len(inputs)))
+        rows = found.candidates.rows[at]
+        return Ranking(rows, _probabilities(values), why(self.second, inputs[at]))
+
+    @torch.inference_mode()
+    def rank_scores(self, state: UserState, now: float) -> NDArray[np.float32]:
+        """Scores of all candidates, [N], in whose order `recommend` would list them.
+
+        The second stage's logit for those that it sees, and below all of these the first stage's for the others.
+        """
+        logits = self.score([state], [now])[0]
+        scores: NDArray[np.float32] = logits.cpu().numpy().copy()
+        if self.second is None:
+            return scores
+        found = self._find(state, logits)
+        second = self.second(torch.from_numpy(self.candidate_features(state, now, found.candidates))).numpy()
+        scores -= NOT_A_CANDIDATE
+        scores[found.columns] = second
+        return scores
+
+    def candidates_of(self, state: UserState, now: float) -> Found:
+        """What the second stage looks at for a shopper at a Unix time."""
+        return self._find(state, self.score([state], [now])[0])
+
+    def candidate_features(
+        self, state: UserState, now: float, candidates: Candidates, keep: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """The second stage's input, see `CandidateFeatures.of`."""
+        return self._features.of(state, now, self.tables, candidates, keep)
+
+    def _find(self, state: UserState, logits: Tensor) -> Found:
+        tables = self._refresh(0)
+        values: NDArray[np.float32] = logits.cpu().numpy()
+        seen = np.zeros(len(values), bool)
+        seen[self._columns(tables, state.product_keys())] = True
+        keys, looks = state.looked_at()
+        looked = self._columns(tables, keys[np.argsort(-looks["last"].astype(np.int64), kind="stable")])
+        at = choose(values, seen, looked)
+        return Found(at, Candidates(tables.rows[at], values[at]), seen[at])
+
+    def _columns(self, tables: _Tables, products: NDArray[np.uint64]) -> NDArray[np.int64]:
+        rows = self.catalogue.rows(products)
+        columns = tables.position[rows[rows >= 0]]
+        return columns[columns >= 0]
 
     def _first_layer(self, t: _Tables, state: UserState, now: float, user: Tensor, queries: Tensor | None) -> Tensor:
         first, extra = self._buffers
@@ -223,6 +305,10 @@ class Scorer:
 
     def _tensor(self, array: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
 
 
 def sequences(

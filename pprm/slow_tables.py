@@ -4,7 +4,9 @@ Made from purchases, part of the artifact, and laid out over a catalogue when th
 not there when they were made has the hazard of its type, or of all, and no factors.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +15,17 @@ from pprm import factors, hazard
 from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
 from pprm.factors import Factors
-from pprm.hazard import BUCKETS, Hazard
+from pprm.hazard import BUCKETS
 from pprm.ids import stable_hash
 from pprm.user_state import DAY
 
 Floats = NDArray[np.float32]
+
+
+_STORED = {
+    "products": np.uint64, "types": np.uint64, "product_hazards": np.float32, "type_hazards": np.float32,
+    "hazards": np.float32, "factors": np.float32,
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -37,6 +45,21 @@ class SlowTables:
     _version: int = -1
     _hazards: tuple[Floats, Floats] = field(default=(np.zeros((0, BUCKETS), np.float32),) * 2)
     _factors: Factors = field(default_factory=lambda: Factors(np.zeros((0, factors.FACTORS), np.float32)))
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """For a file; what is not a hash in half precision."""
+        stored = {name: getattr(self, name) for name in _STORED}
+        return {name: a.astype(np.float16) if _STORED[name] is np.float32 else a for name, a in stored.items()}
+
+    @classmethod
+    def from_arrays(cls, stored: Mapping[str, NDArray[Any]]) -> "SlowTables":
+        """The inverse of `to_arrays`.
+
+        Raises:
+            KeyError: one is missing.
+        """
+        products, types, *tables = (stored[name].astype(_STORED[name]) for name in _STORED)
+        return cls(products, types, tables[0], tables[1], tables[2], tables[3])
 
     def product_hazard(self, catalogue: Catalogue, rows: NDArray[np.int64], buckets: NDArray[np.int64]) -> Floats:
         """Log hazard of products of a catalogue in buckets of the gap, [n]."""
@@ -84,16 +107,27 @@ def _take(table: Floats, at: NDArray[np.int64], otherwise: Floats) -> Floats:
     return np.concatenate([table, otherwise[None]])[at]  # -1 is the last
 
 
+def nothing() -> SlowTables:
+    """Tables of a shop of which nothing is known."""
+    none, unknown = np.zeros(0, np.uint64), np.full((2, BUCKETS), np.log(0.05), np.float32)
+    return SlowTables(none, none, unknown[:0], unknown[:0], unknown, np.zeros((0, factors.FACTORS), np.float32))
+
+
 def learn(dataset: Dataset, catalogue: Catalogue, until: int) -> SlowTables:
-    """Tables from the purchases before a Unix time; `catalogue` has the dataset's products in its rows."""
+    """Tables from the purchases before a Unix time; `catalogue` has the dataset's products in its rows.
+
+    Of products that may be recommended: nobody asks for another's.
+    """
     bought = dataset.purchases() & (dataset.time < until)
     user, product, time = dataset.user[bought], dataset.product[bought], dataset.time[bought]
-    made: Hazard = hazard.fit(user, product, time, catalogue.type, len(catalogue.types))
-    learned = factors.fit(user, product, (until - time) / DAY, len(catalogue))
-    order = np.argsort(catalogue.hashes)
+    hazards = hazard.fit(user, product, time, catalogue.type, len(catalogue.types))
+    wanted = catalogue.available[product]
+    learned = factors.fit(user[wanted], product[wanted], (until - time[wanted]) / DAY, len(catalogue))
+    kept = np.flatnonzero(catalogue.available)
+    kept = kept[np.argsort(catalogue.hashes[kept])]
     types = np.array([stable_hash(name) for name in catalogue.types], np.uint64)
     by_hash = np.argsort(types)
     return SlowTables(
-        catalogue.hashes[order], types[by_hash], made.product[order], made.type[by_hash], made.all,
-        learned.product[order],
+        catalogue.hashes[kept], types[by_hash], hazards.product[kept], hazards.type[by_hash], hazards.all,
+        learned.product[kept],
     )  # fmt: skip

@@ -1,31 +1,39 @@
 """The whole job of `pprm train`: read the data, encode texts, replay, learn, judge, and write the artifact."""
 
 import resource
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pprm import artifact, evaluate, model_card, training_set
+from pprm import artifact, evaluate, model_card, second_training, slow_tables, training_set
+from pprm.artifact import Artifact
 from pprm.catalogue import Catalogue
 from pprm.datasets import complete_journey
 from pprm.datasets.dataset import Dataset
 from pprm.fit import fit
-from pprm.model import PPRM, PPRMConfig
+from pprm.model import PPRMConfig
 from pprm.popularity import Popularity
-from pprm.scorer import Scorer, choose_device
+from pprm.scorer import choose_device
 from pprm.text_encoder import TextEncoder
 
 DATASETS = {complete_journey.NAME: complete_journey.load}
 MODELS = {"pprm-s": PPRMConfig(), "paper": PPRMConfig.paper()}
 PERIOD = (datetime(2017, 7, 1, tzinfo=UTC), datetime(2017, 11, 1, tzinfo=UTC))
 """Visits that are learned from; half a year of history is before them."""
+CUTS = tuple(datetime(2017, month, 1, tzinfo=UTC) for month in (7, 8, 9, 10, 11))
+"""Tables of what changes slowly are learned anew at these, so that no visit is trained with tables of its future."""
 VISITS = 40_000
-VERSION = "1"
+"""The first stage learns from these; the second one from the others, which the first has not seen."""
+VERSION = "2"
 
 
 def run(dataset: str, out: Path, model: str, seed: int, encoder: Path | None, console: Console) -> None:
@@ -39,16 +47,21 @@ def run(dataset: str, out: Path, model: str, seed: int, encoder: Path | None, co
     with _progress(console) as bars:
         data, texts = _read(bars, dataset, encoder, config)
         catalogue = make_catalogue(data, texts)
-        trained, seconds = _learn(bars, config, data, catalogue, texts, seed)
-        scorer = Scorer(trained, catalogue, Popularity(), texts.encode, choose_device("auto"))
+        period = (int(PERIOD[0].timestamp()), int(PERIOD[1].timestamp()))
+        visits = training_set.choose_visits(data, catalogue, period, seed)
+        made, seconds = _first_stage(bars, config, data, catalogue, texts, visits[:VISITS], seed)
+        if config.sequence:
+            made = _second_stage(bars, made, data, catalogue, texts, visits[VISITS:], seed)
+        scorer = made.scorer(catalogue, Popularity(), texts.encode, choose_device("auto"))
         task = bars.add_task("judging on November and December", total=len(data.baskets))
         results = evaluate.evaluate(data, catalogue, scorer, lambda done: bars.update(task, completed=done))
     results["training"] = {
-        "dataset": dataset, "seed": seed, "visits": VISITS, "fit_seconds": round(seconds, 1),
+        "dataset": dataset, "seed": seed, "visits": min(VISITS, len(visits)),
+        "second_stage_visits": max(len(visits) - VISITS, 0), "fit_seconds": round(seconds, 1),
         "seconds": round(perf_counter() - started, 1), "peak_memory_bytes": _peak_memory(),
     }  # fmt: skip
-    card = model_card.write(config, results)
-    sha256 = artifact.save(out, trained.cpu(), VERSION, texts.vectors, results, card)
+    made = replace(made, metrics=results, text_vectors=texts.vectors)
+    sha256 = artifact.save(out, made, model_card.write(config, results))
     console.print(evaluate.table(results))
     console.print(f"{out}  sha256 {sha256}\n{results['training']}", highlight=False)
 
@@ -72,19 +85,53 @@ def _read(bars: Progress, dataset: str, directory: Path | None, config: PPRMConf
     return data, encoder
 
 
-def _learn(
-    bars: Progress, config: PPRMConfig, data: Dataset, catalogue: Catalogue, texts: TextEncoder, seed: int
-) -> tuple[PPRM, float]:
-    task = bars.add_task("replaying purchases", total=len(data.baskets))
-    period = (int(PERIOD[0].timestamp()), int(PERIOD[1].timestamp()))
-    examples = training_set.build(data, catalogue, period, VISITS, seed, lambda done: bars.update(task, completed=done))
-    task, started = bars.add_task("learning", total=None), perf_counter()
+def _first_stage(
+    bars: Progress,
+    config: PPRMConfig,
+    data: Dataset,
+    catalogue: Catalogue,
+    texts: TextEncoder,
+    visits: NDArray[np.int64],
+    seed: int,
+) -> tuple[Artifact, float]:
+    task, until = bars.add_task("replaying, first stage", total=len(data.baskets)), int(PERIOD[1].timestamp())
+    examples = training_set.build(data, catalogue, visits, until, seed, lambda done: bars.update(task, completed=done))
+    started = perf_counter()
+    users = texts.encode([data.profile(user) for user in data.users])
+    model = fit(config, examples, catalogue, users, seed, _learning(bars))
+    return Artifact(model.cpu(), config.name, VERSION, "", {}, {}), perf_counter() - started
+
+
+def _second_stage(
+    bars: Progress,
+    made: Artifact,
+    data: Dataset,
+    catalogue: Catalogue,
+    texts: TextEncoder,
+    visits: NDArray[np.int64],
+    seed: int,
+) -> Artifact:
+    task = bars.add_task("hazards and factors", total=len(CUTS))
+    tables = {}
+    for cut in CUTS:
+        tables[int(cut.timestamp())] = slow_tables.learn(data, catalogue, int(cut.timestamp()))
+        bars.advance(task)
+    task, until = bars.add_task("replaying, second stage", total=len(data.baskets)), int(PERIOD[1].timestamp())
+    scorer = made.scorer(catalogue, Popularity(), texts.encode, choose_device("auto"))
+    examples = second_training.build(
+        data, scorer, tables, visits, until, seed, lambda done: bars.update(task, completed=done)
+    )
+    second = second_training.fit(examples, seed, _learning(bars))
+    return replace(made, second=second, tables=tables[until])
+
+
+def _learning(bars: Progress) -> Callable[[int, int, float], None]:
+    task = bars.add_task("learning", total=None)
 
     def learned(step: int, steps: int, loss: float) -> None:
         bars.update(task, completed=step, total=steps, description=f"learning, loss {loss:.4f}")
 
-    users = texts.encode([data.profile(user) for user in data.users])
-    return fit(config, examples, catalogue, users, seed, learned), perf_counter() - started
+    return learned
 
 
 def _progress(console: Console) -> Progress:
@@ -104,7 +151,7 @@ def judge(directory: Path, dataset: str, encoder: Path | None, console: Console)
     loaded = artifact.load(directory)
     data, texts = DATASETS[dataset](), loaded.encoder(encoder)
     catalogue = make_catalogue(data, texts)
-    scorer = Scorer(loaded.model, catalogue, Popularity(), texts.encode, choose_device("auto"))
+    scorer = loaded.scorer(catalogue, Popularity(), texts.encode, choose_device("auto"))
     with _progress(console) as bars:
         task = bars.add_task("judging on November and December", total=len(data.baskets))
         results = evaluate.evaluate(data, catalogue, scorer, lambda done: bars.update(task, completed=done))

@@ -51,17 +51,18 @@ class TrainingSet:
 def build(
     dataset: Dataset,
     catalogue: Catalogue,
-    period: tuple[int, int],
-    visits: int,
+    visits: NDArray[np.int64],
+    until: int,
     seed: int,
     progress: Callable[[int], None] = lambda done: None,
 ) -> TrainingSet:
-    """Sample `visits` visits of a period (Unix seconds, from and until) and make their examples by replay."""
+    """Replay until a Unix time and make examples: half of `visits` (numbers, in any order) as seen, half as served."""
     rng, popularity = np.random.default_rng(seed), Popularity()
-    sample = _Sample(catalogue, popularity, rng, visits)
-    seen, served = _choose(dataset, catalogue, period, visits, rng)
+    sample = _Sample(catalogue, popularity, rng, len(visits))
+    chosen = visits.tolist()
+    seen, served = set(chosen[::2]), set(chosen[1::2])
     following, first = next_visits(dataset), dataset.visits()
-    for visit in replay(dataset, popularity, period[1]):
+    for visit in replay(dataset, catalogue, popularity, until):
         if visit.number in seen:
             sample.add(visit.user, visit.before, visit.now, visit.products)
         if (after := int(following[visit.number])) in served:
@@ -70,16 +71,13 @@ def build(
     return sample.done()
 
 
-def _choose(
-    dataset: Dataset, catalogue: Catalogue, period: tuple[int, int], visits: int, rng: np.random.Generator
-) -> tuple[set[int], set[int]]:
-    """Visits seen at the visit, and visits seen as served."""
+def choose_visits(dataset: Dataset, catalogue: Catalogue, period: tuple[int, int], seed: int) -> NDArray[np.int64]:
+    """Numbers of the baskets of a period (Unix seconds, from and until) that hold a candidate, in random order."""
     first = dataset.visits()
     has_candidate = np.add.reduceat(catalogue.available[dataset.product], first[:-1]) > 0
     start = dataset.time[first[:-1]]
-    eligible = np.flatnonzero(has_candidate & (start >= period[0]) & (start < period[1]))
-    chosen = rng.permutation(eligible)[:visits].tolist()
-    return set(chosen[::2]), set(chosen[1::2])
+    inside = (start >= period[0]) & (start < period[1])
+    return np.random.default_rng(seed).permutation(np.flatnonzero(has_candidate & dataset.is_basket() & inside))
 
 
 class _Sample:

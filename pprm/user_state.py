@@ -230,12 +230,16 @@ def decode(value: bytes | None) -> UserState:
         raise StateError(
             f"not a version {VERSION} user state ({len(value)} bytes, version {value[0] if value else '-'})"
         )
-    _, pad, *counts, pad2, basket, purchases, baskets, first, last, active, reviewed = _HEADER.unpack_from(value)[:16]
-    decayed, filling = _HEADER.unpack_from(value)[16:], pad or pad2
-    parts = _parts(value, counts)
+    (
+        _, pad, *counts, pad2, basket, purchases, baskets, first, last, active, reviewed_at,
+        decay28, decay112, sentiment, reviews, promotions, mailer, display,
+    ) = _HEADER.unpack_from(value)  # fmt: skip
+    filling, parts = pad or pad2, _parts(value, counts)
+    marks, sequence, visits, keys, counters, browsed_keys, browsed = map(bytearray, parts[:7])
     state = UserState(
-        purchases, baskets, basket, first, last, active, *decayed, reviewed,
-        *map(bytearray, parts[:7]), parts[7], parts[8],
+        purchases, baskets, basket, first, last, active, decay28, decay112, sentiment, reviews,
+        promotions, mailer, display, reviewed_at,
+        marks, sequence, visits, keys, counters, browsed_keys, browsed, parts[7], parts[8],
     )  # fmt: skip
     if filling or (wrong := _wrong(state)):
         raise StateError(f"a damaged user state: {'filling' if filling else wrong}")

@@ -8,11 +8,19 @@ from schemas.limits import Attributes, Id, LongText, Message, Price, ShortText, 
 
 
 class Promotion(Message):
-    """A product is promoted, in one store or in all."""
+    """A product is promoted: in one store, in some, or in all where none is named.
+
+    Send those of the last week along: how a promotion changed is part of what the model looks at.
+    """
 
     store_id: Id | None = None
-    display: Annotated[str, Field(max_length=64)] | None = None
-    mailer: Annotated[str, Field(max_length=64)] | None = None
+    store_ids: Annotated[list[Id], Field(max_length=1000, default_factory=list)]
+    display: Annotated[str, Field(max_length=64, description="where in the store it is on display")] | None = None
+    mailer: (
+        Annotated[str, Field(max_length=64, description="where in the mailer; with the word `feature`: prominent")]
+        | None
+    ) = None
+    starts: Time | None = None
     until: Time | None = None
 
 

@@ -6,7 +6,18 @@ from pydantic import Field
 
 from schemas.limits import Id, Message, Time
 
-Reason = Literal["bought_before", "due", "buys_type", "buys_category", "popular"]
+Reason = Literal[
+    "bought_before",
+    "due",
+    "buys_type",
+    "buys_category",
+    "promoted",
+    "tried_by_others",
+    "trending",
+    "similar_shoppers",
+    "looked_at",
+    "popular",
+]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -49,6 +49,7 @@ async def answer(c: Components, batch: MicroBatch) -> bool:
         work = decode(c, batch)
     shoppers = list(work.shoppers.values())
     with _stage(c, "fold"):
+        await promote(c, shoppers)
         fold_batch(c, shoppers)
     with _stage(c, "score"):
         await score(c, shoppers)
@@ -90,8 +91,22 @@ def decode(c: Components, batch: MicroBatch) -> Work:
             elif isinstance(said, Decoded):
                 shopper = work.shoppers.setdefault((partition, record.key), Shopper(partition, record.key))
                 shopper.received.append((record, said))
+                shopper.events.append(said.event)
         c.metrics.events_consumed.labels(topic).inc(len(records))
     return work
+
+
+async def promote(c: Components, shoppers: list[Shopper]) -> None:
+    """Give purchases the promotion that their product has: the fold keeps how a shopper takes to promotions."""
+    recommender = c.recommender
+    if not recommender.catalogue.promotions:  # spare the way to the model's thread and back
+        return
+
+    def look_up() -> None:
+        for shopper in shoppers:
+            shopper.events = recommender.with_promotions(shopper.events)
+
+    await c.model.run(look_up)
 
 
 def fold_batch(c: Components, shoppers: Iterable[Shopper]) -> None:
@@ -103,7 +118,7 @@ def fold_batch(c: Components, shoppers: Iterable[Shopper]) -> None:
         values = c.table.get_many(partition, [shopper.key for shopper in group])
         for shopper, value in zip(group, values, strict=True):
             state = _read_state(c, shopper, value)
-            shopper.folded = fold(state, [decoded.event for _, decoded in shopper.received])
+            shopper.folded = fold(state, shopper.events)
 
 
 def _read_state(c: Components, shopper: Shopper, value: bytes | None) -> UserState:

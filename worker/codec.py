@@ -4,7 +4,7 @@ Limits come before parsing. The JSON parser is pydantic's own, which builds the 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic import ValidationError
 
-from pprm import catalogue
+from pprm import catalogue, promotions
 from pprm.events import SOURCES, Event, Interaction, Kind, Position, Profile
 from pprm.ids import stable_hash
 from pprm.texts import product_text, profile_text
+from pprm.user_state import store_code
 from schemas import Browse, Product, Purchase, Review, User
 from schemas.dead_letters import Why
 from schemas.limits import MAX_ID_BYTES, Message
+from schemas.products import Promotion
 from worker.sentiment import sentiment
 
 MAX_VALUE_BYTES = 64 * 1024
@@ -140,7 +142,7 @@ def _seconds(time: datetime) -> int:
 def _purchase(message: Purchase, position: Position, _: Any) -> Interaction:
     basket = stable_hash(message.basket_id) if message.basket_id else 0
     product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
-    return Interaction(position, Kind.PURCHASE, product, time, basket)
+    return Interaction(position, Kind.PURCHASE, product, time, basket, store=store_code(message.store_id))
 
 
 _ACTIONS = {kind.name.lower(): kind for kind in Kind}
@@ -148,7 +150,7 @@ _ACTIONS = {kind.name.lower(): kind for kind in Kind}
 
 def _browse(message: Browse, position: Position, _: Any) -> Interaction:
     product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
-    return Interaction(position, _ACTIONS[message.action], product, time)
+    return Interaction(position, _ACTIONS[message.action], product, time, dwell=message.dwell_seconds or 0.0)
 
 
 def _review(message: Review, position: Position, _: Any) -> Interaction:
@@ -177,7 +179,21 @@ def to_catalogue(product: Product) -> catalogue.Product:
         *catalogue.groups(product.categories, product.title),
         product.brand,
         product.available,
+        tuple(entry for promotion in product.promotions for entry in _entries(promotion)),
     )
+
+
+_FOREVER = (1 << 32) - 1
+
+
+def _entries(promotion: Promotion) -> Iterator[tuple[int, int, int, int]]:
+    """A promotion as `promotions.ENTRY`, one for each store."""
+    starts = _seconds(promotion.starts) if promotion.starts else 0
+    until = _seconds(promotion.until) if promotion.until else _FOREVER
+    bits = promotions.code(promotion.display, promotion.mailer)
+    named = [*promotion.store_ids, *([promotion.store_id] if promotion.store_id else [])]
+    for store in map(store_code, named) if named else [promotions.ALL_STORES]:
+        yield starts, until, store, bits
 
 
 def recommendation_id(user_id: str, record: Any, model_sha256: str) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pprm import artifact
 from pprm.catalogue import Catalogue
+from pprm.events import Event
 from pprm.fold import Counted
 from pprm.popularity import Popularity, Purchase
 from pprm.scorer import Scorer, choose_device, use_threads
@@ -65,6 +66,10 @@ class Recommender:
             catalogue.withdraw(withdrawn)
         return int(catalogue.available.sum()), len(catalogue)
 
+    def with_promotions(self, events: Iterable[Event]) -> list[Event]:
+        """Purchases with the promotion that their product had."""
+        return list(self.catalogue.with_promotions(events))
+
     def answer(self, bought: Iterable[Counted], requests: Sequence[Request]) -> list[Ranked]:
         """Count purchases, then rank the catalogue for every request."""
         by_partition: dict[int, list[Purchase]] = {}
@@ -103,6 +108,6 @@ def load(settings: Model, k: int) -> Recommender:
     loaded = artifact.load(settings.directory)
     encoder = loaded.encoder(settings.encoder, device)
     catalogue = Catalogue(loaded.model.config.text_dimensions)
-    scorer = Scorer(loaded.model, catalogue, Popularity(), encoder.encode, device)
+    scorer = loaded.scorer(catalogue, Popularity(), encoder.encode, device)
     model = {"name": loaded.name, "version": loaded.version, "sha256": loaded.sha256}
     return Recommender(scorer, encoder, model, k)

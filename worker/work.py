@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from pprm.events import Profile
+from pprm.events import Event, Profile
 from pprm.fold import Folded
 from pprm.user_state import UserState
 from worker.codec import Decoded, Invalid
@@ -18,6 +18,8 @@ class Shopper:
     key: bytes
     received: list[tuple[Any, Decoded]] = field(default_factory=list)
     """Records with what they say, in the order they are folded."""
+    events: list[Event] = field(default_factory=list)
+    """What they say, as it is folded: purchases know the promotion of their product."""
     damaged: bytes | None = None
     """What the table held, where it could not be read as a state."""
     folded: Folded | None = None

@@ -1,0 +1,149 @@
+"""How the second stage learns: visits replayed, the first stage's candidates for each, and what was bought of them.
+
+Negatives are hard by themselves, so a sample of them is enough: a kept share r of a stratum shifts the logit by -log r,
+which the loss takes into account, so that the network's own output is the probability among all candidates.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from pprm.datasets.dataset import Dataset
+from pprm.replay import next_visits, replay
+from pprm.scorer import Scorer
+from pprm.second_stage import SecondStage
+from pprm.slow_tables import SlowTables
+from pprm.user_state import UserState
+
+SEEN_NEGATIVES, NEW_NEGATIVES = 40, 50
+"""Kept of a visit's candidates that were bought before, and of others."""
+BATCH = 2048
+EPOCHS = 3
+LEARNING_RATE = 3e-3
+DECAY = 1e-5
+"""Of the weights."""
+WARM_UP = 200
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateSet:
+    """R candidates of many visits."""
+
+    features: NDArray[np.float16]
+    """[R, len(NAMES)]"""
+    bought: NDArray[np.bool_]
+    offsets: NDArray[np.float32]
+    """-log of the share of its stratum that was kept, [R]."""
+
+
+def build(
+    dataset: Dataset,
+    scorer: Scorer,
+    tables: Mapping[int, SlowTables],
+    visits: NDArray[np.int64],
+    until: int,
+    seed: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> CandidateSet:
+    """Replay until a Unix time and take candidates at half of `visits`; at the others as served, one visit before.
+
+    Args:
+        dataset: what is replayed; its products are the rows of the scorer's catalogue.
+        scorer: the first stage. Its popularity is counted along.
+        tables: tables by the Unix time until which they have seen: those before a visit serve it.
+        visits: numbers of visits, in any order.
+        until: Unix time.
+        seed: of the sample of negatives.
+        progress: told the number of each visit passed.
+    """
+    chosen = visits.tolist()
+    at_visit, served = set(chosen[::2]), set(chosen[1::2])
+    following, first = next_visits(dataset), dataset.visits()
+    sample = _Sample(scorer, np.random.default_rng(seed))
+    for visit in replay(dataset, scorer.catalogue, scorer.popularity, until):
+        scorer.tables = tables_for(tables, visit.now)
+        if visit.number in at_visit:
+            sample.add(visit.before, visit.now, visit.products)
+        if (after := int(following[visit.number])) in served:
+            sample.add(visit.after, visit.now, dataset.product[first[after] : first[after + 1]])
+        progress(visit.number)
+    return sample.done()
+
+
+def tables_for(tables: Mapping[int, SlowTables], now: int) -> SlowTables:
+    """The newest tables that have seen nothing of a moment's future; the oldest ones where all have."""
+    return tables[max((until for until in tables if until <= now), default=min(tables))]
+
+
+class _Sample:
+    def __init__(self, scorer: Scorer, rng: np.random.Generator) -> None:
+        self.scorer, self.rng = scorer, rng
+        self.parts: list[tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.float32]]] = []
+
+    def add(self, state: UserState, now: int, products: NDArray[np.int32]) -> None:
+        """Take the candidates of a visit that buys `products`; none where nothing is bought before, or of them."""
+        if not state.purchases:
+            return
+        found = self.scorer.candidates_of(state, now)
+        bought = np.isin(found.candidates.rows, products)
+        if not bought.any():
+            return
+        keep, offsets = [np.flatnonzero(bought)], np.zeros(len(bought), np.float32)
+        for stratum, most in ((found.seen, SEEN_NEGATIVES), (~found.seen, NEW_NEGATIVES)):
+            negatives = np.flatnonzero(stratum & ~bought)
+            kept = negatives if len(negatives) <= most else self.rng.choice(negatives, most, replace=False)
+            keep.append(kept)
+            offsets[stratum] = np.log(max(len(negatives), 1) / max(len(kept), 1))
+        at = np.concatenate(keep)
+        inputs = self.scorer.candidate_features(state, now, found.candidates, at)
+        self.parts.append((inputs.astype(np.float16), bought[at], offsets[at]))
+
+    def done(self) -> CandidateSet:
+        features, bought, offsets = zip(*self.parts, strict=True)
+        return CandidateSet(np.concatenate(features), np.concatenate(bought), np.concatenate(offsets))
+
+
+def fit(
+    data: CandidateSet, seed: int, progress: Callable[[int, int, float], None] = lambda step, steps, loss: None
+) -> SecondStage:
+    """Train a network; `progress` gets step, steps and the loss."""
+    torch.manual_seed(seed)
+    model, rng = SecondStage(), np.random.default_rng(seed)
+    _standardise(model, data)
+    optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE)
+    rows = len(data.bought)
+    steps, step = EPOCHS * max(rows // BATCH, 1), 0
+    for _ in range(EPOCHS):
+        order = rng.permutation(rows)
+        for start in range(0, max(rows - BATCH, 0) + 1, BATCH):
+            for group in optimiser.param_groups:
+                group["lr"] = (
+                    LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * min(1.0, 2 * (steps - step) / steps + 0.02)
+                )
+            loss = _loss(model, data, np.sort(order[start : start + BATCH]))
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            step += 1
+            progress(step, steps, loss.item())
+    return model.eval()
+
+
+def _standardise(model: SecondStage, data: CandidateSet) -> None:
+    """Centre and scale; what never varied (browsing, on grocery data) gets no say."""
+    sample = data.features[::7].astype(np.float32)
+    spread = sample.std(0)
+    model.mean.copy_(torch.from_numpy(sample.mean(0)))
+    model.scale.copy_(torch.from_numpy(np.where(spread < 1e-6, np.inf, spread + 1e-4).astype(np.float32)))
+
+
+def _loss(model: SecondStage, data: CandidateSet, at: NDArray[np.int64]) -> torch.Tensor:
+    inputs = torch.from_numpy(data.features[at].astype(np.float32))
+    logits = model(inputs) + torch.from_numpy(data.offsets[at])
+    wanted = torch.from_numpy(data.bought[at].astype(np.float32))
+    weights = sum((layer.weight.square().sum() for layer in [*model.hidden, model.output]), torch.zeros(()))
+    return binary_cross_entropy_with_logits(logits, wanted) + DECAY / 2 * weights
