@@ -1,37 +1,61 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from pprm import artifact
-from pprm.artifact import ArtifactError
+from pprm.artifact import Artifact, ArtifactError
 from pprm.model import PPRM, PPRMConfig
+from pprm.second_stage import SecondStage
+from pprm.slow_tables import SlowTables
 from pprm.text_encoder import text_hash
 
 CONFIG = PPRMConfig(text_dimensions=4, projected=2, product=3, hidden=(5, 4))
 
 
+def tables() -> SlowTables:
+    keys = np.arange(3, dtype=np.uint64)
+    hazards = np.full((3, 14), -2.0, np.float32)
+    return SlowTables(keys, keys, hazards, hazards, hazards[:2], np.ones((3, 64), np.float32))
+
+
+@pytest.fixture(params=[False, True], ids=["", "two stages"])
+def second(request: pytest.FixtureRequest) -> tuple[Any, ...]:
+    torch.manual_seed(2)
+    return (SecondStage(), tables()) if request.param else ()
+
+
 @pytest.fixture
-def saved(tmp_path: Path) -> Path:
+def saved(tmp_path: Path, second: tuple[Any, ...]) -> Path:
     torch.manual_seed(1)
     vectors = {text_hash(text): np.full(4, i, np.float16) for i, text in enumerate(("a", "b"))}
-    artifact.save(tmp_path / "model", PPRM(CONFIG), "7", vectors, {"all": 1}, "# card\n")
+    made = Artifact(PPRM(CONFIG), "pprm-s", "7", "", vectors, {"all": 1}, *second)
+    artifact.save(tmp_path / "model", made, "# card\n")
     return tmp_path / "model"
 
 
-def test_what_was_saved_is_loaded(saved: Path) -> None:
+def one(model: PPRM, version: str) -> Artifact:
+    return Artifact(model, "pprm-s", version, "", {text_hash("a"): np.zeros(4)}, {})
+
+
+def test_what_was_saved_is_loaded(saved: Path, second: tuple[Any, ...]) -> None:
     loaded = artifact.load(saved)
     torch.manual_seed(1)
     original = PPRM(CONFIG)
     assert (loaded.name, loaded.version, loaded.metrics, loaded.model.config) == ("pprm-s", "7", {"all": 1}, CONFIG)
     assert all(torch.equal(a, b) for a, b in zip(loaded.model.parameters(), original.parameters(), strict=True))
+    if second:
+        assert loaded.second and loaded.tables
+        assert all(torch.equal(a, b) for a, b in zip(loaded.second.parameters(), second[0].parameters(), strict=True))
+        assert np.array_equal(loaded.tables.factors, second[1].factors)
     assert loaded.encoder(Path("/nowhere")).encode(["b", "a"]).tolist() == [[1.0] * 4, [0.0] * 4]
 
 
 def test_the_hash_tells_artifacts_apart(saved: Path, tmp_path: Path) -> None:
-    again = artifact.save(tmp_path / "other", PPRM(CONFIG), "8", {text_hash("a"): np.zeros(4)}, {}, "")
+    again = artifact.save(tmp_path / "other", one(PPRM(CONFIG), "8"), "")
     assert again == artifact.load(tmp_path / "other").sha256 != artifact.load(saved).sha256
 
 
@@ -47,6 +71,18 @@ def test_a_changed_file_is_refused_by_name(saved: Path, name: str) -> None:
 def test_a_missing_file_is_refused(saved: Path, name: str) -> None:
     (saved / name).unlink()
     with pytest.raises(ArtifactError):
+        artifact.load(saved)
+
+
+def test_half_a_second_stage_is_refused(tmp_path: Path) -> None:
+    saved = tmp_path / "model"
+    artifact.save(
+        saved, Artifact(PPRM(CONFIG), "pprm-s", "7", "", {text_hash("a"): np.zeros(4)}, {}, SecondStage(), tables()), ""
+    )
+    sums = (saved / artifact.HASHES).read_text().splitlines(keepends=True)
+    (saved / artifact.HASHES).write_text("".join(sums[:-1]))
+    (saved / "tables.safetensors").unlink()
+    with pytest.raises(ArtifactError, match="both or neither"):
         artifact.load(saved)
 
 
@@ -69,7 +105,9 @@ def test_another_format_is_refused(saved: Path) -> None:
 def test_weights_of_another_shape_are_refused(saved: Path) -> None:
     other = PPRM(PPRMConfig(text_dimensions=4, projected=2, product=3, hidden=(9, 4)))
     good = (saved / "config.json").read_text()
-    artifact.save(saved, other, "7", {text_hash("a"): np.zeros(4)}, {}, "")
+    for path in saved.iterdir():
+        path.unlink()
+    artifact.save(saved, one(other, "7"), "")
     (saved / "config.json").write_text(good)
     sums = (saved / artifact.HASHES).read_text().splitlines(keepends=True)
     (saved / artifact.HASHES).write_text(

@@ -11,7 +11,7 @@ from pprm.popularity import Popularity
 from pprm.replay import next_visits, replay
 from pprm.scorer import Scorer
 from pprm.train import make_catalogue
-from pprm.training_set import IGNORED
+from pprm.training_set import IGNORED, choose_visits
 from pprm.user_state import encode
 from tests.unit.small_shop import BEGIN, DAY, Encoder, dataset
 
@@ -22,11 +22,18 @@ USERS = Encoder().encode([SHOP.profile(user) for user in SHOP.users])
 CONFIG = PPRMConfig(text_dimensions=16, projected=8, product=8, hidden=(16, 8), epochs=2, batch=16)
 
 
+def examples_of(visits: int) -> training_set.TrainingSet:
+    return training_set.build(SHOP, CATALOGUE, choose_visits(SHOP, CATALOGUE, PERIOD, 0)[:visits], PERIOD[1], 0)
+
+
 def test_the_future_does_not_change_the_past() -> None:
     whole, cut = dataset(), dataset(visits=500)
     until = int(cut.time[-1]) + 1
     seen = [
-        [(encode(v.before), encode(v.after), p.features(CATALOGUE.hashes).tobytes()) for v in replay(shop, p, until)]
+        [
+            (encode(v.before), encode(v.after), p.features(CATALOGUE.hashes).tobytes())
+            for v in replay(shop, CATALOGUE, p, until)
+        ]
         for shop, p in ((whole, Popularity()), (cut, Popularity()))
     ]
     assert len(seen[0]) == 500 and seen[0] == seen[1]
@@ -36,24 +43,27 @@ def test_training_examples_do_not_change_when_the_future_is_cut_off() -> None:
     cut = dataset(visits=900)
     until = int(cut.time[-1])
     period = (PERIOD[0], until - 40 * DAY)
-    examples = [training_set.build(shop, CATALOGUE, period, 150, 1) for shop in (dataset(), cut)]
+    examples = [
+        training_set.build(shop, CATALOGUE, choose_visits(cut, CATALOGUE, period, 1)[:150], period[1], 1)
+        for shop in (dataset(), cut)
+    ]
     for name in training_set.TrainingSet.__dataclass_fields__:
         assert np.array_equal(getattr(examples[0], name), getattr(examples[1], name)), name
 
 
 def test_popularity_is_as_of_the_day_of_the_visit() -> None:
     popularity = Popularity()
-    assert all(popularity.day == visit.now // DAY for visit in replay(SHOP, popularity, BEGIN + 30 * DAY))
+    assert all(popularity.day == visit.now // DAY for visit in replay(SHOP, CATALOGUE, popularity, BEGIN + 30 * DAY))
 
 
 def test_a_state_before_a_visit_holds_nothing_of_it() -> None:
-    for visit in replay(SHOP, Popularity(), BEGIN + 100 * DAY):
+    for visit in replay(SHOP, CATALOGUE, Popularity(), BEGIN + 100 * DAY):
         assert visit.before.last_purchase < visit.now or not visit.before.purchases
         assert visit.after.last_purchase == visit.now
 
 
 def test_examples_are_labelled_by_what_was_bought() -> None:
-    examples = training_set.build(SHOP, CATALOGUE, PERIOD, 200, 0)
+    examples = examples_of(200)
     assert len(examples.user) > 150
     assert (examples.labels == 1).any(1).all() and (examples.labels == IGNORED).any()
     assert CATALOGUE.available[examples.candidates].all()
@@ -76,7 +86,7 @@ def test_next_visits_are_the_same_shoppers() -> None:
 
 @pytest.mark.parametrize("config", [CONFIG, PPRMConfig(**{**PPRMConfig.paper().to_dict(), "text_dimensions": 16})])
 def test_training_learns_and_the_same_seed_gives_the_same_model(config: PPRMConfig) -> None:
-    examples = training_set.build(SHOP, CATALOGUE, PERIOD, 200, 0)
+    examples = examples_of(200)
     losses: list[float] = []
     models = [fit(config, examples, CATALOGUE, USERS, 5, lambda _, __, loss: losses.append(loss)) for _ in range(2)]
     half = len(losses) // 2
@@ -86,7 +96,7 @@ def test_training_learns_and_the_same_seed_gives_the_same_model(config: PPRMConf
 
 
 def test_inputs_that_never_varied_get_no_say() -> None:
-    examples = training_set.build(SHOP, CATALOGUE, PERIOD, 200, 0)
+    examples = examples_of(200)
     model = fit(CONFIG, examples, CATALOGUE, USERS, 0)
     sentiment = CONFIG.text_dimensions + 6
     assert not model.user_layer.weight[:, sentiment].any() and model.user_layer.weight[:, sentiment - 1].any()
@@ -108,7 +118,7 @@ def test_queries_are_at_most_so_many_a_shopper_and_month() -> None:
 
 
 def test_evaluation_judges_every_query_and_finds_what_shoppers_repeat() -> None:
-    examples = training_set.build(SHOP, CATALOGUE, PERIOD, 400, 0)
+    examples = examples_of(400)
     model = fit(CONFIG, examples, CATALOGUE, USERS, 0)
     scorer = Scorer(model, CATALOGUE, Popularity(), Encoder().encode, torch.device("cpu"))
     results = evaluate.evaluate(SHOP, CATALOGUE, scorer)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pprm import features
+from pprm.candidate_features import NAMES
 from pprm.catalogue import Catalogue, Product
 from pprm.events import Interaction, Kind, Position
 from pprm.fold import fold
@@ -12,6 +13,7 @@ from pprm.ids import stable_hash
 from pprm.model import PPRM, PPRMConfig
 from pprm.popularity import Popularity, Purchase
 from pprm.scorer import Scorer, sequences
+from pprm.second_stage import NEW, SecondStage
 from pprm.user_state import UserState
 
 NOW = 1_510_000_000
@@ -150,3 +152,61 @@ def test_scores_that_are_not_finite_are_an_error_not_a_short_list() -> None:
     scorer.model.output.bias.data.fill_(float("nan"))
     with pytest.raises(FloatingPointError):
         scorer.recommend([shopper(1)], [NOW], 10)
+
+
+def two_stages(n: int = 400) -> Scorer:
+    scorer = make(n)
+    torch.manual_seed(3)
+    second = SecondStage()
+    second.mean.copy_(torch.rand(len(NAMES)))
+    scorer.second = second.eval()
+    return scorer
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_two_stages_list_what_the_second_ranks_highest_of_the_firsts_candidates(seed: int) -> None:
+    scorer, state = two_stages(), shopper(seed)
+    found = scorer.candidates_of(state, NOW)
+    first = scorer.score([state], [NOW])[0].numpy()
+    assert np.array_equal(found.candidates.logits, first[found.columns])
+    new = np.sort(first[np.setdiff1d(np.arange(len(first)), found.columns[found.seen])])[::-1]
+    assert np.isclose(found.candidates.logits[~found.seen].min(), new[NEW - 1])  # the best of what is new
+    inputs = scorer.candidate_features(state, NOW, found.candidates)
+    layers = [*scorer.second.hidden, scorer.second.output]  # type: ignore[union-attr]
+    x = np.clip((inputs - scorer.second.mean.numpy()) / scorer.second.scale.numpy(), -4, 4)  # type: ignore[union-attr]
+    for i, layer in enumerate(layers):
+        x = x @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+        x = np.maximum(x, 0) if i < 2 else x
+    order = np.argsort(-x[:, 0], kind="stable")[:10]
+    (listed,) = scorer.recommend([state], [NOW], 10)
+    assert listed.rows.tolist() == found.candidates.rows[order].tolist()
+    assert np.allclose(listed.scores, 1 / (1 + np.exp(-x[order, 0])), atol=1e-5)
+    ranked = scorer.rank_scores(state, NOW)
+    assert scorer.candidates[np.argsort(-ranked, kind="stable")[:10]].tolist() == listed.rows.tolist()
+    assert (ranked[found.columns].min() > np.delete(ranked, found.columns)).all()
+
+
+def test_two_stages_of_a_batch_are_those_of_each_alone() -> None:
+    scorer, states = two_stages(), [shopper(seed) for seed in range(4)]
+    nows = [NOW + 86_400 * (i % 2) for i in range(4)]
+    together = scorer.recommend(states, nows, 5)
+    fresh = two_stages()
+    for i in np.argsort(nows, kind="stable"):
+        (alone,) = fresh.recommend([states[i]], [nows[i]], 5)
+        assert alone.rows.tolist() == together[i].rows.tolist() and alone.reasons == together[i].reasons
+
+
+def test_what_was_looked_at_is_a_candidate_and_reasons_are_true() -> None:
+    scorer, state = two_stages(), shopper(5)
+    worst = int(np.argmin(scorer.score([state], [NOW])[0].numpy()))
+    look = Interaction(Position(1, 0, 0), Kind.VIEW, int(scorer.catalogue.hashes[scorer.candidates[worst]]), NOW)
+    state = fold(state, [look]).state
+    assert worst in scorer.candidates_of(state, NOW).columns
+    bought, looked = set(state.product_keys().tolist()), look.product
+    (listed,) = scorer.recommend([state], [NOW], 100)
+    for row, reasons in zip(listed.rows.tolist(), listed.reasons, strict=True):
+        product = int(scorer.catalogue.hashes[row])
+        assert len(reasons) <= 2
+        assert "bought_before" not in reasons or product in bought
+        assert "looked_at" not in reasons or product == looked
+        assert "promoted" not in reasons
