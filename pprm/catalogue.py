@@ -105,12 +105,12 @@ class Catalogue:
         return self.promotions.at(now, len(self))
 
     def with_promotions(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Purchases with the promotion that their product had, other events as they are."""
+        """Purchases with the promotion that their product had, if any was on that day; other events as they are."""
         for event in events:
             if isinstance(event, Interaction) and event.kind is Kind.PURCHASE and self.promotions:
-                row = self._rows.get(event.product)
-                if row is not None:
-                    mailer, display = self.promoted(event.time).shares[row, :2].tolist()
+                row, promoted = self._rows.get(event.product), self.promoted(event.time)
+                if row is not None and promoted.is_known:
+                    mailer, display = promoted.shares[row, :2].tolist()
                     event = event._replace(promotion=(mailer, display))
             yield event
 

@@ -36,7 +36,7 @@ def code(display: str | None, mailer: str | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Promoted:
-    """What is promoted on a day, in `rows` products."""
+    """What is promoted on a day, in `rows` products; nothing at all means that the shop has not said."""
 
     shares: Floats
     """Per product, as `SHARES`: of the stores that promote anything, how many promote it, and the change since a week
@@ -44,6 +44,11 @@ class Promoted:
     _now: NDArray[Any]
     """(store, row, code) of what holds, by store."""
     _before: NDArray[Any]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything is promoted."""
+        return len(self._now) > 0
 
     def at_store(self, store: int, rows: NDArray[np.int64]) -> Floats:
         """Of these products at a store, as `AT_STORE`; 0 where the store is unknown, [len(rows), 5]."""

@@ -65,7 +65,7 @@ class _Publisher:
     """Puts promotions into the catalogue when their time has come."""
 
     def __init__(self, dataset: Dataset, catalogue: Catalogue) -> None:
-        self.waiting, self.catalogue = dataset.promotions(), catalogue
+        self.waiting, self.catalogue = dataset.promotions(0), catalogue
         self.next = next(self.waiting, None)
 
     def publish(self, now: int) -> None:

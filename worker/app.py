@@ -149,11 +149,12 @@ async def _follow_catalogue(c: Components) -> None:
         said = codec.decode_product(record)
         return None if isinstance(said, codec.Invalid) else said
 
-    async def apply(changes: Changes) -> None:
+    async def apply(changes: Changes, count: int) -> None:
         await c.encode(product.text for product in changes.values() if product)
         available, known = await c.model.run(lambda: c.recommender.change(changes))
         c.metrics.catalogue_products.labels("available").set(available)
         c.metrics.catalogue_products.labels("known").set(known)
+        c.metrics.catalogue_records.inc(count)
 
     def read() -> None:
         log.info("catalogue read", products=len(c.recommender.catalogue))

@@ -28,10 +28,18 @@ async def follow(
     client: Mapping[str, Any],
     topic: str,
     decode: Decode,
-    apply: Callable[[Changes], Awaitable[None]],
+    apply: Callable[[Changes, int], Awaitable[None]],
     on_read: Callable[[], None],
 ) -> None:
-    """Read the topic from its beginning for ever; `on_read` is called once, when its end was reached first."""
+    """Read the topic from its beginning for ever.
+
+    Args:
+        client: keyword arguments of an aiokafka client.
+        topic: of the products.
+        decode: a record to a change, None where it is none.
+        apply: takes in what changed, and how many records said so.
+        on_read: called once, when the end was reached first.
+    """
     consumer = AIOKafkaConsumer(enable_auto_commit=False, auto_offset_reset="earliest", **client)
     await consumer.start()
     try:
@@ -41,7 +49,7 @@ async def follow(
             fetched = await consumer.getmany(timeout_ms=IDLE_MS, max_records=READ_RECORDS)
             decoded = (decode(record) for records in fetched.values() for record in records)
             if changes := dict(change for change in decoded if change):
-                await apply(changes)
+                await apply(changes, sum(map(len, fetched.values())))
             elif not (read or fetched) and await _at_end(consumer, partitions):
                 read = True
                 on_read()

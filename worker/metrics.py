@@ -88,6 +88,7 @@ class Metrics:
     catalogue_products: Annotated[
         Gauge, Spec("Products that can be recommended, and products known at all.", ("state",))
     ]
+    catalogue_records: Annotated[Counter, Spec("Records of the products topic taken into the catalogue.")]
     popularity_purchases: Annotated[Gauge, Spec("Purchases in the popularity used, of all workers' partitions.")]
     model_last_update_timestamp_seconds: Annotated[Gauge, Spec("Unix time at which the model in use was loaded.")]
     gpu_memory_bytes: Annotated[Gauge, Spec("GPU memory held by the model's tensors; 0 on the CPU.")]

@@ -89,7 +89,8 @@ def _dataset(products: pd.DataFrame, universe: set[int], events: pd.DataFrame) -
         basket=basket.astype(np.int32),
         time=(events.transaction_timestamp.to_numpy().astype("datetime64[s]").astype(np.int64)),
         store=_store_codes(events.store_id.to_numpy()),
-        promotions=partial(promotions, products.index),
+        promotions=partial(promotions, products.index, products.index.isin(universe)),
+        stores={store_code(str(store)): str(store) for store in events.store_id.unique().tolist()},
     )
 
 
@@ -106,29 +107,40 @@ MAILERS = {
 }  # fmt: skip
 
 
-def promotions(products: "pd.Index[int]") -> Iterator[PromotedProduct]:
-    """What was promoted in each week of the year, published at its start, for products that are in this index."""
-    entries, week, product = _promotion_entries(products)
+def promotions(products: "pd.Index[int]", wanted: NDArray[np.bool_], since: int) -> Iterator[PromotedProduct]:
+    """What was promoted in each week, published at its start, for the wanted ones of the products in this index.
+
+    From the week on that a Unix time is in.
+    """
+    first = max((since - FIRST_WEEK) // int(WEEK) + 1, 1)
+    entries, week, product = _promotion_entries(products, wanted, first - 1)
     starts = np.searchsorted(week, np.arange(week[-1] + 2))
-    empty = np.zeros(0, ENTRY)
     before: dict[int, NDArray[Any]] = {}
-    for number in range(1, int(week[-1]) + 1):
-        part = slice(starts[number], starts[number + 1])
-        cuts = np.flatnonzero(np.diff(product[part])) + 1
-        now = dict(zip(product[part][np.r_[0, cuts]].tolist(), np.split(entries[part], cuts), strict=True))
-        for one in sorted(now.keys() | before.keys()):
-            both = np.concatenate([before.get(one, empty), now.get(one, empty)])
-            yield PromotedProduct(FIRST_WEEK + (number - 1) * int(WEEK), one, both)
+    for number in range(first - 1, int(week[-1]) + 1):
+        now = _by_product(entries, product, slice(starts[number], starts[number + 1]))
+        for one in sorted(now.keys() | before.keys()) if number >= first else ():
+            parts = [part[one] for part in (before, now) if one in part]
+            yield PromotedProduct(FIRST_WEEK + (number - 1) * int(WEEK), one, np.concatenate(parts))
         before = now
 
 
+def _by_product(entries: NDArray[Any], product: NDArray[np.int64], part: slice) -> dict[int, NDArray[Any]]:
+    if part.start == part.stop:
+        return {}
+    cuts = np.flatnonzero(np.diff(product[part])) + 1
+    return dict(zip(product[part][np.r_[0, cuts]].tolist(), np.split(entries[part], cuts), strict=True))
+
+
 def _promotion_entries(
-    products: "pd.Index[int]",
+    products: "pd.Index[int]", wanted: NDArray[np.bool_], since: int
 ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
-    """All promotions with their week and the index of their product, by week and product."""
-    table = pq.read_table(_data("promotions"))  # 21 million rows: kept in columns
-    product = products.get_indexer(pd.Index(table["product_id"].to_numpy()))
-    known = product >= 0
+    """The promotions from a week on, with their week and the index of their product, by week and product."""
+    # 21 million rows: kept in columns
+    table = pq.read_table(_data("promotions"), filters=[("week", ">=", since)])
+    ids = table["product_id"].to_numpy()
+    names, which = np.unique(ids, return_inverse=True)
+    product = products.get_indexer(pd.Index(names))[which]
+    known = (product >= 0) & wanted[product]
     store = _store_codes(table["store_id"].to_numpy()[known])
     columns = ("display_location", "mailer_location")
     display, mailer = (table[name].combine_chunks().dictionary_encode() for name in columns)

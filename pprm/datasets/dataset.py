@@ -1,6 +1,6 @@
 """What every dataset module gives: products, shoppers, and events in time order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -48,7 +48,7 @@ class PromotedProduct(NamedTuple):
     """`promotions.ENTRY` each: those of this week and of the one before."""
 
 
-def no_promotions() -> Iterator[PromotedProduct]:
+def no_promotions(since: int) -> Iterator[PromotedProduct]:
     """A shop without promotions."""
     return iter(())
 
@@ -79,8 +79,10 @@ class Dataset:
     """Seconds, of looks."""
     sentiment: NDArray[np.float32] | None = None
     """-1..1, of reviews."""
-    promotions: Callable[[], Iterator[PromotedProduct]] = no_promotions
-    """The promotions in the order of their publication, from the beginning at each call."""
+    promotions: Callable[[int], Iterator[PromotedProduct]] = no_promotions
+    """The promotions in the order of their publication, from a Unix time on."""
+    stores: Mapping[int, str] = field(default_factory=dict)
+    """Ids of the stores by `user_state.store_code`."""
     _hashes: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
 
     def profile(self, user: str) -> str:

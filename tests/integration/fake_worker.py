@@ -1,6 +1,7 @@
 """A worker that recommends the same to everybody, enough for the demo's shell; `--die` ends it at the first list."""
 
 import asyncio
+import itertools
 import sys
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,8 @@ from worker import codec
 from worker.settings import client_settings, load
 
 consumed = {"purchases": 0}
+asked = itertools.count(1)
+"""As if so many million products were taken in between two questions."""
 MODEL = {"name": "fake", "version": "1", "sha256": "0" * 64}
 
 
@@ -21,6 +24,7 @@ class Pages(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         prefix = load().topics.prefix
         body = f'pprm_events_consumed_total{{topic="{prefix}purchases"}} {consumed["purchases"]}.0\n'
+        body += f"pprm_catalogue_records_total {next(asked)}e6\n"
         self.send_response(200)
         self.end_headers()
         self.wfile.write(body.encode())

@@ -2,13 +2,16 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import orjson
 import pytest
 
 from pprm.datasets.dataset import Product
-from pprm.events import Kind, Profile
+from pprm.events import Interaction, Kind, Profile
 from pprm.ids import stable_hash
+from pprm.promotions import ENTRY, MAILER
 from pprm.texts import profile_text
+from pprm.user_state import store_code
 from schemas import Browse, Purchase, User
 from worker import codec
 from worker.demo import records
@@ -68,5 +71,23 @@ def test_a_profile_reads_as_in_training(attributes: dict[str, str]) -> None:
 @pytest.mark.parametrize("available", [True, False])
 def test_a_product_reads_as_in_training(available: bool) -> None:
     product = Product("11", "ICE", ["GROCERY", "FRZN ICE", "ICE"], "manufacturer 2", {"brand": "National"}, available)
-    row = records.product_row(product)
+    row = records.product_row(product, np.zeros(0, ENTRY), {})
     assert codec.decode_product(record("products", row)) == ("11", product.to_catalogue())
+
+
+def test_promotions_read_as_in_training() -> None:
+    product = Product("11", "ICE", ["ICE"], "", {}, True)
+    stores = {store_code(name): name for name in ("s1", "s2", "s3")}
+    entries = [(AT, AT + 7, code, bits) for code, bits in zip(stores, (1, 6, 1), strict=True)]
+    entries.append((AT - 7, AT, store_code("s1"), MAILER))
+    row = records.product_row(product, np.array(entries, ENTRY), stores)
+    _, read = codec.decode_product(record("products", row))  # type: ignore[misc]
+    assert read and sorted(read.promotions) == sorted(entries)
+    assert len(orjson.loads(row.value or b"")["promotions"]) == 3, "stores that do the same share one promotion"
+
+
+def test_a_purchase_knows_its_store() -> None:
+    (row,) = records.visit_rows(Visit(AT, "7", "purchases", ("11",), "b1", "s9"))
+    decoded = codec.decode("purchases", record("purchases", row), AT)
+    assert isinstance(decoded, codec.Decoded) and isinstance(decoded.event, Interaction)
+    assert decoded.event.store == store_code("s9")

@@ -16,6 +16,25 @@ def visits(count: int, households: int, seed: int = 0) -> list[Visit]:
     return [Visit(time, str(chance.randrange(households)), "purchases", ("a",), str(n)) for n, time in enumerate(times)]
 
 
+async def nothing(day: int) -> None:
+    pass
+
+
+def test_a_day_is_announced_when_all_of_the_day_before_is_answered() -> None:
+    log: list[str] = []
+
+    async def answer(visit: Visit) -> None:
+        await asyncio.sleep(0.001)
+        log.append(f"visit of {visit.time // DAY}")
+
+    async def on_day(day: int) -> None:
+        log.append(f"day {day // DAY}")
+
+    asyncio.run(replay(visits(30, 10), answer, None, on_day))
+    assert log == sorted(log, key=lambda line: (line.split()[-1], line.startswith("visit")))
+    assert [line for line in log if line.startswith("day")] == ["day 0", "day 1", "day 2"]
+
+
 def run(planned: list[Visit], seed: int = 0) -> list[tuple[str, Visit]]:
     """Replay with answers of random duration; returns what began and ended, in order."""
     chance, log = random.Random(seed), []
@@ -25,7 +44,7 @@ def run(planned: list[Visit], seed: int = 0) -> list[tuple[str, Visit]]:
         await asyncio.sleep(chance.random() / 500)
         log.append(("ended", visit))
 
-    asyncio.run(replay(planned, answer, None))
+    asyncio.run(replay(planned, answer, None, nothing))
     return log
 
 
@@ -62,7 +81,7 @@ def test_the_rate_counts_events() -> None:
 
     planned = [Visit(0, str(n), "purchases", ("a",) * 5, str(n)) for n in range(11)]
     began = perf_counter()
-    asyncio.run(replay(planned, answer, 250))
+    asyncio.run(replay(planned, answer, 250, nothing))
     assert perf_counter() - began >= 0.19
 
 
@@ -74,5 +93,5 @@ def test_an_answer_that_fails_ends_the_replay() -> None:
         await asyncio.sleep(0.001)
 
     with pytest.raises(ExceptionGroup) as caught:
-        asyncio.run(replay(visits(100, 100), answer, None))
+        asyncio.run(replay(visits(100, 100), answer, None, nothing))
     assert caught.group_contains(RuntimeError, match="no list")

@@ -1,10 +1,11 @@
 """The Complete Journey, as the demo tells it: households with their baskets."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from pprm.datasets.dataset import Dataset, Product
+from pprm.datasets.dataset import Dataset, Product, PromotedProduct
 from worker.demo.households import Visit, choose
 
 BEGIN = int(datetime(2017, 11, 1, tzinfo=UTC).timestamp())
@@ -25,6 +26,10 @@ class Shop:
     profiles: dict[str, dict[str, str]]
     history: dict[str, list[Visit]]
     """Each household's baskets in time order."""
+    promotions: list[PromotedProduct]
+    """In the order of their publication, from the week before `BEGIN` on."""
+    stores: Mapping[int, str]
+    """Ids of stores by code."""
 
 
 def load(households: int | None) -> Shop:
@@ -36,7 +41,10 @@ def load(households: int | None) -> Shop:
     universe = [product.product_id for product in dataset.products if product.available]
     baskets = history(dataset)
     chosen = [household for household in ordered if household in baskets][:households]
-    return Shop(dataset.products, universe, dataset.profiles, {household: baskets[household] for household in chosen})
+    return Shop(
+        dataset.products, universe, dataset.profiles, {household: baskets[household] for household in chosen},
+        list(dataset.promotions(BEGIN)), dataset.stores,
+    )  # fmt: skip
 
 
 def history(dataset: Dataset) -> dict[str, list[Visit]]:
@@ -49,5 +57,6 @@ def history(dataset: Dataset) -> dict[str, list[Visit]]:
     for first, after in pairwise(bounds):
         user = dataset.users[users[first]]
         products = tuple(ids[product] for product in bought[first:after])
-        visits[user].append(Visit(times[first], user, "purchases", products, dataset.baskets[baskets[first]]))
+        store = "" if dataset.store is None else dataset.stores[int(dataset.store[first])]
+        visits[user].append(Visit(times[first], user, "purchases", products, dataset.baskets[baskets[first]], store))
     return visits

@@ -24,6 +24,8 @@ class Visit(NamedTuple):
     products: tuple[str, ...]
     basket: str
     """Its id; a session has one of its own."""
+    store: str = ""
+    """Id of a basket's store."""
 
 
 def choose(households: Iterable[str], count: int | None) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from worker.demo import data, households, prequential, records
+from worker.demo.announcements import Announcer
 from worker.demo.data import Shop
 from worker.demo.households import Visit
 from worker.demo.lists import Position
@@ -23,7 +24,8 @@ async def replay_all(stage: Stage, shop: Shop) -> None:
     progress.planned = sum(len(visit.products) for visit in visits)
     progress.replay_began = perf_counter()
     try:
-        await replay(visits, lambda visit: _answer(stage, judge, visit), options.rate)
+        announcer = Announcer(stage, shop)
+        await replay(visits, lambda visit: _answer(stage, judge, visit), options.rate, announcer.announce)
     finally:
         progress.replay_ended = perf_counter()
 

@@ -1,11 +1,10 @@
 """The first act: catalogue and purchases until October as a backfill, then each household's first list."""
 
 import asyncio
-import re
 from collections.abc import Sequence
 from itertools import chain
 
-from worker.demo import data, processes, records
+from worker.demo import announcements, data, processes, records
 from worker.demo.data import Shop
 from worker.demo.progress import Step
 from worker.demo.stage import Stage
@@ -30,7 +29,7 @@ async def publish(stage: Stage) -> Shop:
         progress.titles = {product.product_id: product.title for product in shop.products}
         step.detail = f"{progress.households:,} households of The Complete Journey"
     with progress.step("catalogue") as step:
-        await stage.publisher.send(stage.topic("products"), map(records.product_row, shop.products))
+        await announcements.publish_catalogue(stage, shop)
         step.detail = f"{len(shop.products):,} products, {len(shop.universe):,} of them candidates"
     with progress.step("backfill until October") as step:
         await _backfill(stage, shop, step)
@@ -72,7 +71,5 @@ async def _introduce(stage: Stage, shop: Shop, names: Sequence[str]) -> None:
 
 async def _folded(stage: Stage) -> int:
     """Purchases taken so far: micro-batches follow one another, so an event published now finds them folded."""
-    metrics = await asyncio.to_thread(stage.worker.get, "/metrics")
-    sample = rf'^pprm_events_consumed_total{{topic="{re.escape(stage.topic("purchases"))}"}} (\S+)$'
-    found = re.search(sample, metrics or "", re.MULTILINE)
-    return int(float(found[1])) if found else 0
+    sample = f'pprm_events_consumed_total{{topic="{stage.topic("purchases")}"}}'
+    return int(await processes.metric(stage.worker, sample))

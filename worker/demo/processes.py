@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -89,6 +90,13 @@ async def until_ready(worker: Worker) -> None:
                 f"the worker is not ready after {START_SECONDS:.0f} s; its log ends:\n{worker.last_lines()}"
             )
         await asyncio.sleep(0.1)
+
+
+async def metric(worker: Worker, sample: str) -> float:
+    """Value of a metric, given with its labels as it is printed; 0 where there is none yet."""
+    page = await asyncio.to_thread(worker.get, "/metrics")
+    found = re.search(rf"^{re.escape(sample)} (\S+)$", page or "", re.MULTILINE)
+    return float(found[1]) if found else 0.0
 
 
 async def watch(worker: Worker) -> None:

@@ -1,13 +1,16 @@
 """What the demo publishes, as bytes. The contract is schemas/; a test reads these bytes with its models."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 import orjson
+from numpy.typing import NDArray
 
 from pprm.datasets.dataset import Product
+from pprm.promotions import DISPLAY, FEATURE, MAILER
 from worker.demo.households import Visit
 from worker.runtime.delivery import Row
 
@@ -35,13 +38,39 @@ def user_row(household: str, attributes: Mapping[str, str], at: int) -> Row:
     return Row(household.encode(), orjson.dumps(user))
 
 
-def product_row(product: Product) -> Row:
-    """Return a product as a row for `products`; its fields are the topic's."""
-    return Row(product.product_id.encode(), orjson.dumps(product._asdict()))
+def product_row(product: Product, entries: NDArray[Any], stores: Mapping[int, str]) -> Row:
+    """Return a product as a row for `products`; its fields are the topic's.
+
+    Args:
+        product: the product.
+        entries: its promotions, `pprm.promotions.ENTRY`.
+        stores: ids of stores by code.
+    """
+    return Row(
+        product.product_id.encode(), orjson.dumps(product._asdict() | {"promotions": _promotions(entries, stores)})
+    )
+
+
+def _promotions(entries: NDArray[Any], stores: Mapping[int, str]) -> list[dict[str, Any]]:
+    """One promotion for all stores that do the same at the same time."""
+    together = defaultdict[tuple[int, int, int], list[str]](list)
+    for starts, until, store, code in entries.tolist():
+        together[starts, until, code].append(stores.get(store, str(store)))
+    return [
+        {
+            "starts": timestamp(starts),
+            "until": timestamp(until),
+            "store_ids": names,
+            "display": "on display" if code & DISPLAY else None,
+            "mailer": "feature" if code & FEATURE else "line item" if code & MAILER else None,
+        }
+        for (starts, until, code), names in together.items()
+    ]
 
 
 def _purchase(visit: Visit, number: int) -> dict[str, Any]:
-    return {"user_id": visit.household, "product_id": visit.products[number], "basket_id": visit.basket}
+    purchase = {"user_id": visit.household, "product_id": visit.products[number], "basket_id": visit.basket}
+    return purchase | ({"store_id": visit.store} if visit.store else {})
 
 
 def _browse(visit: Visit, number: int) -> dict[str, Any]:

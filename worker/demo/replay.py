@@ -1,7 +1,7 @@
 """The replay: visits in time order, each household's next one only when the list that follows its last one is out."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from time import perf_counter
 from typing import Any, TypeAlias
 
@@ -12,13 +12,16 @@ WINDOW = 32
 
 Answer: TypeAlias = Callable[[Visit], Coroutine[Any, Any, None]]
 """Publishes a visit and returns when its list is out."""
+OnDay: TypeAlias = Callable[[int], Awaitable[None]]
+"""Told the Unix time at which a day begins."""
 
 
-async def replay(visits: Iterable[Visit], answer: Answer, rate: float | None) -> None:
+async def replay(visits: Iterable[Visit], answer: Answer, rate: float | None, on_day: OnDay) -> None:
     """Publish visits at `rate` events per second (None: as fast as the lists come).
 
     A simulated day ends only when all its lists are out: popularity counts whole days, so a list of the next day must
-    not be made without purchases of this one. Whatever `answer` raises ends the replay.
+    not be made without purchases of this one. `on_day` is awaited before a day begins. Whatever `answer` raises ends
+    the replay.
     """
     under_way: dict[str, asyncio.Task[None]] = {}
     day, due = None, perf_counter()
@@ -27,6 +30,7 @@ async def replay(visits: Iterable[Visit], answer: Answer, rate: float | None) ->
             if visit.time // DAY != day:
                 await _all(under_way)
                 day = visit.time // DAY
+                await on_day(day * DAY)
             await _room(under_way, visit.household)
             due = await _pace(due, len(visit.products), rate)
             under_way[visit.household] = group.create_task(answer(visit))

@@ -1,0 +1,45 @@
+"""What the shop says of its products: the catalogue at the start, then each week's promotions when the week begins."""
+
+import asyncio
+
+import numpy as np
+
+from pprm.datasets.dataset import PromotedProduct
+from pprm.promotions import ENTRY
+from worker.demo import data, processes, records
+from worker.demo.data import Shop
+from worker.demo.stage import Stage
+
+TAKEN_IN = "pprm_catalogue_records_total"
+NONE = np.zeros(0, ENTRY)
+
+
+async def publish_catalogue(stage: Stage, shop: Shop) -> None:
+    """Publish all products, with what is promoted when the replay begins."""
+    promoted = {said.product: said.entries for said in shop.promotions if said.time <= data.BEGIN}
+    rows = (
+        records.product_row(product, promoted.get(number, NONE), shop.stores)
+        for number, product in enumerate(shop.products)
+    )
+    await stage.publisher.send(stage.topic("products"), rows)
+
+
+class Announcer:
+    """Publishes each week's promotions before anything of that week happens."""
+
+    def __init__(self, stage: Stage, shop: Shop) -> None:
+        self.stage, self.shop = stage, shop
+        self.waiting = [said for said in shop.promotions if said.time > data.BEGIN][::-1]
+
+    async def announce(self, day: int) -> None:
+        """Publish what a day (Unix seconds of its start) begins with, and wait until the worker knows it."""
+        due: list[PromotedProduct] = []
+        while self.waiting and self.waiting[-1].time <= day:
+            due.append(self.waiting.pop())
+        if not due:
+            return
+        known = await processes.metric(self.stage.worker, TAKEN_IN)
+        rows = [records.product_row(self.shop.products[said.product], said.entries, self.shop.stores) for said in due]
+        await self.stage.publisher.send(self.stage.topic("products"), rows)
+        while await processes.metric(self.stage.worker, TAKEN_IN) < known + len(rows):
+            await asyncio.sleep(0.05)
