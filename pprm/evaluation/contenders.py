@@ -1,0 +1,69 @@
+"""PPRM as a contender: at the visit, as served right after the visit before, and in other shapes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pprm.datasets.dataset import Dataset
+from pprm.replay import Visit, next_visits
+from pprm.scorer import Scorer
+from pprm.user_state import UserState
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class AtVisit:
+    """The model at the moment of the visit."""
+
+    name: str
+    scorer: Scorer
+    stages: int = 2
+    """1: the first stage alone."""
+    see: Callable[[Visit], UserState] = lambda visit: visit.before
+    """The state that is scored."""
+
+    def add(self, visit: Visit) -> None:
+        """Nothing to keep: the state is the visit's."""
+
+    def scores(self, visit: Visit) -> Floats:
+        """See `protocol.Contender`."""
+        return rank(self.scorer, self.see(visit), visit.now, self.stages)
+
+
+@dataclass(slots=True)
+class AsServed:
+    """The list that the worker publishes right after a visit, judged at the shopper's next one."""
+
+    name: str
+    scorer: Scorer
+    wanted: set[int]
+    """Numbers of the visits that will be judged."""
+    following: NDArray[np.int64]
+    _waiting: dict[int, Floats] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, scorer: Scorer, dataset: Dataset, wanted: set[int]) -> "AsServed":
+        """For the visits `wanted` of a dataset."""
+        return cls(name, scorer, wanted, next_visits(dataset))
+
+    def add(self, visit: Visit) -> None:
+        """Score what will be served for the next visit, if that is judged."""
+        after = int(self.following[visit.number])
+        if after in self.wanted:
+            self._waiting[after] = rank(self.scorer, visit.after, visit.now)
+
+    def scores(self, visit: Visit) -> Floats:
+        """See `protocol.Contender`; a shopper's first visit is scored on the spot."""
+        made = self._waiting.pop(visit.number, None)
+        return rank(self.scorer, visit.before, visit.now) if made is None else made
+
+
+def rank(scorer: Scorer, state: UserState, now: float, stages: int = 2) -> Floats:
+    """Scores of all rows of the scorer's catalogue, in whose order it lists them."""
+    scores = scorer.rank_scores(state, now) if stages > 1 else scorer.score([state], [now])[0].cpu().numpy()
+    out = np.full(len(scorer.catalogue), -np.inf, np.float32)
+    out[scorer.candidates] = scores
+    return out

@@ -1,0 +1,141 @@
+"""From what was judged to figures, a table for people, and a picture."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from pprm import metrics
+from pprm.evaluation.protocol import Judged, Outcome, Visits
+
+Results: TypeAlias = dict[str, dict[str, Any]]
+MEASURES = ("ndcg_at_10", "recall_at_10", "hr_at_10")
+HISTORY = (0, 5, 20, 60, 150)
+"""Baskets before the visit, from which a group of shoppers begins."""
+WEEK = 7 * 86_400
+
+
+def results(outcome: Outcome, reference: str, train_seconds: Mapping[str, float]) -> Results:
+    """Figures of the test split by contender, with the threshold of the validation split.
+
+    Args:
+        outcome: what was judged.
+        reference: the contender that the paired differences are to.
+        train_seconds: seconds of learning, by contender.
+    """
+    test = outcome.judged["test"]
+    return {
+        name: _figures(outcome, name, test[reference]) | {"train_seconds": round(train_seconds.get(name, 0.0), 1)}
+        for name in test
+    }
+
+
+def _figures(outcome: Outcome, name: str, reference: Judged) -> dict[str, Any]:
+    test, validation, visits = outcome.judged["test"][name], outcome.judged["validation"][name], outcome.visits["test"]
+    threshold = metrics.best_threshold(np.array(validation.scores), np.array(validation.labels))
+    user = np.array(visits.user)
+    return {
+        "queries": {"all": len(test.all), "new": int(np.isfinite(np.array(test.new)[:, 0]).sum())},
+        "all": _means(test.all),
+        "new": _means(test.new),
+        "binary": metrics.decision(np.array(test.scores), np.array(test.labels), threshold),
+        "validation": {"all": _means(validation.all), "new": _means(validation.new)},
+        "difference": {
+            part: paired(np.array(getattr(test, part))[:, 0] - np.array(getattr(reference, part))[:, 0], user)
+            for part in ("all", "new")
+        },
+        "lists": _lists(test, len(outcome.candidates)),
+        "by_history": _by(np.searchsorted(HISTORY, visits.baskets, side="right") - 1, test, HISTORY),
+        "by_week": _by_week(visits, test),
+        "milliseconds": round(1000 * test.seconds / max(len(test.all), 1), 2),
+    }
+
+
+def paired(difference: NDArray[np.float64], user: NDArray[np.int64]) -> dict[str, float]:
+    """Mean of paired differences [Q], NaN left out, and its standard error clustered by user [Q]."""
+    known = np.isfinite(difference)
+    difference, user = difference[known], user[known]
+    mean = float(difference.mean()) if len(difference) else 0.0
+    sums = np.bincount(user, difference - mean) if len(user) else np.zeros(1)
+    return {"mean": mean, "se": float(np.sqrt((sums**2).sum()) / max(len(difference), 1))}
+
+
+def _means(values: Sequence[tuple[float, float, float]]) -> dict[str, float]:
+    known = np.array(values).reshape(-1, 3)
+    known = known[np.isfinite(known[:, 0])]
+    means = known.mean(0) if len(known) else np.zeros(3)
+    return dict(zip(MEASURES, map(float, means), strict=True))
+
+
+def _lists(test: Judged, candidates: int) -> dict[str, float]:
+    """What the lists are like: how much of the catalogue they use, how much of them is repeats or the most listed."""
+    counts = np.bincount(np.concatenate(test.lists), minlength=candidates) if test.lists else np.zeros(candidates)
+    top = np.sort(counts)[::-1]
+    return {
+        "coverage": float((counts > 0).mean()),
+        "repeat_share": float(np.mean(test.repeats)) if test.repeats else 0.0,
+        "share_of_100_most_listed": float(top[:100].sum() / max(counts.sum(), 1)),
+    }
+
+
+def _by(group: NDArray[np.int64], test: Judged, names: Sequence[int]) -> dict[str, dict[str, float]]:
+    ndcg = np.array(test.all)[:, 0]
+    return {
+        f"from {names[i]}": {"queries": int((group == i).sum()), "ndcg_at_10": float(ndcg[group == i].mean())}
+        for i in sorted(set(group.tolist()))
+    }
+
+
+def _by_week(visits: Visits, test: Judged) -> dict[str, dict[str, float]]:
+    week = (np.array(visits.time) - min(visits.time)) // WEEK
+    return _by(week, test, [i + 1 for i in range(int(week.max()) + 1)])
+
+
+def table(found: Results) -> Table:
+    """The figures as a table for people."""
+    queries = next(iter(found.values()))["queries"]
+    shown = Table(title=f"test, {queries['all']:,} visits, {queries['new']:,} with new products", title_justify="left")
+    for column in ("model", "NDCG@10", "recall@10", "HR@10", "new NDCG@10", "new recall@10", "new HR@10"):
+        shown.add_column(column, justify="left" if column == "model" else "right")
+    for column in ("accuracy", "precision", "recall", "NDCG difference (se)", "new (se)", "ms"):
+        shown.add_column(column, justify="right")
+    for name, figures in found.items():
+        values = [value for part in ("all", "new", "binary") for value in figures[part].values()]
+        differences = [f"{d['mean']:+.4f} ({d['se']:.4f})" for d in figures["difference"].values()]
+        shown.add_row(name, *(f"{value:.4f}" for value in values), *differences, f"{figures['milliseconds']:.1f}")
+    return shown
+
+
+def markdown(found: Results) -> str:
+    """The figures as a table for a document."""
+    head = "| model | NDCG@10 | R@10 | HR@10 | new NDCG@10 | new R@10 | new HR@10 | acc | prec | rec | ms | train s |"
+    lines = [head, "|" + "---|" * 12]
+    for name, figures in found.items():
+        values = [f"{value:.4f}" for part in ("all", "new", "binary") for value in figures[part].values()]
+        lines.append(
+            f"| {name} | {' | '.join(values)} | {figures['milliseconds']:.1f} | {figures['train_seconds']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def plot(found: Results, path: Path) -> None:
+    """Draw NDCG@10 of all products and of new ones, a bar each, with one standard error of the difference."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = list(found)[::-1]
+    figure, axes = plt.subplots(1, 2, figsize=(11, 0.32 * len(names) + 1.2), sharey=True)
+    for axis, part, title in zip(axes, ("all", "new"), ("all products", "new to the shopper"), strict=True):
+        values = [found[name][part]["ndcg_at_10"] for name in names]
+        errors = [found[name]["difference"][part]["se"] for name in names]
+        axis.barh(names, values, xerr=errors, color=["#2b6cb0" if "PPRM" in name else "#a0aec0" for name in names])
+        axis.set_title(f"NDCG@10, {title}")
+        axis.grid(axis="x", alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
