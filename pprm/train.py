@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +13,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pprm import artifact, evaluate, model_card, second_training, slow_tables, training_set
+from pprm import artifact, baselines, model_card, second_training, slow_tables, training_set
 from pprm.artifact import Artifact
+from pprm.baselines import Baseline
+from pprm.baselines.top_frequency import PersonalTopFrequency
 from pprm.catalogue import Catalogue
 from pprm.datasets import complete_journey
 from pprm.datasets.dataset import Dataset
+from pprm.evaluation import protocol, report
+from pprm.evaluation.contenders import AsServed, AtVisit
+from pprm.evaluation.protocol import Contender
+from pprm.evaluation.report import Results
 from pprm.fit import fit
 from pprm.model import PPRMConfig
 from pprm.popularity import Popularity
@@ -52,9 +57,9 @@ def run(dataset: str, out: Path, model: str, seed: int, encoder: Path | None, co
         made, seconds = _first_stage(bars, config, data, catalogue, texts, visits[:VISITS], seed)
         if config.sequence:
             made = _second_stage(bars, made, data, catalogue, texts, visits[VISITS:], seed)
-        scorer = made.scorer(catalogue, Popularity(), texts.encode, choose_device("auto"))
-        task = bars.add_task("judging on November and December", total=len(data.baskets))
-        results = evaluate.evaluate(data, catalogue, scorer, lambda done: bars.update(task, completed=done))
+        results = judge(bars, made, data, catalogue, texts)
+    for name in ("PPRM", "PPRM as served"):
+        results[name]["train_seconds"] = round(seconds, 1)
     results["training"] = {
         "dataset": dataset, "seed": seed, "visits": min(VISITS, len(visits)),
         "second_stage_visits": max(len(visits) - VISITS, 0), "fit_seconds": round(seconds, 1),
@@ -62,7 +67,7 @@ def run(dataset: str, out: Path, model: str, seed: int, encoder: Path | None, co
     }  # fmt: skip
     made = replace(made, metrics=results, text_vectors=texts.vectors)
     sha256 = artifact.save(out, made, model_card.write(config, results))
-    console.print(evaluate.table(results))
+    console.print(report.table({name: found for name, found in results.items() if name != "training"}))
     console.print(f"{out}  sha256 {sha256}\n{results['training']}", highlight=False)
 
 
@@ -142,7 +147,30 @@ def _peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def judge(directory: Path, dataset: str, encoder: Path | None, console: Console) -> dict[str, Any]:
+def judge(bars: Progress, made: Artifact, data: Dataset, catalogue: Catalogue, texts: TextEncoder) -> Results:
+    """Figures of a model on a dataset's test month, beside what a shop would do without one."""
+    popularity = Popularity()
+    scorer = made.scorer(catalogue, popularity, texts.encode, choose_device("auto"))
+    wanted = set(protocol.queries(data, catalogue.available))
+    contenders: list[Contender] = [
+        AtVisit("PPRM", scorer),
+        AsServed.of("PPRM as served", scorer, data, wanted),
+        *([AtVisit("PPRM, first stage", scorer, stages=1)] if made.second else []),
+        *(_begun(baseline, data, catalogue) for baseline in (baselines.Popularity(7), PersonalTopFrequency())),
+    ]
+    task = bars.add_task("judging on November and December", total=len(data.baskets))
+    outcome = protocol.run(
+        data, catalogue, popularity, contenders, progress=lambda done: bars.update(task, completed=done)
+    )
+    return report.results(outcome, "PPRM", {})
+
+
+def _begun(baseline: Baseline, data: Dataset, catalogue: Catalogue) -> Baseline:
+    baseline.learn(data, catalogue, int(PERIOD[1].timestamp()))
+    return baseline
+
+
+def judge_artifact(directory: Path, dataset: str, encoder: Path | None, console: Console) -> Results:
     """The job of `pprm evaluate`: judge an artifact on a dataset's test month.
 
     Raises:
@@ -151,9 +179,7 @@ def judge(directory: Path, dataset: str, encoder: Path | None, console: Console)
     loaded = artifact.load(directory)
     data, texts = DATASETS[dataset](), loaded.encoder(encoder)
     catalogue = make_catalogue(data, texts)
-    scorer = loaded.scorer(catalogue, Popularity(), texts.encode, choose_device("auto"))
     with _progress(console) as bars:
-        task = bars.add_task("judging on November and December", total=len(data.baskets))
-        results = evaluate.evaluate(data, catalogue, scorer, lambda done: bars.update(task, completed=done))
-    console.print(evaluate.table(results))
+        results = judge(bars, loaded, data, catalogue, texts)
+    console.print(report.table(results))
     return results

@@ -168,7 +168,7 @@ def evaluate(
     if dataset not in training.DATASETS:
         fail(f"datasets: {', '.join(training.DATASETS)}")
     try:
-        results = training.judge(artifact, dataset, encoder, Console())
+        results = training.judge_artifact(artifact, dataset, encoder, Console())
     except ArtifactError as error:
         fail(str(error))
     if report:

@@ -31,4 +31,4 @@ ALL: tuple[Callable[[], Baseline], ...] = (
 )
 """Each method as chosen by the validation month: the default settings. See `grid.GRIDS`."""
 
-__all__ = ["ALL", "Baseline", "TopFrequency", "Windows"]
+__all__ = ["ALL", "Baseline", "Popularity", "TopFrequency", "Windows"]

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pprm import evaluate, training_set
+from pprm import baselines, training_set
+from pprm.baselines.top_frequency import PersonalTopFrequency
+from pprm.evaluation import protocol, report
+from pprm.evaluation.contenders import AsServed, AtVisit
 from pprm.fit import fit
 from pprm.model import PPRMConfig
 from pprm.popularity import Popularity
@@ -108,22 +111,28 @@ def test_the_published_network_is_the_published_network() -> None:
 
 
 def test_queries_are_at_most_so_many_a_shopper_and_month() -> None:
-    chosen = evaluate.queries(SHOP, CATALOGUE.available)
+    chosen = protocol.queries(SHOP, CATALOGUE.available)
     first = SHOP.visits()[:-1]
-    for month, (begin, most) in evaluate.MONTHS.items():
+    for month, (begin, _, most) in protocol.SPLITS.items():
         visits = [visit for visit, said in chosen.items() if said == month]
         users = SHOP.user[first[visits]]
         assert np.bincount(users).max() <= most and len(set(users.tolist())) > 15
-        assert (SHOP.time[first[visits]] >= begin.timestamp()).all()
+        assert (SHOP.time[first[visits]] >= begin).all()
 
 
 def test_evaluation_judges_every_query_and_finds_what_shoppers_repeat() -> None:
     examples = examples_of(400)
     model = fit(CONFIG, examples, CATALOGUE, USERS, 0)
-    scorer = Scorer(model, CATALOGUE, Popularity(), Encoder().encode, torch.device("cpu"))
-    results = evaluate.evaluate(SHOP, CATALOGUE, scorer)
-    chosen = evaluate.queries(SHOP, CATALOGUE.available)
-    assert results["queries"]["all"] == sum(month == "test" for month in chosen.values())
-    ndcg = {model: results[model]["all"]["ndcg_at_10"] for model in evaluate.MODELS}
-    assert ndcg["popularity 7 d"] < ndcg["personal top frequency"]
+    popularity = Popularity()
+    scorer = Scorer(model, CATALOGUE, popularity, Encoder().encode, torch.device("cpu"))
+    chosen = protocol.queries(SHOP, CATALOGUE.available)
+    others = [baselines.Popularity(7), PersonalTopFrequency()]
+    for other in others:
+        other.learn(SHOP, CATALOGUE, PERIOD[1])
+    served = AsServed.of("PPRM as served", scorer, SHOP, set(chosen))
+    outcome = protocol.run(SHOP, CATALOGUE, popularity, [AtVisit("PPRM", scorer), served, *others])
+    results = report.results(outcome, "PPRM", {})
+    assert results["PPRM"]["queries"]["all"] == sum(month == "test" for month in chosen.values())
+    ndcg = {name: found["all"]["ndcg_at_10"] for name, found in results.items()}
+    assert ndcg["popularity 7 d"] < ndcg[others[1].name]
     assert ndcg["popularity 7 d"] < ndcg["PPRM"] <= 1
