@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pprm.candidate_features import COLUMNS, GROUPS
 from pprm.features import CATEGORY, GLOBAL, ITEM, TYPE
@@ -24,27 +23,52 @@ class Ranking:
     reasons: list[list[str]]
 
 
-def top_k(scores: Tensor, k: int) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Columns and values of each row's k highest scores [B, N], best first, equal ones by column.
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a shop wants of its lists, whatever the scores."""
 
-    `torch.topk` leaves open which of equal scores come out, so the k-th value is taken from it and nothing else.
+    exclude_bought_days: float = 0.0
+    """Leave out what the shopper bought within so many days: fashion does not repeat, groceries do."""
+    most_of_a_type: int | None = None
+    """So many products of one type at most, so that a list is not ten kinds of yogurt."""
+
+
+NO_RULES = Rules()
+
+
+def pick(scores: NDArray[np.float32], types: NDArray[np.int32], k: int, rules: Rules) -> NDArray[np.int64]:
+    """Indices of the best of K scored products, best first, equal ones in their order; -inf is never picked.
 
     Raises:
-        FloatingPointError: scores are not finite; a list made of them would be silently short.
+        FloatingPointError: scores are not a number or infinite; a list made of them would be silently short.
     """
-    if not k:
-        return [(np.zeros(0, np.int64), np.zeros(0, np.float32))] * len(scores)
-    threshold = torch.topk(scores, k, dim=1).values[:, -1:]
-    if not bool(torch.isfinite(threshold).all()):
+    if np.isnan(scores).any() or np.isposinf(scores).any():
         raise FloatingPointError("the model gave scores that are not finite")
-    user, column = torch.nonzero(scores >= threshold, as_tuple=True)
-    values = scores[user, column].cpu().numpy()
-    ends = np.cumsum(np.bincount(user.cpu().numpy(), minlength=len(scores)))[:-1]
-    best = []
-    for at, value in zip(np.split(column.cpu().numpy(), ends), np.split(values, ends), strict=True):
-        order = np.lexsort((at, -value))[:k]
-        best.append((at[order], value[order]))
+    order = _best_first(scores, k if rules.most_of_a_type is None else len(scores))
+    order = order[np.isfinite(scores[order])]
+    if rules.most_of_a_type is not None:
+        order = order[_place_in_group(types[order]) < rules.most_of_a_type]
+    return order[:k]
+
+
+def _best_first(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Indices of the k highest, best first, equal ones in their order: the k-th value decides who may take part."""
+    if k < len(scores):
+        threshold = np.partition(scores, len(scores) - k)[len(scores) - k] if k else np.inf
+        at = np.flatnonzero(scores >= threshold)
+    else:
+        at = np.arange(len(scores))
+    best: NDArray[np.int64] = at[np.lexsort((at, -scores[at]))][:k]
     return best
+
+
+def _place_in_group(group: NDArray[np.int32]) -> NDArray[np.int64]:
+    """How many of the same group come before each."""
+    order = np.argsort(group, kind="stable")
+    first = np.r_[0, np.flatnonzero(np.diff(group[order])) + 1]
+    places = np.empty(len(group), np.int64)
+    places[order] = np.arange(len(group)) - np.repeat(first, np.diff(np.r_[first, len(group)]))
+    return places
 
 
 _SEEN, _DUE = ITEM.index("seen"), ITEM.index("due")

@@ -22,7 +22,7 @@ from pprm.events import Kind
 from pprm.features import CATEGORY, GLOBAL, MAKERS, PRODUCT, SHARE_OF_CATEGORY, SHARE_OF_TYPE, TYPE, Groups
 from pprm.model import KIND_WEIGHTS, PPRM
 from pprm.popularity import Popularity
-from pprm.ranking import Ranking, reasons, top_k, why
+from pprm.ranking import NO_RULES, Ranking, Rules, pick, reasons, why
 from pprm.second_stage import SecondStage, choose
 from pprm.slow_tables import SlowTables
 from pprm.user_state import DAY, MAX_SEQUENCE, UserState
@@ -146,27 +146,36 @@ class Scorer:
             yield i, self.model.head(first)
 
     @torch.inference_mode()
-    def recommend(self, states: Sequence[UserState], nows: Sequence[float], k: int) -> list[Ranking]:
-        """The k best available products for each shopper; equal scores in the order of hashes."""
+    def recommend(
+        self, states: Sequence[UserState], nows: Sequence[float], k: int, rules: Rules = NO_RULES
+    ) -> list[Ranking]:
+        """The k best available products for each shopper, by the shop's rules; equal scores in the order of hashes."""
         rankings: list[Ranking | None] = [None] * len(states)
         for i, logits in self._score_each(states, nows) if states else ():
+            values = logits.cpu().numpy().copy()
+            values[self._bought_lately(states[i], nows[i], rules)] = -np.inf
             rank = self._rank_first if self.second is None else self._rank_second
-            rankings[i] = rank(states[i], nows[i], logits, k)
+            rankings[i] = rank(states[i], nows[i], values, k, rules)
         return [ranking for ranking in rankings if ranking]
 
-    def _rank_first(self, state: UserState, now: float, logits: Tensor, k: int) -> Ranking:
-        ((at, values),) = top_k(logits[None], min(k, len(logits)))
+    def _bought_lately(self, state: UserState, now: float, rules: Rules) -> NDArray[np.int64]:
+        """Columns that the rules leave out."""
+        lately = state.product_counters()["last"] > now - rules.exclude_bought_days * DAY
+        return self._columns(self._refresh(0), state.product_keys()[lately])
+
+    def _rank_first(self, state: UserState, now: float, values: NDArray[np.float32], k: int, rules: Rules) -> Ranking:
+        at = pick(values, self.catalogue.type[self.candidates], k, rules)
         rows = self.candidates[at]
         cross = features.dense(features.groups(state, self.catalogue, now), self.catalogue, rows, self._popularity[at])
-        return Ranking(rows, _probabilities(values), [reasons(row) for row in cross])
+        return Ranking(rows, _probabilities(values[at]), [reasons(row) for row in cross])
 
-    def _rank_second(self, state: UserState, now: float, logits: Tensor, k: int) -> Ranking:
-        found = self._find(state, logits)
-        inputs = self.candidate_features(state, now, found.candidates)
+    def _rank_second(self, state: UserState, now: float, values: NDArray[np.float32], k: int, rules: Rules) -> Ranking:
         assert self.second is not None
-        ((at, values),) = top_k(self.second(torch.from_numpy(inputs))[None], min(k, len(inputs)))
-        rows = found.candidates.rows[at]
-        return Ranking(rows, _probabilities(values), why(self.second, inputs[at]))
+        candidates = self._find(state, values).candidates
+        inputs = self.candidate_features(state, now, candidates)
+        second = self.second(torch.from_numpy(inputs)).numpy()
+        at = pick(second, self.catalogue.type[candidates.rows], k, rules)
+        return Ranking(candidates.rows[at], _probabilities(second[at]), why(self.second, inputs[at]))
 
     @torch.inference_mode()
     def rank_scores(self, state: UserState, now: float) -> NDArray[np.float32]:
@@ -178,7 +187,7 @@ class Scorer:
         scores: NDArray[np.float32] = logits.cpu().numpy().copy()
         if self.second is None:
             return scores
-        found = self._find(state, logits)
+        found = self._find(state, scores)
         second = self.second(torch.from_numpy(self.candidate_features(state, now, found.candidates))).numpy()
         scores -= NOT_A_CANDIDATE
         scores[found.columns] = second
@@ -186,7 +195,7 @@ class Scorer:
 
     def candidates_of(self, state: UserState, now: float) -> Found:
         """What the second stage looks at for a shopper at a Unix time."""
-        return self._find(state, self.score([state], [now])[0])
+        return self._find(state, self.score([state], [now])[0].cpu().numpy())
 
     def candidate_features(
         self, state: UserState, now: float, candidates: Candidates, keep: NDArray[np.int64] | None = None
@@ -194,14 +203,15 @@ class Scorer:
         """The second stage's input, see `CandidateFeatures.of`."""
         return self._features.of(state, now, self.tables, candidates, keep)
 
-    def _find(self, state: UserState, logits: Tensor) -> Found:
+    def _find(self, state: UserState, values: NDArray[np.float32]) -> Found:
+        """The second stage's candidates, by the first's logits [N]; -inf is none."""
         tables = self._refresh(0)
-        values: NDArray[np.float32] = logits.cpu().numpy()
         seen = np.zeros(len(values), bool)
         seen[self._columns(tables, state.product_keys())] = True
         keys, looks = state.looked_at()
         looked = self._columns(tables, keys[np.argsort(-looks["last"].astype(np.int64), kind="stable")])
         at = choose(values, seen, looked)
+        at = at[np.isfinite(values[at])]
         return Found(at, Candidates(tables.rows[at], values[at]), seen[at])
 
     def _columns(self, tables: _Tables, products: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from pprm import user_state
+from pprm.ranking import Rules
 from schemas.dead_letters import REASONS
 from worker import (
     agents,
@@ -125,7 +126,9 @@ async def _serve_http(c: Components) -> None:
 
 async def _load_model(c: Components) -> None:
     settings = c.settings
-    c.loaded = await c.model.run(recommender.load, settings.model, settings.recommendations.k)
+    chosen = settings.recommendations
+    rules = Rules(chosen.exclude_bought_days, chosen.most_of_a_type)
+    c.loaded = await c.model.run(recommender.load, settings.model, chosen.k, rules)
     name, release, sha256 = (c.loaded.model[part] for part in ("name", "version", "sha256"))
     c.metrics.build.info(
         {"version": version("pprm-worker"), "model": name, "model_version": release, "model_sha256": sha256}

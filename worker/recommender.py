@@ -13,6 +13,7 @@ from pprm.catalogue import Catalogue
 from pprm.events import Event
 from pprm.fold import Counted
 from pprm.popularity import Popularity, Purchase
+from pprm.ranking import NO_RULES, Rules
 from pprm.scorer import Scorer, choose_device, use_threads
 from pprm.text_encoder import TextEncoder
 from pprm.user_state import UserState
@@ -45,6 +46,7 @@ class Recommender:
     model: Mapping[str, str]
     """name, version, sha256: what every list says of its origin."""
     k: int
+    rules: Rules
 
     @property
     def catalogue(self) -> Catalogue:
@@ -78,7 +80,7 @@ class Recommender:
             by_partition.setdefault(event.position.partition, []).append(purchase)
         for partition, purchases in by_partition.items():
             self.popularity.add(purchases, partition)
-        rankings = self.scorer.recommend([r.state for r in requests], [r.now for r in requests], self.k)
+        rankings = self.scorer.recommend([r.state for r in requests], [r.now for r in requests], self.k, self.rules)
         # a backfill asks for no list: its days pass all the same
         self.popularity.advance(max((p.time for group in by_partition.values() for p in group), default=0))
         ids, hashes = self.catalogue.ids, self.catalogue.hashes
@@ -96,7 +98,7 @@ class Recommender:
         ]
 
 
-def load(settings: Model, k: int) -> Recommender:
+def load(settings: Model, k: int, rules: Rules = NO_RULES) -> Recommender:
     """Load the artifact and make an empty catalogue.
 
     Raises:
@@ -110,4 +112,4 @@ def load(settings: Model, k: int) -> Recommender:
     catalogue = Catalogue(loaded.model.config.text_dimensions)
     scorer = loaded.scorer(catalogue, Popularity(), encoder.encode, device)
     model = {"name": loaded.name, "version": loaded.version, "sha256": loaded.sha256}
-    return Recommender(scorer, encoder, model, k)
+    return Recommender(scorer, encoder, model, k, rules)

@@ -116,6 +116,15 @@ class Recommendations(Section):
     score_from: AwareDatetime | None = Field(
         None, description="events before this time are folded, not scored: a backfill"
     )
+    exclude_bought_days: float = Field(
+        0.0,
+        ge=0,
+        le=3650,
+        description="leave out what was bought within so many days; groceries repeat, fashion does not",
+    )
+    most_of_a_type: int | None = Field(
+        None, ge=1, le=100, description="products of one type per list at most: a more diverse list"
+    )
 
 
 class Popularity(Section):

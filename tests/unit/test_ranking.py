@@ -1,13 +1,28 @@
-import torch
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pprm.ranking import top_k
+from pprm.ranking import NO_RULES, Rules, pick
+
+SCORES = st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.0, -np.inf]), min_size=1, max_size=14)
 
 
-@given(st.lists(st.lists(st.integers(0, 4), min_size=12, max_size=12), min_size=1, max_size=4), st.integers(0, 12))
-def test_the_best_in_order_and_equal_ones_by_column(rows: list[list[int]], k: int) -> None:
-    best = top_k(torch.tensor(rows, dtype=torch.float32), k)
-    for values, (columns, scores) in zip(rows, best, strict=True):
-        wanted = sorted(range(12), key=lambda column: (-values[column], column))[:k]
-        assert columns.tolist() == wanted and scores.tolist() == [values[column] for column in wanted]
+@given(SCORES, st.integers(0, 14), st.integers(1, 4) | st.none(), st.integers(1, 5))
+def test_the_best_in_order_equal_ones_by_index_and_so_many_of_a_type(
+    values: list[float], k: int, most: int | None, types: int
+) -> None:
+    type_of = np.arange(len(values), dtype=np.int32) % types
+    picked = pick(np.array(values, np.float32), type_of, k, Rules(most_of_a_type=most))
+    wanted: list[int] = []
+    for index in sorted(range(len(values)), key=lambda i: (-values[i], i)):
+        same = sum(type_of[other] == type_of[index] for other in wanted)
+        if values[index] > -np.inf and len(wanted) < k and (most is None or same < most):
+            wanted.append(index)
+    assert picked.tolist() == wanted
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_scores_that_are_not_finite_are_an_error(bad: float) -> None:
+    with pytest.raises(FloatingPointError):
+        pick(np.array([1, bad], np.float32), np.zeros(2, np.int32), 1, NO_RULES)

@@ -12,6 +12,7 @@ from pprm.fold import fold
 from pprm.ids import stable_hash
 from pprm.model import PPRM, PPRMConfig
 from pprm.popularity import Popularity, Purchase
+from pprm.ranking import Rules
 from pprm.scorer import Scorer, sequences
 from pprm.second_stage import NEW, SecondStage
 from pprm.user_state import UserState
@@ -210,3 +211,18 @@ def test_what_was_looked_at_is_a_candidate_and_reasons_are_true() -> None:
         assert "bought_before" not in reasons or product in bought
         assert "looked_at" not in reasons or product == looked
         assert "promoted" not in reasons
+
+
+@pytest.mark.parametrize("scorer", [make(200), two_stages(200)], ids=["one stage", "two stages"])
+def test_rules_leave_out_what_was_just_bought_and_limit_a_type(scorer: Scorer) -> None:
+    state = shopper(4)
+    keys, last = state.product_keys(), state.product_counters()["last"]
+    days = float(np.median(NOW - last.astype(float))) / 86_400
+    lately = set(keys[last > NOW - days * 86_400].tolist())
+    assert lately and len(lately) < len(keys)
+    (listed,) = scorer.recommend([state], [NOW], 100, Rules(exclude_bought_days=days))
+    hashes = set(scorer.catalogue.hashes[listed.rows].tolist())
+    assert not hashes & lately and hashes & (set(keys.tolist()) - lately)
+    (varied,) = scorer.recommend([state], [NOW], 10, Rules(most_of_a_type=1))
+    types = scorer.catalogue.type[varied.rows].tolist()
+    assert len(types) == len(set(types)) == 10
