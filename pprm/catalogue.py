@@ -1,6 +1,7 @@
 """The products known, as arrays: one row per product, rows never move and are never given to another product."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,6 +100,12 @@ class Catalogue:
     def available(self) -> NDArray[np.bool_]:
         """Which products may be recommended, [n]."""
         return self._available[: len(self)]
+
+    def with_vectors(self, vectors: NDArray[np.float32]) -> "Catalogue":
+        """The same products, read by another encoder: `vectors` [n, any dimensions]. What changes later is shared."""
+        other = copy(self)
+        other._vectors = vectors
+        return other
 
     def promoted(self, now: float) -> Promoted:
         """What is promoted on the day of this Unix time."""

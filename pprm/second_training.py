@@ -108,12 +108,16 @@ class _Sample:
 
 
 def fit(
-    data: CandidateSet, seed: int, progress: Callable[[int, int, float], None] = lambda step, steps, loss: None
+    data: CandidateSet,
+    seed: int,
+    progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    without: slice = slice(0),
 ) -> SecondStage:
-    """Train a network; `progress` gets step, steps and the loss."""
+    """Train a network; `progress` gets step, steps and the loss; columns in `without` have no say."""
     torch.manual_seed(seed)
     model, rng = SecondStage(), np.random.default_rng(seed)
     _standardise(model, data)
+    model.scale[without] = np.inf
     optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE)
     rows = len(data.bought)
     steps, step = EPOCHS * max(rows // BATCH, 1), 0

@@ -1,8 +1,8 @@
 """The whole job of `pprm train`: read the data, encode texts, replay, learn, judge, and write the artifact."""
 
 import resource
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -15,7 +15,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pprm import artifact, baselines, model_card, second_training, slow_tables, training_set
 from pprm.artifact import Artifact
-from pprm.baselines import Baseline
 from pprm.baselines.top_frequency import PersonalTopFrequency
 from pprm.catalogue import Catalogue
 from pprm.datasets import complete_journey
@@ -25,20 +24,54 @@ from pprm.evaluation.contenders import AsServed, AtVisit
 from pprm.evaluation.protocol import Contender
 from pprm.evaluation.report import Results
 from pprm.fit import fit
-from pprm.model import PPRMConfig
+from pprm.model import PPRM, PPRMConfig
 from pprm.popularity import Popularity
 from pprm.scorer import choose_device
+from pprm.second_training import CandidateSet
+from pprm.slow_tables import SlowTables
 from pprm.text_encoder import TextEncoder
+from pprm.training_set import TrainingSet
 
 DATASETS = {complete_journey.NAME: complete_journey.load}
 MODELS = {"pprm-s": PPRMConfig(), "paper": PPRMConfig.paper()}
 PERIOD = (datetime(2017, 7, 1, tzinfo=UTC), datetime(2017, 11, 1, tzinfo=UTC))
 """Visits that are learned from; half a year of history is before them."""
+UNTIL = int(PERIOD[1].timestamp())
 CUTS = tuple(datetime(2017, month, 1, tzinfo=UTC) for month in (7, 8, 9, 10, 11))
 """Tables of what changes slowly are learned anew at these, so that no visit is trained with tables of its future."""
 VISITS = 40_000
 """The first stage learns from these; the second one from the others, which the first has not seen."""
 VERSION = "2"
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What is worked with: the data, their products and texts, a seed, and where progress is shown."""
+
+    data: Dataset
+    catalogue: Catalogue
+    texts: TextEncoder
+    seed: int
+    bars: Progress
+
+    def replaying(self, what: str) -> Callable[[int], None]:
+        """A bar for a replay; returns what is told the number of each visit passed."""
+        task = self.bars.add_task(f"replaying, {what}", total=len(self.data.baskets))
+        return lambda done: self.bars.update(task, completed=done)
+
+    def learning(self, what: str) -> Callable[[int, int, float], None]:
+        """A bar for learning; returns what is told step, steps and loss."""
+        task = self.bars.add_task(f"learning, {what}", total=None)
+
+        def learned(step: int, steps: int, loss: float) -> None:
+            self.bars.update(task, completed=step, total=steps, description=f"learning, {what}, loss {loss:.4f}")
+
+        return learned
+
+    def visits(self) -> NDArray[np.int64]:
+        """Numbers of the visits that may be learned from, in random order."""
+        period = (int(PERIOD[0].timestamp()), UNTIL)
+        return training_set.choose_visits(self.data, self.catalogue, period, self.seed)
 
 
 def run(dataset: str, out: Path, model: str, seed: int, encoder: Path | None, console: Console) -> None:
@@ -49,26 +82,43 @@ def run(dataset: str, out: Path, model: str, seed: int, encoder: Path | None, co
     """
     torch.set_num_threads(1)  # one thread: the same weights on every machine, whatever its cores
     started, config = perf_counter(), MODELS[model]
-    with _progress(console) as bars:
-        data, texts = _read(bars, dataset, encoder, config)
-        catalogue = make_catalogue(data, texts)
-        period = (int(PERIOD[0].timestamp()), int(PERIOD[1].timestamp()))
-        visits = training_set.choose_visits(data, catalogue, period, seed)
-        made, seconds = _first_stage(bars, config, data, catalogue, texts, visits[:VISITS], seed)
+    with progress_bars(console) as bars:
+        shop = open_workshop(bars, dataset, TextEncoder(encoder, config.text_dimensions), seed)
+        examples, began = first_examples(shop), perf_counter()
+        first = first_stage(shop, config, examples)
+        made, seconds = Artifact(first.cpu(), config.name, VERSION, "", {}, {}), perf_counter() - began
         if config.sequence:
-            made = _second_stage(bars, made, data, catalogue, texts, visits[VISITS:], seed)
-        results = judge(bars, made, data, catalogue, texts)
+            tables = learn_tables(shop)
+            candidates, began = second_examples(shop, made, tables), perf_counter()
+            second = second_training.fit(candidates, seed, shop.learning("second stage"))
+            made, seconds = replace(made, second=second, tables=tables[UNTIL]), seconds + perf_counter() - began
+        results = judge(shop, made)
     for name in ("PPRM", "PPRM as served"):
         results[name]["train_seconds"] = round(seconds, 1)
     results["training"] = {
-        "dataset": dataset, "seed": seed, "visits": min(VISITS, len(visits)),
-        "second_stage_visits": max(len(visits) - VISITS, 0), "fit_seconds": round(seconds, 1),
+        "dataset": dataset, "seed": seed, "visits": len(examples.user), "fit_seconds": round(seconds, 1),
+        "second_stage_candidates": len(candidates.bought) if config.sequence else 0,
         "seconds": round(perf_counter() - started, 1), "peak_memory_bytes": _peak_memory(),
     }  # fmt: skip
-    made = replace(made, metrics=results, text_vectors=texts.vectors)
+    made = replace(made, metrics=results, text_vectors=shop.texts.vectors)
     sha256 = artifact.save(out, made, model_card.write(config, results))
     console.print(report.table({name: found for name, found in results.items() if name != "training"}))
     console.print(f"{out}  sha256 {sha256}\n{results['training']}", highlight=False)
+
+
+def open_workshop(bars: Progress, dataset: str, texts: TextEncoder, seed: int) -> Workshop:
+    """Read a dataset, and its texts.
+
+    Raises:
+        KeyError: no such dataset.
+    """
+    task = bars.add_task(f"reading {dataset}", total=1)
+    data = DATASETS[dataset]()
+    bars.update(task, completed=1)
+    task = bars.add_task("texts through BERT", total=None)
+    wanted = [product.to_catalogue().text for product in data.products] + [data.profile(user) for user in data.users]
+    texts.encode(wanted, lambda done, total: bars.update(task, completed=done, total=total))
+    return Workshop(data, make_catalogue(data, texts), texts, seed, bars)
 
 
 def make_catalogue(dataset: Dataset, encoder: TextEncoder) -> Catalogue:
@@ -79,67 +129,36 @@ def make_catalogue(dataset: Dataset, encoder: TextEncoder) -> Catalogue:
     return catalogue
 
 
-def _read(bars: Progress, dataset: str, directory: Path | None, config: PPRMConfig) -> tuple[Dataset, TextEncoder]:
-    task = bars.add_task(f"reading {dataset}", total=1)
-    data = DATASETS[dataset]()
-    bars.update(task, completed=1)
-    encoder = TextEncoder(directory, config.text_dimensions)
-    task = bars.add_task("texts through BERT", total=None)
-    texts = [product.to_catalogue().text for product in data.products] + [data.profile(user) for user in data.users]
-    encoder.encode(texts, lambda done, total: bars.update(task, completed=done, total=total))
-    return data, encoder
+def first_examples(shop: Workshop) -> TrainingSet:
+    """What the first stage learns from."""
+    visits, told = shop.visits()[:VISITS], shop.replaying("first stage")
+    return training_set.build(shop.data, shop.catalogue, visits, UNTIL, shop.seed, told)
 
 
-def _first_stage(
-    bars: Progress,
-    config: PPRMConfig,
-    data: Dataset,
-    catalogue: Catalogue,
-    texts: TextEncoder,
-    visits: NDArray[np.int64],
-    seed: int,
-) -> tuple[Artifact, float]:
-    task, until = bars.add_task("replaying, first stage", total=len(data.baskets)), int(PERIOD[1].timestamp())
-    examples = training_set.build(data, catalogue, visits, until, seed, lambda done: bars.update(task, completed=done))
-    started = perf_counter()
-    users = texts.encode([data.profile(user) for user in data.users])
-    model = fit(config, examples, catalogue, users, seed, _learning(bars))
-    return Artifact(model.cpu(), config.name, VERSION, "", {}, {}), perf_counter() - started
+def first_stage(shop: Workshop, config: PPRMConfig, examples: TrainingSet) -> PPRM:
+    """Learn the first stage, or the published model."""
+    users = shop.texts.encode([shop.data.profile(user) for user in shop.data.users])
+    return fit(config, examples, shop.catalogue, users, shop.seed, shop.learning("first stage"))
 
 
-def _second_stage(
-    bars: Progress,
-    made: Artifact,
-    data: Dataset,
-    catalogue: Catalogue,
-    texts: TextEncoder,
-    visits: NDArray[np.int64],
-    seed: int,
-) -> Artifact:
-    task = bars.add_task("hazards and factors", total=len(CUTS))
-    tables = {}
-    for cut in CUTS:
-        tables[int(cut.timestamp())] = slow_tables.learn(data, catalogue, int(cut.timestamp()))
-        bars.advance(task)
-    task, until = bars.add_task("replaying, second stage", total=len(data.baskets)), int(PERIOD[1].timestamp())
-    scorer = made.scorer(catalogue, Popularity(), texts.encode, choose_device("auto"))
-    examples = second_training.build(
-        data, scorer, tables, visits, until, seed, lambda done: bars.update(task, completed=done)
-    )
-    second = second_training.fit(examples, seed, _learning(bars))
-    return replace(made, second=second, tables=tables[until])
+def learn_tables(shop: Workshop) -> dict[int, SlowTables]:
+    """Tables of what changes slowly, by the Unix time until which they have seen."""
+    task, tables = shop.bars.add_task("hazards and factors", total=len(CUTS)), {}
+    for cut in (int(cut.timestamp()) for cut in CUTS):
+        tables[cut] = slow_tables.learn(shop.data, shop.catalogue, cut)
+        shop.bars.advance(task)
+    return tables
 
 
-def _learning(bars: Progress) -> Callable[[int, int, float], None]:
-    task = bars.add_task("learning", total=None)
-
-    def learned(step: int, steps: int, loss: float) -> None:
-        bars.update(task, completed=step, total=steps, description=f"learning, loss {loss:.4f}")
-
-    return learned
+def second_examples(shop: Workshop, first: Artifact, tables: Mapping[int, SlowTables]) -> CandidateSet:
+    """What the second stage learns from: visits that the first has not seen."""
+    scorer = first.scorer(shop.catalogue, Popularity(), shop.texts.encode, choose_device("auto"))
+    visits, told = shop.visits()[VISITS:], shop.replaying("second stage")
+    return second_training.build(shop.data, scorer, tables, visits, UNTIL, shop.seed, told)
 
 
-def _progress(console: Console) -> Progress:
+def progress_bars(console: Console) -> Progress:
+    """Bars for long work."""
     return Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console)
 
 
@@ -147,39 +166,25 @@ def _peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def judge(bars: Progress, made: Artifact, data: Dataset, catalogue: Catalogue, texts: TextEncoder) -> Results:
-    """Figures of a model on a dataset's test month, beside what a shop would do without one."""
-    popularity = Popularity()
-    scorer = made.scorer(catalogue, popularity, texts.encode, choose_device("auto"))
-    wanted = set(protocol.queries(data, catalogue.available))
+def judge(
+    shop: Workshop, made: Artifact, more: Sequence[Contender] = (), popularity: Popularity | None = None
+) -> Results:
+    """Figures of a model on a dataset's test month, beside what a shop would do without one.
+
+    `more` contenders share the replay, and its `popularity` if it is theirs.
+    """
+    popularity = popularity or Popularity()
+    scorer = made.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
+    wanted = set(protocol.queries(shop.data, shop.catalogue.available))
+    without = [baselines.Popularity(7), PersonalTopFrequency()]
+    for baseline in without:
+        baseline.learn(shop.data, shop.catalogue, UNTIL)
     contenders: list[Contender] = [
         AtVisit("PPRM", scorer),
-        AsServed.of("PPRM as served", scorer, data, wanted),
+        AsServed.of("PPRM as served", scorer, shop.data, wanted),
         *([AtVisit("PPRM, first stage", scorer, stages=1)] if made.second else []),
-        *(_begun(baseline, data, catalogue) for baseline in (baselines.Popularity(7), PersonalTopFrequency())),
+        *without,
+        *more,
     ]
-    task = bars.add_task("judging on November and December", total=len(data.baskets))
-    outcome = protocol.run(
-        data, catalogue, popularity, contenders, progress=lambda done: bars.update(task, completed=done)
-    )
-    return report.results(outcome, "PPRM", {})
-
-
-def _begun(baseline: Baseline, data: Dataset, catalogue: Catalogue) -> Baseline:
-    baseline.learn(data, catalogue, int(PERIOD[1].timestamp()))
-    return baseline
-
-
-def judge_artifact(directory: Path, dataset: str, encoder: Path | None, console: Console) -> Results:
-    """The job of `pprm evaluate`: judge an artifact on a dataset's test month.
-
-    Raises:
-        pprm.artifact.ArtifactError: it cannot be trusted.
-    """
-    loaded = artifact.load(directory)
-    data, texts = DATASETS[dataset](), loaded.encoder(encoder)
-    catalogue = make_catalogue(data, texts)
-    with _progress(console) as bars:
-        results = judge(bars, loaded, data, catalogue, texts)
-    console.print(report.table(results))
-    return results
+    told = shop.replaying("judging on November and December")
+    return report.results(protocol.run(shop.data, shop.catalogue, popularity, contenders, progress=told), "PPRM", {})

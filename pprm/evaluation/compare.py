@@ -1,0 +1,101 @@
+"""The job of `pprm evaluate`: an artifact, its variants and all baselines on the same visits, in one table."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from rich.console import Console
+
+from pprm import artifact, baselines
+from pprm.artifact import Artifact
+from pprm.evaluation import report, variants
+from pprm.evaluation.protocol import Contender
+from pprm.evaluation.report import Results
+from pprm.evaluation.variants import Bench
+from pprm.popularity import Popularity
+from pprm.scorer import choose_device
+from pprm.text_encoder import bundled
+from pprm.train import (
+    UNTIL,
+    Workshop,
+    first_examples,
+    judge,
+    learn_tables,
+    open_workshop,
+    progress_bars,
+    second_examples,
+)
+from pprm.word_vectors import static_bert, word2vec
+
+MODELS = ("baselines", "first-stage", "second-stage")
+"""Kinds of contenders that can be added to the model itself."""
+SEED = 0
+
+
+def run(directory: Path, dataset: str, encoder: Path | None, models: Sequence[str], console: Console) -> Results:
+    """Judge an artifact on a dataset's test month; prints the table.
+
+    Raises:
+        pprm.artifact.ArtifactError: it cannot be trusted.
+        KeyError: no such dataset.
+    """
+    torch.set_num_threads(1)
+    loaded = artifact.load(directory)
+    with progress_bars(console) as bars:
+        shop = open_workshop(bars, dataset, loaded.encoder(encoder), SEED)
+        popularity, task = Popularity(), bars.add_task("others learn", total=None)
+        more: list[Contender] = []
+        seconds: dict[str, float] = {}
+        makers: dict[str, Callable[[], tuple[Sequence[Contender], dict[str, float]]]] = {
+            "baselines": lambda: _baselines(shop, told),
+            "first-stage": lambda: _first_stages(shop, loaded, popularity, told),
+            "second-stage": lambda: _second_stages(shop, loaded, popularity, told),
+        }
+
+        def told(name: str) -> None:
+            bars.update(task, description=f"learning: {name}")
+
+        for kind in models:
+            contenders, took = makers[kind]()
+            more += contenders
+            seconds |= took
+        results = judge(shop, loaded, more, popularity)
+    for name, took in seconds.items():
+        results[name]["train_seconds"] = round(took, 1)
+    console.print(report.table(results))
+    return results
+
+
+def _baselines(shop: Workshop, told: Callable[[str], None]) -> tuple[list[Contender], dict[str, float]]:
+    made: list[Contender] = []
+    seconds: dict[str, float] = {}
+    for make in baselines.ALL:
+        baseline, started = make(), perf_counter()
+        told(baseline.name)
+        baseline.learn(shop.data, shop.catalogue, UNTIL)
+        seconds[baseline.name] = perf_counter() - started
+        made.append(baseline)
+    return made, seconds
+
+
+def _first_stages(
+    shop: Workshop, loaded: Artifact, popularity: Popularity, told: Callable[[str], None]
+) -> tuple[list[Contender], dict[str, float]]:
+    texts = [product.to_catalogue().text for product in shop.data.products]
+    profiles = [shop.data.profile(user) for user in shop.data.users]
+    bench = Bench(
+        loaded.model.config, first_examples(shop), shop.catalogue, popularity, profiles, texts, shop.texts.encode, SEED
+    )
+    everything = [*texts, *profiles]
+    encoders = {"Word2Vec": word2vec(everything, SEED), "BERT's input embeddings": static_bert(everything, bundled())}
+    return variants.first_stages(bench, encoders, told)
+
+
+def _second_stages(
+    shop: Workshop, loaded: Artifact, popularity: Popularity, told: Callable[[str], None]
+) -> tuple[list[Contender], dict[str, float]]:
+    told("the second stage's examples")
+    examples = second_examples(shop, loaded, learn_tables(shop))
+    scorer = loaded.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
+    return variants.second_stages(scorer, examples, SEED, told)

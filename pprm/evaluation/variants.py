@@ -1,0 +1,158 @@
+"""PPRM in other shapes, for the questions that the paper leaves open: what each part of it is worth.
+
+Variants of the first stage learn from the same examples and are judged alone, beside the first stage as it is. Variants
+of the second learn with a group of features taken away; they share the first stage and its candidates.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pprm import second_training
+from pprm.candidate_features import COLUMNS
+from pprm.catalogue import Catalogue
+from pprm.evaluation.contenders import AtVisit
+from pprm.evaluation.protocol import Contender
+from pprm.fit import fit
+from pprm.model import PPRM, PPRMConfig
+from pprm.popularity import Popularity
+from pprm.replay import Visit
+from pprm.scorer import NOT_A_CANDIDATE, Scorer
+from pprm.second_stage import SecondStage
+from pprm.second_training import CandidateSet
+from pprm.training_set import TrainingSet
+from pprm.word_vectors import Encode
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What variants of the first stage are made with."""
+
+    config: PPRMConfig
+    examples: TrainingSet
+    catalogue: Catalogue
+    popularity: Popularity
+    """Of the replay that judges."""
+    profiles: list[str]
+    """Texts of the shoppers, in the order of the examples' users."""
+    texts: list[str]
+    """Texts of the catalogue, by row."""
+    encode: Encode
+    seed: int
+
+
+def first_stages(
+    bench: Bench, encoders: dict[str, Encode], told: Callable[[str], None] = lambda name: None
+) -> tuple[list[Contender], dict[str, float]]:
+    """Contenders, and seconds of learning by their names."""
+    plain, config = bench.encode, bench.config
+    rows = np.random.default_rng(bench.seed).permutation(len(bench.examples.user))
+    made: dict[str, tuple[PPRMConfig, Encode, TrainingSet, bool]] = {
+        "paper: both texts, as published": (PPRMConfig.paper(), plain, bench.examples, True),
+        "no interaction sequence": (replace(config, sequence=False, pool_days=()), plain, bench.examples, True),
+        "no user attributes": (config, plain, bench.examples, False),
+        "hidden 128, 64": (replace(config, hidden=(128, 64)), plain, bench.examples, True),
+        "hidden 32": (replace(config, hidden=(32,)), plain, bench.examples, True),
+        "hidden 64, 32, 16": (replace(config, hidden=(64, 32, 16)), plain, bench.examples, True),
+        **{
+            f"{share:.0%} of the training data": (config, plain, part(bench.examples, rows, share), True)
+            for share in (0.05, 0.2)
+        },
+        **{
+            f"texts by {name}": (_for_texts(config, encode), encode, bench.examples, True)
+            for name, encode in encoders.items()
+        },
+    }
+    contenders: list[Contender] = []
+    seconds: dict[str, float] = {}
+    for name, (wanted, encode, examples, profiles) in made.items():
+        told(name)
+        title, started = f"first stage, {name}", perf_counter()
+        contenders.append(_learned(bench, title, wanted, encode, examples, profiles))
+        seconds[title] = perf_counter() - started
+    return contenders, seconds
+
+
+def _learned(
+    bench: Bench, name: str, config: PPRMConfig, encode: Encode, examples: TrainingSet, profiles: bool
+) -> Contender:
+    catalogue = bench.catalogue if encode is bench.encode else bench.catalogue.with_vectors(encode(bench.texts))
+    seen = encode if profiles else _nobody(config.text_dimensions)
+    model: PPRM = fit(config, examples, catalogue, seen(bench.profiles), bench.seed)
+    return AtVisit(name, Scorer(model, catalogue, bench.popularity, seen, torch.device("cpu")), stages=1)
+
+
+def part(examples: TrainingSet, order: NDArray[np.int64], share: float) -> TrainingSet:
+    """A share of the examples, the first ones in an order."""
+    kept = order[: int(len(order) * share)]
+    return TrainingSet(*(getattr(examples, name)[kept] for name in TrainingSet.__dataclass_fields__))
+
+
+def _for_texts(config: PPRMConfig, encode: Encode) -> PPRMConfig:
+    dimensions = encode(["a"]).shape[1]
+    return replace(config, text_dimensions=dimensions, projected=min(config.projected, dimensions))
+
+
+def _nobody(dimensions: int) -> Encode:
+    return lambda texts: np.zeros((len(texts), dimensions), np.float32)
+
+
+def second_stages(
+    scorer: Scorer, data: CandidateSet, seed: int, told: Callable[[str], None] = lambda name: None
+) -> tuple[list[Contender], dict[str, float]]:
+    """The second stage without each group of features; contenders, and seconds of learning by their names."""
+    shared, seconds = _Shared(scorer), dict[str, float]()
+    contenders: list[Contender] = []
+    for group, columns in COLUMNS.items():
+        if not np.ptp(data.features[::7, columns].astype(np.float32), axis=0).any():
+            continue  # browsing, where nobody browses
+        told(f"second stage without {group}")
+        name, started = f"without {group}", perf_counter()
+        network = second_training.fit(data, seed, without=columns)
+        contenders.append(_WithoutGroup(name, network, shared))
+        seconds[name] = perf_counter() - started
+    return contenders, seconds
+
+
+@dataclass(slots=True)
+class _Shared:
+    """The first stage's candidates and their features for the visit at hand, made once for all networks."""
+
+    scorer: Scorer
+    _number: int = -1
+    _made: tuple[NDArray[np.int64], Floats, Floats] = field(
+        default=(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32))
+    )
+
+    def of(self, visit: Visit) -> tuple[NDArray[np.int64], Floats, Floats]:
+        """Catalogue rows of the candidates, their features, and the first stage's scores of all rows."""
+        if visit.number != self._number:
+            found = self.scorer.candidates_of(visit.before, visit.now)
+            first = np.full(len(self.scorer.catalogue), -np.inf, np.float32)
+            first[self.scorer.candidates] = self.scorer.score([visit.before], [visit.now])[0].numpy()
+            inputs = self.scorer.candidate_features(visit.before, visit.now, found.candidates)
+            self._number, self._made = visit.number, (found.candidates.rows, inputs, first)
+        return self._made
+
+
+@dataclass(slots=True)
+class _WithoutGroup:
+    name: str
+    network: SecondStage
+    shared: _Shared
+
+    def add(self, visit: Visit) -> None:
+        """Nothing to keep."""
+
+    @torch.inference_mode()
+    def scores(self, visit: Visit) -> Floats:
+        rows, inputs, first = self.shared.of(visit)
+        scores = first - NOT_A_CANDIDATE
+        scores[rows] = self.network(torch.from_numpy(inputs)).numpy()
+        return scores

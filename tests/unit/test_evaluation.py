@@ -1,0 +1,128 @@
+"""The evaluation's figures by another path: scikit-learn, brute force, and contenders whose worth is known."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, ndcg_score, precision_score, recall_score
+
+from pprm.catalogue import Catalogue
+from pprm.evaluation import protocol, report
+from pprm.evaluation.protocol import Judged, Question
+from pprm.popularity import Popularity
+from pprm.replay import Visit
+from tests.unit.small_shop import Encoder, dataset
+
+SHOP = dataset()
+
+
+def catalogue_of() -> Catalogue:
+    made = Catalogue(Encoder.dimensions)
+    products = [product.to_catalogue() for product in SHOP.products]
+    made.put(products, Encoder().encode([product.text for product in products]))
+    return made
+
+
+class Oracle:
+    """Knows what will be bought."""
+
+    name = "oracle"
+
+    def add(self, visit: Visit) -> None:
+        pass
+
+    def scores(self, visit: Visit) -> np.ndarray:
+        out = np.zeros(len(SHOP.products))
+        out[visit.products] = 1
+        return out
+
+
+class Chance(Oracle):
+    """Knows nothing."""
+
+    name = "chance"
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+
+    def scores(self, visit: Visit) -> np.ndarray:
+        return self.rng.random(len(SHOP.products))
+
+
+@pytest.fixture(scope="module")
+def outcome() -> protocol.Outcome:
+    return protocol.run(SHOP, catalogue_of(), Popularity(), [Oracle(), Chance()])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rankings_are_judged_as_scikit_learn_does(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, n = rng.permutation(40).astype(float), 40
+    truth, seen = set(rng.choice(n, 7, replace=False).tolist()), rng.random(n) < 0.3
+    into = Judged()
+    Question(truth, seen, rng.choice(n, 7)).judge(scores, into)
+    relevant = np.array([[i in truth for i in range(n)]], float)
+    assert into.all[0][0] == pytest.approx(ndcg_score(relevant, scores[None], k=10))
+    first = np.argsort(-scores)[:10]
+    assert into.all[0][1:] == (
+        pytest.approx(len(truth & set(first.tolist())) / 7),
+        float(bool(truth & set(first.tolist()))),
+    )
+    fresh = ~seen
+    wanted = ndcg_score(relevant[:, fresh], scores[None, fresh], k=10)
+    assert into.new[0][0] == pytest.approx(wanted)
+    assert into.repeats[0] == pytest.approx(seen[first].mean())
+
+
+def test_who_knows_the_future_gets_everything_and_chance_what_chance_gives(outcome: protocol.Outcome) -> None:
+    found = report.results(outcome, "oracle", {"oracle": 1.0})
+    assert found["oracle"]["all"] == {"ndcg_at_10": 1.0, "recall_at_10": 1.0, "hr_at_10": 1.0}
+    assert found["oracle"]["binary"] == {"accuracy": 1.0, "precision": 1.0, "recall": 1.0}
+    assert found["chance"]["all"]["recall_at_10"] == pytest.approx(10 / len(outcome.candidates), abs=0.04)
+    assert found["oracle"]["difference"]["all"]["mean"] == 0 and found["chance"]["difference"]["all"]["mean"] < -0.5
+    assert 0.9 < found["chance"]["lists"]["coverage"] <= 1
+    weeks = found["oracle"]["by_week"].values()
+    assert (
+        sum(week["queries"] for week in weeks) == found["oracle"]["queries"]["all"] == len(outcome.visits["test"].user)
+    )
+
+
+def test_decisions_are_those_of_scikit_learn(outcome: protocol.Outcome) -> None:
+    test, validation = (outcome.judged[split]["chance"] for split in ("test", "validation"))
+    thresholds = np.unique([*validation.scores, np.inf])
+    best = max(thresholds, key=lambda t: (accuracy_score(validation.labels, np.array(validation.scores) >= t), -t))
+    said = np.array(test.scores) >= best
+    got = report.results(outcome, "oracle", {})["chance"]["binary"]
+    assert got["accuracy"] == pytest.approx(accuracy_score(test.labels, said))
+    assert got["precision"] == pytest.approx(precision_score(test.labels, said, zero_division=0))
+    assert got["recall"] == pytest.approx(recall_score(test.labels, said))
+
+
+def test_standard_errors_are_clustered_by_shopper() -> None:
+    rng = np.random.default_rng(3)
+    user, difference = rng.integers(0, 30, 400), rng.normal(size=400)
+    difference += rng.normal(size=30)[user]
+    mean = difference.mean()
+    by_hand = math.sqrt(sum(sum(difference[user == u] - mean) ** 2 for u in range(30))) / 400
+    got = report.paired(np.r_[difference, np.nan], np.r_[user, 5])
+    assert got == {"mean": pytest.approx(mean), "se": pytest.approx(by_hand)}
+    assert got["se"] > 1.5 * difference.std() / 20, "visits of one shopper are no independent witnesses"
+
+
+def test_queries_do_not_depend_on_what_comes_later(outcome: protocol.Outcome) -> None:
+    chosen = protocol.queries(SHOP, catalogue_of().available)
+    first = SHOP.visits()[:-1]
+    for name, split in protocol.SPLITS.items():
+        visits = [visit for visit, said in chosen.items() if said == name]
+        assert np.bincount(SHOP.user[first[visits]]).max() <= split.most
+        assert ((SHOP.time[first[visits]] >= split.begin) & (SHOP.time[first[visits]] < split.end)).all()
+
+
+def test_figures_become_tables_and_a_picture(outcome: protocol.Outcome, tmp_path: Path) -> None:
+    found: dict[str, Any] = report.results(outcome, "oracle", {})
+    assert report.markdown(found).count("\n") == 2 + len(found)
+    assert report.table(found).row_count == len(found)
+    report.plot(found, tmp_path / "table.png")
+    assert (tmp_path / "table.png").stat().st_size > 5000
