@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pprm import features, hazard, popularity, promotions
 from pprm.catalogue import Catalogue
+from pprm.features import Groups
 from pprm.popularity import Popularity
 from pprm.slow_tables import SlowTables
 from pprm.user_state import DAY, MAX_BASKETS, UserState
@@ -36,7 +37,7 @@ TRIAL = (
 )  # fmt: skip
 FAST = ("day", "three_days", "week_trend", "type_trend")
 BROWSE = ("session", "today", "week", "cart", "removed", "dwell", "recency", "type_week", "type_cart", "maker_week")
-MOMENT = ("hour", "weekday", "since", "since_before", "last_size", "baskets_7", "baskets_28")
+MOMENT = ("hour", "weekday", "since", "since_before", "last_size", "baskets_7", "baskets_28", "exploration")
 
 GROUPS = {
     "first_stage_input": features.CROSS, "first_stage": STAGE, "promotion": PROMOTION, "pattern": PATTERN,
@@ -57,6 +58,8 @@ class Candidates:
     """Catalogue rows, [K]."""
     logits: Floats
     """Of the first stage, [K]."""
+    groups: Groups
+    """The shopper's cross features (`features.groups`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,12 @@ class CandidateFeatures:
         """Features at Unix time `now`, [K, len(NAMES)], or of those candidates only whose indices are in `keep`."""
         keep = np.arange(len(candidates.rows)) if keep is None else keep
         rows, daily = candidates.rows[keep], self._daily(now)
-        groups = features.groups(state, self.catalogue, now)
         out = np.zeros((len(rows), len(NAMES)), np.float32)
         promoted = self.catalogue.promoted(now)
         baskets = _Baskets.of(state, now)
-        out[:, COLUMNS["first_stage_input"]] = features.dense(groups, self.catalogue, rows, daily.popularity[rows])
+        out[:, COLUMNS["first_stage_input"]] = features.dense(
+            candidates.groups, self.catalogue, rows, daily.popularity[rows]
+        )
         out[:, COLUMNS["first_stage"]] = _stage(candidates, self.catalogue)[keep]
         own = np.array([state.mailer, state.display]) / max(state.promotions, 1.0)
         promotion = out[:, COLUMNS["promotion"]]
@@ -104,7 +108,7 @@ class CandidateFeatures:
         out[:, COLUMNS["fast"]] = daily.global_[rows, 15:]
         if state.browsed_keys:
             out[:, COLUMNS["browse"]] = _browse(state, now, rows, self.catalogue)
-        out[:, COLUMNS["moment"]] = _moment(now, baskets)
+        out[:, COLUMNS["moment"]][:, :-1] = _moment(baskets)
         return out
 
     def _histories(
@@ -126,6 +130,7 @@ class CandidateFeatures:
             return
         rings = counters["ring"] << np.minimum(state.baskets - counters["basket"], 63).astype(np.uint64)
         rings[state.baskets - counters["basket"] >= MAX_BASKETS] = 0
+        out[:, COLUMNS["moment"].stop - 1] = _exploration(rings, counters["count"])
         item, type_ = catalogue.type[bought], catalogue.type[rows]
         types, inverse = np.unique(item, return_inverse=True)
         by_type = np.zeros(len(types), np.uint64)
@@ -324,7 +329,13 @@ def _browse(state: UserState, now: float, rows: NDArray[np.int64], catalogue: Ca
     return out
 
 
-def _moment(now: float, baskets: _Baskets) -> NDArray[Any]:
+def _exploration(rings: NDArray[np.uint64], counts: NDArray[Any]) -> float:
+    """Share of the products of the last five baskets that were never bought before them."""
+    lately = np.bitwise_count(rings & np.uint64(0b11111))
+    return float((lately == counts)[lately > 0].mean()) if lately.any() else 0.0
+
+
+def _moment(baskets: _Baskets) -> NDArray[Any]:
     """The moment, and the shopper's rhythm, [7]."""
     ages, sizes = baskets.ages, baskets.sizes
     return np.array(

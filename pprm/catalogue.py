@@ -63,6 +63,8 @@ class Catalogue:
         self.promotions = Promotions()
         self._rows: dict[int, int] = {}
         self._hashes = np.zeros(0, np.uint64)
+        self._sorted = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        """Hashes in order and their rows; rows are only ever added, so their number tells whether it is up to date."""
         self._codes = np.zeros((0, 3), np.int32)
         self._vectors = np.zeros((0, dimensions), np.float32)
         self._available = np.zeros(0, bool)
@@ -151,8 +153,14 @@ class Catalogue:
 
     def rows(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Rows of products given by hash, -1 where unknown."""
-        get = self._rows.get
-        return np.fromiter((get(h, -1) for h in hashes.tolist()), np.int64, len(hashes))
+        if len(self._sorted[0]) != len(self):
+            order = np.argsort(self.hashes)
+            self._sorted = self.hashes[order], order
+        keys, order = self._sorted
+        if not len(keys):
+            return np.full(len(hashes), -1)
+        at = np.minimum(np.searchsorted(keys, hashes), len(keys) - 1)
+        return np.where(keys[at] == hashes, order[at], -1)
 
     def _row(self, product_id: str) -> int:
         key = stable_hash(product_id)

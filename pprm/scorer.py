@@ -86,6 +86,16 @@ class Found(NamedTuple):
     """Which the shopper bought before."""
 
 
+class _Asked(NamedTuple):
+    """A shopper to rank the catalogue for, and what is wanted."""
+
+    state: UserState
+    now: float
+    groups: Groups
+    k: int
+    rules: Rules
+
+
 class Scorer:
     """Scores and ranks; tables are refreshed when the catalogue or the day of the popularity has changed."""
 
@@ -129,12 +139,12 @@ class Scorer:
     def score(self, states: Sequence[UserState], nows: Sequence[float]) -> Tensor:
         """Logits of the first stage of all candidates, [len(states), N], on the scorer's device, at Unix times."""
         out = torch.empty(len(states), len(self._refresh(0).rows), device=self.device)
-        for i, logits in self._score_each(states, nows):
+        for i, logits, _ in self._score_each(states, nows):
             out[i] = logits
         return out
 
-    def _score_each(self, states: Sequence[UserState], nows: Sequence[float]) -> Iterator[tuple[int, Tensor]]:
-        """Index of a shopper and their logits [N].
+    def _score_each(self, states: Sequence[UserState], nows: Sequence[float]) -> Iterator[tuple[int, Tensor, Groups]]:
+        """Index of a shopper, their logits [N], and the cross features that these were made from.
 
         Earlier times first, each with the popularity of its own day, so that no batch-mate's day looks into another's.
         """
@@ -142,8 +152,9 @@ class Scorer:
         user, queries = self._users(tables, states, nows)
         for i in np.argsort(nows, kind="stable").tolist():
             self._refresh(nows[i])
-            first = self._first_layer(tables, states[i], nows[i], user[i], None if queries is None else queries[i])
-            yield i, self.model.head(first)
+            groups = features.groups(states[i], self.catalogue, nows[i])
+            first = self._first_layer(tables, groups, user[i], None if queries is None else queries[i])
+            yield i, self.model.head(first), groups
 
     @torch.inference_mode()
     def recommend(
@@ -151,11 +162,11 @@ class Scorer:
     ) -> list[Ranking]:
         """The k best available products for each shopper, by the shop's rules; equal scores in the order of hashes."""
         rankings: list[Ranking | None] = [None] * len(states)
-        for i, logits in self._score_each(states, nows) if states else ():
+        for i, logits, groups in self._score_each(states, nows) if states else ():
             values = logits.cpu().numpy().copy()
             values[self._bought_lately(states[i], nows[i], rules)] = -np.inf
             rank = self._rank_first if self.second is None else self._rank_second
-            rankings[i] = rank(states[i], nows[i], values, k, rules)
+            rankings[i] = rank(_Asked(states[i], nows[i], groups, k, rules), values)
         return [ranking for ranking in rankings if ranking]
 
     def _bought_lately(self, state: UserState, now: float, rules: Rules) -> NDArray[np.int64]:
@@ -163,18 +174,18 @@ class Scorer:
         lately = state.product_counters()["last"] > now - rules.exclude_bought_days * DAY
         return self._columns(self._refresh(0), state.product_keys()[lately])
 
-    def _rank_first(self, state: UserState, now: float, values: NDArray[np.float32], k: int, rules: Rules) -> Ranking:
-        at = pick(values, self.catalogue.type[self.candidates], k, rules)
+    def _rank_first(self, asked: "_Asked", values: NDArray[np.float32]) -> Ranking:
+        at = pick(values, self.catalogue.type[self.candidates], asked.k, asked.rules)
         rows = self.candidates[at]
-        cross = features.dense(features.groups(state, self.catalogue, now), self.catalogue, rows, self._popularity[at])
+        cross = features.dense(asked.groups, self.catalogue, rows, self._popularity[at])
         return Ranking(rows, _probabilities(values[at]), [reasons(row) for row in cross])
 
-    def _rank_second(self, state: UserState, now: float, values: NDArray[np.float32], k: int, rules: Rules) -> Ranking:
+    def _rank_second(self, asked: "_Asked", values: NDArray[np.float32]) -> Ranking:
         assert self.second is not None
-        candidates = self._find(state, values).candidates
-        inputs = self.candidate_features(state, now, candidates)
+        candidates = self._find(asked.state, values, asked.groups).candidates
+        inputs = self.candidate_features(asked.state, asked.now, candidates)
         second = self.second(torch.from_numpy(inputs)).numpy()
-        at = pick(second, self.catalogue.type[candidates.rows], k, rules)
+        at = pick(second, self.catalogue.type[candidates.rows], asked.k, asked.rules)
         return Ranking(candidates.rows[at], _probabilities(second[at]), why(self.second, inputs[at]))
 
     @torch.inference_mode()
@@ -183,19 +194,21 @@ class Scorer:
 
         The second stage's logit for those that it sees, and below all of these the first stage's for the others.
         """
-        logits = self.score([state], [now])[0]
+        ((_, logits, groups),) = self._score_each([state], [now])
         scores: NDArray[np.float32] = logits.cpu().numpy().copy()
         if self.second is None:
             return scores
-        found = self._find(state, scores)
+        found = self._find(state, scores, groups)
         second = self.second(torch.from_numpy(self.candidate_features(state, now, found.candidates))).numpy()
         scores -= NOT_A_CANDIDATE
         scores[found.columns] = second
         return scores
 
+    @torch.inference_mode()
     def candidates_of(self, state: UserState, now: float) -> Found:
         """What the second stage looks at for a shopper at a Unix time."""
-        return self._find(state, self.score([state], [now])[0].cpu().numpy())
+        ((_, logits, groups),) = self._score_each([state], [now])
+        return self._find(state, logits.cpu().numpy(), groups)
 
     def candidate_features(
         self, state: UserState, now: float, candidates: Candidates, keep: NDArray[np.int64] | None = None
@@ -203,7 +216,7 @@ class Scorer:
         """The second stage's input, see `CandidateFeatures.of`."""
         return self._features.of(state, now, self.tables, candidates, keep)
 
-    def _find(self, state: UserState, values: NDArray[np.float32]) -> Found:
+    def _find(self, state: UserState, values: NDArray[np.float32], groups: Groups) -> Found:
         """The second stage's candidates, by the first's logits [N]; -inf is none."""
         tables = self._refresh(0)
         seen = np.zeros(len(values), bool)
@@ -212,20 +225,19 @@ class Scorer:
         looked = self._columns(tables, keys[np.argsort(-looks["last"].astype(np.int64), kind="stable")])
         at = choose(values, seen, looked)
         at = at[np.isfinite(values[at])]
-        return Found(at, Candidates(tables.rows[at], values[at]), seen[at])
+        return Found(at, Candidates(tables.rows[at], values[at], groups), seen[at])
 
     def _columns(self, tables: _Tables, products: NDArray[np.uint64]) -> NDArray[np.int64]:
         rows = self.catalogue.rows(products)
         columns = tables.position[rows[rows >= 0]]
         return columns[columns >= 0]
 
-    def _first_layer(self, t: _Tables, state: UserState, now: float, user: Tensor, queries: Tensor | None) -> Tensor:
+    def _first_layer(self, t: _Tables, g: Groups, user: Tensor, queries: Tensor | None) -> Tensor:
         first, extra = self._buffers
         torch.add(self._daily, user, out=first)
         if queries is None:
             return first
         first.addmm_((queries @ t.candidates).T, self._match)
-        g = features.groups(state, self.catalogue, now)
         if len(g.rows):
             first += torch.index_select(self._pair_part(t, g), 0, t.pair, out=extra)
             first += torch.index_select(self._maker_part(t, g), 0, t.maker, out=extra)

@@ -16,32 +16,39 @@ from pprm.candidate_features import NAMES
 SEEN, NEW, LOOKED = 130, 200, 50
 """Candidates: products bought before, others, and the newest looks."""
 HIDDEN = (64, 32)
+MEMBERS = 3
 CLIP = 4.0
 """Standard deviations: further out an input says no more."""
 
 
 class SecondStage(nn.Module):
-    """The network."""
+    """The mean of a few networks that learned from the same examples with other seeds: each errs in its own way."""
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, inputs: int = len(NAMES), hidden: tuple[int, ...] = HIDDEN) -> None:
+    def __init__(self, inputs: int = len(NAMES), hidden: tuple[int, ...] = HIDDEN, members: int = MEMBERS) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("scale", torch.ones(inputs))
-        widths = (inputs, *hidden)
-        self.hidden = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise(widths)])
-        self.output = nn.Linear(hidden[-1], 1)
-        nn.init.constant_(self.output.bias, -2.0)
+        self.members = nn.ModuleList([_network((inputs, *hidden)) for _ in range(members)])
+
+    def standard(self, x: Tensor) -> Tensor:
+        """Features [..., len(NAMES)] as the networks take them."""
+        return torch.clamp((x - self.mean) / self.scale, -CLIP, CLIP)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features [..., len(NAMES)] to logits [...]."""
-        x = torch.clamp((x - self.mean) / self.scale, -CLIP, CLIP)
-        for layer in self.hidden:
-            x = torch.relu(layer(x))
-        logits: Tensor = self.output(x)[..., 0]
+        x = self.standard(x)
+        logits: Tensor = torch.stack([member(x)[..., 0] for member in self.members]).mean(0)
         return logits
+
+
+def _network(widths: tuple[int, ...]) -> nn.Sequential:
+    layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
+    output = nn.Linear(widths[-1], 1)
+    nn.init.constant_(output.bias, -2.0)
+    return nn.Sequential(*layers, output)
 
 
 def choose(logits: NDArray[np.float32], seen: NDArray[np.bool_], looked: NDArray[np.int64]) -> NDArray[np.int64]:

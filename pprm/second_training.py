@@ -4,23 +4,26 @@ Negatives are hard by themselves, so a sample of them is enough: a kept share r 
 which the loss takes into account, so that the network's own output is the probability among all candidates.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pprm.datasets.dataset import Dataset
 from pprm.replay import next_visits, replay
 from pprm.scorer import Scorer
-from pprm.second_stage import SecondStage
+from pprm.second_stage import MEMBERS, SecondStage
 from pprm.slow_tables import SlowTables
 from pprm.user_state import UserState
 
 SEEN_NEGATIVES, NEW_NEGATIVES = 40, 50
 """Kept of a visit's candidates that were bought before, and of others."""
+SERVED = 3
+"""One in so many visits is also learned from as the worker serves it."""
 BATCH = 2048
 EPOCHS = 3
 LEARNING_RATE = 3e-3
@@ -49,7 +52,7 @@ def build(
     seed: int,
     progress: Callable[[int], None] = lambda done: None,
 ) -> CandidateSet:
-    """Replay until a Unix time and take candidates at half of `visits`; at the others as served, one visit before.
+    """Replay until a Unix time and take candidates at all `visits`, and at some also as served, one visit before.
 
     Args:
         dataset: what is replayed; its products are the rows of the scorer's catalogue.
@@ -60,8 +63,7 @@ def build(
         seed: of the sample of negatives.
         progress: told the number of each visit passed.
     """
-    chosen = visits.tolist()
-    at_visit, served = set(chosen[::2]), set(chosen[1::2])
+    at_visit, served = set(visits.tolist()), set(visits[::SERVED].tolist())
     following, first = next_visits(dataset), dataset.visits()
     sample = _Sample(scorer, np.random.default_rng(seed))
     for visit in replay(dataset, scorer.catalogue, scorer.popularity, until):
@@ -112,29 +114,33 @@ def fit(
     seed: int,
     progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
     without: slice = slice(0),
+    members: int = MEMBERS,
 ) -> SecondStage:
-    """Train a network; `progress` gets step, steps and the loss; columns in `without` have no say."""
+    """Train `members` networks; `progress` gets step, steps and the loss; columns in `without` have no say."""
     torch.manual_seed(seed)
-    model, rng = SecondStage(), np.random.default_rng(seed)
+    model = SecondStage(members=members)
     _standardise(model, data)
     model.scale[without] = np.inf
-    optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE)
-    rows = len(data.bought)
-    steps, step = EPOCHS * max(rows // BATCH, 1), 0
-    for _ in range(EPOCHS):
-        order = rng.permutation(rows)
-        for start in range(0, max(rows - BATCH, 0) + 1, BATCH):
+    steps = EPOCHS * max(len(data.bought) // BATCH, 1)
+    for number, network in enumerate(model.members):
+        rng = np.random.default_rng([seed, number])
+        optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+        for step, at in enumerate(_batches(rng, len(data.bought))):
             for group in optimiser.param_groups:
-                group["lr"] = (
-                    LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * min(1.0, 2 * (steps - step) / steps + 0.02)
-                )
-            loss = _loss(model, data, np.sort(order[start : start + BATCH]))
+                group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARM_UP, 2 * (steps - step) / steps + 0.02)
+            loss = _loss(model, network, data, at)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            step += 1
-            progress(step, steps, loss.item())
+            progress(number * steps + step + 1, steps * members, loss.item())
     return model.eval()
+
+
+def _batches(rng: np.random.Generator, rows: int) -> Iterator[NDArray[np.int64]]:
+    for _ in range(EPOCHS):
+        order = rng.permutation(rows)
+        for start in range(0, max(rows - BATCH, 0) + 1, BATCH):
+            yield np.sort(order[start : start + BATCH])
 
 
 def _standardise(model: SecondStage, data: CandidateSet) -> None:
@@ -145,9 +151,9 @@ def _standardise(model: SecondStage, data: CandidateSet) -> None:
     model.scale.copy_(torch.from_numpy(np.where(spread < 1e-6, np.inf, spread + 1e-4).astype(np.float32)))
 
 
-def _loss(model: SecondStage, data: CandidateSet, at: NDArray[np.int64]) -> torch.Tensor:
-    inputs = torch.from_numpy(data.features[at].astype(np.float32))
-    logits = model(inputs) + torch.from_numpy(data.offsets[at])
+def _loss(model: SecondStage, network: nn.Module, data: CandidateSet, at: NDArray[np.int64]) -> torch.Tensor:
+    inputs = model.standard(torch.from_numpy(data.features[at].astype(np.float32)))
+    logits = network(inputs)[..., 0] + torch.from_numpy(data.offsets[at])
     wanted = torch.from_numpy(data.bought[at].astype(np.float32))
-    weights = sum((layer.weight.square().sum() for layer in [*model.hidden, model.output]), torch.zeros(()))
+    weights = torch.stack([p.square().sum() for p in network.parameters() if p.dim() > 1]).sum()
     return binary_cross_entropy_with_logits(logits, wanted) + DECAY / 2 * weights

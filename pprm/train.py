@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pprm import artifact, baselines, model_card, second_training, slow_tables, training_set
 from pprm.artifact import Artifact
+from pprm.baselines import Baseline
 from pprm.baselines.top_frequency import PersonalTopFrequency
 from pprm.catalogue import Catalogue
 from pprm.datasets import complete_journey
@@ -40,7 +41,7 @@ UNTIL = int(PERIOD[1].timestamp())
 CUTS = tuple(datetime(2017, month, 1, tzinfo=UTC) for month in (7, 8, 9, 10, 11))
 """Tables of what changes slowly are learned anew at these, so that no visit is trained with tables of its future."""
 VISITS = 40_000
-"""The first stage learns from these; the second one from the others, which the first has not seen."""
+"""That the first stage learns from; the second one takes all there are."""
 VERSION = "2"
 
 
@@ -151,9 +152,9 @@ def learn_tables(shop: Workshop) -> dict[int, SlowTables]:
 
 
 def second_examples(shop: Workshop, first: Artifact, tables: Mapping[int, SlowTables]) -> CandidateSet:
-    """What the second stage learns from: visits that the first has not seen."""
+    """What the second stage learns from: all visits, those too that the first has seen."""
     scorer = first.scorer(shop.catalogue, Popularity(), shop.texts.encode, choose_device("auto"))
-    visits, told = shop.visits()[VISITS:], shop.replaying("second stage")
+    visits, told = shop.visits(), shop.replaying("second stage")
     return second_training.build(shop.data, scorer, tables, visits, UNTIL, shop.seed, told)
 
 
@@ -176,7 +177,7 @@ def judge(
     popularity = popularity or Popularity()
     scorer = made.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
     wanted = set(protocol.queries(shop.data, shop.catalogue.available))
-    without = [baselines.Popularity(7), PersonalTopFrequency()]
+    without: list[Baseline] = [baselines.Popularity(7), PersonalTopFrequency()]
     for baseline in without:
         baseline.learn(shop.data, shop.catalogue, UNTIL)
     contenders: list[Contender] = [

@@ -56,7 +56,8 @@ class LightGbmRanker:
         self._catalogue, self._popularity, self._daily = catalogue, Popularity(), (-1, np.zeros((0, 4), np.float32))
         period = (until - PERIOD * int(DAY), until)
         unpromoted = replace(dataset, promotions=no_promotions)
-        examples = training_set.build(unpromoted, catalogue, period, self.visits, self.seed)
+        visits = training_set.choose_visits(dataset, catalogue, period, self.seed)[: self.visits]
+        examples = training_set.build(unpromoted, catalogue, visits, until, self.seed)
         counted = examples.labels != training_set.IGNORED
         scalars = np.repeat(examples.scalars[:, None], examples.labels.shape[1], axis=1)
         inputs = np.concatenate([examples.cross[counted].astype(np.float32), scalars[counted]], 1)

@@ -61,8 +61,8 @@ def run(directory: Path, dataset: str, encoder: Path | None, models: Sequence[st
             more += contenders
             seconds |= took
         results = judge(shop, loaded, more, popularity)
-    for name, took in seconds.items():
-        results[name]["train_seconds"] = round(took, 1)
+    for name, spent in seconds.items():
+        results[name]["train_seconds"] = round(spent, 1)
     console.print(report.table(results))
     return results
 

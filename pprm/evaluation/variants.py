@@ -114,7 +114,7 @@ def second_stages(
             continue  # browsing, where nobody browses
         told(f"second stage without {group}")
         name, started = f"without {group}", perf_counter()
-        network = second_training.fit(data, seed, without=columns)
+        network = second_training.fit(data, seed, without=columns, members=1)
         contenders.append(_WithoutGroup(name, network, shared))
         seconds[name] = perf_counter() - started
     return contenders, seconds

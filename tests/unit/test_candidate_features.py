@@ -12,6 +12,7 @@ from pprm import slow_tables
 from pprm.candidate_features import COLUMNS, GROUPS, NAMES, CandidateFeatures, Candidates
 from pprm.catalogue import Catalogue, Product
 from pprm.events import Interaction, Kind, Position
+from pprm.features import groups
 from pprm.fold import fold
 from pprm.ids import stable_hash
 from pprm.popularity import Popularity, Purchase
@@ -36,10 +37,18 @@ CATALOGUE = catalogue_of()
 NONE = slow_tables.nothing()
 
 
+def candidates_of(
+    state: UserState, now: float, rows: np.ndarray, logits: np.ndarray, catalogue: Catalogue
+) -> Candidates:
+    return Candidates(rows, logits, groups(state, catalogue, now))
+
+
 def features_of(state: UserState, now: float, rows: np.ndarray | None = None) -> np.ndarray:
     rows = np.arange(N) if rows is None else rows
     logits = np.linspace(1, -1, len(rows)).astype(np.float32)
-    return CandidateFeatures(CATALOGUE, Popularity()).of(state, now, NONE, Candidates(rows, logits))
+    return CandidateFeatures(CATALOGUE, Popularity()).of(
+        state, now, NONE, candidates_of(state, now, rows, logits, CATALOGUE)
+    )
 
 
 def column(values: np.ndarray, group: str, name: str) -> np.ndarray:
@@ -111,8 +120,12 @@ def test_everything_is_finite_and_the_moment_is_right(history: list[tuple[int, l
     assert values.shape == (N, len(NAMES)) and np.isfinite(values).all()
     moment = values[0, COLUMNS["moment"]]
     within = [sum(now - time < days * DAY for time, _ in baskets) for days in (7, 28)]
-    assert moment[5:].tolist() == within
+    assert moment[5:7].tolist() == within
     assert moment[4] == (len(baskets[-1][1]) if baskets else 0)
+    lately = set().union(*(products for _, products in baskets[-5:]))
+    before = set().union(*(products for _, products in baskets[:-5])) if len(history) <= 64 else set()
+    if len(history) <= 64 and lately:
+        assert np.isclose(moment[7], len(lately - before) / len(lately))
 
 
 def test_ranks_are_within_type_and_category() -> None:
@@ -130,8 +143,9 @@ def test_some_of_the_candidates_have_what_all_give_them() -> None:
     logits = np.linspace(1, -1, N).astype(np.float32)
     features = CandidateFeatures(CATALOGUE, Popularity())
     keep = np.array([2, 7])
-    some = features.of(state, now, NONE, Candidates(np.arange(N), logits), keep)
-    assert np.array_equal(some, features.of(state, now, NONE, Candidates(np.arange(N), logits))[keep])
+    candidates = candidates_of(state, now, np.arange(N), logits, CATALOGUE)
+    some = features.of(state, now, NONE, candidates, keep)
+    assert np.array_equal(some, features.of(state, now, NONE, candidates)[keep])
 
 
 def test_what_was_looked_at_counts_for_product_type_and_maker() -> None:
@@ -157,7 +171,7 @@ def test_promotions_at_the_usual_store_and_the_shoppers_own_affinity() -> None:
     ]
     state = fold(UserState(), bought).state
     values = CandidateFeatures(catalogue, Popularity()).of(
-        state, START, NONE, Candidates(np.arange(N), np.zeros(N, np.float32))
+        state, START, NONE, candidates_of(state, START, np.arange(N), np.zeros(N, np.float32), catalogue)
     )
     assert np.flatnonzero(column(values, "promotion", "store_mailer")).tolist() == [3]
     assert (column(values, "promotion", "own_mailer") == 1).all()
@@ -170,7 +184,7 @@ def test_first_buyers_and_the_last_days_are_popularity_of_their_own() -> None:
         [Purchase(stable_hash("p1"), START - 3600, True)] * 5 + [Purchase(stable_hash("p2"), START - 3600)] * 5
     )
     values = CandidateFeatures(CATALOGUE, popularity).of(
-        UserState(), START, NONE, Candidates(np.arange(N), np.zeros(N, np.float32))
+        UserState(), START, NONE, candidates_of(UserState(), START, np.arange(N), np.zeros(N, np.float32), CATALOGUE)
     )
     assert np.flatnonzero(column(values, "trial", "first_week")).tolist() == [1]
     assert np.isclose(column(values, "trial", "buyers")[1], np.log(6))
@@ -190,7 +204,8 @@ def test_the_future_changes_nothing(visits: int) -> None:
         for visit in replay(shop, catalogue, popularity, int(dataset(visits=visits).time[-1]) + 1):
             if visit.number > 300:
                 rows = np.arange(0, 60, 3)
-                inputs = features.of(visit.before, visit.now, tables, Candidates(rows, rows.astype(np.float32)))
+                candidates = candidates_of(visit.before, visit.now, rows, rows.astype(np.float32), catalogue)
+                inputs = features.of(visit.before, visit.now, tables, candidates)
                 found[visit.number] = inputs.tobytes()
         seen.append(found)
     assert seen[0] == seen[1] and len(seen[0]) == visits - 301

@@ -173,11 +173,17 @@ def test_two_stages_list_what_the_second_ranks_highest_of_the_firsts_candidates(
     new = np.sort(first[np.setdiff1d(np.arange(len(first)), found.columns[found.seen])])[::-1]
     assert np.isclose(found.candidates.logits[~found.seen].min(), new[NEW - 1])  # the best of what is new
     inputs = scorer.candidate_features(state, NOW, found.candidates)
-    layers = [*scorer.second.hidden, scorer.second.output]  # type: ignore[union-attr]
-    x = np.clip((inputs - scorer.second.mean.numpy()) / scorer.second.scale.numpy(), -4, 4)  # type: ignore[union-attr]
-    for i, layer in enumerate(layers):
-        x = x @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
-        x = np.maximum(x, 0) if i < 2 else x
+    second = scorer.second
+    assert second
+    start = np.clip((inputs - second.mean.numpy()) / second.scale.numpy(), -4, 4)
+    outputs = []
+    for member in second.members:
+        x = start
+        for layer in (layer for layer in member if hasattr(layer, "weight")):
+            x = x @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+            x = np.maximum(x, 0) if x.shape[1] > 1 else x
+        outputs.append(x)
+    x = np.mean(outputs, axis=0)
     order = np.argsort(-x[:, 0], kind="stable")[:10]
     (listed,) = scorer.recommend([state], [NOW], 10)
     assert listed.rows.tolist() == found.candidates.rows[order].tolist()
