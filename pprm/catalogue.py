@@ -109,6 +109,12 @@ class Catalogue:
         other._vectors = vectors
         return other
 
+    def only(self, available: NDArray[np.bool_]) -> "Catalogue":
+        """The same products, of which these may be recommended, [n]. What changes later is shared."""
+        other = copy(self)
+        other._available = available
+        return other
+
     def promoted(self, now: float) -> Promoted:
         """What is promoted on the day of this Unix time."""
         return self.promotions.at(now, len(self))

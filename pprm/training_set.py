@@ -101,7 +101,7 @@ class _Sample:
     def add(self, user: int, state: UserState, now: int, bought: NDArray[np.int32]) -> None:
         """Append one visit."""
         if self.rng.random() < COLD:
-            state = _young(state, int(self.rng.integers(0, 12)))
+            state = young(state, int(self.rng.integers(0, 12)))
         q, out = self.filled, self.out
         candidates, out.labels[q] = self._candidates(bought)
         out.user[q], out.candidates[q], out.scalars[q] = user, candidates, features.scalars(state, now)
@@ -139,7 +139,7 @@ class _Sample:
         )
 
 
-def _young(state: UserState, purchases: int) -> UserState:
+def young(state: UserState, purchases: int) -> UserState:
     """The shopper as if only the last so many purchases were known; purchases of one time are a basket."""
     kept = state.interactions()[-purchases:] if purchases else state.interactions()[:0]
     events = [

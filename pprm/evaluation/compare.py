@@ -9,12 +9,13 @@ from rich.console import Console
 
 from pprm import artifact, baselines
 from pprm.artifact import Artifact
-from pprm.evaluation import report, variants
+from pprm.catalogue import Catalogue
+from pprm.evaluation import questions, report, variants
 from pprm.evaluation.protocol import Contender
 from pprm.evaluation.report import Results
 from pprm.evaluation.variants import Bench
 from pprm.popularity import Popularity
-from pprm.scorer import choose_device
+from pprm.scorer import Scorer, choose_device
 from pprm.text_encoder import bundled
 from pprm.train import (
     UNTIL,
@@ -28,7 +29,7 @@ from pprm.train import (
 )
 from pprm.word_vectors import static_bert, word2vec
 
-MODELS = ("baselines", "first-stage", "second-stage")
+MODELS = ("baselines", "first-stage", "second-stage", "young", "frozen", "unseen")
 """Kinds of contenders that can be added to the model itself."""
 SEED = 0
 
@@ -45,26 +46,33 @@ def run(directory: Path, dataset: str, encoder: Path | None, models: Sequence[st
     with progress_bars(console) as bars:
         shop = open_workshop(bars, dataset, loaded.encoder(encoder), SEED)
         popularity, task = Popularity(), bars.add_task("others learn", total=None)
+        scorer = loaded.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
         more: list[Contender] = []
         seconds: dict[str, float] = {}
         makers: dict[str, Callable[[], tuple[Sequence[Contender], dict[str, float]]]] = {
             "baselines": lambda: _baselines(shop, told),
             "first-stage": lambda: _first_stages(shop, loaded, popularity, told),
             "second-stage": lambda: _second_stages(shop, loaded, popularity, told),
+            "young": lambda: (questions.young_shoppers(scorer), {}),
+            "frozen": lambda: (questions.frozen(scorer), {}),
         }
 
         def told(name: str) -> None:
             bars.update(task, description=f"learning: {name}")
 
-        for kind in models:
+        for kind in (kind for kind in models if kind in makers):
             contenders, took = makers[kind]()
             more += contenders
             seconds |= took
         results = judge(shop, loaded, more, popularity)
+        unseen = _unseen(shop, loaded) if "unseen" in models else {}
     for name, spent in seconds.items():
         results[name]["train_seconds"] = round(spent, 1)
     console.print(report.table(results))
-    return results
+    if unseen:
+        console.print("Products that nobody bought before November, ranked among themselves:")
+        console.print(report.table(unseen))
+    return results | {f"unseen products: {name}": figures for name, figures in unseen.items()}
 
 
 def _baselines(shop: Workshop, told: Callable[[str], None]) -> tuple[list[Contender], dict[str, float]]:
@@ -99,3 +107,11 @@ def _second_stages(
     examples = second_examples(shop, loaded, learn_tables(shop))
     scorer = loaded.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
     return variants.second_stages(scorer, examples, SEED, told)
+
+
+def _unseen(shop: Workshop, loaded: Artifact) -> Results:
+    def make(catalogue: Catalogue, popularity: Popularity) -> Scorer:
+        return loaded.scorer(catalogue, popularity, shop.texts.encode, choose_device("auto"))
+
+    outcome = questions.unseen(shop.data, shop.catalogue, make, shop.replaying("products that nobody bought before"))
+    return report.results(outcome, "PPRM", {})

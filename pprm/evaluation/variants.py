@@ -53,9 +53,11 @@ def first_stages(
     """Contenders, and seconds of learning by their names."""
     plain, config = bench.encode, bench.config
     rows = np.random.default_rng(bench.seed).permutation(len(bench.examples.user))
+    as_published = replace(PPRMConfig.paper(), text_dimensions=config.text_dimensions)
+    texts_alone = replace(config, sequence=False, pool_days=(), projected=0, product=0)
     made: dict[str, tuple[PPRMConfig, Encode, TrainingSet, bool]] = {
-        "paper: both texts, as published": (PPRMConfig.paper(), plain, bench.examples, True),
-        "no interaction sequence": (replace(config, sequence=False, pool_days=()), plain, bench.examples, True),
+        "paper: both texts, as published": (as_published, plain, bench.examples, True),
+        "no interaction sequence": (texts_alone, plain, bench.examples, True),
         "no user attributes": (config, plain, bench.examples, False),
         "hidden 128, 64": (replace(config, hidden=(128, 64)), plain, bench.examples, True),
         "hidden 32": (replace(config, hidden=(32,)), plain, bench.examples, True),

@@ -1,0 +1,96 @@
+"""Contenders for the other questions: young shoppers, states that stand still, products that nobody bought before."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pprm.baselines import Popularity as PopularityBaseline
+from pprm.catalogue import Catalogue
+from pprm.datasets.dataset import Dataset
+from pprm.evaluation import protocol
+from pprm.evaluation.contenders import AtVisit, rank
+from pprm.evaluation.protocol import SPLITS, Contender, Outcome, Split
+from pprm.popularity import Popularity
+from pprm.replay import Visit
+from pprm.scorer import Scorer
+from pprm.training_set import young
+from pprm.user_state import UserState
+
+YOUNG = (0, 1, 2, 4, 10, 30)
+"""Purchases that are known of a shopper."""
+FEWEST = 5
+"""Purchases in the months judged, of a product nobody bought before them."""
+
+
+def young_shoppers(scorer: Scorer) -> list[Contender]:
+    """The model, if only the last so many purchases of each shopper were known."""
+    return [AtVisit(f"PPRM, {n} purchases known", scorer, see=_last(n)) for n in YOUNG]
+
+
+def _last(purchases: int) -> Callable[[Visit], UserState]:
+    return lambda visit: young(visit.before, purchases)
+
+
+@dataclass(slots=True)
+class Frozen:
+    """The model with every shopper's state as it was at a moment; what all buy is live."""
+
+    name: str
+    scorer: Scorer
+    moment: int
+    """Unix seconds."""
+    _states: dict[int, UserState] = field(default_factory=dict)
+
+    def add(self, visit: Visit) -> None:
+        """Keep the state, until the moment."""
+        if visit.now < self.moment:
+            self._states[visit.user] = visit.after
+
+    def scores(self, visit: Visit) -> NDArray[np.float32]:
+        """See `protocol.Contender`."""
+        return rank(self.scorer, self._states.get(visit.user, visit.before), visit.now)
+
+
+def frozen(scorer: Scorer) -> list[Contender]:
+    """What updating the states event by event is worth."""
+    return [Frozen("PPRM, states frozen on 1 December", scorer, SPLITS["test"].begin)]
+
+
+@dataclass(slots=True)
+class TypeFrequency:
+    """How often the shopper bought of a product's type."""
+
+    catalogue: Catalogue
+    name: str = "own frequency of the type"
+
+    def add(self, visit: Visit) -> None:
+        """Nothing to keep: the state is the visit's."""
+
+    def scores(self, visit: Visit) -> NDArray[np.float64]:
+        """See `protocol.Contender`."""
+        rows = self.catalogue.rows(visit.before.product_keys())
+        counts = visit.before.product_counters()["count"]
+        by_type = np.bincount(self.catalogue.type[rows], counts, len(self.catalogue.types)).astype(np.float64)
+        return by_type[self.catalogue.type]
+
+
+def unseen(
+    dataset: Dataset,
+    catalogue: Catalogue,
+    make_scorer: Callable[[Catalogue, Popularity], Scorer],
+    progress: Callable[[int], None] = lambda done: None,
+) -> Outcome:
+    """Rank, at the visits of November and December, the products that nobody bought before them, among themselves."""
+    begin, end = SPLITS["validation"].begin, SPLITS["test"].end
+    before = np.bincount(dataset.product[dataset.time < begin], minlength=len(catalogue))
+    after = np.bincount(dataset.product[(dataset.time >= begin) & (dataset.time < end)], minlength=len(catalogue))
+    new, popularity = catalogue.only((before == 0) & (after >= FEWEST)), Popularity()
+    scorer, week = make_scorer(new, popularity), PopularityBaseline(7)
+    week.learn(dataset, new, begin)
+    contenders: list[Contender] = [
+        AtVisit("PPRM", scorer), AtVisit("PPRM, first stage", scorer, stages=1), TypeFrequency(new), week,
+    ]  # fmt: skip
+    splits = {"validation": Split(begin, begin, 0), "test": Split(begin, end, 1_000_000)}
+    return protocol.run(dataset, new, popularity, contenders, splits, progress)
