@@ -35,13 +35,13 @@ def results(outcome: Outcome, reference: str, train_seconds: Mapping[str, float]
 
 def _figures(outcome: Outcome, name: str, reference: Judged) -> dict[str, Any]:
     test, validation, visits = outcome.judged["test"][name], outcome.judged["validation"][name], outcome.visits["test"]
-    threshold = metrics.best_threshold(np.array(validation.scores), np.array(validation.labels))
+    threshold = metrics.best_threshold(np.array(validation.scores), np.array(validation.labels, bool))
     user = np.array(visits.user)
     return {
         "queries": {"all": len(test.all), "new": int(np.isfinite(np.array(test.new)[:, 0]).sum())},
         "all": _means(test.all),
         "new": _means(test.new),
-        "binary": metrics.decision(np.array(test.scores), np.array(test.labels), threshold),
+        "binary": metrics.decision(np.array(test.scores), np.array(test.labels, bool), threshold),
         "validation": {"all": _means(validation.all), "new": _means(validation.new)},
         "difference": {
             part: paired(np.array(getattr(test, part))[:, 0] - np.array(getattr(reference, part))[:, 0], user)
