@@ -61,6 +61,7 @@ async def ask_for_ends(c: Components) -> None:
 async def _ask_once(c: Components, consumer: AIOKafkaConsumer) -> None:
     if c.app._consumer is None or c.app.rebalancing:
         return
+    c.app.consumer.seek_what_never_arrived()
     before = c.app.consumer.ledger.positions()
     changelogs = [(c.settings.changelog, partition) for partition in c.owned]
     tps = [TopicPartition(*tp) for tp in (*before, *changelogs)]

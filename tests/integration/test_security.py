@@ -197,8 +197,8 @@ def test_transactions_need_their_right(kafka: Secured) -> None:
     async def transaction(user: str) -> None:
         settings = user_settings(kafka, user)
         producer = AIOKafkaProducer(transactional_id=f"{APP}-purchases-0", **client_settings(settings.kafka))
-        await producer.start()
         try:
+            await producer.start()  # asks for the transactional id, and may be refused
             async with producer.transaction():
                 await producer.send_and_wait(f"{TOPICS_PREFIX}recommendations", b"{}", key=b"nobody", partition=0)
         finally:

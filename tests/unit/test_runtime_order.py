@@ -196,3 +196,34 @@ def test_a_gap_is_sought_back_and_only_what_the_broker_deleted_is_given_up() -> 
         assert batches == [12] and diary.lines == ["seek_back", "on_gap", "deleted 4"]
 
     asyncio.run(story())
+
+
+def test_what_never_arrived_is_fetched_again_also_when_nothing_comes_after_it() -> None:
+    diary = Diary()
+    state = SimpleNamespace(position=12, has_valid_position=True)
+    queue: list[Any] = []
+    consumer = object.__new__(LedgerConsumer)
+    consumer.__dict__ |= {
+        "ledger": Ledger(), "idle": asyncio.Event(), "_ahead": {}, "log": diary,
+        "app": SimpleNamespace(topics=[SimpleNamespace(queue=SimpleNamespace(_queue=queue))], on_gap=diary.on_gap),
+        "_state_of": lambda tp: state, "seek_back": diary.seek_back,
+    }  # fmt: skip
+    consumer.ledger.assign({TP: 9})
+
+    def seeks(times: int) -> int:
+        for _ in range(times):
+            consumer.seek_what_never_arrived()
+        found = diary.lines.count("seek_back")
+        diary.lines.clear()
+        return found
+
+    assert seeks(3) == 0, "a batch is in hand"
+    consumer.idle.set()
+    queue.append(SimpleNamespace(value=Fetched(9, 12, [None] * 3, 0.0)))
+    assert seeks(3) == 0, "it waits"
+    queue.clear()
+    assert seeks(1) == 0 and seeks(1) == 1
+    consumer.ledger.admit(TP, 9, 11)
+    assert seeks(3) == 0, "it came"
+    state.position, state.markers = 13, (12, 13)
+    assert seeks(3) == 0, "a transaction marker"

@@ -11,7 +11,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from worker.runtime.ledger import Ledger, TopicPartition
-from worker.runtime.records import Fetched
+from worker.runtime.records import Fetched, only_markers
 
 FETCH_MAX_WAIT_MS = 20
 """How long a broker may wait for more data; Faust fixes 1500, which a broker that waits it out turns into latency."""
@@ -64,6 +64,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         """False where the delivery commits the offsets."""
         super().__init__(*args, **kwargs)
         self._read_offset = _NoReadOffsets()
+        self._ahead: dict[TopicPartition, int] = {}
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
@@ -81,6 +82,27 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         for tp, offset in positions.items():
             self._thread.seek(tp, offset)
         self.ledger.assign(positions)
+
+    def seek_what_never_arrived(self) -> None:
+        """Fetch again what was fetched and thrown away on its way here; call it every few seconds.
+
+        A gap shows when the next record comes; at the end of a topic none may come for long. So: nothing waits, nothing
+        is in hand, and a fetch went on beyond what the ledger expects, the last time and now.
+        """
+        at_rest = self.idle.is_set() and not any(map(self.waiting_records, self.app.topics))
+        expected = self.ledger.fetch_from() if at_rest else {}
+        ahead = {tp: at for tp, at in expected.items() if self._fetched_beyond(tp, at)}
+        for tp, at in ahead.items():
+            if self._ahead.get(tp) == at:
+                self.log.warning("%s: what was fetched from %d on never arrived: fetching it again", tp, at)
+                self.app.on_gap(tp[0])
+                self.seek_back(tp, at)
+        self._ahead = ahead
+
+    def _fetched_beyond(self, tp: TopicPartition, expected: int) -> bool:
+        state = self._state_of(tp)
+        known = state is not None and state.has_valid_position
+        return bool(known and state.position > expected and not only_markers(state, expected))
 
     async def beginning_of(self, tp: TopicPartition) -> int | None:
         """Where the broker's log of a partition begins, None where it does not say."""
@@ -113,8 +135,11 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
 
     def position_of(self, tp: TopicPartition) -> int:
         """Offset of the next fetch of an assigned partition."""
+        return int(self._state_of(tp).position)
+
+    def _state_of(self, tp: TopicPartition) -> Any:
         subscription = self._thread._ensure_consumer()._subscription.subscription
-        return int(subscription.assignment.state_value(driver.ensure_aiokafka_TP(TP(*tp))).position)
+        return subscription.assignment.state_value(driver.ensure_aiokafka_TP(TP(*tp)))
 
     def end_of(self, tp: TopicPartition) -> int | None:
         """End offset that the broker told with the last fetch of an assigned partition."""

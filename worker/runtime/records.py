@@ -52,6 +52,12 @@ class RunResult(fetcher.FetchResult):  # type: ignore[misc]
 _NONE = (-1, -1)
 
 
+def only_markers(state: Any, offset: int) -> bool:
+    """Whether all that was fetched of a partition from an offset on were transaction markers, or aborted records."""
+    began, ended = getattr(state, "markers", _NONE)
+    return bool(began <= offset and ended == state.position)
+
+
 class RecordRange:
     """A fetched range, dressed as the single record that Faust wants."""
 
