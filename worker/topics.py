@@ -16,6 +16,7 @@ from worker import acls, refusal
 from worker.settings import Settings
 
 USER_KEYED = ("purchases", "browses", "reviews", "users")
+KNOWS_ITSELF_SECONDS = 10
 ALREADY_EXISTS = 36
 UNKNOWN_TOPIC = 3
 
@@ -199,3 +200,18 @@ async def _start(admin: AIOKafkaAdminClient, client: Mapping[str, Any]) -> None:
         if reason := await refusal.why(client):
             raise TopicsError(reason) from None
         raise
+    await _until_it_knows_itself(admin)
+
+
+async def _until_it_knows_itself(admin: AIOKafkaAdminClient) -> None:
+    """A broker that has just started answers before it names any broker, or a controller.
+
+    Raises:
+        KafkaConnectionError: it goes on like that.
+    """
+    for _ in range(KNOWS_ITSELF_SECONDS * 5):
+        if admin._client.cluster.brokers() and admin._client.cluster.controller:
+            return
+        await asyncio.sleep(0.2)
+        await admin._client.force_metadata_update()
+    raise KafkaConnectionError("the broker answers, but names no broker")

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -73,14 +72,15 @@ async def sums_of_snapshots(shop: Shop) -> dict[int, np.ndarray]:
 
 def recount() -> dict[int, np.ndarray]:
     """The same in plain Python, from the input."""
-    counted: Counter[tuple[int, int]] = Counter()
+    had, sums = set[tuple[int, int]](), dict[int, np.ndarray]()
     for day in range(DAYS):
         for user in range(USERS):
-            counted[stable_hash(f"p{(user * user + day) % 11}"), (FIRST_DAY + day) * DAY + 60 * user] += 1
-    sums: dict[int, np.ndarray] = {}
-    for (hashed, at), n in counted.items():
-        age = FIRST_DAY + DAYS - at / DAY
-        sums[hashed] = sums.get(hashed, 0) + n * np.array([1, 2 ** (-age / 7), 2 ** (-age / 28)])
+            hashed, at = stable_hash(f"p{(user * user + day) % 11}"), (FIRST_DAY + day) * DAY + 60 * user
+            age, is_first = FIRST_DAY + DAYS - at / DAY, (user, hashed) not in had
+            had.add((user, hashed))
+            any_ = np.array([1, 2 ** (-age / 7), 2 ** (-age / 28)])
+            last_days = [2.0**-age, 2 ** (-age / 3)]
+            sums[hashed] = sums.get(hashed, 0) + np.concatenate([any_, any_ * is_first, last_days])
     return sums
 
 
