@@ -138,6 +138,9 @@ def test_topics_that_are_not_cut_alike_are_refused_with_a_clear_message(shop: Sh
         client = {"bootstrap_servers": shop.broker}
         await topics.create(client, specs)
         await topics.create(client, [topics.TopicSpec(shop.topic("browses"), 3, 1)])
+        async with asyncio.timeout(20):  # a broker makes a topic known a while after it has promised it
+            while (await topics.partition_counts(client, [shop.topic("browses")]))[shop.topic("browses")] != 3:
+                await asyncio.sleep(0.1)
         worker = shop.start_worker()
         assert worker.process.wait(30) != 0
         assert "equal numbers of partitions" in worker.tail()
