@@ -213,7 +213,8 @@ def test_a_yelp_place_as_a_product(published: dict[str, Path]) -> None:
     assert bar.available and bar.categories == ["Doctors", "Bars"]
     assert bar.attributes == {
         "city": "Santa Barbara, CA", "hours": "Monday 7:0-20:0, Friday 7:0-21:30", "wi fi": "free",
-        "bike parking": "yes", "alcohol": "full bar", "restaurants price range 2": "2", "ambience": "casual, trendy", "music": "{broken",
+        "bike parking": "yes", "alcohol": "full bar", "restaurants price range 2": "2",
+        "ambience": "casual, trendy", "music": "{broken",
     }  # fmt: skip
     assert plain.attributes.keys() == {"city", "hours"}
 
