@@ -1,1 +1,24 @@
 """Shops to train on: a module each, all giving a `dataset.Dataset`."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pprm.datasets.dataset import Dataset
+
+
+def _loader(module: str) -> "Callable[..., Dataset]":
+    def load(*paths: Any, **options: Any) -> "Dataset":
+        dataset: Dataset = import_module(f"pprm.datasets.{module}").load(*paths, **options)
+        return dataset
+
+    return load
+
+
+DATASETS: "dict[str, Callable[..., Dataset]]" = {
+    name: _loader(name.replace("-", "_"))
+    for name in ("complete-journey", "table", "rees46", "taobao", "google-merchandise", "yelp")
+}
+"""Loader of each dataset: takes the paths of its files, as docs/data.md lists them, and `progress=`; complete-journey
+takes neither, its data is in a package. Modules are imported when they are called: the worker needs no pandas."""

@@ -25,12 +25,15 @@ class Product(NamedTuple):
     brand: str
     attributes: dict[str, str]
     available: bool
+    description: str = ""
+    price: float | None = None
+    """Not text: the model does not read it."""
 
     def to_catalogue(self) -> catalogue.Product:
         """As the model sees it: the same rule that the worker applies to the topic."""
         return catalogue.Product(
             self.product_id,
-            product_text(self.title, "", self.categories, self.attributes),
+            product_text(self.title, self.description, self.categories, self.attributes),
             *catalogue.groups(self.categories, self.title),
             self.brand,
             self.available,
@@ -83,11 +86,15 @@ class Dataset:
     """The promotions in the order of their publication, from a Unix time on."""
     stores: Mapping[int, str] = field(default_factory=dict)
     """Ids of the stores by `user_state.store_code`."""
+    about: dict[str, str] = field(default_factory=dict)
+    """Free text of a shopper, by id; unknown ones are missing."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """How many rows of the source are not in the arrays, by reason."""
     _hashes: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
 
     def profile(self, user: str) -> str:
-        """Text of a shopper's attributes, empty where nothing is known."""
-        return profile_text(None, self.profiles.get(user, {}))
+        """Text of what is known of a shopper, empty where that is nothing."""
+        return profile_text(self.about.get(user), self.profiles.get(user, {}))
 
     def interactions(self, start: int, stop: int) -> Iterator[Interaction]:
         """Events of a range as what the fold takes, offsets being indices."""

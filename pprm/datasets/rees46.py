@@ -1,0 +1,78 @@
+"""REES46: views, carts and purchases of a large electronics shop, 2019-10 to 2020-04; also its cosmetics shop.
+
+"eCommerce behavior data from multi category store" (Kaggle, rees46.com), the official monthly CSV files. A month has
+40 to 70 million rows in time order.
+"""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+from pprm.datasets.cells import identity, number, seconds
+from pprm.datasets.dataset import Dataset, Product
+from pprm.datasets.files import Lines, Progress, Reading, csv_records, parsed, silent
+from pprm.datasets.rows import Event, Rows, collect
+from pprm.events import Kind
+
+NAME = "rees46"
+KINDS = {
+    "view": Kind.VIEW, "cart": Kind.ADD_TO_CART, "remove_from_cart": Kind.REMOVE_FROM_CART, "purchase": Kind.PURCHASE,
+}  # fmt: skip
+
+
+def load(*months: Path, progress: Progress = silent) -> Dataset:
+    """Read files such as `2019-Oct.csv` (or `.csv.gz`).
+
+    Raises:
+        TableError: a file is missing or is not as published.
+    """
+    return collect(NAME, convert(*months, progress=progress))
+
+
+def convert(*months: Path, progress: Progress = silent) -> Rows:
+    """The files as rows. Products are known from their first event; all are available, since nothing says otherwise."""
+    reading = Reading(months, progress)
+    products: dict[str, Product] = {}
+    events = chain.from_iterable(_events(Lines(month, reading), products) for month in months)
+    return Rows(events, products.values(), (), reading.left_out)
+
+
+def _events(lines: Lines, products: dict[str, Product]) -> Iterator[Event]:
+    def parse(row: dict[str, str]) -> Event:
+        event = _event(row)
+        if event.product_id not in products:
+            products[event.product_id] = _product(row)
+        return event
+
+    return parsed(lines, csv_records(lines), parse)
+
+
+def _event(row: dict[str, str]) -> Event:
+    kind = KINDS.get(row["event_type"])
+    if kind is None:
+        raise ValueError(f"event_type must be one of {', '.join(KINDS)}, not {row['event_type'][:40]!r}")
+    day, session = row["event_time"][:10], row["user_session"]
+    return Event(
+        user_id=identity("user_id", row["user_id"]),
+        product_id=identity("product_id", row["product_id"]),
+        occurred_at=seconds("event_time", row["event_time"].replace(" UTC", "Z")),
+        kind=kind,
+        # a session has one basket, but some last for weeks
+        basket_id=f"{session} {day}" if session and kind is Kind.PURCHASE else "",
+        price=number("price", row["price"], 0, 1e9),
+    )
+
+
+def _product(row: dict[str, str]) -> Product:
+    """Names of products are not published: its kind and its brand stand for it."""
+    path = [part.replace("_", " ") for part in row["category_code"].split(".") if part]
+    path = path or [f"category {row['category_id']}"]
+    return Product(
+        product_id=row["product_id"],
+        title=f"{row['brand']} {path[-1]}".strip(),
+        categories=path,
+        brand=row["brand"],
+        attributes={},
+        available=True,
+        price=number("price", row["price"], 0, 1e9),
+    )

@@ -1,0 +1,158 @@
+"""A shop as plain rows, one after the other: what converters yield, what tables hold, and how it becomes arrays."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pprm.catalogue import Codes
+from pprm.datasets.dataset import Dataset, Product
+from pprm.datasets.files import TableError
+from pprm.events import Kind
+from pprm.sentiment import sentiment
+from pprm.user_state import store_code
+
+UNKNOWN_PRODUCT = "event of a product that is not among the products"
+REPEATED = "product again in the same basket"
+
+
+class Event(NamedTuple):
+    """What a shopper did with a product; the fields of the topics purchases, browses and reviews."""
+
+    user_id: str
+    product_id: str
+    occurred_at: int
+    """Unix seconds."""
+    kind: Kind = Kind.PURCHASE
+    basket_id: str = ""
+    """Of purchases: those of a shopper with one id form a basket; without one, those of one time do."""
+    store_id: str = ""
+    quantity: float | None = None
+    price: float | None = None
+    dwell_seconds: float | None = None
+    rating: float | None = None
+    """1 to 5 stars."""
+    text: str = ""
+    sentiment: float | None = None
+    """-1 to 1."""
+
+
+class User(NamedTuple):
+    """What is known of a shopper."""
+
+    user_id: str
+    text: str
+    attributes: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A shop, to be read once and in this order: some sources know their products and users only after the events."""
+
+    events: Iterable[Event]
+    """In any order."""
+    products: Iterable[Product]
+    """A later row of a product replaces an earlier one."""
+    users: Iterable[User] = ()
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Grows while the rows are read: how many the source has left out, by reason."""
+
+
+_LAYOUT = np.dtype(
+    [("user", "i4"), ("product", "i4"), ("basket", "i4"), ("time", "i8"), ("kind", "u1"), ("store", "u4"),
+     ("dwell", "f4"), ("sentiment", "f4")]
+)  # fmt: skip
+"""33 bytes an event: a shop of 100 million events fits into memory, its texts never do."""
+
+
+def collect(name: str, rows: Rows) -> Dataset:
+    """Read rows into a dataset: in time order, and a basket's purchases at the time of its first.
+
+    A product counts once in a basket.
+
+    Raises:
+        TableError: a row is wrong, or no event is of a known product.
+    """
+    users, seen, baskets = Codes(), Codes(), Codes()
+    events = np.fromiter(_coded(rows.events, users, seen, baskets), _LAYOUT)
+    products = list({product.product_id: product for product in rows.products}.values())
+    events = _sorted(_of_products(events, seen, products, rows.left_out))
+    events, names = _into_baskets(events, list(baskets), rows.left_out)
+    active = set(users)
+    known = [user for user in rows.users if user.user_id in active]
+    return Dataset(
+        name=name,
+        products=products,
+        users=list(users),
+        baskets=names,
+        profiles={user.user_id: user.attributes for user in known if user.attributes},
+        about={user.user_id: user.text for user in known if user.text},
+        left_out={reason: count for reason, count in rows.left_out.items() if count},
+        user=events["user"].copy(),
+        product=events["product"].copy(),
+        basket=events["basket"].copy(),
+        time=events["time"].copy(),
+        kind=events["kind"].copy(),
+        store=events["store"].copy(),
+        dwell=events["dwell"].copy(),
+        sentiment=events["sentiment"].copy(),
+    )
+
+
+def _coded(events: Iterable[Event], users: Codes, products: Codes, baskets: Codes) -> Iterator[tuple[Any, ...]]:
+    """Events as `_LAYOUT`; `basket` is the code of the basket's id, -1 where there is none."""
+    for event in events:
+        bought, reviewed = event.kind is Kind.PURCHASE, event.kind is Kind.REVIEW
+        yield (
+            users.of(event.user_id),
+            products.of(event.product_id),
+            baskets.of(event.basket_id) if bought and event.basket_id else -1,
+            event.occurred_at,
+            event.kind,
+            store_code(event.store_id) if bought else 0,
+            0.0 if bought or reviewed else event.dwell_seconds or 0.0,
+            sentiment(event.sentiment, event.rating, event.text) if reviewed else 0.0,
+        )
+
+
+def _of_products(events: NDArray[Any], seen: Codes, products: list[Product], left_out: Counter[str]) -> NDArray[Any]:
+    """Events of known products, `product` being an index into these."""
+    index = {product.product_id: number for number, product in enumerate(products)}
+    events["product"] = np.array([index.get(product_id, -1) for product_id in seen], np.int32)[events["product"]]
+    known = events["product"] >= 0
+    if not known.any():
+        raise TableError(f"none of {len(events)} events is of one of the {len(products)} products: compare their ids")
+    left_out[UNKNOWN_PRODUCT] += int(np.count_nonzero(~known))
+    return events[known]
+
+
+def _sorted(events: NDArray[Any]) -> NDArray[Any]:
+    return events[np.argsort(events["time"], kind="stable")]
+
+
+def _into_baskets(events: NDArray[Any], ids: list[str], left_out: Counter[str]) -> tuple[NDArray[Any], list[str]]:
+    """Bring the purchases of each basket together; returns the events, and the names of the baskets.
+
+    They lie where the first of them is, not where the last: a list is judged by what was known before a basket, and
+    whoever buys twice in a session looks at what was bought between.
+    """
+    bought = np.flatnonzero(events["kind"] == Kind.PURCHASE)
+    one = events[bought]
+    times, at = np.unique(one["time"], return_inverse=True)
+    key = np.where(one["basket"] >= 0, one["basket"], len(ids) + at).astype(np.int64)
+    _, first, basket = np.unique(one["user"].astype(np.int64) << 32 | key, return_index=True, return_inverse=True)
+    events["basket"] = -1
+    events["basket"][bought] = basket
+    place = np.arange(len(events))
+    place[bought] = bought[first][basket]
+    events["time"] = events["time"][place]
+    _, kept = np.unique(basket.astype(np.int64) << 32 | one["product"], return_index=True)
+    stays = events["basket"] < 0
+    stays[bought[kept]] = True
+    left_out[REPEATED] += len(bought) - len(kept)
+    order = np.argsort(place, kind="stable")
+    names = [ids[k] if k < len(ids) else str(times[k - len(ids)]) for k in key[first].tolist()]
+    return events[order[stays[order]]], names
