@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm.baselines.baseline import purchases_before
+from pprm.baselines.baseline import purchases_before, single_thread
 from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
 from pprm.replay import Visit
@@ -51,7 +51,7 @@ class SasRec:
         self._codes = np.where(catalogue.available, np.cumsum(catalogue.available), 0)
         self._recent = defaultdict(lambda: deque(maxlen=self.length))
         sequences = self._sequences(dataset, until)
-        with torch.random.fork_rng(devices=[]):
+        with single_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self._network = SasRecNetwork(int(self._codes.max()), self.width, self.blocks, self.length)
             fit(self._network, sequences, self.steps, self.batch, self.learning_rate, self.seed)
