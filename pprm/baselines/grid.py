@@ -35,6 +35,7 @@ GRIDS: Mapping[str, Sequence[Factory]] = {
     "ItemKNN": [
         partial(ItemKnn, "households", inf, keeps_itself=False),
         partial(ItemKnn, "baskets", 28.0, keeps_itself=False),
+        partial(ItemKnn, "baskets", 28.0, keeps_itself=True),
         partial(ItemKnn, "baskets", 60.0, keeps_itself=True),
         partial(ItemKnn, "baskets", 112.0, keeps_itself=True),
     ],
@@ -42,9 +43,10 @@ GRIDS: Mapping[str, Sequence[Factory]] = {
         partial(Als, factors=64, confidence=2.0, half_life=112.0),
         partial(Als, factors=64, confidence=2.0, half_life=60.0),
         partial(Als, factors=64, confidence=10.0, half_life=112.0),
+        partial(Als, factors=128, confidence=2.0, half_life=112.0),
         partial(Als, factors=128, confidence=2.0, half_life=60.0),
     ],
-    "BPR": [
+    "BPR": [  # rates from .02 with regularisation up to .01 were tried on the same month before: .02-.04
         partial(Bpr, learning_rate=0.01, regularisation=0.01, iterations=30),
         partial(Bpr, learning_rate=0.01, regularisation=0.1, iterations=30),
         partial(Bpr, learning_rate=0.01, regularisation=0.1, iterations=100),
