@@ -30,7 +30,7 @@ class SasRec:
     length: int = 50
     steps: int = 1200
     batch: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     seed: int = 0
     _codes: NDArray[np.int64] = field(init=False, repr=False)
     """Of each row of the catalogue, 0 where it is not available."""
