@@ -24,10 +24,10 @@ ITERATIONS = 10
 class Als:
     """Strength of a preference: log(1 + 2 x decayed count), times `confidence`."""
 
-    factors: int = 64
+    factors: int = 128
     regularisation: float = 20.0
     confidence: float = 2.0
-    half_life: float = 112.0
+    half_life: float = 60.0
     """Days, of a purchase, in learning and live."""
     _history: DecayedCounts = field(init=False, repr=False)
     _model: Any = field(init=False, repr=False)

@@ -51,8 +51,8 @@ def purchases_before(dataset: Dataset, until: int) -> Purchases:
 
 
 def single_thread() -> AbstractContextManager[object]:
-    """Keep the BLAS to one thread, as implicit wants it (it warns otherwise); the same factors on every machine."""
+    """Keep BLAS and OpenMP to one thread: the same parameters on every machine, and implicit warns otherwise."""
     from threadpoolctl import threadpool_limits
 
-    limits: AbstractContextManager[object] = threadpool_limits(1, "blas")
+    limits: AbstractContextManager[object] = threadpool_limits(1)
     return limits

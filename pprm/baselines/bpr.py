@@ -22,8 +22,8 @@ class Bpr:
     """Trained by stochastic gradient ascent, an iteration being as many samples as (shopper, product) pairs."""
 
     factors: int = 64
-    learning_rate: float = 0.05
-    regularisation: float = 0.01
+    learning_rate: float = 0.01
+    regularisation: float = 0.1
     iterations: int = 100
     _users: Floats = field(init=False, repr=False)
     """[users, factors + 1]: the last is 1, ..."""
@@ -36,13 +36,15 @@ class Bpr:
         return f"BPR f{self.factors} lr{self.learning_rate:g} reg{self.regularisation:g} it{self.iterations}"
 
     def learn(self, dataset: Dataset, catalogue: Catalogue, until: int) -> None:
-        """Learn the factors of shoppers and products."""
+        """Learn the factors of shoppers and available products."""
         from implicit.cpu.bpr import BayesianPersonalizedRanking
         from scipy.sparse import csr_matrix
 
         bought = purchases_before(dataset, until)
+        kept = catalogue.available[bought.product]
         shape = (len(dataset.users), len(catalogue))
-        matrix = csr_matrix((np.ones(len(bought.user), np.float32), (bought.user, bought.product)), shape)
+        pairs = bought.user[kept], bought.product[kept]
+        matrix = csr_matrix((np.ones(len(pairs[0]), np.float32), pairs), shape)
         with single_thread():
             model = BayesianPersonalizedRanking(
                 factors=self.factors, learning_rate=self.learning_rate, regularization=self.regularisation,

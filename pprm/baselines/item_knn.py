@@ -23,9 +23,9 @@ class ItemKnn:
 
     over: Literal["households", "baskets"] = "baskets"
     """What two products must share to be similar."""
-    half_life: float = 28.0
+    half_life: float = 60.0
     """Days, of the live history; inf: no decay."""
-    keeps_itself: bool = False
+    keeps_itself: bool = True
     """Whether a product is its own neighbour, which recommends what was bought before."""
     neighbours: int = 200
     _history: DecayedCounts = field(init=False, repr=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm.baselines.baseline import purchases_before
+from pprm.baselines.baseline import purchases_before, single_thread
 from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
 from pprm.replay import Visit
@@ -30,7 +30,7 @@ class SasRec:
     length: int = 50
     steps: int = 1200
     batch: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     seed: int = 0
     _codes: NDArray[np.int64] = field(init=False, repr=False)
     """Of each row of the catalogue, 0 where it is not available."""
@@ -51,7 +51,7 @@ class SasRec:
         self._codes = np.where(catalogue.available, np.cumsum(catalogue.available), 0)
         self._recent = defaultdict(lambda: deque(maxlen=self.length))
         sequences = self._sequences(dataset, until)
-        with torch.random.fork_rng(devices=[]):
+        with single_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self._network = SasRecNetwork(int(self._codes.max()), self.width, self.blocks, self.length)
             fit(self._network, sequences, self.steps, self.batch, self.learning_rate, self.seed)

@@ -12,7 +12,7 @@ from pprm.datasets.dataset import Dataset
 from pprm.replay import Visit
 
 TOP_FREQUENCY_DAYS = 60.0
-"""Half-life of a personal purchase; the best of those tried on the validation month."""
+"""Half-life of a personal purchase where none is given."""
 POPULARITY_DAYS = 28
 
 
@@ -34,7 +34,7 @@ class TopFrequency(DecayedCounts):
 class PersonalTopFrequency:
     """`TopFrequency` with popularity of 28 days; learns nothing. `half_life` in days, inf: no decay."""
 
-    half_life: float = TOP_FREQUENCY_DAYS
+    half_life: float = 112.0
     _frequency: TopFrequency = field(init=False, repr=False)
     _popularity: Popularity = field(init=False, repr=False)
 

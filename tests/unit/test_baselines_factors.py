@@ -58,9 +58,7 @@ def test_item_knn_keeps_the_nearest_neighbours() -> None:
 
 
 def test_als_solves_the_live_shopper_as_the_model_does() -> None:
-    baseline = Als()
-    assert (baseline.factors, baseline.regularisation) == (factors.FACTORS, factors.REGULARISATION)
-    baseline.confidence, baseline.half_life = factors.CONFIDENCE, factors.HALF_LIFE
+    baseline = Als(factors.FACTORS, factors.REGULARISATION, factors.CONFIDENCE, factors.HALF_LIFE)
     baseline.learn(SHOP, CATALOGUE, UNTIL)
     learned = factors.fit(SHOP.user[BEFORE], SHOP.product[BEFORE], (UNTIL - SHOP.time[BEFORE]) / DAY, len(CATALOGUE))
     for visit in VISITS:
@@ -85,10 +83,8 @@ def test_bpr_ranks_what_a_shopper_bought_first() -> None:
 
 def test_bpr_gives_a_shopper_without_purchases_what_is_popular() -> None:
     user = int(SHOP.user[0])
-    without = SHOP.time >= UNTIL  # all others are known, this one is not
     shop = dataset()
-    shop.time[shop.user == user] = UNTIL
-    assert without.any()
+    shop.time[shop.user == user] = UNTIL  # all others are known by then
     baseline = Bpr(factors=8)
     baseline.learn(shop, CATALOGUE, UNTIL)
     assert np.array_equal(baseline.scores(VISITS[0]._replace(user=user)), baseline._products[:, -1])

@@ -88,7 +88,7 @@ def test_tuning_chooses_the_best_by_ndcg() -> None:
     queries = {visit.number for visit in VISITS if visit.now >= UNTIL and CATALOGUE.available[visit.products].any()}
     grids = {"popularity": [lambda: Popularity(7)], "own": [lambda: Popularity(28), PersonalTopFrequency]}
     tried = tune(grids, SHOP, CATALOGUE, VISITS, queries, rows, UNTIL)
-    assert [one.name for one in tried["own"]] == ["personal top frequency, half-life 60 d", "popularity 28 d"]
+    assert [one.name for one in tried["own"]] == ["personal top frequency, half-life 112 d", "popularity 28 d"]
     assert tried["own"][0].ndcg > 2 * tried["own"][1].ndcg > 0
     again = tried["own"][0].make()
     again.learn(SHOP, CATALOGUE, UNTIL)
