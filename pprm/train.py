@@ -3,7 +3,6 @@
 import resource
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pprm import artifact, baselines, model_card, second_training, slow_tables, training_set
+from pprm import artifact, baselines, model_card, plan, second_training, slow_tables, training_set
 from pprm.artifact import Artifact
 from pprm.baselines import Baseline
 from pprm.baselines.top_frequency import PersonalTopFrequency
@@ -26,6 +25,7 @@ from pprm.evaluation.protocol import Contender
 from pprm.evaluation.report import Results
 from pprm.fit import fit
 from pprm.model import PPRM, PPRMConfig
+from pprm.plan import Plan
 from pprm.popularity import Popularity
 from pprm.scorer import choose_device
 from pprm.second_training import CandidateSet
@@ -35,11 +35,6 @@ from pprm.training_set import TrainingSet
 
 DATASETS = {complete_journey.NAME: complete_journey.load}
 MODELS = {"pprm-s": PPRMConfig(), "paper": PPRMConfig.paper()}
-PERIOD = (datetime(2017, 7, 1, tzinfo=UTC), datetime(2017, 11, 1, tzinfo=UTC))
-"""Visits that are learned from; half a year of history is before them."""
-UNTIL = int(PERIOD[1].timestamp())
-CUTS = tuple(datetime(2017, month, 1, tzinfo=UTC) for month in (7, 8, 9, 10, 11))
-"""Tables of what changes slowly are learned anew at these, so that no visit is trained with tables of its future."""
 VISITS = 40_000
 """That the first stage learns from; the second one takes all there are."""
 VERSION = "2"
@@ -49,6 +44,7 @@ VERSION = "2"
 class Workshop:
     """What is worked with: the data, their products and texts, a seed, and where progress is shown."""
 
+    plan: Plan
     data: Dataset
     catalogue: Catalogue
     texts: TextEncoder
@@ -71,8 +67,7 @@ class Workshop:
 
     def visits(self) -> NDArray[np.int64]:
         """Numbers of the visits that may be learned from, in random order."""
-        period = (int(PERIOD[0].timestamp()), UNTIL)
-        return training_set.choose_visits(self.data, self.catalogue, period, self.seed)
+        return training_set.choose_visits(self.data, self.catalogue, (self.plan.begin, self.plan.until), self.seed)
 
 
 def run(dataset: str, out: Path, model: str, seed: int, encoder: Path | None, console: Console) -> None:
@@ -92,7 +87,10 @@ def run(dataset: str, out: Path, model: str, seed: int, encoder: Path | None, co
             tables = learn_tables(shop)
             candidates, began = second_examples(shop, made, tables), perf_counter()
             second = second_training.fit(candidates, seed, shop.learning("second stage"))
-            made, seconds = replace(made, second=second, tables=tables[UNTIL]), seconds + perf_counter() - began
+            made, seconds = (
+                replace(made, second=second, tables=tables[shop.plan.until]),
+                seconds + perf_counter() - began,
+            )
         results = judge(shop, made)
     for name in ("PPRM", "PPRM as served"):
         results[name]["train_seconds"] = round(seconds, 1)
@@ -119,7 +117,7 @@ def open_workshop(bars: Progress, dataset: str, texts: TextEncoder, seed: int) -
     task = bars.add_task("texts through BERT", total=None)
     wanted = [product.to_catalogue().text for product in data.products] + [data.profile(user) for user in data.users]
     texts.encode(wanted, lambda done, total: bars.update(task, completed=done, total=total))
-    return Workshop(data, make_catalogue(data, texts), texts, seed, bars)
+    return Workshop(plan.of(data), data, make_catalogue(data, texts), texts, seed, bars)
 
 
 def make_catalogue(dataset: Dataset, encoder: TextEncoder) -> Catalogue:
@@ -133,7 +131,7 @@ def make_catalogue(dataset: Dataset, encoder: TextEncoder) -> Catalogue:
 def first_examples(shop: Workshop) -> TrainingSet:
     """What the first stage learns from."""
     visits, told = shop.visits()[:VISITS], shop.replaying("first stage")
-    return training_set.build(shop.data, shop.catalogue, visits, UNTIL, shop.seed, told)
+    return training_set.build(shop.data, shop.catalogue, visits, shop.plan.until, shop.seed, told)
 
 
 def first_stage(shop: Workshop, config: PPRMConfig, examples: TrainingSet) -> PPRM:
@@ -144,8 +142,8 @@ def first_stage(shop: Workshop, config: PPRMConfig, examples: TrainingSet) -> PP
 
 def learn_tables(shop: Workshop) -> dict[int, SlowTables]:
     """Tables of what changes slowly, by the Unix time until which they have seen."""
-    task, tables = shop.bars.add_task("hazards and factors", total=len(CUTS)), {}
-    for cut in (int(cut.timestamp()) for cut in CUTS):
+    task, tables = shop.bars.add_task("hazards and factors", total=len(shop.plan.cuts)), {}
+    for cut in shop.plan.cuts:
         tables[cut] = slow_tables.learn(shop.data, shop.catalogue, cut)
         shop.bars.advance(task)
     return tables
@@ -155,7 +153,7 @@ def second_examples(shop: Workshop, first: Artifact, tables: Mapping[int, SlowTa
     """What the second stage learns from: all visits, those too that the first has seen."""
     scorer = first.scorer(shop.catalogue, Popularity(), shop.texts.encode, choose_device("auto"))
     visits, told = shop.visits(), shop.replaying("second stage")
-    return second_training.build(shop.data, scorer, tables, visits, UNTIL, shop.seed, told)
+    return second_training.build(shop.data, scorer, tables, visits, shop.plan.until, shop.seed, told)
 
 
 def progress_bars(console: Console) -> Progress:
@@ -176,10 +174,11 @@ def judge(
     """
     popularity = popularity or Popularity()
     scorer = made.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
-    wanted = set(protocol.queries(shop.data, shop.catalogue.available))
+    splits = shop.plan.splits
+    wanted = set(protocol.queries(shop.data, shop.catalogue.available, splits))
     without: list[Baseline] = [baselines.Popularity(7), PersonalTopFrequency()]
     for baseline in without:
-        baseline.learn(shop.data, shop.catalogue, UNTIL)
+        baseline.learn(shop.data, shop.catalogue, shop.plan.until)
     contenders: list[Contender] = [
         AtVisit("PPRM", scorer),
         AsServed.of("PPRM as served", scorer, shop.data, wanted),
@@ -187,5 +186,5 @@ def judge(
         *without,
         *more,
     ]
-    told = shop.replaying("judging on November and December")
-    return report.results(protocol.run(shop.data, shop.catalogue, popularity, contenders, progress=told), "PPRM", {})
+    told = shop.replaying("judging")
+    return report.results(protocol.run(shop.data, shop.catalogue, popularity, contenders, splits, told), "PPRM", {})

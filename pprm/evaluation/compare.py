@@ -18,7 +18,6 @@ from pprm.popularity import Popularity
 from pprm.scorer import Scorer, choose_device
 from pprm.text_encoder import bundled
 from pprm.train import (
-    UNTIL,
     Workshop,
     first_examples,
     judge,
@@ -54,7 +53,7 @@ def run(directory: Path, dataset: str, encoder: Path | None, models: Sequence[st
             "first-stage": lambda: _first_stages(shop, loaded, popularity, told),
             "second-stage": lambda: _second_stages(shop, loaded, popularity, told),
             "young": lambda: (questions.young_shoppers(scorer), {}),
-            "frozen": lambda: (questions.frozen(scorer), {}),
+            "frozen": lambda: (questions.frozen(scorer, shop.plan), {}),
         }
 
         def told(name: str) -> None:
@@ -70,7 +69,7 @@ def run(directory: Path, dataset: str, encoder: Path | None, models: Sequence[st
         results[name]["train_seconds"] = round(spent, 1)
     console.print(report.table(results))
     if unseen:
-        console.print("Products that nobody bought before November, ranked among themselves:")
+        console.print("Products that nobody bought before the months judged, ranked among themselves:")
         console.print(report.table(unseen))
     return results | {f"unseen products: {name}": figures for name, figures in unseen.items()}
 
@@ -81,7 +80,7 @@ def _baselines(shop: Workshop, told: Callable[[str], None]) -> tuple[list[Conten
     for make in baselines.ALL:
         baseline, started = make(), perf_counter()
         told(baseline.name)
-        baseline.learn(shop.data, shop.catalogue, UNTIL)
+        baseline.learn(shop.data, shop.catalogue, shop.plan.until)
         seconds[baseline.name] = perf_counter() - started
         made.append(baseline)
     return made, seconds
@@ -113,5 +112,7 @@ def _unseen(shop: Workshop, loaded: Artifact) -> Results:
     def make(catalogue: Catalogue, popularity: Popularity) -> Scorer:
         return loaded.scorer(catalogue, popularity, shop.texts.encode, choose_device("auto"))
 
-    outcome = questions.unseen(shop.data, shop.catalogue, make, shop.replaying("products that nobody bought before"))
+    outcome = questions.unseen(
+        shop.data, shop.catalogue, shop.plan, make, shop.replaying("products that nobody bought before")
+    )
     return report.results(outcome, "PPRM", {})

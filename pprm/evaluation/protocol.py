@@ -1,18 +1,17 @@
 """Which visits are judged, and what a contender gets for one; everything that it knows lies strictly before.
 
-- November validates: one basket a household, so that choices are made on many households. December tests: at most three
-  a household. Drawn once, with a seed: the same in every table.
+- A period validates, the next one tests (`pprm.plan`); so many visits a shopper at most, drawn once, with a seed: the same in
+  every table.
 - All products that may be recommended are ranked: a sample of negatives would flatter (Krichene and Rendle, "On sampled
   metrics for item recommendation", KDD 2020).
 - `new` leaves out, on both sides, what the shopper bought before: repeats are easy and half of the truth.
-- Decisions: as many products drawn uniformly as were bought; the threshold with the best accuracy in November.
+- Decisions: as many products drawn uniformly as were bought; the threshold with the best accuracy in validation.
 - Standard errors are clustered by shopper: the visits of one are no independent witnesses.
 """
 
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -21,28 +20,13 @@ from numpy.typing import NDArray
 from pprm import metrics
 from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
+from pprm.plan import Split
 from pprm.popularity import Popularity
 from pprm.replay import Visit, replay
 
 Scores: TypeAlias = NDArray[np.floating]
 
 
-class Split(NamedTuple):
-    """A period of judged visits: from, until (Unix seconds), and how many a shopper at most."""
-
-    begin: int
-    end: int
-    most: int
-
-
-def _month(month: int, year: int = 2017) -> int:
-    return int(datetime(year, month, 1, tzinfo=UTC).timestamp())
-
-
-SPLITS = {
-    "validation": Split(_month(11), _month(12), 1),
-    "test": Split(_month(12), _month(1, 2018), 3),
-}
 SEED = 7
 K = metrics.K
 
@@ -89,7 +73,7 @@ class Visits:
     """Of the shopper before the visit."""
 
 
-def queries(dataset: Dataset, available: NDArray[np.bool_], splits: dict[str, Split] = SPLITS) -> dict[int, str]:
+def queries(dataset: Dataset, available: NDArray[np.bool_], splits: dict[str, Split]) -> dict[int, str]:
     """Split of each visit that is judged, by the visit's number."""
     rng = np.random.default_rng(SEED)
     first = dataset.visits()
@@ -169,7 +153,7 @@ def run(
     catalogue: Catalogue,
     popularity: Popularity,
     contenders: list[Contender],
-    splits: dict[str, Split] = SPLITS,
+    splits: dict[str, Split],
     progress: Callable[[int], None] = lambda done: None,
 ) -> Outcome:
     """Replay the dataset once and judge all contenders on the same visits; `popularity` is theirs and counted along."""

@@ -11,7 +11,8 @@ from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
 from pprm.evaluation import protocol
 from pprm.evaluation.contenders import AtVisit, rank
-from pprm.evaluation.protocol import SPLITS, Contender, Outcome, Split
+from pprm.evaluation.protocol import Contender, Outcome
+from pprm.plan import Plan, Split
 from pprm.popularity import Popularity
 from pprm.replay import Visit
 from pprm.scorer import Scorer
@@ -53,9 +54,9 @@ class Frozen:
         return rank(self.scorer, self._states.get(visit.user, visit.before), visit.now)
 
 
-def frozen(scorer: Scorer) -> list[Contender]:
+def frozen(scorer: Scorer, plan: Plan) -> list[Contender]:
     """What updating the states event by event is worth."""
-    return [Frozen("PPRM, states frozen on 1 December", scorer, SPLITS["test"].begin)]
+    return [Frozen("PPRM, states frozen when the test begins", scorer, plan.test.begin)]
 
 
 @dataclass(slots=True)
@@ -79,11 +80,12 @@ class TypeFrequency:
 def unseen(
     dataset: Dataset,
     catalogue: Catalogue,
+    plan: Plan,
     make_scorer: Callable[[Catalogue, Popularity], Scorer],
     progress: Callable[[int], None] = lambda done: None,
 ) -> Outcome:
-    """Rank, at the visits of November and December, the products that nobody bought before them, among themselves."""
-    begin, end = SPLITS["validation"].begin, SPLITS["test"].end
+    """Rank, at all visits that are judged, the products that nobody bought before them, among themselves."""
+    begin, end = plan.until, plan.test.end
     before = np.bincount(dataset.product[dataset.time < begin], minlength=len(catalogue))
     after = np.bincount(dataset.product[(dataset.time >= begin) & (dataset.time < end)], minlength=len(catalogue))
     new, popularity = catalogue.only((before == 0) & (after >= FEWEST)), Popularity()

@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score, ndcg_score, precision_score, recall_
 from pprm.catalogue import Catalogue
 from pprm.evaluation import protocol, report
 from pprm.evaluation.protocol import Judged, Question
+from pprm.plan import COMPLETE_JOURNEY
 from pprm.popularity import Popularity
 from pprm.replay import Visit
 from tests.unit.small_shop import Encoder, dataset
@@ -53,7 +54,7 @@ class Chance(Oracle):
 
 @pytest.fixture(scope="module")
 def outcome() -> protocol.Outcome:
-    return protocol.run(SHOP, catalogue_of(), Popularity(), [Oracle(), Chance()])
+    return protocol.run(SHOP, catalogue_of(), Popularity(), [Oracle(), Chance()], COMPLETE_JOURNEY.splits)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -112,9 +113,9 @@ def test_standard_errors_are_clustered_by_shopper() -> None:
 
 
 def test_queries_do_not_depend_on_what_comes_later(outcome: protocol.Outcome) -> None:
-    chosen = protocol.queries(SHOP, catalogue_of().available)
+    chosen = protocol.queries(SHOP, catalogue_of().available, COMPLETE_JOURNEY.splits)
     first = SHOP.visits()[:-1]
-    for name, split in protocol.SPLITS.items():
+    for name, split in COMPLETE_JOURNEY.splits.items():
         visits = [visit for visit, said in chosen.items() if said == name]
         assert np.bincount(SHOP.user[first[visits]]).max() <= split.most
         assert ((SHOP.time[first[visits]] >= split.begin) & (SHOP.time[first[visits]] < split.end)).all()

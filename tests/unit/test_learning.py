@@ -10,6 +10,7 @@ from pprm.evaluation import protocol, report
 from pprm.evaluation.contenders import AsServed, AtVisit
 from pprm.fit import fit
 from pprm.model import PPRMConfig
+from pprm.plan import COMPLETE_JOURNEY
 from pprm.popularity import Popularity
 from pprm.replay import next_visits, replay
 from pprm.scorer import Scorer
@@ -111,9 +112,9 @@ def test_the_published_network_is_the_published_network() -> None:
 
 
 def test_queries_are_at_most_so_many_a_shopper_and_month() -> None:
-    chosen = protocol.queries(SHOP, CATALOGUE.available)
+    chosen = protocol.queries(SHOP, CATALOGUE.available, COMPLETE_JOURNEY.splits)
     first = SHOP.visits()[:-1]
-    for month, (begin, _, most) in protocol.SPLITS.items():
+    for month, (begin, _, most) in COMPLETE_JOURNEY.splits.items():
         visits = [visit for visit, said in chosen.items() if said == month]
         users = SHOP.user[first[visits]]
         assert np.bincount(users).max() <= most and len(set(users.tolist())) > 15
@@ -125,12 +126,14 @@ def test_evaluation_judges_every_query_and_finds_what_shoppers_repeat() -> None:
     model = fit(CONFIG, examples, CATALOGUE, USERS, 0)
     popularity = Popularity()
     scorer = Scorer(model, CATALOGUE, popularity, Encoder().encode, torch.device("cpu"))
-    chosen = protocol.queries(SHOP, CATALOGUE.available)
+    chosen = protocol.queries(SHOP, CATALOGUE.available, COMPLETE_JOURNEY.splits)
     others = [baselines.Popularity(7), PersonalTopFrequency()]
     for other in others:
         other.learn(SHOP, CATALOGUE, PERIOD[1])
     served = AsServed.of("PPRM as served", scorer, SHOP, set(chosen))
-    outcome = protocol.run(SHOP, CATALOGUE, popularity, [AtVisit("PPRM", scorer), served, *others])
+    outcome = protocol.run(
+        SHOP, CATALOGUE, popularity, [AtVisit("PPRM", scorer), served, *others], COMPLETE_JOURNEY.splits
+    )
     results = report.results(outcome, "PPRM", {})
     assert results["PPRM"]["queries"]["all"] == sum(month == "test" for month in chosen.values())
     ndcg = {name: found["all"]["ndcg_at_10"] for name, found in results.items()}

@@ -8,10 +8,10 @@ from pprm import second_training, slow_tables, training_set
 from pprm.candidate_features import COLUMNS
 from pprm.evaluation import protocol, questions, report, variants
 from pprm.evaluation.contenders import AtVisit
-from pprm.evaluation.protocol import Split
 from pprm.evaluation.variants import Bench
 from pprm.fit import fit
 from pprm.model import PPRMConfig
+from pprm.plan import COMPLETE_JOURNEY, Split
 from pprm.popularity import Popularity
 from pprm.replay import Visit, replay
 from pprm.scorer import Scorer
@@ -110,12 +110,12 @@ def test_frozen_states_do_not_move_after_the_moment(learned: tuple[Scorer, train
 
 def test_unseen_products_are_ranked_among_themselves() -> None:
     shop = dataset()
-    begin = protocol.SPLITS["validation"].begin
+    begin = COMPLETE_JOURNEY.until
     early = shop.time < begin
     shop.product[early & (shop.product < 5)] = 7  # five products that nobody bought before
     catalogue = make_catalogue(shop, Encoder())  # type: ignore[arg-type]
     outcome = questions.unseen(
-        shop, catalogue,
+        shop, catalogue, COMPLETE_JOURNEY,
         lambda new, popularity: Scorer(_untrained(), new, popularity, encode, torch.device("cpu")),
     )  # fmt: skip
     assert len(outcome.candidates) >= 3 and set(outcome.candidates.tolist()) <= {0, 1, 2, 3, 4}
