@@ -1,7 +1,7 @@
 """Which visits are judged, and what a contender gets for one; everything that it knows lies strictly before.
 
-- A period validates, the next one tests (`pprm.plan`); so many visits a shopper at most, drawn once, with a seed: the same in
-  every table.
+- A period validates, the next one tests (`pprm.plan`); so many visits a shopper at most, drawn once, with a seed: the
+  same in every table.
 - All products that may be recommended are ranked: a sample of negatives would flatter (Krichene and Rendle, "On sampled
   metrics for item recommendation", KDD 2020).
 - `new` leaves out, on both sides, what the shopper bought before: repeats are easy and half of the truth.
