@@ -23,11 +23,19 @@ def fit(
     user_texts: NDArray[np.float32],
     seed: int,
     progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    start: PPRM | None = None,
 ) -> PPRM:
-    """Train a network; `user_texts` [users, text_dimensions]; `progress` gets step, steps and the loss."""
+    """Train a network; `user_texts` [users, text_dimensions]; `progress` gets step, steps and the loss.
+
+    `start` is a network that learned on another shop: no weight depends on ids, so it is learned on, and its inputs
+    stay as they were scaled there.
+    """
     torch.manual_seed(seed)
     model = PPRM(config)
-    _standardise(model, data, catalogue)
+    if start:
+        model.load_state_dict(start.state_dict())
+    else:
+        _standardise(model, data, catalogue)
     optimiser = torch.optim.Adam(model.parameters(), config.learning_rate)
     rng = np.random.default_rng(seed)
     batches = _Batches(data, catalogue, user_texts, config)

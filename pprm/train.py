@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from pprm.artifact import Artifact
 from pprm.baselines import Baseline
 from pprm.baselines.top_frequency import PersonalTopFrequency
 from pprm.catalogue import Catalogue
-from pprm.datasets import complete_journey
+from pprm.datasets import DATASETS, complete_journey
 from pprm.datasets.dataset import Dataset
 from pprm.evaluation import protocol, report
 from pprm.evaluation.contenders import AsServed, AtVisit
@@ -33,11 +34,17 @@ from pprm.slow_tables import SlowTables
 from pprm.text_encoder import TextEncoder
 from pprm.training_set import TrainingSet
 
-DATASETS = {complete_journey.NAME: complete_journey.load}
 MODELS = {"pprm-s": PPRMConfig(), "paper": PPRMConfig.paper()}
 VISITS = 40_000
 """That the first stage learns from; the second one takes all there are."""
 VERSION = "2"
+
+
+class Source(NamedTuple):
+    """A dataset's name and the files that it is read from, as docs/data.md lists them."""
+
+    dataset: str = complete_journey.NAME
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +77,35 @@ class Workshop:
         return training_set.choose_visits(self.data, self.catalogue, (self.plan.begin, self.plan.until), self.seed)
 
 
-def run(dataset: str, out: Path, model: str, seed: int, encoder: Path | None, console: Console) -> None:
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to train."""
+
+    source: Source
+    model: str = "pprm-s"
+    seed: int = 0
+    encoder: Path | None = None
+    """BERT directory; None: the bundled one."""
+    start: Path | None = None
+    """Artifact whose first stage is learned on; None: from nothing."""
+
+
+def run(job: Job, out: Path, console: Console) -> None:
     """Train and write an artifact; prints what it does, its figures, and the time and memory it took.
 
     Raises:
         KeyError: no such dataset or model.
+        pprm.datasets.files.TableError: the data cannot be read.
+        pprm.artifact.ArtifactError: the artifact to start from cannot be trusted.
     """
     torch.set_num_threads(1)  # one thread: the same weights on every machine, whatever its cores
-    started, config = perf_counter(), MODELS[model]
+    started, start, seed = perf_counter(), artifact.load(job.start) if job.start else None, job.seed
+    config = start.model.config if start else MODELS[job.model]
     with progress_bars(console) as bars:
-        shop = open_workshop(bars, dataset, TextEncoder(encoder, config.text_dimensions), seed)
+        texts = start.encoder(job.encoder) if start else TextEncoder(job.encoder, config.text_dimensions)
+        shop = open_workshop(bars, job.source, texts, seed)
         examples, began = first_examples(shop), perf_counter()
-        first = first_stage(shop, config, examples)
+        first = first_stage(shop, config, examples, start.model if start else None)
         made, seconds = Artifact(first.cpu(), config.name, VERSION, "", {}, {}), perf_counter() - began
         if config.sequence:
             tables = learn_tables(shop)
@@ -95,7 +119,7 @@ def run(dataset: str, out: Path, model: str, seed: int, encoder: Path | None, co
     for name in ("PPRM", "PPRM as served"):
         results[name]["train_seconds"] = round(seconds, 1)
     results["training"] = {
-        "dataset": dataset, "seed": seed, "visits": len(examples.user), "fit_seconds": round(seconds, 1),
+        "dataset": shop.data.name, "seed": seed, "visits": len(examples.user), "fit_seconds": round(seconds, 1),
         "second_stage_candidates": len(candidates.bought) if config.sequence else 0,
         "seconds": round(perf_counter() - started, 1), "peak_memory_bytes": _peak_memory(),
     }  # fmt: skip
@@ -105,15 +129,19 @@ def run(dataset: str, out: Path, model: str, seed: int, encoder: Path | None, co
     console.print(f"{out}  sha256 {sha256}\n{results['training']}", highlight=False)
 
 
-def open_workshop(bars: Progress, dataset: str, texts: TextEncoder, seed: int) -> Workshop:
+def open_workshop(bars: Progress, source: Source, texts: TextEncoder, seed: int) -> Workshop:
     """Read a dataset, and its texts.
 
     Raises:
         KeyError: no such dataset.
+        pprm.datasets.files.TableError: it cannot be read.
     """
-    task = bars.add_task(f"reading {dataset}", total=1)
-    data = DATASETS[dataset]()
-    bars.update(task, completed=1)
+    task = bars.add_task(f"reading {source.dataset}", total=None)
+    options: dict[str, Any] = {}
+    if source.files:
+        options["progress"] = lambda done, total: bars.update(task, completed=done, total=total)
+    data = DATASETS[source.dataset](*source.files, **options)
+    bars.update(task, completed=1, total=1)
     task = bars.add_task("texts through BERT", total=None)
     wanted = [product.to_catalogue().text for product in data.products] + [data.profile(user) for user in data.users]
     texts.encode(wanted, lambda done, total: bars.update(task, completed=done, total=total))
@@ -134,10 +162,10 @@ def first_examples(shop: Workshop) -> TrainingSet:
     return training_set.build(shop.data, shop.catalogue, visits, shop.plan.until, shop.seed, told)
 
 
-def first_stage(shop: Workshop, config: PPRMConfig, examples: TrainingSet) -> PPRM:
-    """Learn the first stage, or the published model."""
+def first_stage(shop: Workshop, config: PPRMConfig, examples: TrainingSet, start: PPRM | None = None) -> PPRM:
+    """Learn the first stage, or the published model; on from `start` where there is one."""
     users = shop.texts.encode([shop.data.profile(user) for user in shop.data.users])
-    return fit(config, examples, shop.catalogue, users, shop.seed, shop.learning("first stage"))
+    return fit(config, examples, shop.catalogue, users, shop.seed, shop.learning("first stage"), start)
 
 
 def learn_tables(shop: Workshop) -> dict[int, SlowTables]:

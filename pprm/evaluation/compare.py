@@ -18,6 +18,7 @@ from pprm.popularity import Popularity
 from pprm.scorer import Scorer, choose_device
 from pprm.text_encoder import bundled
 from pprm.train import (
+    Source,
     Workshop,
     first_examples,
     judge,
@@ -33,17 +34,18 @@ MODELS = ("baselines", "first-stage", "second-stage", "young", "frozen", "unseen
 SEED = 0
 
 
-def run(directory: Path, dataset: str, encoder: Path | None, models: Sequence[str], console: Console) -> Results:
+def run(directory: Path, source: Source, encoder: Path | None, models: Sequence[str], console: Console) -> Results:
     """Judge an artifact on a dataset's test month; prints the table.
 
     Raises:
         pprm.artifact.ArtifactError: it cannot be trusted.
         KeyError: no such dataset.
+        pprm.datasets.files.TableError: it cannot be read.
     """
     torch.set_num_threads(1)
     loaded = artifact.load(directory)
     with progress_bars(console) as bars:
-        shop = open_workshop(bars, dataset, loaded.encoder(encoder), SEED)
+        shop = open_workshop(bars, source, loaded.encoder(encoder), SEED)
         popularity, task = Popularity(), bars.add_task("others learn", total=None)
         scorer = loaded.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
         more: list[Contender] = []

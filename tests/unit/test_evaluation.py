@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, ndcg_score, precision_score, recall_score
 
+from pprm import model_card
 from pprm.catalogue import Catalogue
 from pprm.evaluation import protocol, report
 from pprm.evaluation.protocol import Judged, Question
+from pprm.model import PPRMConfig
 from pprm.plan import COMPLETE_JOURNEY
 from pprm.popularity import Popularity
 from pprm.replay import Visit
@@ -127,3 +129,14 @@ def test_figures_become_tables_and_a_picture(outcome: protocol.Outcome, tmp_path
     assert report.table(found).row_count == len(found)
     report.plot(found, tmp_path / "table.png")
     assert (tmp_path / "table.png").stat().st_size > 5000
+
+
+def test_the_card_is_written_from_the_figures(outcome: protocol.Outcome) -> None:
+    found: dict[str, Any] = report.results(outcome, "oracle", {})
+    found["PPRM"] = found["oracle"]
+    found["training"] = {
+        "dataset": "small", "seed": 1, "visits": 2, "second_stage_candidates": 3, "fit_seconds": 4.0, "seconds": 5.0,
+        "peak_memory_bytes": 2**30,
+    }  # fmt: skip
+    card = model_card.write(PPRMConfig(), found)
+    assert "| chance |" in card and "trained on small" in card and "1.0 GiB" in card
