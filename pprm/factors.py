@@ -43,13 +43,15 @@ def fit(user: NDArray[np.int32], product: NDArray[np.int32], days: NDArray[np.fl
     """Learn from purchases [events]: `days` before the end of the period."""
     from implicit.cpu.als import AlternatingLeastSquares
     from scipy.sparse import csr_matrix
+    from threadpoolctl import threadpool_limits
 
     shape = (int(user.max(initial=0)) + 1, products)
     counts = csr_matrix((2.0 ** (-days / HALF_LIFE), (user, product)), shape, dtype=np.float32)
     counts.data = np.log1p(2.0 * counts.data)
-    model = AlternatingLeastSquares(
-        factors=FACTORS, regularization=REGULARISATION, alpha=CONFIDENCE, iterations=ITERATIONS, num_threads=1,
-        random_state=0,
-    )  # fmt: skip
-    model.fit(counts, show_progress=False)
+    with threadpool_limits(1, "blas"):  # the same factors on every machine; implicit warns of anything else
+        model = AlternatingLeastSquares(
+            factors=FACTORS, regularization=REGULARISATION, alpha=CONFIDENCE, iterations=ITERATIONS, num_threads=1,
+            random_state=0,
+        )  # fmt: skip
+        model.fit(counts, show_progress=False)
     return Factors(np.asarray(model.item_factors, np.float32))

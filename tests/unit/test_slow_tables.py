@@ -58,13 +58,15 @@ def shop() -> tuple[object, Catalogue]:
 def test_a_shopper_folded_in_is_the_librarys_shopper() -> None:
     from implicit.cpu.als import AlternatingLeastSquares
     from scipy.sparse import csr_matrix
+    from threadpoolctl import threadpool_limits
 
     rng = np.random.default_rng(0)
     user, product = rng.integers(0, 40, 900).astype(np.int32), rng.integers(0, 30, 900).astype(np.int32)
     learned = factors.fit(user, product, np.zeros(900), 30)
-    model = AlternatingLeastSquares(
-        factors=factors.FACTORS, regularization=factors.REGULARISATION, alpha=factors.CONFIDENCE, num_threads=1
-    )
+    with threadpool_limits(1, "blas"):
+        model = AlternatingLeastSquares(
+            factors=factors.FACTORS, regularization=factors.REGULARISATION, alpha=factors.CONFIDENCE, num_threads=1
+        )
     model.item_factors = learned.product
     bought, counts = np.unique(product[user == 7], return_counts=True)
     row = csr_matrix((np.log1p(2.0 * counts), (np.zeros(len(bought), int), bought)), (1, 30), dtype=np.float32)
