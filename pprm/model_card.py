@@ -35,6 +35,6 @@ publishes it; the first stage alone ranks the whole catalogue. Accuracy, precisi
 positive, threshold of the validation period.
 
 ## Limits
-What the data is, the model knows: on Complete Journey, US grocery households of 2017, purchases without browsing, reviews
-without sentiment. Half of what is bought there is bought again.
+What the data is, the model knows: on Complete Journey, US grocery households of 2017, purchases without browsing,
+no reviews. Half of what is bought there is bought again.
 """
