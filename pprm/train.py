@@ -20,7 +20,7 @@ from pprm.baselines.top_frequency import PersonalTopFrequency
 from pprm.catalogue import Catalogue
 from pprm.datasets import DATASETS, complete_journey
 from pprm.datasets.dataset import Dataset
-from pprm.evaluation import protocol, report
+from pprm.evaluation import protocol, questions, report
 from pprm.evaluation.contenders import AsServed, AtVisit
 from pprm.evaluation.protocol import Contender
 from pprm.evaluation.report import Results
@@ -212,6 +212,7 @@ def judge(
         AsServed.of("PPRM as served", scorer, shop.data, wanted),
         *([AtVisit("PPRM, first stage", scorer, stages=1)] if made.second else []),
         *without,
+        *(questions.of_browsing(scorer) if shop.data.kind is not None else []),
         *more,
     ]
     told = shop.replaying("judging")

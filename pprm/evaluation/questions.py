@@ -1,7 +1,7 @@
 """Contenders for the other questions: young shoppers, states that stand still, products that nobody bought before."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from pprm.datasets.dataset import Dataset
 from pprm.evaluation import protocol
 from pprm.evaluation.contenders import AtVisit, rank
 from pprm.evaluation.protocol import Contender, Outcome
+from pprm.events import Kind
 from pprm.plan import Plan, Split
 from pprm.popularity import Popularity
 from pprm.replay import Visit
@@ -57,6 +58,36 @@ class Frozen:
 def frozen(scorer: Scorer, plan: Plan) -> list[Contender]:
     """What updating the states event by event is worth."""
     return [Frozen("PPRM, states frozen when the test begins", scorer, plan.test.begin)]
+
+
+def without_looks(visit: Visit) -> UserState:
+    """The state before a visit, as if nobody had seen what the shopper looked at."""
+    state = visit.before
+    bought = state.interactions()[state.interactions()["kind"] == Kind.PURCHASE]
+    return replace(state, sequence=bytearray(bought.tobytes()), browsed_keys=bytearray(), browsed=bytearray())
+
+
+@dataclass(slots=True)
+class LastLooked:
+    """What the shopper looked at or put into the cart, the newest first."""
+
+    catalogue: Catalogue
+    name: str = "looked at last"
+
+    def add(self, visit: Visit) -> None:
+        """Nothing to keep: the state is the visit's."""
+
+    def scores(self, visit: Visit) -> NDArray[np.float64]:
+        """See `protocol.Contender`."""
+        keys, looks = visit.before.looked_at()
+        rows, out = self.catalogue.rows(keys), np.zeros(len(self.catalogue))
+        out[rows[rows >= 0]] = looks["last"][rows >= 0]
+        return out
+
+
+def of_browsing(scorer: Scorer) -> list[Contender]:
+    """What looks are worth where there are any: alone, and taken away from the model."""
+    return [LastLooked(scorer.catalogue), AtVisit("PPRM, looks hidden", scorer, see=without_looks)]
 
 
 @dataclass(slots=True)

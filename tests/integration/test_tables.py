@@ -31,9 +31,8 @@ def tables(directory: Path, visits: int = 500) -> list[str]:
         writer.writerow(["user_id", "product_id", "occurred_at", "kind", "basket_id", "store_id"])
         for user, product, basket, time in zip(shop.user, shop.product, shop.basket, shop.time, strict=True):
             at = datetime.fromtimestamp(int(time), UTC).isoformat()
-            writer.writerow(
-                [shop.users[user], shop.products[product].product_id, at, "purchase", shop.baskets[basket], "s1"]
-            )
+            who = shop.users[user], shop.products[product].product_id, at
+            writer.writerow([*who, "purchase", shop.baskets[basket], "s1"])
             if int(basket) % 5 == 0:
                 writer.writerow([*who, "view", "", ""])
     return ["--events", str(events), "--products", str(products)]

@@ -1,21 +1,26 @@
 """Variants of the model and the other questions, on the small shop: each is what its name says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from pprm import second_training, slow_tables, training_set
+from pprm import plan, second_training, slow_tables, training_set
 from pprm.candidate_features import COLUMNS
 from pprm.evaluation import protocol, questions, report, variants
 from pprm.evaluation.contenders import AtVisit
 from pprm.evaluation.variants import Bench
+from pprm.events import Interaction, Kind, Position
 from pprm.fit import fit
+from pprm.fold import fold
 from pprm.model import PPRMConfig
 from pprm.plan import COMPLETE_JOURNEY, Split
 from pprm.popularity import Popularity
 from pprm.replay import Visit, replay
 from pprm.scorer import Scorer
 from pprm.train import make_catalogue
+from pprm.user_state import UserState
 from pprm.word_vectors import word2vec, words
 from tests.unit.small_shop import BEGIN, DAY, Encoder, dataset
 
@@ -142,3 +147,28 @@ def test_word_vectors_place_words_of_the_same_company_together() -> None:
     assert cosine(bread, loaf) > cosine(bread, oil) and not nothing.any()
     assert np.array_equal(word2vec(texts, seed=1)(["bread"])[0], bread)
     assert words("Frozen-Pizza, 12 oz") == ["frozen", "pizza", "12", "oz"]
+
+
+def test_looks_are_hidden_and_ranked_by_their_time() -> None:
+    catalogue = make_catalogue(SHOP, Encoder())  # type: ignore[arg-type]
+    hashes = catalogue.hashes.tolist()
+    acts = [
+        Interaction(Position(0, 0, 0), Kind.PURCHASE, hashes[3], BEGIN, 1),
+        Interaction(Position(1, 0, 0), Kind.VIEW, hashes[5], BEGIN + 10),
+        Interaction(Position(1, 0, 1), Kind.VIEW, hashes[4], BEGIN + 20),
+    ]
+    state = fold(UserState(), acts).state
+    visit = Visit(0, 0, BEGIN + 30, np.zeros(0, np.int32), state, state)
+    scores = questions.LastLooked(catalogue).scores(visit)
+    assert np.argsort(-scores)[:2].tolist() == [4, 5] and np.count_nonzero(scores) == 2
+    hidden = questions.without_looks(visit)
+    assert len(hidden.looked_at()[0]) == 0 and hidden.interactions()["product"].tolist() == [hashes[3]]
+    assert hidden.purchases == state.purchases and len(state.looked_at()[0]) == 2
+
+
+def test_a_plan_never_learns_from_what_it_judges() -> None:
+    made = plan.of(SHOP)
+    first, last = int(SHOP.time[0]), int(SHOP.time[-1])
+    assert first < made.begin < made.until == made.validation.begin < made.validation.end == made.test.begin
+    assert made.test.end == last + 1 and made.cuts[0] == made.begin and made.cuts[-1] == made.until
+    assert plan.of(replace(SHOP, name="complete-journey")) is COMPLETE_JOURNEY
