@@ -203,6 +203,7 @@ def evaluate(
     ] = "",
     encoder: Annotated[Path | None, typer.Option(help="BERT directory, for texts the artifact does not know.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Write the figures as a Markdown table.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the table as a PNG.")] = None,
 ) -> None:
     """Judge an artifact: NDCG, recall, hit rate of the first 10, all and new products; accuracy, precision, recall.
@@ -227,6 +228,8 @@ def evaluate(
         fail(str(error))
     if report:
         report.write_text(json.dumps(results, indent=2) + "\n")
+    if table:
+        table.write_text(reporting.markdown(results))
     if plot:
         reporting.plot(results, plot)
 

@@ -111,13 +111,16 @@ def table(found: Results) -> Table:
 
 def markdown(found: Results) -> str:
     """The figures as a table for a document."""
-    head = "| model | NDCG@10 | R@10 | HR@10 | new NDCG@10 | new R@10 | new HR@10 | acc | prec | rec | ms | train s |"
-    lines = [head, "|" + "---|" * 12]
+    head = (
+        "| model | NDCG@10 | R@10 | HR@10 | new NDCG@10 | new R@10 | new HR@10 | acc | prec | rec "
+        "| difference (se) | new (se) | ms | train s |"
+    )
+    lines = [head, "|" + "---|" * 14]
     for name, figures in found.items():
         values = [f"{value:.4f}" for part in ("all", "new", "binary") for value in figures[part].values()]
-        lines.append(
-            f"| {name} | {' | '.join(values)} | {figures['milliseconds']:.1f} | {figures['train_seconds']:.0f} |"
-        )
+        values += [f"{d['mean']:+.4f} ({d['se']:.4f})" for d in figures["difference"].values()]
+        values += [f"{figures['milliseconds']:.1f}", f"{figures['train_seconds']:.0f}"]
+        lines.append(f"| {name} | {' | '.join(values)} |")
     return "\n".join(lines) + "\n"
 
 
