@@ -15,8 +15,8 @@ from pprm.events import Kind
 
 NAME = "google-merchandise"
 KINDS = {"add_to_cart": Kind.VIEW, "begin_checkout": None, "purchase": Kind.PURCHASE}
-"""What is called add_to_cart comes in whole pages, a dozen items in one moment, and is no act of the shopper. A
-checkout is the purchase itself, minutes before it is recorded: whoever reads it predicts what has happened (NDCG .96)."""
+"""What is called add_to_cart comes in whole pages, a dozen items in a moment: no act of the shopper. A checkout is the
+purchase itself, minutes before it is recorded: who reads it predicts what has happened (NDCG .96)."""
 CHECKOUT = "checkout: the purchase follows"
 ONLY_VARIANT = "Single Option Only"
 
