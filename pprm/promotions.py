@@ -91,7 +91,7 @@ class Promotions:
             if self._of.pop(row, None) is None:
                 return
         else:
-            self._of[row] = np.asarray(entries, ENTRY)
+            self._of[row] = entries if isinstance(entries, np.ndarray) else np.array(list(entries), ENTRY)
         self.version += 1
         self._entries = None
         self._days.clear()

@@ -63,7 +63,7 @@ def test_shares_and_stores_equal_a_recount(entries: list[tuple[int, int, int, in
 
 def test_an_unknown_store_has_no_data_but_what_holds_everywhere_is_known() -> None:
     made = Promotions()
-    made.put(0, [(START, START + DAY, ALL_STORES, DISPLAY)])
+    made.put(0, ((START, START + DAY, ALL_STORES, DISPLAY),))  # as a catalogue's product has them
     promoted = made.at(START, 1)
     assert promoted.at_store(0, np.arange(1))[0].tolist() == [0, 0, 0, 0, 0]
     assert promoted.at_store(9, np.arange(1))[0].tolist() == [1, 0, 0, 0, 1]
