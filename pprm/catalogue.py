@@ -123,10 +123,9 @@ class Catalogue:
         """Purchases with the promotion that their product had, if any was on that day; other events as they are."""
         for event in events:
             if isinstance(event, Interaction) and event.kind is Kind.PURCHASE and self.promotions:
-                row, promoted = self._rows.get(event.product), self.promoted(event.time)
-                if row is not None and promoted.is_known:
-                    mailer, display = promoted.shares[row, :2].tolist()
-                    event = event._replace(promotion=(mailer, display))
+                row = self._rows.get(event.product)
+                if row is not None:
+                    event = event._replace(promotion=self.promotions.share(row, event.time))
             yield event
 
     def changed_since(self, version: int) -> NDArray[np.int64]:

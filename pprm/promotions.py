@@ -36,7 +36,7 @@ def code(display: str | None, mailer: str | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Promoted:
-    """What is promoted on a day, in `rows` products; nothing at all means that the shop has not said."""
+    """What is promoted on a day, in `rows` products."""
 
     shares: Floats
     """Per product, as `SHARES`: of the stores that promote anything, how many promote it, and the change since a week
@@ -44,11 +44,6 @@ class Promoted:
     _now: NDArray[Any]
     """(store, row, code) of what holds, by store."""
     _before: NDArray[Any]
-
-    @property
-    def is_known(self) -> bool:
-        """Whether anything is promoted."""
-        return len(self._now) > 0
 
     def at_store(self, store: int, rows: NDArray[np.int64]) -> Floats:
         """Of these products at a store, as `AT_STORE`; 0 where the store is unknown, [len(rows), 5]."""
@@ -81,6 +76,8 @@ class Promotions:
         self._of: dict[int, NDArray[Any]] = {}
         self._entries: tuple[NDArray[np.int32], NDArray[Any]] | None = None
         self._days: OrderedDict[tuple[int, int], Promoted] = OrderedDict()
+        self._stores: dict[int, int] = {}
+        """How many stores promote anything, by day; -1 where nobody does: the shop has not said."""
 
     def __len__(self) -> int:
         return len(self._of)
@@ -95,6 +92,7 @@ class Promotions:
         self.version += 1
         self._entries = None
         self._days.clear()
+        self._stores.clear()
 
     def at(self, now: float, rows: int) -> Promoted:
         """What holds on the day of this Unix time, for a catalogue of so many rows."""
@@ -106,28 +104,54 @@ class Promotions:
         self._days.move_to_end(key)
         return self._days[key]
 
+    def share(self, row: int, now: float) -> tuple[float, float] | None:
+        """Shares of stores that have a product in the mailer, and on display, on the day of a Unix time.
+
+        As in `Promoted.shares`, for one product without laying out all; None where nothing is promoted that day.
+        """
+        day = int(now // DAY)
+        if day not in self._stores:
+            held = self._held(day * DAY)
+            self._stores[day] = _count_stores(held) if len(held) else -1
+        stores, entries = self._stores[day], self._of.get(row)
+        if stores < 0:
+            return None
+        if entries is None:
+            return 0.0, 0.0
+        mine = entries[_holds(entries, day * DAY)]
+        weights = np.where(mine["store"] == ALL_STORES, 1.0, 1.0 / max(stores, 1))
+        mailer, display = (min(float(weights[(mine["code"] & bit) > 0].sum()), 1.0) for bit in (MAILER, DISPLAY))
+        return mailer, display
+
     def _make(self, start: float, rows: int) -> Promoted:
-        if self._entries is None:
-            lengths = [len(entries) for entries in self._of.values()]
-            row = np.repeat(np.fromiter(self._of, np.int32, len(self._of)), lengths)
-            self._entries = row, np.concatenate([np.zeros(0, ENTRY), *self._of.values()])
         now, before = self._held(start), self._held(start - WEEK)
         shares, last = _shares(now, rows), _shares(before, rows)
         return Promoted(np.concatenate([shares, shares[:, :2] - last[:, :2]], 1), now, before)
 
     def _held(self, moment: float) -> NDArray[Any]:
-        assert self._entries
+        if self._entries is None:
+            lengths = [len(entries) for entries in self._of.values()]
+            row = np.repeat(np.fromiter(self._of, np.int32, len(self._of)), lengths)
+            self._entries = row, np.concatenate([np.zeros(0, ENTRY), *self._of.values()])
         row, entries = self._entries
-        holds = (entries["starts"] <= moment) & (entries["until"] > moment)
+        holds = _holds(entries, moment)
         held = np.zeros(int(holds.sum()), _HELD)
         held["store"], held["row"], held["code"] = entries["store"][holds], row[holds], entries["code"][holds]
         return held[np.lexsort((held["row"], held["store"]))]
 
 
+def _holds(entries: NDArray[Any], moment: float) -> NDArray[np.bool_]:
+    holds: NDArray[np.bool_] = (entries["starts"] <= moment) & (entries["until"] > moment)
+    return holds
+
+
+def _count_stores(held: NDArray[Any]) -> int:
+    return len(np.unique(held["store"][held["store"] != ALL_STORES]))
+
+
 def _shares(held: NDArray[Any], rows: int) -> Floats:
     """Mailer, display and feature, [rows, 3]; a promotion in all stores is a share of 1."""
-    everywhere = held["store"] == ALL_STORES
-    stores = len(np.unique(held["store"][~everywhere]))
+    everywhere, stores = held["store"] == ALL_STORES, _count_stores(held)
     weights = np.where(everywhere, 1.0, 1.0 / max(stores, 1))
     columns = [
         np.bincount(held["row"], weights * ((held["code"] & bit) > 0), rows) for bit in (MAILER, DISPLAY, FEATURE)

@@ -46,6 +46,8 @@ def test_shares_and_stores_equal_a_recount(entries: list[tuple[int, int, int, in
         now = [share(day, row, bit) for bit in (MAILER, DISPLAY, FEATURE)]
         change = [now[0] - share(day - 7, row, MAILER), now[1] - share(day - 7, row, DISPLAY)]
         assert np.allclose(promoted.shares[row], [*now, *change], atol=1e-6)
+        one = made.share(row, START + day * DAY + 5000)
+        assert one is None if not holding(day) else np.allclose(one or (), now[:2], atol=1e-6)
     for store in (1, 3):
         at_store = promoted.at_store(store, np.arange(ROWS))
         bits = np.zeros(ROWS, int)
