@@ -6,12 +6,12 @@ the last days' popularity; browsing; the moment. Everything is known before the 
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pprm import features, hazard, popularity, promotions
+from pprm.basket_patterns import MOMENT, PATTERN, Baskets, exploration, moment, pattern
 from pprm.catalogue import Catalogue
 from pprm.features import Groups
 from pprm.popularity import Popularity
@@ -24,10 +24,6 @@ STAGE = ("logit", "log_rank", "log_rank_in_type", "share_of_type", "log_type_sum
 PROMOTION = (
     *promotions.SHARES, *(f"store_{name}" for name in promotions.AT_STORE), "own_mailer", "own_display",
 )  # fmt: skip
-PATTERN = (
-    "in_last", "in_2nd_last", "in_3rd_last", "in_4th_last", "of_5", "of_10", "of_20", "same_weekday", "same_daypart",
-    "same_store", "baskets_since", "due_in_baskets", "gap_variation", "gap_to_last_gap", "log_mean_gap", "repeated",
-)  # fmt: skip
 TYPE_PATTERN = (*(f"type_{name}" for name in PATTERN), "type_products")
 HAZARD = ("hazard", "type_hazard")
 FACTORS = ("factors",)
@@ -37,7 +33,6 @@ TRIAL = (
 )  # fmt: skip
 FAST = ("day", "three_days", "week_trend", "type_trend")
 BROWSE = ("session", "today", "week", "cart", "removed", "dwell", "recency", "type_week", "type_cart", "maker_week")
-MOMENT = ("hour", "weekday", "since", "since_before", "last_size", "baskets_7", "baskets_28", "exploration")
 
 GROUPS = {
     "first_stage_input": features.CROSS, "first_stage": STAGE, "promotion": PROMOTION, "pattern": PATTERN,
@@ -93,7 +88,7 @@ class CandidateFeatures:
         rows, daily = candidates.rows[keep], self._daily(now)
         out = np.zeros((len(rows), len(NAMES)), np.float32)
         promoted = self.catalogue.promoted(now)
-        baskets = _Baskets.of(state, now)
+        baskets = Baskets.of(state, now)
         out[:, COLUMNS["first_stage_input"]] = features.dense(
             candidates.groups, self.catalogue, rows, daily.popularity[rows]
         )
@@ -108,7 +103,7 @@ class CandidateFeatures:
         out[:, COLUMNS["fast"]] = daily.global_[rows, 15:]
         if state.browsed_keys:
             out[:, COLUMNS["browse"]] = _browse(state, now, rows, self.catalogue)
-        out[:, COLUMNS["moment"]][:, :-1] = _moment(baskets)
+        out[:, COLUMNS["moment"]][:, :-1] = moment(baskets)
         return out
 
     def _histories(
@@ -118,7 +113,7 @@ class CandidateFeatures:
         now: float,
         tables: SlowTables,
         rows: NDArray[np.int64],
-        baskets: "_Baskets",
+        baskets: "Baskets",
     ) -> None:
         """What the shopper bought: patterns, hazards, factors."""
         catalogue = self.catalogue
@@ -130,16 +125,16 @@ class CandidateFeatures:
             return
         rings = counters["ring"] << np.minimum(state.baskets - counters["basket"], 63).astype(np.uint64)
         rings[state.baskets - counters["basket"] >= MAX_BASKETS] = 0
-        out[:, COLUMNS["moment"].stop - 1] = _exploration(rings, counters["count"])
+        out[:, COLUMNS["moment"].stop - 1] = exploration(rings, counters["count"])
         item, type_ = catalogue.type[bought], catalogue.type[rows]
         types, inverse = np.unique(item, return_inverse=True)
         by_type = np.zeros(len(types), np.uint64)
         np.bitwise_or.at(by_type, inverse, rings)
         products_of_type = np.bincount(inverse)
         hit, at = features.find(bought, rows)
-        out[at, COLUMNS["pattern"]] = _pattern(rings, baskets)[hit]
+        out[at, COLUMNS["pattern"]] = pattern(rings, baskets)[hit]
         type_hit, type_at = features.find(types.astype(np.int64), type_)
-        patterns = np.column_stack([_pattern(by_type, baskets), np.log1p(products_of_type)])
+        patterns = np.column_stack([pattern(by_type, baskets), np.log1p(products_of_type)])
         out[type_at, COLUMNS["type_pattern"]] = patterns[type_hit]
         age = np.maximum(now - counters["last"].astype(np.float64), 0) / DAY
         type_age = np.full(len(types), np.inf)
@@ -187,92 +182,6 @@ def _ranks(values: NDArray[np.float64], group: NDArray[np.int64]) -> NDArray[np.
     out = np.empty(len(values))
     out[order] = ranks
     return out
-
-
-_DAYPARTS = np.array([0.5, 0.71]) * DAY
-"""Noon, and five in the evening."""
-
-
-def _daypart(seconds: NDArray[Any]) -> NDArray[np.int64]:
-    return np.searchsorted(_DAYPARTS, seconds, side="right")
-
-
-@dataclass(frozen=True, slots=True)
-class _Baskets:
-    """The shopper's last baskets, newest first, B of them, as of a moment."""
-
-    ages: NDArray[np.float64]
-    """Days, [B]."""
-    sizes: NDArray[np.int64]
-    marks: NDArray[np.float64]
-    """What a bit of a ring counts for: of the last 5, 10, 20; any; on this weekday; in this part of the day; at the
-    usual store; [B, 7]."""
-    usual_store: int
-    """The most frequent store of the last 10 baskets, 0 where none is known."""
-    phase: float
-    """Share of the day that is over."""
-    weekday: int
-
-    @classmethod
-    def of(cls, state: UserState, now: float) -> "_Baskets":
-        held = state.recent_baskets()[::-1]
-        time, store = held["time"].astype(np.int64), held["store"]
-        usual = _most_frequent(store[:10])
-        day = int(now // DAY)
-        order = np.arange(len(held))
-        part = _daypart(time % DAY) == _daypart(np.array(now % DAY))
-        marks = [order < 5, order < 10, order < 20, order >= 0, time // int(DAY) % 7 == day % 7, part, store == usual]
-        return cls(
-            np.maximum(now - time, 0) / DAY, held["size"].astype(np.int64), np.stack(marks, 1).astype(np.float64),
-            usual, now % DAY / DAY, day % 7,
-        )  # fmt: skip
-
-
-def _most_frequent(stores: NDArray[np.uint32]) -> int:
-    known, counts = np.unique(stores[stores > 0], return_counts=True)
-    return int(known[counts.argmax()]) if len(known) else 0
-
-
-def _pattern(rings: NDArray[np.uint64], baskets: _Baskets) -> Floats:
-    """As `PATTERN`, for rings aligned with the newest basket, [n, 16]."""
-    n, known = len(rings), len(baskets.ages)
-    bits = np.unpackbits(rings.astype("<u8").view(np.uint8).reshape(n, 8), axis=1, bitorder="little")[:, :known]
-    counted = bits @ baskets.marks
-    times = counted[:, 3]
-    any_ = times > 0
-    row, column = np.nonzero(bits)
-    start = np.searchsorted(row, np.arange(n))[any_]
-    newest, oldest = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    newest[any_] = column[start]
-    oldest[any_] = column[start + times[any_].astype(np.int64) - 1]
-    age = baskets.ages[column]
-    same = row[1:] == row[:-1]
-    gaps = np.where(same, age[1:] - age[:-1], 0.0)
-    squares = np.bincount(row[1:], gaps**2, n) if len(row) else np.zeros(n)
-    last_gap = np.zeros(n)
-    twice = times > 1
-    last_gap[twice] = gaps[np.searchsorted(row, np.flatnonzero(twice))]
-    out = np.zeros((n, len(PATTERN)), np.float32)
-    out[:, :4] = np.pad(bits[:, :4], ((0, 0), (0, max(4 - known, 0))))
-    out[:, 4:7] = counted[:, :3]
-    out[:, 7] = (counted[:, 4] + 0.3) / (times + 2)
-    out[:, 8] = (counted[:, 5] + 0.6) / (times + 2)
-    out[:, 9] = counted[:, 6] / np.maximum(times, 1)
-    since = np.where(any_, newest, known)
-    out[:, 10] = np.log1p(since)
-    intervals = np.maximum(times - 1, 1)
-    span = baskets.ages[oldest] - baskets.ages[newest] if known else np.zeros(n)
-    mean = np.maximum(span / intervals, 0.3)
-    gap = baskets.ages[newest] if known else np.zeros(n)
-    more = (
-        np.minimum((since + 1) / np.maximum((oldest - newest) / intervals, 1), 5),
-        np.minimum(np.sqrt(np.maximum(squares / intervals - mean**2, 0)) / mean, 5),
-        np.minimum(gap / np.maximum(last_gap, 0.5), 6),
-        np.log(mean),
-        np.ones(n),
-    )
-    out[:, 11:] = np.stack(more, 1) * twice[:, None]
-    return out * any_[:, None]
 
 
 def _trial(numbers: NDArray[np.float64], catalogue: Catalogue) -> NDArray[np.float64]:
@@ -327,21 +236,3 @@ def _browse(state: UserState, now: float, rows: NDArray[np.int64], catalogue: Ca
     ):  # fmt: skip
         out[:, column] = np.log1p(np.bincount(of[looked], value, int(of.max(initial=0)) + 1)[of[rows]])
     return out
-
-
-def _exploration(rings: NDArray[np.uint64], counts: NDArray[Any]) -> float:
-    """Share of the products of the last five baskets that were never bought before them."""
-    lately = np.bitwise_count(rings & np.uint64(0b11111))
-    return float((lately == counts)[lately > 0].mean()) if lately.any() else 0.0
-
-
-def _moment(baskets: _Baskets) -> NDArray[Any]:
-    """The moment, and the shopper's rhythm, [7]."""
-    ages, sizes = baskets.ages, baskets.sizes
-    return np.array(
-        [
-            baskets.phase, baskets.weekday / 7,
-            min(ages[0], 60) if len(ages) else 60, min(ages[1], 60) if len(ages) > 1 else 60,
-            sizes[0] if len(sizes) else 0, (ages < 7).sum(), (ages < 28).sum(),
-        ]
-    )  # fmt: skip
