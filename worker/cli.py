@@ -50,7 +50,7 @@ def _settings(config: Path | None, **flags: dict[str, Any]) -> Settings:
 
 def fail(message: str) -> NoReturn:
     """End the command with a message and exit code 2."""
-    errors.print(f"[bold red]error:[/] {message}", highlight=False)
+    errors.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
     raise typer.Exit(2)
 
 
