@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from pprm.catalogue import Product
 
@@ -68,8 +69,12 @@ async def _assign_all(consumer: AIOKafkaConsumer, topic: str) -> list[TopicParti
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    await consumer._client.force_metadata_update()
-    await consumer.topics()
+    try:
+        await consumer._client.force_metadata_update()
+        await consumer.topics()
+    except KafkaError as error:  # a broker that knows none, itself included: just started, or too busy for its controller
+        log.warning("waiting for the broker", error=str(error))
+        return set()
     return consumer.partitions_for_topic(topic) or set()
 
 
