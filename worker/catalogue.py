@@ -72,7 +72,7 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
     try:
         await consumer._client.force_metadata_update()
         await consumer.topics()
-    except KafkaError as error:  # a broker that knows none, itself included: just started, or too busy for its controller
+    except KafkaError as error:  # it names no broker, itself included: just started, or too busy for its controller
         log.warning("waiting for the broker", error=str(error))
         return set()
     return consumer.partitions_for_topic(topic) or set()
