@@ -204,7 +204,8 @@ def judge(
     scorer = made.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
     splits = shop.plan.splits
     wanted = set(protocol.queries(shop.data, shop.catalogue.available, splits))
-    without: list[Baseline] = [baselines.Popularity(7), PersonalTopFrequency()]
+    known = {contender.name for contender in more}
+    without: list[Baseline] = [b for b in (baselines.Popularity(7), PersonalTopFrequency()) if b.name not in known]
     for baseline in without:
         baseline.learn(shop.data, shop.catalogue, shop.plan.until)
     contenders: list[Contender] = [

@@ -156,7 +156,14 @@ def run(
     splits: dict[str, Split],
     progress: Callable[[int], None] = lambda done: None,
 ) -> Outcome:
-    """Replay the dataset once and judge all contenders on the same visits; `popularity` is theirs and counted along."""
+    """Replay the dataset once and judge all contenders on the same visits; `popularity` is theirs and counted along.
+
+    Raises:
+        ValueError: two contenders have one name.
+    """
+    names = [contender.name for contender in contenders]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"more than one contender is called {', '.join(sorted(repeated))}")
     from time import process_time
 
     judge = Judge(dataset, catalogue, splits)

@@ -140,3 +140,8 @@ def test_the_card_is_written_from_the_figures(outcome: protocol.Outcome) -> None
     }  # fmt: skip
     card = model_card.write(PPRMConfig(), found)
     assert "| chance |" in card and "trained on small" in card and "1.0 GiB" in card
+
+
+def test_two_contenders_of_one_name_are_refused_before_hours_are_spent() -> None:
+    with pytest.raises(ValueError, match="oracle"):
+        protocol.run(SHOP, catalogue_of(), Popularity(), [Oracle(), Oracle()], COMPLETE_JOURNEY.splits)
