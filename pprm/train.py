@@ -20,6 +20,7 @@ from pprm.baselines.top_frequency import PersonalTopFrequency
 from pprm.catalogue import Catalogue
 from pprm.datasets import DATASETS, complete_journey
 from pprm.datasets.dataset import Dataset
+from pprm.datasets.files import TableError
 from pprm.evaluation import protocol, questions, report
 from pprm.evaluation.contenders import AsServed, AtVisit
 from pprm.evaluation.protocol import Contender
@@ -203,7 +204,12 @@ def judge(
     popularity = popularity or Popularity()
     scorer = made.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
     splits = shop.plan.splits
-    wanted = set(protocol.queries(shop.data, shop.catalogue.available, splits))
+    queries = protocol.queries(shop.data, shop.catalogue.available, splits)
+    if "test" not in queries.values():
+        raise TableError(
+            "there is no visit to judge: the last eighth of the time holds no purchase of an available product"
+        )
+    wanted = set(queries)
     known = {contender.name for contender in more}
     without: list[Baseline] = [b for b in (baselines.Popularity(7), PersonalTopFrequency()) if b.name not in known]
     for baseline in without:

@@ -170,7 +170,7 @@ def train(
     """Train PPRM and write an artifact that `pprm worker --model` serves.
 
     Replays the events through the worker's own fold, learns, judges on the last months, and writes weights, text
-    vectors, tables, figures, model card and hashes. About twelve minutes and 5 GiB on one core for the bundled data.
+    vectors, tables, figures, model card and hashes. About sixteen minutes and 7 GiB on one core for the bundled data.
 
     pprm train --out my-model --events events.csv --products products.csv
     """

@@ -117,4 +117,4 @@ def _unseen(shop: Workshop, loaded: Artifact) -> Results:
     outcome = questions.unseen(
         shop.data, shop.catalogue, shop.plan, make, shop.replaying("products that nobody bought before")
     )
-    return report.results(outcome, "PPRM", {})
+    return report.results(outcome, "PPRM", {}) if outcome.visits["test"].user else {}

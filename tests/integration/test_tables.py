@@ -53,9 +53,11 @@ def test_a_shop_trains_on_its_tables_from_nothing_or_from_another_shops_model(tm
     learned_on = pprm("train", "--out", str(moved), "--start", str(BUNDLED), *options)
     assert learned_on.returncode == 0, learned_on.stdout + learned_on.stderr
     report = tmp_path / "report.json"
-    judged = pprm("evaluate", str(BUNDLED), *options, "--report", str(report))  # zero-shot
+    kinds = ("--models", "frozen,young,unseen")
+    judged = pprm("evaluate", str(BUNDLED), *options, *kinds, "--report", str(report))  # zero-shot
     assert judged.returncode == 0, judged.stdout + judged.stderr
-    assert 0 <= orjson.loads(report.read_bytes())["PPRM"]["all"]["ndcg_at_10"] <= 1
+    found = orjson.loads(report.read_bytes())
+    assert 0 <= found["PPRM"]["all"]["ndcg_at_10"] <= 1 and "PPRM, 4 purchases known" in found
 
 
 def test_wrong_tables_end_with_a_readable_error(tmp_path: Path) -> None:
