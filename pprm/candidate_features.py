@@ -6,6 +6,7 @@ the last days' popularity; browsing; the moment. Everything is known before the 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,13 +168,13 @@ def _stage(candidates: Candidates, catalogue: Catalogue) -> Floats:
     _, category = np.unique(catalogue.category[rows], return_inverse=True)
     mass = np.bincount(type_, probability)[type_]
     columns = (
-        logits, np.log1p(_ranks(-logits, np.zeros_like(type_))), np.log1p(_ranks(-logits, type_)),
-        probability / mass, np.log(mass + 1e-6), np.log1p(_ranks(-logits, category)),
+        logits, np.log1p(ranks(-logits, np.zeros_like(type_))), np.log1p(ranks(-logits, type_)),
+        probability / mass, np.log(mass + 1e-6), np.log1p(ranks(-logits, category)),
     )  # fmt: skip
     return np.stack(columns, 1).astype(np.float32)
 
 
-def _ranks(values: NDArray[np.float64], group: NDArray[np.int64]) -> NDArray[np.float64]:
+def ranks(values: NDArray[Any], group: NDArray[Any]) -> NDArray[np.float64]:
     """Rank of each value within its group, the lowest 0."""
     order = np.lexsort((values, group))
     sorted_ = group[order]

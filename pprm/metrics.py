@@ -11,6 +11,8 @@ def top(scores: NDArray[np.floating], excluded: NDArray[np.bool_] | None = None,
     if excluded is not None:
         scores = np.where(excluded, -np.inf, scores)
     k = min(k, len(scores))
+    if not k:
+        return np.zeros(0, np.int64)
     threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
     at = np.flatnonzero(scores >= threshold)
     best: NDArray[np.int64] = at[np.lexsort((at, -scores[at]))][:k]

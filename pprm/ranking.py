@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pprm.candidate_features import COLUMNS, GROUPS
+from pprm.candidate_features import COLUMNS, GROUPS, ranks
 from pprm.features import CATEGORY, GLOBAL, ITEM, TYPE
+from pprm.metrics import top
 from pprm.second_stage import SecondStage
 
 
@@ -44,31 +45,11 @@ def pick(scores: NDArray[np.float32], types: NDArray[np.int32], k: int, rules: R
     """
     if np.isnan(scores).any() or np.isposinf(scores).any():
         raise FloatingPointError("the model gave scores that are not finite")
-    order = _best_first(scores, k if rules.most_of_a_type is None else len(scores))
+    order = top(scores, k=k if rules.most_of_a_type is None else len(scores))
     order = order[np.isfinite(scores[order])]
     if rules.most_of_a_type is not None:
-        order = order[_place_in_group(types[order]) < rules.most_of_a_type]
+        order = order[ranks(np.arange(len(order)), types[order]) < rules.most_of_a_type]
     return order[:k]
-
-
-def _best_first(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Indices of the k highest, best first, equal ones in their order: the k-th value decides who may take part."""
-    if k < len(scores):
-        threshold = np.partition(scores, len(scores) - k)[len(scores) - k] if k else np.inf
-        at = np.flatnonzero(scores >= threshold)
-    else:
-        at = np.arange(len(scores))
-    best: NDArray[np.int64] = at[np.lexsort((at, -scores[at]))][:k]
-    return best
-
-
-def _place_in_group(group: NDArray[np.int32]) -> NDArray[np.int64]:
-    """How many of the same group come before each."""
-    order = np.argsort(group, kind="stable")
-    first = np.r_[0, np.flatnonzero(np.diff(group[order])) + 1]
-    places = np.empty(len(group), np.int64)
-    places[order] = np.arange(len(group)) - np.repeat(first, np.diff(np.r_[first, len(group)]))
-    return places
 
 
 _SEEN, _DUE = ITEM.index("seen"), ITEM.index("due")

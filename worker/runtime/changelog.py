@@ -3,7 +3,7 @@
 Without transactions nobody can keep a worker that was suspended past its session from sending what it had in hand. Such
 a record is older than what the new owner wrote, but it is the last one in the log: a *foreign* record. Every record
 carries the consumer group's generation of its writer, which grows with each rebalance; and the owner knows which offset
-its next record must get. So foreign records are seen while the partition is owned (`foreign_states`), and when it is
+its next record must get. So foreign records are seen while the partition is owned (`foreign_keys`), and when it is
 read back (`Replay`); in both cases the owner's state is appended again, so that compaction keeps the right one.
 """
 

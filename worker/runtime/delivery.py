@@ -105,7 +105,7 @@ class AtLeastOnce(Service):  # type: ignore[misc]
         await self._producer.stop()
 
     async def own(self, units: Iterable[str]) -> None:
-        """Nobody can be kept from writing: foreign records are found and outlived, see `worker.runtime.foreign`."""
+        """Nobody can be kept from writing: foreign records are found and outlived, see `worker.runtime.changelog`."""
 
     async def write(self, unit: str, rows: Rows, offsets: Mapping[TopicPartition, int], ours: Ours) -> Appends:
         """Write; see `Delivery.write`. Waits as long as the broker is away."""
