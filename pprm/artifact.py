@@ -19,7 +19,8 @@ from safetensors import torch as tensors
 from pprm.catalogue import Catalogue
 from pprm.model import PPRM, PPRMConfig
 from pprm.popularity import Popularity
-from pprm.scorer import EncodeTexts, Scorer
+from pprm.first_stage import EncodeTexts
+from pprm.scorer import Scorer
 from pprm.second_stage import SecondStage
 from pprm.slow_tables import SlowTables
 from pprm.text_encoder import TextEncoder

@@ -1,18 +1,21 @@
 """What the last 64 baskets of a shopper say of a product or a type, and of the shopper's rhythm.
 
 All from one bit a basket and product (`user_state.COUNTERS_DTYPE`), and the times, stores and sizes of the baskets:
-exact, bounded, and kept in O(1) an event. The bits of a type are those of its products together.
+exact, bounded, and kept in O(1) an event. The bits of a type are those of its products together. So is what is asked
+of the baskets: those of this weekday, say, are a mask of bits.
 """
 
-from dataclasses import dataclass
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.compiled import compiled
 from pprm.user_state import DAY, UserState
 
 Floats = NDArray[np.float32]
+Rings = NDArray[np.uint64]
 
 PATTERN = (
     "in_last", "in_2nd_last", "in_3rd_last", "in_4th_last", "of_5", "of_10", "of_20", "same_weekday", "same_daypart",
@@ -20,106 +23,144 @@ PATTERN = (
 )  # fmt: skip
 MOMENT = ("hour", "weekday", "since", "since_before", "last_size", "baskets_7", "baskets_28", "exploration")
 
-_DAYPARTS = np.array([0.5, 0.71]) * DAY
-"""Noon, and five in the evening."""
+NOON, EVENING = 0.5, 0.71
+"""Parts of the day begin there."""
+USUAL = 10
+"""Baskets whose most frequent store is the usual one."""
+
+ONE = np.uint64(1)
 
 
-def _daypart(seconds: NDArray[Any]) -> NDArray[np.int64]:
-    return np.searchsorted(_DAYPARTS, seconds, side="right")
-
-
-@dataclass(frozen=True, slots=True)
-class Baskets:
-    """The shopper's last baskets, newest first, B of them, as of a moment."""
+class Baskets(NamedTuple):
+    """The shopper's last baskets, newest first, B of them, as of a moment. Bit b of a mask is basket b."""
 
     ages: NDArray[np.float64]
     """Days, [B]."""
-    sizes: NDArray[np.int64]
-    marks: NDArray[np.float64]
-    """What a bit of a ring counts for: of the last 5, 10, 20; any; on this weekday; in this part of the day; at the
-    usual store; [B, 7]."""
+    newest_size: int
+    """Products in the newest one, 0 where there is none."""
+    masks: Rings
+    """All of them; those on the weekday of the moment; in its part of the day; at the usual store; [4]."""
     usual_store: int
-    """The most frequent store of the last 10 baskets, 0 where none is known."""
-    phase: float
-    """Share of the day that is over."""
-    weekday: int
+    """The most frequent store of the last 10 baskets, the lowest of several; 0 where none is known."""
 
     @classmethod
     def of(cls, state: UserState, now: float) -> "Baskets":
         """Those of a shopper at a Unix time."""
-        held = state.recent_baskets()[::-1]
-        time, store = held["time"].astype(np.int64), held["store"]
-        usual = _most_frequent(store[:10])
-        day = int(now // DAY)
-        order = np.arange(len(held))
-        part = _daypart(time % DAY) == _daypart(np.array(now % DAY))
-        marks = [order < 5, order < 10, order < 20, order >= 0, time // int(DAY) % 7 == day % 7, part, store == usual]
-        return cls(
-            np.maximum(now - time, 0) / DAY, held["size"].astype(np.int64), np.stack(marks, 1).astype(np.float64),
-            usual, now % DAY / DAY, day % 7,
-        )  # fmt: skip
+        return cls(*_baskets(state.recent_baskets(), float(now)))
 
 
-def _most_frequent(stores: NDArray[np.uint32]) -> int:
-    known, counts = np.unique(stores[stores > 0], return_counts=True)
-    return int(known[counts.argmax()]) if len(known) else 0
+@compiled
+def _baskets(visits: NDArray[Any], now: float) -> Any:
+    n, day = len(visits), np.int64(now // DAY)
+    ages, size = np.empty(n), np.int64(0)
+    usual = _usual_store(visits)
+    masks = np.zeros(4, np.uint64)
+    for b in range(n):
+        visit, bit = visits[n - 1 - b], ONE << np.uint64(b)
+        time = np.int64(visit.time)
+        ages[b] = max(now - time, 0.0) / DAY
+        if b == 0:
+            size = np.int64(visit.size)
+        masks[0] |= bit
+        if (time // np.int64(DAY) - day) % 7 == 0:
+            masks[1] |= bit
+        if _daypart(time % DAY / DAY) == _daypart(now % DAY / DAY):
+            masks[2] |= bit
+        if np.int64(visit.store) == usual:
+            masks[3] |= bit
+    return ages, size, masks, usual
 
 
-def pattern(rings: NDArray[np.uint64], baskets: Baskets) -> Floats:
-    """As `PATTERN`, for rings aligned with the newest basket, [n, 16]."""
-    n, known = len(rings), len(baskets.ages)
-    bits = np.unpackbits(rings.astype("<u8").view(np.uint8).reshape(n, 8), axis=1, bitorder="little")[:, :known]
-    counted = bits @ baskets.marks
-    times = counted[:, 3]
-    any_ = times > 0
-    row, column = np.nonzero(bits)
-    start = np.searchsorted(row, np.arange(n))[any_]
-    newest, oldest = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    newest[any_] = column[start]
-    oldest[any_] = column[start + times[any_].astype(np.int64) - 1]
-    age = baskets.ages[column]
-    same = row[1:] == row[:-1]
-    gaps = np.where(same, age[1:] - age[:-1], 0.0)
-    squares = np.bincount(row[1:], gaps**2, n) if len(row) else np.zeros(n)
-    last_gap = np.zeros(n)
-    twice = times > 1
-    last_gap[twice] = gaps[np.searchsorted(row, np.flatnonzero(twice))]
-    out = np.zeros((n, len(PATTERN)), np.float32)
-    out[:, :4] = np.pad(bits[:, :4], ((0, 0), (0, max(4 - known, 0))))
-    out[:, 4:7] = counted[:, :3]
-    out[:, 7] = (counted[:, 4] + 0.3) / (times + 2)
-    out[:, 8] = (counted[:, 5] + 0.6) / (times + 2)
-    out[:, 9] = counted[:, 6] / np.maximum(times, 1)
-    since = np.where(any_, newest, known)
-    out[:, 10] = np.log1p(since)
-    intervals = np.maximum(times - 1, 1)
-    span = baskets.ages[oldest] - baskets.ages[newest] if known else np.zeros(n)
-    mean = np.maximum(span / intervals, 0.3)
-    gap = baskets.ages[newest] if known else np.zeros(n)
-    more = (
-        np.minimum((since + 1) / np.maximum((oldest - newest) / intervals, 1), 5),
-        np.minimum(np.sqrt(np.maximum(squares / intervals - mean**2, 0)) / mean, 5),
-        np.minimum(gap / np.maximum(last_gap, 0.5), 6),
-        np.log(mean),
-        np.ones(n),
-    )
-    out[:, 11:] = np.stack(more, 1) * twice[:, None]
-    return out * any_[:, None]
+@compiled
+def _daypart(phase: float) -> int:
+    return (phase >= NOON) + (phase >= EVENING)
 
 
-def exploration(rings: NDArray[np.uint64], counts: NDArray[Any]) -> float:
+@compiled
+def _usual_store(visits: NDArray[Any]) -> int:
+    best, most = np.int64(0), 0
+    first = max(len(visits) - USUAL, 0)
+    for i in range(first, len(visits)):
+        store, count = np.int64(visits[i].store), 0
+        for j in range(first, len(visits)):
+            count += np.int64(visits[j].store) == store
+        if store > 0 and (count > most or (count == most and store < best)):
+            best, most = store, count
+    return best
+
+
+@compiled
+def _count(bits: np.uint64) -> int:
+    """Bits that are set: Hacker's Delight, 5-1."""
+    bits = bits - ((bits >> ONE) & np.uint64(0x5555555555555555))
+    bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((bits * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@compiled
+def _lowest(bits: np.uint64) -> int:
+    """Place of the lowest bit that is set."""
+    return _count((bits & (~bits + ONE)) - ONE)
+
+
+def patterns(rings: Rings, baskets: Baskets, out: Floats) -> None:
+    """Fill `out` [n, 16], which is 0, as `PATTERN`, for rings [n] aligned with the newest basket."""
+    _patterns(rings, baskets, out)
+
+
+@compiled
+def _patterns(rings: Rings, b: Baskets, out: Floats) -> None:
+    for i in range(len(rings)):
+        bits = rings[i] & b.masks[0]
+        if bits != 0:
+            _fill(bits, b, out[i])
+
+
+@compiled
+def _fill(bits: np.uint64, b: Baskets, out: Floats) -> None:
+    times, newest = _count(bits), _lowest(bits)
+    for place in range(4):
+        out[place] = (bits >> np.uint64(place)) & ONE
+    out[4], out[5] = _count(bits & np.uint64(0x1F)), _count(bits & np.uint64(0x3FF))
+    out[6] = _count(bits & np.uint64(0xFFFFF))
+    out[7] = (_count(bits & b.masks[1]) + 0.3) / (times + 2)
+    out[8] = (_count(bits & b.masks[2]) + 0.6) / (times + 2)
+    out[9] = _count(bits & b.masks[3]) / times
+    out[10] = math.log1p(newest)
+    if times < 2:
+        return
+    oldest, last_gap, squares, rest = newest, 0.0, 0.0, bits & (bits - ONE)
+    while rest != 0:
+        place = _lowest(rest)
+        gap = b.ages[place] - b.ages[oldest]
+        if oldest == newest:
+            last_gap = gap
+        squares, oldest, rest = squares + gap * gap, place, rest & (rest - ONE)
+    intervals = times - 1
+    mean = max((b.ages[oldest] - b.ages[newest]) / intervals, 0.3)
+    out[11] = min((newest + 1) / max((oldest - newest) / intervals, 1.0), 5.0)
+    out[12] = min(math.sqrt(max(squares / intervals - mean * mean, 0.0)) / mean, 5.0)
+    out[13] = min(b.ages[newest] / max(last_gap, 0.5), 6.0)
+    out[14], out[15] = math.log(mean), 1
+
+
+def aligned(rings: Rings, baskets_ago: NDArray[np.int64]) -> Rings:
+    """Rings whose lowest bit is a basket so long ago, with the newest basket's bit as the lowest."""
+    return np.where(baskets_ago < 64, rings << np.minimum(baskets_ago, 63).astype(np.uint64), np.uint64(0))
+
+
+def exploration(rings: Rings, counts: NDArray[Any]) -> float:
     """Share of the products of the last five baskets that were never bought before them."""
     lately = np.bitwise_count(rings & np.uint64(0b11111))
     return float((lately == counts)[lately > 0].mean()) if lately.any() else 0.0
 
 
-def moment(baskets: Baskets) -> NDArray[Any]:
-    """The moment, and the shopper's rhythm, [7]."""
-    ages, sizes = baskets.ages, baskets.sizes
-    return np.array(
-        [
-            baskets.phase, baskets.weekday / 7,
-            min(ages[0], 60) if len(ages) else 60, min(ages[1], 60) if len(ages) > 1 else 60,
-            sizes[0] if len(sizes) else 0, (ages < 7).sum(), (ages < 28).sum(),
-        ]
-    )  # fmt: skip
+def moment(baskets: Baskets, now: float) -> list[float]:
+    """The moment, and the shopper's rhythm: `MOMENT` up to the last, [7]."""
+    ages = baskets.ages
+    return [
+        now % DAY / DAY, int(now // DAY) % 7 / 7,
+        min(ages[0], 60) if len(ages) else 60, min(ages[1], 60) if len(ages) > 1 else 60,
+        baskets.newest_size, np.count_nonzero(ages < 7), np.count_nonzero(ages < 28),
+    ]  # fmt: skip

@@ -5,6 +5,7 @@ pattern of the last 64 baskets, per product and type; the hazard of the gap; col
 the last days' popularity; browsing; the moment. Everything is known before the visit, kept in O(1) an event, bounded.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm import features, hazard, popularity, promotions
-from pprm.basket_patterns import MOMENT, PATTERN, Baskets, exploration, moment, pattern
+from pprm.basket_patterns import MOMENT, PATTERN, Baskets, aligned, exploration, moment, patterns
 from pprm.catalogue import Catalogue
+from pprm.compiled import compiled
 from pprm.features import Groups
 from pprm.popularity import Popularity
 from pprm.slow_tables import SlowTables
-from pprm.user_state import DAY, MAX_BASKETS, UserState
+from pprm.user_state import DAY, UserState
 
 Floats = NDArray[np.float32]
 
@@ -27,7 +29,9 @@ PROMOTION = (
 )  # fmt: skip
 TYPE_PATTERN = (*(f"type_{name}" for name in PATTERN), "type_products")
 HAZARD = ("hazard", "type_hazard")
-FACTORS = ("factors",)
+FACTORS = ("factors", "linear")
+NEIGHBOURS = ("decayed", "ever")
+SUBSTITUTION = ("type_baskets_since", "share_28", "share_112")
 TRIAL = (
     "first_week", "first_month", "growth", "first_share", "first_in_type", "type_firsts", "type_first_share",
     "buyers", "share_of_type_28", "first_trend",
@@ -37,7 +41,7 @@ BROWSE = ("session", "today", "week", "cart", "removed", "dwell", "recency", "ty
 
 GROUPS = {
     "first_stage_input": features.CROSS, "first_stage": STAGE, "promotion": PROMOTION, "pattern": PATTERN,
-    "type_pattern": TYPE_PATTERN, "hazard": HAZARD, "factors": FACTORS, "trial": TRIAL, "fast": FAST,
+    "type_pattern": TYPE_PATTERN, "hazard": HAZARD, "factors": FACTORS, "neighbours": NEIGHBOURS, "substitution": SUBSTITUTION, "trial": TRIAL, "fast": FAST,
     "browse": BROWSE, "moment": MOMENT,
 }  # fmt: skip
 NAMES = tuple(f"{group}.{name}" for group, names in GROUPS.items() for name in names)
@@ -86,65 +90,48 @@ class CandidateFeatures:
     ) -> Floats:
         """Features at Unix time `now`, [K, len(NAMES)], or of those candidates only whose indices are in `keep`."""
         keep = np.arange(len(candidates.rows)) if keep is None else keep
-        rows, daily = candidates.rows[keep], self._daily(now)
+        rows, daily, baskets = candidates.rows[keep], self._daily(now), Baskets.of(state, now)
         out = np.zeros((len(rows), len(NAMES)), np.float32)
-        promoted = self.catalogue.promoted(now)
-        baskets = Baskets.of(state, now)
         out[:, COLUMNS["first_stage_input"]] = features.dense(
             candidates.groups, self.catalogue, rows, daily.popularity[rows]
         )
         out[:, COLUMNS["first_stage"]] = _stage(candidates, self.catalogue)[keep]
-        own = np.array([state.mailer, state.display]) / max(state.promotions, 1.0)
-        promotion = out[:, COLUMNS["promotion"]]
-        promotion[:, :5] = daily.global_[rows, :5]
-        promotion[:, 5:10] = promoted.at_store(baskets.usual_store, rows)
-        promotion[:, 10:] = own
-        self._histories(out, state, now, tables, rows, baskets)
-        out[:, COLUMNS["trial"]] = daily.global_[rows, 5:15]
-        out[:, COLUMNS["fast"]] = daily.global_[rows, 15:]
+        global_, promotion = daily.global_[rows], out[:, COLUMNS["promotion"]]
+        promotion[:, :5] = global_[:, :5]
+        promotion[:, 5:10] = self.catalogue.promoted(now).at_store(baskets.usual_store, rows)
+        promotion[:, 10:] = np.array([state.mailer, state.display]) / max(state.promotions, 1.0)
+        self._histories(out, state, tables, candidates.groups, rows, baskets)
+        out[:, COLUMNS["trial"]] = global_[:, 5:15]
+        out[:, COLUMNS["fast"]] = global_[:, 15:]
         if state.browsed_keys:
             out[:, COLUMNS["browse"]] = _browse(state, now, rows, self.catalogue)
-        out[:, COLUMNS["moment"]][:, :-1] = moment(baskets)
+        out[:, COLUMNS["moment"]][:, :-1] = moment(baskets, now)
         return out
 
     def _histories(
         self,
         out: Floats,
         state: UserState,
-        now: float,
         tables: SlowTables,
+        groups: Groups,
         rows: NDArray[np.int64],
-        baskets: "Baskets",
+        baskets: Baskets,
     ) -> None:
-        """What the shopper bought: patterns, hazards, factors."""
-        catalogue = self.catalogue
-        bought = catalogue.rows(state.product_keys())
-        known = bought >= 0
-        bought, counters = bought[known], state.product_counters()[known]
-        if not len(bought):
-            out[:, COLUMNS["hazard"]] = 0.0
+        """What the shopper bought: patterns, hazards, factors, neighbours."""
+        if not len(groups.rows):
             return
-        rings = counters["ring"] << np.minimum(state.baskets - counters["basket"], 63).astype(np.uint64)
-        rings[state.baskets - counters["basket"] >= MAX_BASKETS] = 0
+        catalogue, counters = self.catalogue, state.product_counters()[groups.counters]
+        rings = aligned(counters["ring"], state.baskets - counters["basket"].astype(np.int64))
         out[:, COLUMNS["moment"].stop - 1] = exploration(rings, counters["count"])
-        item, type_ = catalogue.type[bought], catalogue.type[rows]
-        types, inverse = np.unique(item, return_inverse=True)
-        by_type = np.zeros(len(types), np.uint64)
-        np.bitwise_or.at(by_type, inverse, rings)
-        products_of_type = np.bincount(inverse)
-        hit, at = features.find(bought, rows)
-        out[at, COLUMNS["pattern"]] = pattern(rings, baskets)[hit]
-        type_hit, type_at = features.find(types.astype(np.int64), type_)
-        patterns = np.column_stack([pattern(by_type, baskets), np.log1p(products_of_type)])
-        out[type_at, COLUMNS["type_pattern"]] = patterns[type_hit]
-        age = np.maximum(now - counters["last"].astype(np.float64), 0) / DAY
-        type_age = np.full(len(types), np.inf)
-        np.minimum.at(type_age, inverse, age)
-        hazards = out[:, COLUMNS["hazard"]]
-        hazards[at, 0] = tables.product_hazard(catalogue, rows[at], hazard.bucket(age)[hit])
-        hazards[type_at, 1] = tables.type_hazard(catalogue, type_[type_at], hazard.bucket(type_age)[type_hit])
-        counts = counters["decay112"] * 2.0 ** (-age / 112)
-        out[:, COLUMNS["factors"]] = tables.affinity(catalogue, bought, counts, rows)[:, None]
+        mine = _of_candidates(groups, catalogue.codes, rings, rows, baskets.masks)
+        patterns(mine[0], baskets, out[:, COLUMNS["pattern"]])
+        patterns(mine[1], baskets, out[:, COLUMNS["type_pattern"]][:, :-1])
+        out[:, COLUMNS["type_pattern"].stop - 1] = mine[2]
+        out[:, COLUMNS["substitution"]] = mine[3]
+        tables.lay_out(catalogue)
+        tables.fill_hazards(groups, catalogue, rows, out[:, COLUMNS["hazard"]])
+        out[:, COLUMNS["factors"]] = tables.affinity(groups, rows)
+        out[:, COLUMNS["neighbours"]] = tables.neighbours(groups, rows)
 
     def _daily(self, now: float) -> _Daily:
         """What only changes with the day, made again when it has."""
@@ -160,18 +147,64 @@ class CandidateFeatures:
         return self._made
 
 
+@compiled
+def _of_candidates(
+    g: Groups, codes: NDArray[np.int32], rings: NDArray[np.uint64], rows: NDArray[np.int64], masks: NDArray[np.uint64]
+) -> Any:
+    """Per candidate: its ring, its type's, log of the type's products that the shopper had, and `SUBSTITUTION`."""
+    of_types = np.zeros(len(g.type), np.uint64)
+    products, sums = np.zeros(len(g.type)), np.zeros((len(g.type), 2))
+    for i in range(len(rings)):
+        type_ = g.type_at[codes[g.rows[i], 0]]
+        of_types[type_] |= rings[i]
+        products[type_] += 1
+        sums[type_, 0] += g.decays[i + 1, 1]
+        sums[type_, 1] += g.decays[i + 1, 2]
+    mine, types = np.zeros(len(rows), np.uint64), np.zeros(len(rows), np.uint64)
+    more, substitution = np.zeros(len(rows), np.float32), np.zeros((len(rows), 3), np.float32)
+    for k in range(len(rows)):
+        item, type_ = g.product_at[rows[k]], g.type_at[codes[rows[k], 0]]
+        types[k], more[k] = of_types[type_], math.log1p(products[type_])
+        if item > 0:
+            mine[k] = rings[item - 1]
+            # baskets that held the type since the one that held the product
+            bits, since = mine[k] & masks[0], types[k] & masks[0]
+            newest = bits & (~bits + np.uint64(1))
+            since, count = since & (newest - np.uint64(1)), 0
+            while since != 0:
+                since, count = since & (since - np.uint64(1)), count + 1
+            substitution[k, 0] = math.log1p(count)
+            substitution[k, 1] = g.decays[item, 1] / (sums[type_, 0] + 0.1)
+            substitution[k, 2] = g.decays[item, 2] / (sums[type_, 1] + 0.1)
+    return mine, types, more, substitution
+
+
 def _stage(candidates: Candidates, catalogue: Catalogue) -> Floats:
     """The first stage's verdict and the place that it gives a candidate among the others."""
-    logits, rows = candidates.logits.astype(np.float64), candidates.rows
-    probability = 1 / (1 + np.exp(-logits))
-    _, type_ = np.unique(catalogue.type[rows], return_inverse=True)
-    _, category = np.unique(catalogue.category[rows], return_inverse=True)
-    mass = np.bincount(type_, probability)[type_]
-    columns = (
-        logits, np.log1p(ranks(-logits, np.zeros_like(type_))), np.log1p(ranks(-logits, type_)),
-        probability / mass, np.log(mass + 1e-6), np.log1p(ranks(-logits, category)),
-    )  # fmt: skip
-    return np.stack(columns, 1).astype(np.float32)
+    logits = candidates.logits.astype(np.float64)
+    order = np.argsort(-logits, kind="stable")
+    return _places(logits, order, candidates.rows, catalogue.codes, catalogue.sizes)
+
+
+@compiled
+def _places(
+    logits: NDArray[np.float64], order: NDArray[np.int64], rows: NDArray[np.int64], codes: NDArray[np.int32],
+    sizes: NDArray[np.int64],
+) -> Any:  # fmt: skip
+    out = np.zeros((len(rows), 6), np.float32)
+    of_type, of_category, mass = np.zeros(sizes[0], np.int32), np.zeros(sizes[1], np.int32), np.zeros(sizes[0])
+    for place in range(len(order)):
+        k = order[place]
+        type_, category = codes[rows[k], 0], codes[rows[k], 1]
+        out[k, 0], out[k, 1] = logits[k], math.log1p(place)
+        out[k, 2], out[k, 5] = math.log1p(of_type[type_]), math.log1p(of_category[category])
+        of_type[type_] += 1
+        of_category[category] += 1
+        mass[type_] += 1 / (1 + math.exp(-logits[k]))
+    for k in range(len(rows)):
+        of_its_type = mass[codes[rows[k], 0]]
+        out[k, 3], out[k, 4] = 1 / (1 + math.exp(-logits[k])) / of_its_type, math.log(of_its_type + 1e-6)
+    return out
 
 
 def ranks(values: NDArray[Any], group: NDArray[Any]) -> NDArray[np.float64]:
@@ -219,21 +252,35 @@ def _by_type(values: NDArray[np.float64], catalogue: Catalogue) -> NDArray[np.fl
 def _browse(state: UserState, now: float, rows: NDArray[np.int64], catalogue: Catalogue) -> Floats:
     """What the shopper looked at, as `BROWSE`, [K, 10]."""
     keys, counters = state.looked_at()
-    looked = catalogue.rows(keys)
-    looked, counters = looked[looked >= 0], counters[looked >= 0]
-    age = np.maximum(now - counters["last"].astype(np.float64), 0) / DAY
-    week = 2.0 ** (-age / 7)
-    columns = [
-        counters["session"] * 2.0 ** (-age * 48), counters["day"] * 2.0 ** (-age * 4), counters["week"] * week,
-        counters["cart"] * week, counters["removed"] * week, counters["dwell"] * week,
-    ]  # fmt: skip
-    values = np.log1p(np.stack(columns, 1))
     out = np.zeros((len(rows), len(BROWSE)), np.float32)
-    hit, at = features.find(looked, rows)
-    out[at, :6] = values[hit]
-    out[at, 6] = np.exp(-age[hit])
-    for column, of, value in (
-        (7, catalogue.type, columns[2]), (8, catalogue.type, columns[3]), (9, catalogue.maker, columns[2]),
-    ):  # fmt: skip
-        out[:, column] = np.log1p(np.bincount(of[looked], value, int(of.max(initial=0)) + 1)[of[rows]])
+    _fill_browse(counters, catalogue.rows(keys), rows, catalogue.codes, catalogue.sizes, float(now), out)
     return out
+
+
+@compiled
+def _fill_browse(
+    counters: NDArray[Any], looked: NDArray[np.int64], rows: NDArray[np.int64], codes: NDArray[np.int32],
+    sizes: NDArray[np.int64], now: float, out: Floats,
+) -> None:  # fmt: skip
+    at = np.zeros(len(codes), np.int32)
+    values, recency = np.zeros((len(looked) + 1, 6)), np.zeros(len(looked) + 1)
+    types, carts, makers = np.zeros(sizes[0]), np.zeros(sizes[0]), np.zeros(sizes[2])
+    for i in range(len(looked)):
+        if looked[i] < 0:
+            continue
+        c, value = counters[i], values[i + 1]
+        age = max(now - c.last, 0.0) / DAY
+        week = 2.0 ** (-age / 7)
+        value[0], value[1], value[2] = c.session * 2.0 ** (-age * 48), c.day * 2.0 ** (-age * 4), c.week * week
+        value[3], value[4], value[5] = c.cart * week, c.removed * week, c.dwell * week
+        recency[i + 1], at[looked[i]] = math.exp(-age), i + 1
+        types[codes[looked[i], 0]] += value[2]
+        carts[codes[looked[i], 0]] += value[3]
+        makers[codes[looked[i], 2]] += value[2]
+    for k in range(len(rows)):
+        row = rows[k]
+        for column in range(6):
+            out[k, column] = math.log1p(values[at[row], column])
+        out[k, 6] = recency[at[row]]
+        out[k, 7], out[k, 8] = math.log1p(types[codes[row, 0]]), math.log1p(carts[codes[row, 0]])
+        out[k, 9] = math.log1p(makers[codes[row, 2]])

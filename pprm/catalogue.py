@@ -79,6 +79,16 @@ class Catalogue:
         return self._hashes[: len(self)]
 
     @property
+    def codes(self) -> NDArray[np.int32]:
+        """Codes of each product's type, category and maker, [n, 3]."""
+        return self._codes[: len(self)]
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """How many types, categories and makers there are, [3]."""
+        return np.array([len(self.types), len(self.categories), len(self.makers)])
+
+    @property
     def type(self) -> NDArray[np.int32]:
         """Code of each product's type, [n]; likewise `category` and `maker`."""
         return self._codes[: len(self), 0]

@@ -1,18 +1,18 @@
 """The input layer: one definition for training, evaluation and the worker.
 
 Numbers about a shopper (`scalars`), about a shopper and a product (`CROSS`), and the sequence for pooling. The cross
-features come in two forms that agree: `dense` gives a row per candidate, for training; `Groups` gives a row per
-product, type, category and maker, from which the scorer builds its tables. All are functions of the state's counters,
-the catalogue and `now`.
+features of a shopper are a row per product, type, category and maker bought (`Groups`), which the scorer adds up and
+`dense` lays out as a row per candidate. All are functions of the state's counters, the catalogue and `now`.
 """
 
-from dataclasses import dataclass
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pprm.catalogue import Catalogue
+from pprm.compiled import compiled
 from pprm.user_state import BASKET_DECAY, DAY, UserState
 
 Floats = NDArray[np.float32]
@@ -69,156 +69,179 @@ def _sentiment(state: UserState) -> float:
     return state.sentiment / state.reviews if state.reviews else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """Cross features of a shopper per product bought, type, category and maker: index arrays and rows."""
+class Groups(NamedTuple):
+    """Cross features of a shopper per product, type, category and maker bought.
+
+    Row 0 of each table is zeros, that of whatever was never bought; the others are in the order of the state.
+    """
 
     rows: NDArray[np.int64]
     """Catalogue rows of the products bought that are known, [p]."""
+    counters: NDArray[np.int64]
+    """Their places among the state's counters, [p]."""
+    decays: NDArray[np.float64]
+    """Purchases decayed by `HALF_LIVES` until now, [1 + p, 3]."""
+    ages: NDArray[np.float64]
+    """Days since the newest purchase, [p]."""
+    product_at: NDArray[np.int32]
+    """Row of `product` for each row of the catalogue; likewise `type_at` for each type, and so on."""
     product: Floats
-    """[p, 14]"""
+    """[1 + p, 14]"""
     product_count: Floats
-    """Purchases, [p]."""
-    types: NDArray[np.int64]
+    """Purchases, [1 + p]."""
+    type_at: NDArray[np.int32]
     type: Floats
-    """[t, 9]"""
+    """[1 + t, 9]"""
     type_count: Floats
-    categories: NDArray[np.int64]
+    category_at: NDArray[np.int32]
     category: Floats
-    """[c, 9]"""
+    """[1 + c, 9]"""
     category_count: Floats
-    makers: NDArray[np.int64]
+    maker_at: NDArray[np.int32]
     maker: Floats
-    """[m, 2]"""
+    """[1 + m, 2]"""
 
 
 def groups(state: UserState, catalogue: Catalogue, now: float) -> Groups:
     """Cross features of all that the shopper bought, at Unix time `now`."""
-    rows = catalogue.rows(state.product_keys())
-    known = rows >= 0
-    rows, kept = rows[known], state.product_counters()[known]
-    bought = _Bought.of(kept, state, now)
-    baskets = _Baskets.of(state, now)
-    types, by_type = bought.grouped(catalogue.type[rows])
-    categories, by_category = bought.grouped(catalogue.category[rows])
-    makers, by_maker = bought.grouped(catalogue.maker[rows])
-    maker = np.stack([np.log1p(by_maker.count), np.log1p(by_maker.decays[2])], 1) / 3
+    days = max(now - state.last_purchase, 0.0) / DAY
     return Groups(
-        rows, _item(bought, baskets), bought.count.astype(np.float32),
-        types, _group(by_type, baskets), by_type.count.astype(np.float32),
-        categories, _group(by_category, baskets), by_category.count.astype(np.float32),
-        makers, maker.astype(np.float32),
+        *_groups(
+            state.product_counters(), catalogue.rows(state.product_keys()), catalogue.codes,
+            catalogue.sizes, float(now), state.baskets,
+            state.basket_decay28 * 2.0 ** (-days / 28), state.basket_decay112 * 2.0 ** (-days / 112),
+        )
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Baskets:
-    """The shopper's baskets: their number, and decayed by 28 and 112 days as of now."""
-
-    count: int
-    decay28: float
-    decay112: float
-
-    @classmethod
-    def of(cls, state: UserState, now: float) -> "_Baskets":
-        days = max(now - state.last_purchase, 0.0) / DAY
-        return cls(state.baskets, state.basket_decay28 * 2 ** (-days / 28), state.basket_decay112 * 2 ** (-days / 112))
+COUNT, DECAY7, DECAY28, DECAY112, PER_BASKET, FIRST_AGE, LAST_AGE = range(7)
+"""Columns of what was bought, as of now. Ages are days before now, so the oldest purchase has the largest."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Bought:
-    """Counters as of now; every array [n]. Times are days before now, so the oldest purchase has the largest."""
-
-    count: NDArray[np.float64]
-    decays: tuple[NDArray[np.float64], ...]
-    per_basket: NDArray[np.float64]
-    first_age: NDArray[np.float64]
-    last_age: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, counters: NDArray[Any], state: UserState, now: float) -> "_Bought":
-        age = np.maximum(now - counters["last"].astype(np.float64), 0.0) / DAY
-        decays = tuple(counters[f"decay{h}"] * 2.0 ** (-age / h) for h in (7, 28, 112))
-        later = state.baskets - counters["basket"].astype(np.float64)
-        first_age = np.maximum(now - counters["first"].astype(np.float64), 0.0) / DAY
-        return cls(
-            counters["count"].astype(np.float64), decays, counters["basket_decay"] * BASKET_DECAY**later, first_age, age
-        )
-
-    def grouped(self, codes: NDArray[np.int32]) -> tuple[NDArray[np.int64], "_Bought"]:
-        """The same per group: sums, the newest and the oldest."""
-        groups, inverse = np.unique(codes, return_inverse=True)
-        n = len(groups)
-
-        def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.bincount(inverse, values, n).astype(np.float64)
-
-        first_age, last_age = np.zeros(n), np.full(n, np.inf)
-        np.maximum.at(first_age, inverse, self.first_age)
-        np.minimum.at(last_age, inverse, self.last_age)
-        summed = _Bought(total(self.count), tuple(map(total, self.decays)), total(self.per_basket), first_age, last_age)
-        return groups.astype(np.int64), summed
+@compiled
+def _groups(
+    counters: NDArray[Any], rows: NDArray[np.int64], codes: NDArray[np.int32], sizes: NDArray[np.int64], now: float,
+    baskets: int, baskets28: float, baskets112: float,
+) -> Any:  # fmt: skip
+    known, places, bought = _bought(counters, rows, now, baskets)
+    decays = np.zeros((len(known) + 1, 3))
+    decays[1:] = bought[:, DECAY7 : DECAY112 + 1]
+    product_at = np.zeros(len(codes), np.int32)
+    for i in range(len(known)):
+        product_at[known[i]] = i + 1
+    type_at, types = _grouped(bought, codes[known, 0], sizes[0])
+    category_at, categories = _grouped(bought, codes[known, 1], sizes[1])
+    maker_at, makers = _grouped(bought, codes[known, 2], sizes[2])
+    product = np.zeros((len(known) + 1, 14), np.float32)
+    for i in range(len(known)):
+        _fill_item(bought[i], product[i + 1], baskets, baskets28, baskets112)
+    maker = np.zeros((len(makers) + 1, 2), np.float32)
+    for i in range(len(makers)):
+        maker[i + 1, 0], maker[i + 1, 1] = math.log1p(makers[i, COUNT]) / 3, math.log1p(makers[i, DECAY112]) / 3
+    return (
+        known, places, decays, bought[:, LAST_AGE].copy(), product_at, product, _counts(bought), type_at, _group_rows(types, baskets112), _counts(types),
+        category_at,
+        _group_rows(categories, baskets112), _counts(categories), maker_at, maker,
+    )  # fmt: skip
 
 
-def _common(b: _Bought) -> list[NDArray[np.float64]]:
-    interval = (b.first_age - b.last_age) / np.maximum(b.count - 1, 1)
-    due = np.where(b.count > 1, np.minimum(b.last_age / np.maximum(interval, 0.5), 4.0), 2.0) / 2
-    logs = [np.log1p(b.count), *(np.log1p(decay) for decay in b.decays)]
-    return [*logs, np.exp(-b.last_age / 7), np.exp(-b.last_age / 28), due]
+@compiled
+def _bought(counters: NDArray[Any], rows: NDArray[np.int64], now: float, baskets: int) -> Any:
+    """Catalogue rows of the known products, their places among the counters, and these as of now."""
+    known, places, n = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64), 0
+    bought = np.empty((len(rows), 7))
+    for i in range(len(rows)):
+        if rows[i] < 0:
+            continue
+        c = counters[i]
+        known[n], places[n], out = rows[i], i, bought[n]
+        age = max(now - c.last, 0.0) / DAY
+        by112 = 2.0 ** (-age / 112)  # what is left after 28 days' half-lives is its 4th power, after 7 days' its 16th
+        by28 = by112**4
+        out[COUNT] = c.count
+        out[DECAY7], out[DECAY28], out[DECAY112] = c.decay7 * by28**4, c.decay28 * by28, c.decay112 * by112
+        out[PER_BASKET] = c.basket_decay * BASKET_DECAY ** float(baskets - c.basket)
+        out[FIRST_AGE], out[LAST_AGE] = max(now - c.first, 0.0) / DAY, age
+        n += 1
+    return known[:n], places[:n], bought[:n]
 
 
-def _group(b: _Bought, baskets: _Baskets) -> Floats:
-    columns = [*_common(b), b.decays[2] / max(baskets.decay112, 1e-9), np.ones_like(b.count)]
-    return np.stack(columns, 1).astype(np.float32)
+@compiled
+def _grouped(bought: NDArray[np.float64], codes: NDArray[np.int32], size: int) -> Any:
+    """Index + 1 of each of `size` groups, 0 where nothing of it was bought; and sums, the oldest, the newest of each."""
+    at, sums, n = np.zeros(size, np.int32), np.empty(bought.shape), 0
+    for i in range(len(codes)):
+        if at[codes[i]] == 0:
+            sums[n] = bought[i]
+            n += 1
+            at[codes[i]] = n
+            continue
+        group = sums[at[codes[i]] - 1]
+        for column in range(FIRST_AGE):
+            group[column] += bought[i, column]
+        group[FIRST_AGE] = max(group[FIRST_AGE], bought[i, FIRST_AGE])
+        group[LAST_AGE] = min(group[LAST_AGE], bought[i, LAST_AGE])
+    return at, sums[:n]
 
 
-def _item(b: _Bought, baskets: _Baskets) -> Floats:
-    common = _common(b)
-    rate112 = b.decays[2] / max(baskets.decay112, 1e-9)
-    mass = (1 - BASKET_DECAY) / (1 - BASKET_DECAY ** max(baskets.count, 1))
-    columns = [
-        *common,
-        np.abs(common[-1] - 0.5),
-        b.count / max(baskets.count, 1),
-        b.decays[1] / (baskets.decay28 + 0.05),
-        rate112,
-        b.per_basket * mass,
-        np.log(rate112 + 0.01) / 4.6 + 1,
-        np.ones_like(b.count),
-    ]
-    return np.stack(columns, 1).astype(np.float32)
+@compiled
+def _counts(bought: NDArray[np.float64]) -> Any:
+    out = np.zeros(len(bought) + 1, np.float32)
+    out[1:] = bought[:, COUNT]
+    return out
+
+
+@compiled
+def _fill_common(b: NDArray[np.float64], out: Floats) -> None:
+    """The seven columns that products and groups share."""
+    count, last = b[COUNT], b[LAST_AGE]
+    interval = (b[FIRST_AGE] - last) / max(count - 1, 1.0)
+    out[0], out[1] = math.log1p(count), math.log1p(b[DECAY7])
+    out[2], out[3] = math.log1p(b[DECAY28]), math.log1p(b[DECAY112])
+    recent28 = math.exp(-last / 28)
+    out[4], out[5] = recent28**4, recent28
+    out[6] = (min(last / max(interval, 0.5), 4.0) if count > 1 else 2.0) / 2
+
+
+@compiled
+def _group_rows(sums: NDArray[np.float64], baskets112: float) -> Any:
+    """As `GROUP`."""
+    out = np.zeros((len(sums) + 1, 9), np.float32)
+    for i in range(len(sums)):
+        _fill_common(sums[i], out[i + 1])
+        out[i + 1, 7], out[i + 1, 8] = sums[i, DECAY112] / max(baskets112, 1e-9), 1
+    return out
+
+
+@compiled
+def _fill_item(b: NDArray[np.float64], out: Floats, baskets: int, baskets28: float, baskets112: float) -> None:
+    """As `ITEM`."""
+    _fill_common(b, out)
+    rate112 = b[DECAY112] / max(baskets112, 1e-9)
+    out[7] = abs(out[6] - 0.5)
+    out[8] = b[COUNT] / max(baskets, 1)
+    out[9], out[10] = b[DECAY28] / (baskets28 + 0.05), rate112
+    out[11] = b[PER_BASKET] * (1 - BASKET_DECAY) / (1 - BASKET_DECAY ** float(max(baskets, 1)))
+    out[12], out[13] = math.log(rate112 + 0.01) / 4.6 + 1, 1
 
 
 def dense(groups: Groups, catalogue: Catalogue, candidates: NDArray[np.int64], popularity: Floats) -> Floats:
     """Cross features of candidate rows, [len(candidates), 40]; `popularity` [len(candidates), 4] is theirs."""
     out = np.zeros((len(candidates), len(CROSS)), np.float32)
-    type_, category = catalogue.type[candidates], catalogue.category[candidates]
-    item, of_item = find(groups.rows, candidates)
-    out[of_item, PRODUCT] = groups.product[item]
-    out[:, TYPE], type_count = spread(groups.types, groups.type, groups.type_count, type_)
-    out[:, CATEGORY], category_count = spread(groups.categories, groups.category, groups.category_count, category)
-    maker, of_maker = find(groups.makers, catalogue.maker[candidates])
-    out[of_maker, MAKERS] = groups.maker[maker]
-    out[of_item, SHARE_OF_TYPE] = groups.product_count[item] / np.maximum(type_count[of_item], 1)
-    out[:, SHARE_OF_CATEGORY] = type_count / np.maximum(category_count, 1)
-    out[:, GLOBAL] = popularity
+    _lay_out(groups, catalogue.codes, candidates, popularity.astype(np.float32, copy=False), out)
     return out
 
 
-def spread(keys: NDArray[np.int64], rows: Floats, counts: Floats, wanted: NDArray[Any]) -> tuple[Floats, Floats]:
-    """Rows [k, f] and counts [k] of groups `keys` [k], laid out for the groups `wanted` [n], 0 where there is none."""
-    found, at = find(keys, wanted)
-    values, count = np.zeros((len(wanted), rows.shape[1]), np.float32), np.zeros(len(wanted), np.float32)
-    values[at], count[at] = rows[found], counts[found]
-    return values, count
-
-
-def find(keys: NDArray[np.int64], wanted: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Indices into `keys` of those `wanted` that are in it, and which of `wanted` they are."""
-    if not len(keys):
-        return np.zeros(0, np.int64), np.zeros(len(wanted), bool)
-    order = np.argsort(keys)
-    place = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)
-    at = order[place]
-    hit = keys[at] == wanted
-    return at[hit], hit
+@compiled
+def _lay_out(
+    g: Groups, codes: NDArray[np.int32], candidates: NDArray[np.int64], popularity: Floats, out: Floats
+) -> None:
+    for k in range(len(candidates)):
+        row = candidates[k]
+        item, type_ = g.product_at[row], g.type_at[codes[row, 0]]
+        category, maker = g.category_at[codes[row, 1]], g.maker_at[codes[row, 2]]
+        out[k, :14], out[k, 14:23] = g.product[item], g.type[type_]
+        out[k, 23:32], out[k, 32:34] = g.category[category], g.maker[maker]
+        out[k, 34] = g.product_count[item] / max(g.type_count[type_], 1)
+        out[k, 35] = g.type_count[type_] / max(g.category_count[category], 1)
+        out[k, 36:40] = popularity[k]

@@ -95,6 +95,11 @@ class PPRM(nn.Module):
         self.output = nn.Linear(config.hidden[-1], 1)
         nn.init.constant_(self.output.bias, -2.0)
 
+    @property
+    def is_light(self) -> bool:
+        """Whether the network is of the default shape: the one that is scored in one compiled pass."""
+        return self.config.sequence and len(self.config.hidden) == 1 and len(self.config.pool_days) == 3
+
     def product_vectors(self, text: Tensor) -> Tensor:
         """[n, text_dimensions] to [n, d]."""
         if self.config.projected:

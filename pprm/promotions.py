@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.compiled import compiled
 from pprm.user_state import DAY
 
 DISPLAY, MAILER, FEATURE = 1, 2, 4
@@ -48,21 +49,54 @@ class Promoted:
     def at_store(self, store: int, rows: NDArray[np.int64]) -> Floats:
         """Of these products at a store, as `AT_STORE`; 0 where the store is unknown, [len(rows), 5]."""
         out = np.zeros((len(rows), len(AT_STORE)), np.float32)
-        codes = self._codes(self._now, store, rows)
-        if codes is not None:
-            out[:, :3] = (codes[:, None] & np.array([DISPLAY, MAILER, FEATURE], np.uint8)) > 0
-            out[:, 4] = 1.0
-        if (before := self._codes(self._before, store, rows)) is not None:
-            out[:, 3] = before > 0
+        if store:
+            _at_store(self._now, self._before, store, rows, out)
         return out
 
-    def _codes(self, entries: NDArray[Any], store: int, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
-        codes, found = np.zeros(len(self.shares), np.uint8), False
-        for wanted in {store, ALL_STORES}:
-            start, stop = np.searchsorted(entries["store"], [wanted, wanted + 1])
-            np.bitwise_or.at(codes, entries["row"][start:stop], entries["code"][start:stop])
-            found |= stop > start and bool(store)
-        return codes[rows] if found else None
+
+@compiled
+def _at_store(now: NDArray[Any], before: NDArray[Any], store: int, rows: NDArray[np.int64], out: Floats) -> None:
+    everywhere, here = _of_store(now, ALL_STORES), _of_store(now, store)
+    everywhere_before, here_before = _of_store(before, ALL_STORES), _of_store(before, store)
+    has_data = len(everywhere) + len(here) > 0
+    for k in range(len(rows)):
+        code = _code(everywhere, rows[k]) | _code(here, rows[k])
+        out[k, 0], out[k, 1], out[k, 2] = code & DISPLAY > 0, code & MAILER > 0, code & FEATURE > 0
+        out[k, 3] = _code(everywhere_before, rows[k]) | _code(here_before, rows[k]) > 0
+        out[k, 4] = has_data
+
+
+@compiled
+def _of_store(entries: NDArray[Any], store: int) -> Any:
+    """The entries of a store; all are in order of store, then row."""
+    return entries[_first(entries, store, -1) : _first(entries, store + 1, -1)]
+
+
+@compiled
+def _first(entries: NDArray[Any], store: int, row: int) -> int:
+    """Number of entries before this place in the order."""
+    low, high = 0, len(entries)
+    while low < high:
+        middle = (low + high) // 2
+        at = np.int64(entries[middle].store)
+        if at < store or (at == store and entries[middle].row < row):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def _code(entries: NDArray[Any], row: int) -> int:
+    """Bits of a product among the entries of one store."""
+    code = np.int64(0)
+    if len(entries) == 0:
+        return code
+    at = _first(entries, np.int64(entries[0].store), row)
+    while at < len(entries) and entries[at].row == row:
+        code |= np.int64(entries[at].code)
+        at += 1
+    return code
 
 
 _HELD = np.dtype([("store", "<u4"), ("row", "<i4"), ("code", "u1")])

@@ -4,14 +4,13 @@
 bought before and the best of what is new to them, so that neither drives out the other, and what they looked at lately.
 """
 
-from itertools import pairwise
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pprm.candidate_features import NAMES
+from pprm.compiled import compiled
 
 SEEN, NEW, LOOKED = 130, 200, 50
 """Candidates: products bought before, others, and the newest looks."""
@@ -22,44 +21,68 @@ CLIP = 4.0
 
 
 class SecondStage(nn.Module):
-    """The mean of a few networks that learned from the same examples with other seeds: each errs in its own way."""
+    """The mean of a few networks that learned from the same examples with other beginnings: each errs in its own way.
+
+    Their layers are kept side by side, M members with widths H1 and H2.
+    """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, inputs: int = len(NAMES), hidden: tuple[int, ...] = HIDDEN, members: int = MEMBERS) -> None:
+    def __init__(self, inputs: int = len(NAMES), hidden: tuple[int, int] = HIDDEN, members: int = MEMBERS) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("scale", torch.ones(inputs))
-        self.members = nn.ModuleList([_network((inputs, *hidden)) for _ in range(members)])
+        first, second = hidden
+        self.first = nn.Linear(inputs, members * first)
+        self.second = nn.Parameter(_uniform((members, first, second), first))
+        self.second_bias = nn.Parameter(_uniform((members, 1, second), first))
+        self.output = nn.Parameter(_uniform((members, second, 1), second))
+        self.output_bias = nn.Parameter(torch.full((members, 1, 1), -2.0))
 
     def standard(self, x: Tensor) -> Tensor:
         """Features [..., len(NAMES)] as the networks take them."""
         return torch.clamp((x - self.mean) / self.scale, -CLIP, CLIP)
 
+    def each(self, x: Tensor) -> Tensor:
+        """Features [n, len(NAMES)] to the logits of each member, [M, n]."""
+        hidden = torch.relu(self.first(self.standard(x))).view(len(x), len(self.second), -1).transpose(0, 1)
+        hidden = torch.relu(torch.baddbmm(self.second_bias, hidden, self.second))
+        return torch.baddbmm(self.output_bias, hidden, self.output)[..., 0]
+
     def forward(self, x: Tensor) -> Tensor:
         """Features [..., len(NAMES)] to logits [...]."""
-        x = self.standard(x)
-        logits: Tensor = torch.stack([member(x)[..., 0] for member in self.members]).mean(0)
-        return logits
+        logits: Tensor = self.each(x.flatten(0, -2)).mean(0)
+        return logits.view(x.shape[:-1])
 
 
-def _network(widths: tuple[int, ...]) -> nn.Sequential:
-    layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
-    output = nn.Linear(widths[-1], 1)
-    nn.init.constant_(output.bias, -2.0)
-    return nn.Sequential(*layers, output)
+def _uniform(shape: tuple[int, ...], inputs: int) -> Tensor:
+    """Weights to begin with, as `nn.Linear` has them."""
+    return (torch.rand(shape) * 2 - 1) / inputs**0.5
 
 
 def choose(logits: NDArray[np.float32], seen: NDArray[np.bool_], looked: NDArray[np.int64]) -> NDArray[np.int64]:
     """Columns of the candidates among N products: `logits` [N], `seen` [N], `looked` columns, the newest look first."""
-    masked = np.where(seen, -np.inf, logits)
-    new = _best(masked, min(NEW, int((~seen).sum())))
-    own = np.flatnonzero(seen)
-    own = own[_best(logits[own], min(SEEN, len(own)))]
-    return np.union1d(np.concatenate([own, new]), looked[:LOOKED])
+    chosen = np.zeros(len(logits), bool)
+    _mark_best(logits, seen, False, NEW, chosen)
+    _mark_best(logits, seen, True, SEEN, chosen)
+    chosen[looked[:LOOKED]] = True
+    return np.flatnonzero(chosen)
 
 
-def _best(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Indices of the k highest, in no order."""
-    return np.argpartition(-values, k - 1)[:k] if 0 < k < len(values) else np.arange(len(values))[: max(k, 0)]
+@compiled
+def _mark_best(
+    values: NDArray[np.float32], seen: NDArray[np.bool_], wanted: bool, k: int, chosen: NDArray[np.bool_]
+) -> None:
+    """Mark the k highest values where `seen` is as wanted, of equal ones the first: one pass with a rising bar."""
+    held, n, bar = np.empty(2 * k, np.int64), 0, np.float32(-np.inf)
+    for i in range(len(values)):
+        if seen[i] == wanted and values[i] > bar:
+            held[n] = i
+            n += 1
+            if n == len(held):
+                held[:k] = held[np.argsort(-values[held], kind="mergesort")[:k]]
+                n, bar = k, values[held[k - 1]]
+    best = held[:n][np.argsort(-values[held[:n]], kind="mergesort")[:k]]
+    for i in range(len(best)):
+        chosen[best[i]] = True

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pprm.datasets.dataset import Dataset
@@ -122,17 +121,15 @@ def fit(
     _standardise(model, data)
     model.scale[without] = np.inf
     steps = EPOCHS * max(len(data.bought) // BATCH, 1)
-    for number, network in enumerate(model.members):
-        rng = np.random.default_rng([seed, number])
-        optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE)
-        for step, at in enumerate(_batches(rng, len(data.bought))):
-            for group in optimiser.param_groups:
-                group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARM_UP, 2 * (steps - step) / steps + 0.02)
-            loss = _loss(model, network, data, at)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            progress(number * steps + step + 1, steps * members, loss.item())
+    optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE)
+    for step, at in enumerate(_batches(np.random.default_rng(seed), len(data.bought))):
+        for group in optimiser.param_groups:
+            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARM_UP, 2 * (steps - step) / steps + 0.02)
+        loss = _loss(model, data, at)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        progress(step + 1, steps, loss.item() / members)
     return model.eval()
 
 
@@ -151,9 +148,9 @@ def _standardise(model: SecondStage, data: CandidateSet) -> None:
     model.scale.copy_(torch.from_numpy(np.where(spread < 1e-6, np.inf, spread + 1e-4).astype(np.float32)))
 
 
-def _loss(model: SecondStage, network: nn.Module, data: CandidateSet, at: NDArray[np.int64]) -> torch.Tensor:
-    inputs = model.standard(torch.from_numpy(data.features[at].astype(np.float32)))
-    logits = network(inputs)[..., 0] + torch.from_numpy(data.offsets[at])
-    wanted = torch.from_numpy(data.bought[at].astype(np.float32))
-    weights = torch.stack([p.square().sum() for p in network.parameters() if p.dim() > 1]).sum()
-    return binary_cross_entropy_with_logits(logits, wanted) + DECAY / 2 * weights
+def _loss(model: SecondStage, data: CandidateSet, at: NDArray[np.int64]) -> torch.Tensor:
+    """Of all members together: they share nothing but the examples."""
+    logits = model.each(torch.from_numpy(data.features[at].astype(np.float32))) + torch.from_numpy(data.offsets[at])
+    wanted = torch.from_numpy(data.bought[at].astype(np.float32)).expand_as(logits)
+    weights = torch.stack([p.square().sum() for p in (model.first.weight, model.second, model.output)]).sum()
+    return binary_cross_entropy_with_logits(logits, wanted) * len(logits) + DECAY / 2 * weights

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm import features, scorer
+from pprm import features, first_stage
 from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
 from pprm.events import Interaction, Kind, Position
@@ -105,7 +105,7 @@ class _Sample:
         q, out = self.filled, self.out
         candidates, out.labels[q] = self._candidates(bought)
         out.user[q], out.candidates[q], out.scalars[q] = user, candidates, features.scalars(state, now)
-        rows, ages, weights = scorer.sequences([state], [now], self.catalogue)
+        rows, ages, weights = first_stage.sequences([state], [now], self.catalogue)
         out.rows[q], out.ages[q], out.weights[q] = rows[0], ages[0], weights[0]
         groups = features.groups(state, self.catalogue, now)
         out.cross[q] = features.dense(groups, self.catalogue, candidates, self._popularity()[candidates])

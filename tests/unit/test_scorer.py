@@ -1,5 +1,7 @@
 """Factorised scoring against the plain network on dense features, and what a ranking promises."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,12 +15,18 @@ from pprm.ids import stable_hash
 from pprm.model import PPRM, PPRMConfig
 from pprm.popularity import Popularity, Purchase
 from pprm.ranking import Rules
-from pprm.scorer import Scorer, sequences
-from pprm.second_stage import NEW, SecondStage
+from pprm.first_stage import sequences
+from pprm.scorer import Scorer
+from pprm.second_stage import HIDDEN, MEMBERS, NEW, SecondStage
 from pprm.user_state import UserState
 
 NOW = 1_510_000_000
 DIM = 16
+
+
+CONFIG = PPRMConfig(text_dimensions=DIM, projected=8, product=8, hidden=(12,))
+DEEP = replace(CONFIG, hidden=(12, 6))
+PAPER = replace(PPRMConfig.paper(), text_dimensions=DIM)
 
 
 def product(i: int, **changes: object) -> Product:
@@ -32,7 +40,7 @@ def vectors(texts: object) -> np.ndarray:
 
 def make(n: int = 60, config: PPRMConfig | None = None, device: str = "cpu") -> Scorer:
     torch.manual_seed(0)
-    model = PPRM(config or PPRMConfig(text_dimensions=DIM, projected=8, product=8, hidden=(12, 6)))
+    model = PPRM(config or CONFIG)
     if model.config.sequence:
         model.text_axes.copy_(torch.randn(DIM, 8))
         model.cross_mean.copy_(torch.randn(40) * 0.1)
@@ -81,17 +89,18 @@ def dense_logits(scorer: Scorer, state: UserState, now: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("events", [0, 1, 5, 40])
-@pytest.mark.parametrize("config", [None, PPRMConfig(**{**PPRMConfig.paper().to_dict(), "text_dimensions": DIM})])
-def test_factorised_equals_dense(events: int, config: PPRMConfig | None) -> None:
+@pytest.mark.parametrize("config", [CONFIG, DEEP, replace(CONFIG, pool_days=(4.0, 30.0)), PAPER])
+def test_factorised_equals_dense(events: int, config: PPRMConfig) -> None:
     scorer, state = make(config=config), shopper(events, events)
     assert torch.allclose(
         scorer.score([state], [NOW + 86_400])[0], dense_logits(scorer, state, NOW + 86_400), atol=2e-5
     )
 
 
-def test_a_score_does_not_depend_on_batch_mates_nor_on_their_day() -> None:
+@pytest.mark.parametrize("config", [CONFIG, DEEP])
+def test_a_score_does_not_depend_on_batch_mates_nor_on_their_day(config: PPRMConfig) -> None:
     states, nows = [shopper(i, 10 * i) for i in range(5)], [NOW + 5 * 86_400, NOW, NOW, NOW + 86_400, NOW]
-    together, one_by_one = make().score(states, nows), make()
+    together, one_by_one = make(config=config).score(states, nows), make(config=config)
     for i in np.argsort(nows, kind="stable"):
         assert torch.allclose(together[i], one_by_one.score([states[i]], [nows[i]])[0], atol=1e-6)
 
@@ -176,13 +185,13 @@ def test_two_stages_list_what_the_second_ranks_highest_of_the_firsts_candidates(
     second = scorer.second
     assert second
     start = np.clip((inputs - second.mean.numpy()) / second.scale.numpy(), -4, 4)
+    weights = {name: value.numpy() for name, value in second.state_dict().items()}
     outputs = []
-    for member in second.members:
-        x = start
-        for layer in (layer for layer in member if hasattr(layer, "weight")):
-            x = x @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
-            x = np.maximum(x, 0) if x.shape[1] > 1 else x
-        outputs.append(x)
+    for member in range(MEMBERS):
+        mine = slice(member * HIDDEN[0], (member + 1) * HIDDEN[0])
+        x = np.maximum(start @ weights["first.weight"][mine].T + weights["first.bias"][mine], 0)
+        x = np.maximum(x @ weights["second"][member] + weights["second_bias"][member], 0)
+        outputs.append(x @ weights["output"][member] + weights["output_bias"][member])
     x = np.mean(outputs, axis=0)
     order = np.argsort(-x[:, 0], kind="stable")[:10]
     (listed,) = scorer.recommend([state], [NOW], 10)

@@ -1,0 +1,101 @@
+"""Item-item regression: what a shopper buys, from everything else that they buy.
+
+Steck, "Embarrassingly shallow autoencoders for sparse data" (EASE, 2019), in its dual form, which inverts a matrix of
+shoppers: P = (X'X + l)^-1 = (1 - X'(XX' + l)^-1 X) / l, and the weight of product i for product j is -P_ij / P_jj. Of
+each product's weights only the strongest are kept, so that a live shopper's score is a short sum over the state.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pprm.compiled import compiled
+
+SOURCES = 100
+"""Weights kept of a product."""
+REGULARISATION = 150.0
+MOST_SHOPPERS, MOST_PRODUCTS = 5_000, 20_000
+"""Those with the most purchases: memory grows with their product, time with the product of products and both."""
+HALF_LIFE = 112.0
+"""Days: the counter of the state that says how much a product is bought, 1 at most."""
+
+Floats = NDArray[np.float32]
+
+
+class Regression(NamedTuple):
+    """Of each product, what speaks for it."""
+
+    sources: NDArray[np.int32]
+    """Products, [products, SOURCES]."""
+    weights: Floats
+    """[products, SOURCES]; 0 where there is no source."""
+
+
+def fit(user: NDArray[np.int32], product: NDArray[np.int32], days: NDArray[np.float64], products: int) -> Regression:
+    """Learn from purchases [events]: `days` before the end of the period."""
+    from scipy.linalg import cho_factor, cho_solve
+
+    sources = np.zeros((products, SOURCES), np.int32)
+    weights = np.zeros((products, SOURCES), np.float32)
+    shoppers, kept = _most(user, MOST_SHOPPERS), _most(product, MOST_PRODUCTS)
+    if len(kept) <= SOURCES:
+        return Regression(sources, weights)
+    x = _matrix(user, product, 2.0 ** (-days / HALF_LIFE), shoppers, kept)
+    system = cho_factor(x @ x.T + REGULARISATION * np.eye(len(x), dtype=np.float32))
+    solved = cho_solve(system, x)
+    scale = 1 - np.einsum("un,un->n", x, solved)  # P_jj l
+    for start in range(0, len(kept), 1000):
+        columns = np.arange(start, min(start + 1000, len(kept)))
+        b = (x.T @ solved[:, columns]) / scale[columns]
+        b[columns, np.arange(len(columns))] = 0
+        best = np.argpartition(-np.abs(b), SOURCES - 1, axis=0)[:SOURCES]
+        sources[kept[columns]] = kept[best].T
+        weights[kept[columns]] = np.take_along_axis(b, best, axis=0).T
+    return Regression(sources, weights)
+
+
+def _most(codes: NDArray[np.int32], most: int) -> NDArray[np.int64]:
+    counts = np.bincount(codes)
+    return np.sort(np.argsort(-counts, kind="stable")[: min(most, np.count_nonzero(counts))])
+
+
+def _matrix(
+    user: NDArray[np.int32], product: NDArray[np.int32], values: NDArray[np.float64], shoppers: NDArray[np.int64],
+    kept: NDArray[np.int64],
+) -> Floats:  # fmt: skip
+    """How much each shopper buys of each product, 1 at most, [shoppers, products]."""
+    row, column = np.searchsorted(shoppers, user), np.searchsorted(kept, product)
+    row, column = np.minimum(row, len(shoppers) - 1), np.minimum(column, len(kept) - 1)
+    inside = (shoppers[row] == user) & (kept[column] == product)
+    x = np.zeros((len(shoppers), len(kept)), np.float32)
+    np.add.at(x, (row[inside], column[inside]), values[inside].astype(np.float32))
+    return np.minimum(x, 1.0)
+
+
+@compiled
+def _scores(
+    sources: NDArray[np.int32], weights: Floats, rows: NDArray[np.int64], at: NDArray[np.int32], bought: Floats,
+    out: Floats,
+) -> None:  # fmt: skip
+    for k in range(len(rows)):
+        if rows[k] < 0:
+            continue
+        total = 0.0
+        for place in range(sources.shape[1]):
+            total += weights[rows[k], place] * bought[at[sources[rows[k], place]]]
+        out[k] = total
+
+
+def scores(regression: Any, rows: NDArray[np.int64], at: NDArray[np.int32], bought: Floats) -> Floats:
+    """Of products (`rows` of the regression's tables, -1: unknown) for a shopper, [len(rows)].
+
+    Args:
+        regression: its sources are catalogue rows.
+        rows: rows of its tables.
+        at: place in `bought` of each row of the catalogue.
+        bought: how much the shopper buys of each product, 0 at place 0.
+    """
+    out = np.zeros(len(rows), np.float32)
+    _scores(regression.sources, regression.weights, rows, at, bought, out)
+    return out
