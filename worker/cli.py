@@ -37,6 +37,13 @@ Broker = Annotated[
     str | None, typer.Option("--broker", metavar="HOST:PORT", help="Kafka to talk to, instead of the setting.")
 ]
 
+DatasetName = Annotated[
+    str, typer.Option(help="complete-journey (bundled), rees46, taobao, google-merchandise, yelp, table (your own).")
+]
+Files = Annotated[
+    list[Path] | None, typer.Option("--file", help="A file of the dataset, as docs/data.md lists them; once for each.")
+]
+
 
 def _settings(config: Path | None, **flags: dict[str, Any]) -> Settings:
     """Settings with the flags that were given; a wrong one ends the command with a readable message."""
@@ -83,7 +90,10 @@ def worker(
 
 @cli.command()
 def demo(
-    households: Annotated[str, typer.Option(metavar="N|all", help="How many households take part.")] = "300",
+    households: Annotated[str, typer.Option(metavar="N|all", help="How many shoppers take part.")] = "300",
+    dataset: DatasetName = "complete-journey",
+    file: Files = None,
+    model: Annotated[Path | None, typer.Option(help="Artifact made by `pprm train`; else the bundled one.")] = None,
     events: Annotated[int | None, typer.Option(min=1, help="Stop after so many replayed events.")] = None,
     rate: Annotated[
         str | None, typer.Option(metavar="R|max", help="Replayed events per second; 100 in the live view, else max.")
@@ -98,11 +108,16 @@ def demo(
 
     Starts an embedded broker and a worker, publishes a year of grocery purchases until October as a backfill, replays
     November and December in time order, and compares every basket with the list that was published before it.
+    Another shop's last quarter is replayed with --dataset, the files that you have downloaded, and a --model of it:
+
+    pprm demo --dataset table --file events.csv --file products.csv --model my-model
     """
     from worker.demo.run import DemoOptions, run
 
     options = DemoOptions(
         households=None if households == "all" else _number(households, "--households"),
+        source=_source(dataset, file),
+        model=model,
         events=events,
         rate=_rate(rate, ui and sys.stdout.isatty()),
         broker=broker,
@@ -128,10 +143,6 @@ def _number(text: str, option: str) -> int:
     return int(text)
 
 
-DatasetName = Annotated[str, typer.Option(help="complete-journey (bundled), rees46, taobao, google-merchandise, yelp.")]
-Files = Annotated[
-    list[Path] | None, typer.Option("--file", help="A file of the dataset, as docs/data.md lists them; once for each.")
-]
 Events = Annotated[Path | None, typer.Option(help="Your own shop: table of events (docs/data.md), CSV or parquet.")]
 Products = Annotated[Path | None, typer.Option(help="Table of products; goes with --events.")]
 Users = Annotated[Path | None, typer.Option(help="Table of shoppers; may be missing.")]
@@ -143,7 +154,7 @@ Vectors = Annotated[
 def _source(
     dataset: str,
     files: list[Path] | None,
-    tables: tuple[Path | None, Path | None, Path | None],
+    tables: tuple[Path | None, Path | None, Path | None] = (None, None, None),
     vectors: Path | None = None,
 ) -> Any:
     """Where the data is; a wrong combination ends the command. `tables` are events, products and users."""
@@ -155,8 +166,8 @@ def _source(
         if not (events and products):
             fail("--events and --products go together; --users may be missing. The format is in docs/data.md")
         return Source("table", tuple(path for path in tables if path), vectors)
-    if dataset not in DATASETS or dataset == "table":
-        fail(f"datasets: {', '.join(name for name in DATASETS if name != 'table')}; or --events and --products")
+    if dataset not in DATASETS:
+        fail(f"datasets: {', '.join(DATASETS)}; or --events and --products")
     if bool(files) == (dataset == BUNDLED):
         fail(f"{BUNDLED} has no files; every other dataset is read from its own: --file for each, as in docs/data.md")
     return Source(dataset, tuple(files or ()), vectors)
