@@ -70,7 +70,7 @@ def save(directory: Path, made: Artifact, card: str) -> str:
     (directory / "README.md").write_text(card)
     _save_weights(directory / "model.safetensors", made.model)
     keys = np.frombuffer(b"".join(made.text_vectors), np.uint64).copy()
-    vectors = np.stack(list(made.text_vectors.values())).astype(np.float16)
+    vectors = np.array(list(made.text_vectors.values()), np.float16).reshape(len(keys), -1 if len(keys) else 0)
     arrays.save_file({"keys": keys, "vectors": vectors}, directory / "text_vectors.safetensors")
     files: tuple[str, ...] = FILES
     if made.second and made.tables:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ class Product:
     """Whether it may be recommended; a product that may not still counts in histories."""
     promotions: tuple[tuple[int, int, int, int], ...] = ()
     """(starts, until, store, code) each: `promotions.ENTRY`."""
+    vector: NDArray[np.float32] | None = field(default=None, compare=False)
+    """Made elsewhere, of the catalogue's dimensions; None: it is the text's."""
 
 
 def groups(categories: Sequence[str], title: str) -> tuple[str, str]:
@@ -74,6 +76,11 @@ class Catalogue:
         return len(self.ids)
 
     @property
+    def dimensions(self) -> int:
+        """Of the products' vectors."""
+        return self._vectors.shape[1]
+
+    @property
     def hashes(self) -> NDArray[np.uint64]:
         """`stable_hash` of each product id, [n]."""
         return self._hashes[: len(self)]
@@ -105,7 +112,7 @@ class Catalogue:
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """Text vector of each product, [n, dimensions]."""
+        """What the model reads of each product: the vector of its text, or its own, [n, dimensions]."""
         return self._vectors[: len(self)]
 
     @property

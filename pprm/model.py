@@ -33,6 +33,8 @@ class PPRMConfig:
     name: str = "pprm-s"
     text_dimensions: int = 384
     """Of the encoder's vectors."""
+    product_dimensions: int = 0
+    """Of vectors of products that were made elsewhere; 0: the encoder reads products as it reads shoppers."""
     projected: int = 96
     """Principal components of the product text that are kept; 0 keeps the text as it is."""
     product: int = 64
@@ -47,6 +49,11 @@ class PPRMConfig:
     batch: int = 64
     """Baskets per step; pairs per step for the published training."""
     epochs: int = 3
+
+    @property
+    def vector_dimensions(self) -> int:
+        """Of what is read of a product."""
+        return self.product_dimensions or self.text_dimensions
 
     @classmethod
     def paper(cls) -> "PPRMConfig":
@@ -77,12 +84,12 @@ class PPRM(nn.Module):
     def __init__(self, config: PPRMConfig) -> None:
         super().__init__()
         self.config = config
-        text = config.projected or config.text_dimensions
+        text = config.projected or config.vector_dimensions
         d, first = config.product or text, config.hidden[0]
         pools = len(config.pool_days) if config.sequence else 0
         user = config.text_dimensions + (len(SCALARS) + pools * d if config.sequence else 0)
-        self.register_buffer("text_mean", torch.zeros(config.text_dimensions))
-        self.register_buffer("text_axes", torch.zeros(config.text_dimensions, config.projected))
+        self.register_buffer("text_mean", torch.zeros(config.vector_dimensions))
+        self.register_buffer("text_axes", torch.zeros(config.vector_dimensions, config.projected))
         self.register_buffer("cross_mean", torch.zeros(len(CROSS)))
         self.register_buffer("cross_scale", torch.ones(len(CROSS)))
         self.product = nn.Linear(text, d) if config.product else nn.Identity()
@@ -101,7 +108,7 @@ class PPRM(nn.Module):
         return self.config.sequence and len(self.config.hidden) == 1 and len(self.config.pool_days) == 3
 
     def product_vectors(self, text: Tensor) -> Tensor:
-        """[n, text_dimensions] to [n, d]."""
+        """[n, vector_dimensions] to [n, d]."""
         if self.config.projected:
             text = (text - self.text_mean) @ self.text_axes
         vectors: Tensor = self.product(text)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,14 +12,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pprm import artifact, baselines, model_card, plan, second_training, slow_tables, training_set
+from pprm import artifact, baselines, model_card, plan, product_vectors, second_training, slow_tables, training_set
 from pprm.artifact import Artifact
 from pprm.baselines import Baseline
 from pprm.baselines.top_frequency import PersonalTopFrequency
 from pprm.catalogue import Catalogue
-from pprm.datasets import DATASETS, complete_journey
 from pprm.datasets.dataset import Dataset
 from pprm.datasets.files import TableError
+from pprm.datasets.source import Source, read
 from pprm.evaluation import protocol, questions, report
 from pprm.evaluation.contenders import AsServed, AtVisit
 from pprm.evaluation.protocol import Contender
@@ -29,6 +28,7 @@ from pprm.fit import fit
 from pprm.model import PPRM, PPRMConfig
 from pprm.plan import Plan
 from pprm.popularity import Popularity
+from pprm.product_vectors import Encoder
 from pprm.scorer import choose_device
 from pprm.second_training import CandidateSet
 from pprm.slow_tables import SlowTables
@@ -41,13 +41,6 @@ VISITS = 40_000
 VERSION = "2"
 
 
-class Source(NamedTuple):
-    """A dataset's name and the files that it is read from, as docs/data.md lists them."""
-
-    dataset: str = complete_journey.NAME
-    files: tuple[Path, ...] = ()
-
-
 @dataclass(frozen=True, slots=True)
 class Workshop:
     """What is worked with: the data, their products and texts, a seed, and where progress is shown."""
@@ -58,6 +51,12 @@ class Workshop:
     texts: TextEncoder
     seed: int
     bars: Progress
+
+    @property
+    def product_dimensions(self) -> int:
+        """See `PPRMConfig.product_dimensions`."""
+        made = self.catalogue.dimensions
+        return 0 if made == self.texts.dimensions else made
 
     def replaying(self, what: str) -> Callable[[int], None]:
         """A bar for a replay; returns what is told the number of each visit passed."""
@@ -104,7 +103,8 @@ def run(job: Job, out: Path, console: Console) -> None:
     config = start.model.config if start else MODELS[job.model]
     with progress_bars(console) as bars:
         texts = start.encoder(job.encoder) if start else TextEncoder(job.encoder, config.text_dimensions)
-        shop = open_workshop(bars, job.source, texts, seed)
+        shop = open_workshop(bars, job.source, texts, seed, config if start else None)
+        config = replace(config, product_dimensions=shop.product_dimensions)
         examples, began = first_examples(shop), perf_counter()
         first = first_stage(shop, config, examples, start.model if start else None)
         made, seconds = Artifact(first.cpu(), config.name, VERSION, "", {}, {}), perf_counter() - began
@@ -130,30 +130,36 @@ def run(job: Job, out: Path, console: Console) -> None:
     console.print(f"{out}  sha256 {sha256}\n{results['training']}", highlight=False)
 
 
-def open_workshop(bars: Progress, source: Source, texts: TextEncoder, seed: int) -> Workshop:
-    """Read a dataset, and its texts.
+def open_workshop(
+    bars: Progress, source: Source, texts: TextEncoder, seed: int, known: PPRMConfig | None = None
+) -> Workshop:
+    """Read a dataset, and its texts, for a new model or for one that is `known`.
 
     Raises:
         KeyError: no such dataset.
-        pprm.datasets.files.TableError: it cannot be read.
+        pprm.datasets.files.TableError: it cannot be read, or its products' vectors are not what the model reads.
     """
     task = bars.add_task(f"reading {source.dataset}", total=None)
-    options: dict[str, Any] = {}
-    if source.files:
-        options["progress"] = lambda done, total: bars.update(task, completed=done, total=total)
-    data = DATASETS[source.dataset](*source.files, **options)
+    data = read(source, lambda done, total: bars.update(task, completed=done, total=total))
     bars.update(task, completed=1, total=1)
+    dimensions = data.vector_dimensions or texts.dimensions
+    if known and known.vector_dimensions != dimensions:
+        raise TableError(
+            f"the products have vectors of {dimensions} dimensions, the model reads {known.vector_dimensions}:"
+            " name a file of these with --vectors, or train a model of this shop's"
+        )
     task = bars.add_task("texts through BERT", total=None)
-    wanted = [product.to_catalogue().text for product in data.products] + [data.profile(user) for user in data.users]
+    products = [product.to_catalogue() for product in data.products]
+    wanted = product_vectors.texts(products, dimensions, texts) + [data.profile(user) for user in data.users]
     texts.encode(wanted, lambda done, total: bars.update(task, completed=done, total=total))
     return Workshop(plan.of(data), data, make_catalogue(data, texts), texts, seed, bars)
 
 
-def make_catalogue(dataset: Dataset, encoder: TextEncoder) -> Catalogue:
+def make_catalogue(dataset: Dataset, encoder: Encoder) -> Catalogue:
     """All products of a dataset, in its order: catalogue rows are its product indices."""
     products = [product.to_catalogue() for product in dataset.products]
-    catalogue = Catalogue(encoder.dimensions)
-    catalogue.put(products, encoder.encode([product.text for product in products]))
+    catalogue = Catalogue(dataset.vector_dimensions or encoder.dimensions)
+    catalogue.put(products, product_vectors.vectors(products, catalogue.dimensions, encoder))
     return catalogue
 
 

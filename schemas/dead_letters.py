@@ -6,8 +6,10 @@ from pydantic import Field
 
 from schemas.limits import Message
 
-Why = Literal["oversize", "key", "tombstone", "encoding", "depth", "json", "schema", "future", "state"]
-REASONS: tuple[Why, ...] = ("oversize", "key", "tombstone", "encoding", "depth", "json", "schema", "future", "state")
+Why = Literal["oversize", "key", "tombstone", "encoding", "depth", "json", "schema", "vector", "future", "state"]
+REASONS: tuple[Why, ...] = (
+    "oversize", "key", "tombstone", "encoding", "depth", "json", "schema", "vector", "future", "state",
+)  # fmt: skip
 """Why a record was refused; also the values of a metric's label."""
 
 

@@ -29,6 +29,10 @@ Time = Annotated[AwareDatetime, AfterValidator(_within)]
 ShortText = Annotated[str, Field(max_length=512)]
 LongText = Annotated[str, Field(max_length=8192)]
 Price = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Vector = Annotated[
+    list[Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]], Field(min_length=1, max_length=4096)
+]
+"""As many numbers as the model reads, which only the worker knows."""
 Attributes = Annotated[dict[Annotated[str, Field(min_length=1, max_length=64)], ShortText], Field(max_length=32)]
 """At most 32 names, each with a short text."""
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.limits import Attributes, Id, LongText, Message, Price, ShortText, Time
+from schemas.limits import Attributes, Id, LongText, Message, Price, ShortText, Time, Vector
 
 
 class Promotion(Message):
@@ -25,7 +25,7 @@ class Promotion(Message):
 
 
 class Product(Message):
-    """What the shop sells. Title, description, categories, brand and attributes are the text that PPRM reads."""
+    """What the shop sells. Title, description, categories and attributes are the text that PPRM reads."""
 
     product_id: Id
     updated_at: Time | None = None
@@ -41,3 +41,7 @@ class Product(Message):
     ]
     available: bool = True
     promotions: Annotated[list[Promotion], Field(max_length=1000, default_factory=list)]
+    vector: (
+        Annotated[Vector, Field(description="made elsewhere, of an image for instance: read instead of the text")]
+        | None
+    ) = None

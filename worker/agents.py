@@ -8,6 +8,7 @@ batch is read again.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic, time
+from typing import Any
 
 from pprm import user_state
 from pprm.events import SOURCES
@@ -80,12 +81,15 @@ def _stage(c: Components, name: str) -> Iterator[None]:
 
 def decode(c: Components, batch: MicroBatch) -> Work:
     """Records to shoppers with their events; what cannot be decoded keeps its place as a refusal."""
-    work, now = Work(), time()
+    work, now, dimensions = Work(), time(), c.recommender.catalogue.dimensions
     # Topics in the order of their families, whatever they are called: a replay folds in the same order.
     for (topic, partition), records in sorted(batch.records.items(), key=lambda i: (c.families[i[0][0]], i[0][1])):
         family = c.families[topic]
         for record in records:
-            said = codec.decode_product(record) if family == "products" else codec.decode(family, record, now)
+            if family == "products":
+                said: Any = codec.decode_product(record, dimensions)
+            else:
+                said = codec.decode(family, record, now)
             if isinstance(said, Invalid):
                 work.refused.append((record, said))
             elif isinstance(said, Decoded):

@@ -149,11 +149,15 @@ async def _check_topics(c: Components) -> None:
 
 async def _follow_catalogue(c: Components) -> None:
     def decode(record: Any) -> tuple[str, Any] | None:
-        said = codec.decode_product(record)
-        return None if isinstance(said, codec.Invalid) else said
+        said = codec.decode_product(record, c.recommender.catalogue.dimensions)
+        if not isinstance(said, codec.Invalid):
+            return said
+        if said.reason == "vector":  # of another model than ours: our agent may have passed it long ago
+            log.warning("a product was passed over", key=record.key.decode(), detail=said.detail)
+        return None
 
     async def apply(changes: Changes, count: int) -> None:
-        await c.encode(product.text for product in changes.values() if product)
+        await c.encode(c.recommender.texts(changes))
         available, known = await c.model.run(lambda: c.recommender.change(changes))
         c.metrics.catalogue_products.labels("available").set(available)
         c.metrics.catalogue_products.labels("known").set(known)

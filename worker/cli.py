@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -34,6 +35,13 @@ Config = Annotated[
 ]
 Broker = Annotated[
     str | None, typer.Option("--broker", metavar="HOST:PORT", help="Kafka to talk to, instead of the setting.")
+]
+
+DatasetName = Annotated[
+    str, typer.Option(help="complete-journey (bundled), rees46, taobao, google-merchandise, yelp, table (your own).")
+]
+Files = Annotated[
+    list[Path] | None, typer.Option("--file", help="A file of the dataset, as docs/data.md lists them; once for each.")
 ]
 
 
@@ -82,7 +90,10 @@ def worker(
 
 @cli.command()
 def demo(
-    households: Annotated[str, typer.Option(metavar="N|all", help="How many households take part.")] = "300",
+    households: Annotated[str, typer.Option(metavar="N|all", help="How many shoppers take part.")] = "300",
+    dataset: DatasetName = "complete-journey",
+    file: Files = None,
+    model: Annotated[Path | None, typer.Option(help="Artifact made by `pprm train`; else the bundled one.")] = None,
     events: Annotated[int | None, typer.Option(min=1, help="Stop after so many replayed events.")] = None,
     rate: Annotated[
         str | None, typer.Option(metavar="R|max", help="Replayed events per second; 100 in the live view, else max.")
@@ -97,11 +108,16 @@ def demo(
 
     Starts an embedded broker and a worker, publishes a year of grocery purchases until October as a backfill, replays
     November and December in time order, and compares every basket with the list that was published before it.
+    Another shop's last quarter is replayed with --dataset, the files that you have downloaded, and a --model of it:
+
+    pprm demo --dataset table --file events.csv --file products.csv --model my-model
     """
     from worker.demo.run import DemoOptions, run
 
     options = DemoOptions(
         households=None if households == "all" else _number(households, "--households"),
+        source=_source(dataset, file),
+        model=model,
         events=events,
         rate=_rate(rate, ui and sys.stdout.isatty()),
         broker=broker,
@@ -127,29 +143,34 @@ def _number(text: str, option: str) -> int:
     return int(text)
 
 
-DatasetName = Annotated[str, typer.Option(help="complete-journey (bundled), rees46, taobao, google-merchandise, yelp.")]
-Files = Annotated[
-    list[Path] | None, typer.Option("--file", help="A file of the dataset, as docs/data.md lists them; once for each.")
-]
 Events = Annotated[Path | None, typer.Option(help="Your own shop: table of events (docs/data.md), CSV or parquet.")]
 Products = Annotated[Path | None, typer.Option(help="Table of products; goes with --events.")]
 Users = Annotated[Path | None, typer.Option(help="Table of shoppers; may be missing.")]
+Vectors = Annotated[
+    Path | None, typer.Option(help="Vectors of products, of their images for instance, read instead of their texts.")
+]
 
 
 def _source(
-    dataset: str, files: list[Path] | None, events: Path | None, products: Path | None, users: Path | None
+    dataset: str,
+    files: list[Path] | None,
+    tables: tuple[Path | None, Path | None, Path | None] = (None, None, None),
+    vectors: Path | None = None,
 ) -> Any:
-    """Where the data is; a wrong combination ends the command."""
+    """Where the data is; a wrong combination ends the command. `tables` are events, products and users."""
     from pprm.datasets import DATASETS
-    from pprm.train import Source
+    from pprm.datasets.source import BUNDLED, Source
 
-    if events or products or users:
+    events, products, _ = tables
+    if any(tables):
         if not (events and products):
             fail("--events and --products go together; --users may be missing. The format is in docs/data.md")
-        return Source("table", tuple(path for path in (events, products, users) if path))
-    if dataset not in DATASETS or dataset == "table":
-        fail(f"datasets: {', '.join(name for name in DATASETS if name != 'table')}; or --events and --products")
-    return Source(dataset, tuple(files or ()))
+        return Source("table", tuple(path for path in tables if path), vectors)
+    if dataset not in DATASETS:
+        fail(f"datasets: {', '.join(DATASETS)}; or --events and --products")
+    if bool(files) == (dataset == BUNDLED):
+        fail(f"{BUNDLED} has no files; every other dataset is read from its own: --file for each, as in docs/data.md")
+    return Source(dataset, tuple(files or ()), vectors)
 
 
 @cli.command()
@@ -160,6 +181,7 @@ def train(
     events: Events = None,
     products: Products = None,
     users: Users = None,
+    vectors: Vectors = None,
     model: Annotated[
         str, typer.Option(help="pprm-s, or paper: the network and training exactly as published.")
     ] = "pprm-s",
@@ -181,7 +203,8 @@ def train(
     if model not in training.MODELS:
         fail(f"models: {', '.join(training.MODELS)}")
     try:
-        job = training.Job(_source(dataset, file, events, products, users), model, seed, encoder, start)
+        source = _source(dataset, file, (events, products, users), vectors)
+        job = training.Job(source, model, seed, encoder, start)
         training.run(job, out, Console())
     except (TableError, ArtifactError) as error:
         fail(str(error))
@@ -195,6 +218,7 @@ def evaluate(
     events: Events = None,
     products: Products = None,
     users: Users = None,
+    vectors: Vectors = None,
     models: Annotated[
         str,
         typer.Option(
@@ -222,7 +246,7 @@ def evaluate(
         fail(f"models: {', '.join(compare.MODELS)}, all")
     try:
         directory = artifact or settings_module.Model().directory
-        source = _source(dataset, file, events, products, users)
+        source = _source(dataset, file, (events, products, users), vectors)
         results = compare.run(directory, source, encoder, kinds, Console())
     except (TableError, ArtifactError) as error:
         fail(str(error))
@@ -239,6 +263,7 @@ def backfill(
     events: Annotated[Path, typer.Option(help="Table of events (docs/data.md), CSV or parquet.")],
     products: Annotated[Path, typer.Option(help="Table of products.")],
     users: Users = None,
+    vectors: Vectors = None,
     config: Config = None,
     broker: Broker = None,
 ) -> None:
@@ -248,6 +273,7 @@ def backfill(
     """
     from pprm.datasets import table
     from pprm.datasets.files import TableError, bar
+    from pprm.datasets.vectors import added
     from worker import backfill as publishing
     from worker.send import SendError
 
@@ -255,6 +281,8 @@ def backfill(
     try:
         with bar(console, "reading and publishing") as told:
             rows = table.read(events, products, users, told)
+            if vectors:
+                rows = replace(rows, products=added(rows.products, vectors))
             client = settings_module.client_settings(settings.kafka)
             counts = _kafka(publishing.publish(client, settings.topics.name, rows, lambda counts: None))
     except (TableError, SendError) as error:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 from pydantic import ValidationError
 
@@ -87,8 +88,11 @@ def decode(family: str, record: Any, now: float) -> Decoded | Invalid:
     return Decoded(event, checked, getattr(message, "event_id", None) or _record_id(record))
 
 
-def decode_product(record: Any) -> tuple[str, catalogue.Product | None] | Invalid:
-    """Read a record of the products topic: product id, and the product or None where it is withdrawn."""
+def decode_product(record: Any, dimensions: int) -> tuple[str, catalogue.Product | None] | Invalid:
+    """Read a record of the products topic: product id, and the product or None where it is withdrawn.
+
+    `dimensions` are those of the vectors that the model reads.
+    """
     key = _envelope(record)
     if isinstance(key, Invalid):
         return key
@@ -99,6 +103,9 @@ def decode_product(record: Any) -> tuple[str, catalogue.Product | None] | Invali
         return message
     if message.product_id != key:
         return Invalid("key", "the key is not the value's product_id", "validate")
+    if message.vector is not None and len(message.vector) != dimensions:
+        detail = f"the vector has {len(message.vector)} numbers, the model reads vectors of {dimensions}"
+        return Invalid("vector", detail, "validate")
     return key, to_catalogue(message)
 
 
@@ -180,6 +187,7 @@ def to_catalogue(product: Product) -> catalogue.Product:
         product.brand,
         product.available,
         tuple(entry for promotion in product.promotions for entry in _entries(promotion)),
+        None if product.vector is None else np.array(product.vector, np.float32),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pprm import artifact
+from pprm import artifact, product_vectors
 from pprm.catalogue import Catalogue
 from pprm.events import Event
 from pprm.fold import Counted
@@ -63,10 +63,15 @@ class Recommender:
         catalogue = self.catalogue
         products = [product for product in changes.values() if product]
         if products:
-            catalogue.put(products, self.encoder.encode([product.text for product in products]))
+            catalogue.put(products, product_vectors.vectors(products, catalogue.dimensions, self.encoder))
         if withdrawn := [product_id for product_id, product in changes.items() if not product]:
             catalogue.withdraw(withdrawn)
         return int(catalogue.available.sum()), len(catalogue)
+
+    def texts(self, changes: Changes) -> list[str]:
+        """What has to be encoded before `change`; may be called in any thread."""
+        products = [product for product in changes.values() if product]
+        return product_vectors.texts(products, self.catalogue.dimensions, self.encoder)
 
     def with_promotions(self, events: Iterable[Event]) -> list[Event]:
         """Purchases with the promotion that their product had."""
@@ -109,7 +114,7 @@ def load(settings: Model, k: int, rules: Rules = NO_RULES) -> Recommender:
     device = choose_device(settings.device)
     loaded = artifact.load(settings.directory)
     encoder = loaded.encoder(settings.encoder, device)
-    catalogue = Catalogue(loaded.model.config.text_dimensions)
+    catalogue = Catalogue(loaded.model.config.vector_dimensions)
     scorer = loaded.scorer(catalogue, Popularity(), encoder.encode, device)
     model = {"name": loaded.name, "version": loaded.version, "sha256": loaded.sha256}
     return Recommender(scorer, encoder, model, k, rules)

@@ -50,7 +50,7 @@ def compose(family: str, fields: Mapping[str, Any]) -> Envelope:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     made = {"event_id": uuid4().hex, "occurred_at": now}
     known = {name: value for name, value in made.items() if name in model.model_fields} | dict(fields)
-    value = orjson.dumps(known)
+    value = orjson.dumps(known, option=orjson.OPT_SERIALIZE_NUMPY)
     try:
         message = model.model_validate_json(value)
     except ValidationError as error:

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any
+
+from pprm.datasets.files import TableError
 
 if TYPE_CHECKING:
     from pprm.datasets.dataset import Dataset
@@ -10,7 +13,12 @@ if TYPE_CHECKING:
 
 def _loader(module: str) -> "Callable[..., Dataset]":
     def load(*paths: Any, **options: Any) -> "Dataset":
-        dataset: Dataset = import_module(f"pprm.datasets.{module}").load(*paths, **options)
+        read = import_module(f"pprm.datasets.{module}").load
+        try:
+            signature(read).bind(*paths, **options)
+        except TypeError as error:
+            raise TableError(f"{len(paths)} files are not what {module} is read from: see docs/data.md") from error
+        dataset: Dataset = read(*paths, **options)
         return dataset
 
     return load

@@ -28,6 +28,8 @@ class Product(NamedTuple):
     description: str = ""
     price: float | None = None
     """Not text: the model does not read it."""
+    vector: NDArray[np.float32] | None = None
+    """Made elsewhere (`vectors`); None: it is the text's."""
 
     def to_catalogue(self) -> catalogue.Product:
         """As the model sees it: the same rule that the worker applies to the topic."""
@@ -37,6 +39,7 @@ class Product(NamedTuple):
             *catalogue.groups(self.categories, self.title),
             self.brand,
             self.available,
+            vector=self.vector,
         )
 
 
@@ -95,6 +98,11 @@ class Dataset:
     def profile(self, user: str) -> str:
         """Text of what is known of a shopper, empty where that is nothing."""
         return profile_text(self.about.get(user), self.profiles.get(user, {}))
+
+    @property
+    def vector_dimensions(self) -> int:
+        """Of the products' own vectors, which all have as many; 0 where none has one."""
+        return next((len(product.vector) for product in self.products if product.vector is not None), 0)
 
     def interactions(self, start: int, stop: int) -> Iterator[Interaction]:
         """Events of a range as what the fold takes, offsets being indices."""

@@ -67,6 +67,7 @@ def _write_wide(path: Path, columns: Sequence[str], records: Sequence[Mapping[st
 def _cells(product: Product) -> dict[str, Any]:
     fields = product._asdict()
     attributes = fields.pop("attributes")
+    del fields["vector"]  # has a file of its own
     return {**attributes, **fields, "categories": SEPARATOR.join(product.categories)}
 
 

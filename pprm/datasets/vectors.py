@@ -1,5 +1,6 @@
 """Vectors of products made elsewhere, e.g. of their images: `.npz` or parquet."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pprm.datasets.dataset import Product
 from pprm.datasets.files import TableError
 
+MAX_DIMENSIONS = 4096
+LARGEST = 1e6
+"""Both as in the topic `products`."""
 HOW = "write an .npz with the arrays product_id [n] and vector [n, dimensions], or parquet with the same columns"
 
 
@@ -71,3 +76,22 @@ def _check(ids: list[str], vectors: NDArray[np.float32]) -> None:
         raise ValueError(f"the vector of product {ids[worst]!r} has a value that is not finite")
     if len(set(ids)) < len(ids):
         raise ValueError("a product has two vectors")
+    if vectors.shape[1] > MAX_DIMENSIONS or np.abs(vectors).max() > LARGEST:
+        raise ValueError(
+            f"vectors may have {MAX_DIMENSIONS} dimensions and numbers up to {LARGEST:.0e}, as in a record"
+        )
+
+
+def added(products: Iterable[Product], path: Path) -> Iterator[Product]:
+    """Products with the vectors of a file; those that it does not name stay without one.
+
+    Raises:
+        TableError: the file is not as described, or, at the end, names none of the products.
+    """
+    vectors, found = load_vectors(path), 0
+    for product in products:
+        vector = vectors.get(product.product_id)
+        found += vector is not None
+        yield product._replace(vector=vector)
+    if not found:
+        raise TableError(f"{path}: none of its {len(vectors)} vectors is of one of the products: compare their ids")

@@ -10,6 +10,7 @@ from rich.console import Console
 from pprm import artifact, baselines
 from pprm.artifact import Artifact
 from pprm.catalogue import Catalogue
+from pprm.datasets.source import Source
 from pprm.evaluation import questions, report, variants
 from pprm.evaluation.protocol import Contender
 from pprm.evaluation.report import Results
@@ -18,7 +19,6 @@ from pprm.popularity import Popularity
 from pprm.scorer import Scorer, choose_device
 from pprm.text_encoder import bundled
 from pprm.train import (
-    Source,
     Workshop,
     first_examples,
     judge,
@@ -45,7 +45,7 @@ def run(directory: Path, source: Source, encoder: Path | None, models: Sequence[
     torch.set_num_threads(1)
     loaded = artifact.load(directory)
     with progress_bars(console) as bars:
-        shop = open_workshop(bars, source, loaded.encoder(encoder), SEED)
+        shop = open_workshop(bars, source, loaded.encoder(encoder), SEED, loaded.model.config)
         popularity, task = Popularity(), bars.add_task("others learn", total=None)
         scorer = loaded.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
         more: list[Contender] = []

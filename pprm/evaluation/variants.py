@@ -53,7 +53,9 @@ def first_stages(
     """Contenders, and seconds of learning by their names."""
     plain, config = bench.encode, bench.config
     rows = np.random.default_rng(bench.seed).permutation(len(bench.examples.user))
-    as_published = replace(PPRMConfig.paper(), text_dimensions=config.text_dimensions)
+    as_published = replace(
+        PPRMConfig.paper(), text_dimensions=config.text_dimensions, product_dimensions=config.product_dimensions
+    )
     texts_alone = replace(config, sequence=False, pool_days=(), projected=0, product=0)
     made: dict[str, tuple[PPRMConfig, Encode, TrainingSet, bool]] = {
         "paper: both texts, as published": (as_published, plain, bench.examples, True),
@@ -98,7 +100,8 @@ def part(examples: TrainingSet, order: NDArray[np.int64], share: float) -> Train
 
 def _for_texts(config: PPRMConfig, encode: Encode) -> PPRMConfig:
     dimensions = encode(["a"]).shape[1]
-    return replace(config, text_dimensions=dimensions, projected=min(config.projected, dimensions))
+    projected = min(config.projected, dimensions)
+    return replace(config, text_dimensions=dimensions, product_dimensions=0, projected=projected)
 
 
 def _nobody(dimensions: int) -> Encode:

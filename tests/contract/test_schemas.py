@@ -14,7 +14,7 @@ EXAMPLES = {
     "browses": ACT | {"action": "view", "attributes": {"source": "simulated"}},
     "reviews": ACT | {"rating": 4, "text": "good"},
     "users": {"user_id": "u", "attributes": {"city": "Berlin"}},
-    "products": {"product_id": "p", "title": "Milk", "categories": ["FOOD", "DAIRY"]},
+    "products": {"product_id": "p", "title": "Milk", "categories": ["FOOD", "DAIRY"], "vector": [0.5, -1]},
     "recommendations": {
         "recommendation_id": "0" * 32, "user_id": "u", "version": 7, "generated_at": TIME,
         "trigger": {"topic": "purchases", "partition": 0, "offset": 1, "event_id": "e"},

@@ -82,6 +82,7 @@ def test_the_store_keeps_raw_bytes() -> None:
 
 
 NOW = 1_767_323_045.0
+DIMENSIONS = 3
 EVENT = {"event_id": "e", "user_id": "u", "product_id": "p", "occurred_at": "2026-01-02T03:04:05Z"}
 
 
@@ -89,7 +90,7 @@ def decoded(family: str, value: bytes, key: bytes = b"u") -> Any:
     record = SimpleNamespace(
         topic="t", partition=1, offset=7, timestamp=1_767_323_045_000, key=key, value=value, headers=()
     )
-    return codec.decode_product(record) if family == "products" else codec.decode(family, record, NOW)
+    return codec.decode_product(record, DIMENSIONS) if family == "products" else codec.decode(family, record, NOW)
 
 
 @pytest.mark.parametrize(

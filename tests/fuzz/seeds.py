@@ -20,7 +20,7 @@ MESSAGES = {
     "users": {"user_id": "u", "updated_at": AT, "text": "likes tea", "attributes": {"age": "45-54"}},
     "products": {
         "product_id": "p", "title": "Rye", "categories": ["BREAD", "RYE"], "brand": "B", "available": True,
-        "promotions": [{"store_id": "s", "until": AT}],
+        "promotions": [{"store_id": "s", "until": AT}], "vector": [0.5, -1, 1e6],
     },
 }  # fmt: skip
 

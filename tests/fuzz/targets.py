@@ -42,12 +42,15 @@ class Record(NamedTuple):
     headers: list[tuple[str, bytes | None]]
 
 
+DIMENSIONS = 3
+
+
 def decode_event(data: bytes) -> None:
     """The codec: a decision, never an exception. What it takes can be kept, what it refuses can be a dead letter."""
     family, record = _record(data)
     started = time.monotonic()
     if family == "products":
-        said: Any = codec.decode_product(record)
+        said: Any = codec.decode_product(record, DIMENSIONS)
     else:
         said = codec.decode(family, record, NOW)
     assert time.monotonic() - started < MOST_SECONDS

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from worker import codec
 from worker.settings import client_settings, load
 
-consumed = {"purchases": 0}
+consumed = dict.fromkeys(("purchases", "browses", "reviews"), 0)
 asked = itertools.count(1)
 """As if so many million products were taken in between two questions."""
 MODEL = {"name": "fake", "version": "1", "sha256": "0" * 64}
@@ -23,8 +23,8 @@ MODEL = {"name": "fake", "version": "1", "sha256": "0" * 64}
 class Pages(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         prefix = load().topics.prefix
-        body = f'pprm_events_consumed_total{{topic="{prefix}purchases"}} {consumed["purchases"]}.0\n'
-        body += f"pprm_catalogue_records_total {next(asked)}e6\n"
+        lines = (f'pprm_events_consumed_total{{topic="{prefix}{name}"}} {n}.0\n' for name, n in consumed.items())
+        body = "".join(lines) + f"pprm_catalogue_records_total {next(asked)}e6\n"
         self.send_response(200)
         self.end_headers()
         self.wfile.write(body.encode())
@@ -41,7 +41,7 @@ async def main() -> None:
     score_from = settings.recommendations.score_from
     assert score_from
     consumer = AIOKafkaConsumer(
-        name("purchases"), name("browses"), name("users"), auto_offset_reset="earliest", fetch_max_wait_ms=10, **client
+        *map(name, consumed), name("users"), auto_offset_reset="earliest", fetch_max_wait_ms=10, **client
     )
     producer = AIOKafkaProducer(**client)
     await consumer.start()
@@ -52,8 +52,8 @@ async def main() -> None:
             newest = {}
             for record in records:
                 value = orjson.loads(record.value)
-                if tp.topic == name("purchases"):
-                    consumed["purchases"] += 1
+                if tp.topic != name("users"):
+                    consumed[tp.topic.removeprefix(settings.topics.prefix)] += 1
                 if value.get("occurred_at", value.get("updated_at")) >= score_from.strftime("%Y-%m-%dT%H:%M:%SZ"):
                     newest[record.key] = (record, value)
             for record, value in newest.values():

@@ -11,6 +11,10 @@ from pathlib import Path
 import orjson
 import pytest
 
+from pprm.datasets.source import Source
+from tests.integration.test_tables import tables
+from worker.demo.data import load
+
 pytestmark = pytest.mark.integration
 
 FAKE = [sys.executable, "-m", "tests.integration.fake_worker"]
@@ -93,3 +97,47 @@ def test_a_worker_that_dies_is_told_and_ends_it(tmp_path: Path) -> None:
     assert "the worker ended with code 1" in output
     assert "no more lists from me" in output
     assert not left_behind(output, tmp_path)
+
+
+def demo_of(directory: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    """`pprm demo` of another shop, with a real worker."""
+    command = [sys.executable, "-m", "worker.cli", "demo", "--no-ui", "--report", str(directory / "report.json")]
+    return subprocess.run(
+        [*command, *options], env=os.environ | {"TMPDIR": str(directory), "PPRM_HTTP__PORT": "0"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=110,
+    )  # fmt: skip
+
+
+def test_any_shop_can_be_replayed(tmp_path: Path) -> None:
+    options = tables(tmp_path)
+    files = ["--file", options[1], "--file", options[3]]
+    with Path(options[1]).open("a") as events:
+        events.write("u1,p1,2017-06-02T00:00:00Z,review,,\nu1,p1,2017-09-01T00:00:00Z,review,,\n")
+    demo = demo_of(tmp_path, "--households", "all", "--dataset", "table", *files)
+    assert demo.returncode == 0, demo.stdout
+    report = orjson.loads((tmp_path / "report.json").read_bytes())
+    lines = Path(options[1]).read_text().splitlines()[1:]
+    shop = load(Source("table", (Path(options[1]), Path(options[3]))), None)
+    replayed = [visit for visits in shop.history.values() for visit in visits if visit.time >= shop.begin]
+    assert {visit.family for visit in replayed} == {"purchases", "browses", "reviews"}
+    assert report["events"] == sum(len(visit.products) for visit in replayed)
+    assert report["backfill_events"] + report["events"] == len(lines)
+    assert (report["ended"], report["dead_letters"], report["households_with_lists"]) == ("complete", 0, 20)
+    assert report["recommendations"] >= 20 + len(replayed)
+    assert report["online"]["baskets"] == sum(
+        visit.family == "purchases" and bool(set(visit.products) & set(shop.universe)) for visit in replayed
+    )
+    assert report["online"]["ndcg_at_10"] > 0
+    assert "the bundled model knows groceries" in demo.stdout and "simulation" not in demo.stdout
+    assert "20 shoppers of table" in demo.stdout
+    assert not left_behind(demo.stdout, tmp_path)
+
+
+def test_files_that_are_not_the_datasets_are_told(tmp_path: Path) -> None:
+    missing = demo_of(tmp_path, "--dataset", "rees46", "--file", str(tmp_path / "2019-Oct.csv"))
+    assert missing.returncode == 1 and "2019-Oct.csv: no such file" in missing.stdout
+    assert not left_behind(missing.stdout, tmp_path)
+    few = demo_of(tmp_path, "--dataset", "google-merchandise", "--file", str(tmp_path / "events.csv"))
+    assert few.returncode == 1 and "1 files are not what google_merchandise is read from" in few.stdout
+    none = demo_of(tmp_path, "--dataset", "yelp")
+    assert none.returncode == 2 and "--file" in none.stdout

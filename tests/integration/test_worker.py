@@ -73,20 +73,21 @@ def test_what_cannot_be_read_goes_to_the_dead_letters_and_its_neighbours_do_not(
         shop.start_worker().wait_until_ready()
         mixed = [purchase("cid", "p2", 100), *poison, purchase("cid", "p5", 101)]
         sent = await shop.publish("purchases", mixed)
-        await shop.publish("products", [("p9", b"no product")])
+        await shop.publish("products", [("p9", b"no product"), product(9, vector=[0.5] * 3)])
         await shop.wait_for_answer(sent[-1], "cid")
-        letters = await shop.wait_for("dead_letters", lambda records: len(records) > len(poison))
+        letters = await shop.wait_for("dead_letters", lambda records: len(records) > len(poison) + 1)
         by_offset = {
             (h["source_topic"].decode(), int(h["source_partition"]), int(h["source_offset"])): (r, h)
             for r in letters
             for h in [dict(r.headers)]
         }
-        assert len(letters) == len(by_offset) == len(poison) + 1
+        assert len(letters) == len(by_offset) == len(poison) + 2
         for (key, value), where in zip(poison, sent[1:-1], strict=True):
             record, headers = by_offset[where.topic, where.partition, where.offset]
             assert record.key == (key and key.encode())
             assert record.value == (value if value is None or isinstance(value, bytes) else json.dumps(value).encode())
             assert headers["reason"]
+        assert b"vector" in {headers["reason"] for _, headers in by_offset.values()}
         answer = (await shop.lists())["cid"]
         bought = {item["product_id"] for item in answer["items"] if "bought_before" in item["reasons"]}
         assert bought <= {"p2", "p5"}

@@ -108,11 +108,11 @@ def test_wrong_types_and_values_are_refused(fields):
 def test_products():
     fields = {"product_id": "u", "title": "Rye", "categories": ["BREAD", "RYE"], "brand": "B"}
     value = json.dumps(fields | {"attributes": {"opening hours": "8-20"}}).encode()
-    key, product = codec.decode_product(record(value))
+    key, product = codec.decode_product(record(value), 3)
     assert key == "u" and (product.type, product.category, product.maker) == ("RYE", "BREAD", "B")
     assert product.text == "Rye. BREAD. RYE. opening hours 8-20" and product.available
-    assert codec.decode_product(record(None)) == ("u", None)
-    assert codec.decode_product(record(b"{")).reason == "json"
+    assert codec.decode_product(record(None), 3) == ("u", None)
+    assert codec.decode_product(record(b"{"), 3).reason == "json"
 
 
 MODEL = {"name": "pprm-s", "version": "1", "sha256": "0" * 64}

@@ -1,9 +1,16 @@
 """The data as the demo tells it."""
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 
 from pprm.datasets.dataset import Dataset, Product
-from worker.demo import data
+from pprm.datasets.files import TableError
+from pprm.datasets.source import Source
+from tests.unit.test_demo_records import record
+from worker import codec
+from worker.demo import data, records
 from worker.demo.households import Visit
 
 
@@ -19,18 +26,54 @@ def test_events_become_each_households_baskets() -> None:
         basket=np.array([0, 0, 1, 2], np.int32),
         time=np.array([10, 10, 20, 30]),
     )
-    assert data.history(dataset) == {
+    assert data.history(dataset, ["1", "2"]) == {
         "1": [Visit(10, "1", "purchases", ("a", "c"), "x"), Visit(30, "1", "purchases", ("b",), "z")],
         "2": [Visit(20, "2", "purchases", ("b",), "y")],
     }
 
 
 def test_so_many_households_take_part_all_of_them_with_purchases() -> None:
-    shop = data.load(5)
+    shop = data.load(Source(), 5)
     assert len(shop.history) == 5
     assert all(shop.history.values())
-    known = {product.product_id for product in shop.products}
+    known = {product.product_id for product in shop.dataset.products}
     assert {p for visits in shop.history.values() for visit in visits for p in visit.products} <= known
     assert len(shop.universe) == 11_691
-    assert any(visit.time < data.BEGIN for visits in shop.history.values() for visit in visits)
-    assert max(visit.time for visits in shop.history.values() for visit in visits) < data.END
+    assert any(visit.time < shop.begin == data.BEGIN for visits in shop.history.values() for visit in visits)
+    assert max(visit.time for visits in shop.history.values() for visit in visits) < shop.end
+
+
+def test_what_is_no_purchase_stands_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "products.csv").write_text("product_id,title\na,A\nb,B\n")
+    (tmp_path / "events.csv").write_text(
+        "user_id,product_id,occurred_at,kind,store_id,dwell_seconds,rating\n"
+        "1,a,1000000000,view,,12.5,\n1,b,1000000000,add_to_cart,,,\n1,b,1000000060,purchase,s,,\n"
+        "1,b,1000000090,review,,,2\n2,a,1000000030,view,,,\n2,a,1000000100,purchase,,,\n3,a,1000000010,purchase,,,\n"
+    )
+    files = (tmp_path / "events.csv", tmp_path / "products.csv")
+    shop = data.load(Source("table", files), None)
+    assert (shop.begin, shop.end, shop.simulates) == (1_000_000_075, 1_000_000_101, False)
+    look, cart, bought, review = shop.history["1"]
+    assert look[:4] == (1_000_000_000, "1", "browses", ("a",)) and (look.action, look.dwell) == ("view", 12.5)
+    assert (cart.action, bought.family, review.family, review.sentiment) == (
+        "add_to_cart", "purchases", "reviews", -0.5,
+    )  # fmt: skip
+    assert set(shop.history) == {"1", "2", "3"} and set(data.load(Source("table", files), 5).history) == {"2"}
+    decoded = [
+        codec.decode(visit.family, record(visit.family, row), visit.time)
+        for visit in shop.history["1"]
+        for row in records.visit_rows(visit)
+    ]
+    events = [said.event for said in decoded if isinstance(said, codec.Decoded)]
+    wanted = [next(shop.dataset.interactions(i, i + 1)) for i in np.flatnonzero(shop.dataset.user == 0)]
+    assert [event[1:4] + event[5:6] + event[7:] for event in events] == [
+        event[1:4] + event[5:6] + event[7:] for event in wanted
+    ]
+
+
+def test_a_shop_where_nobody_buys_any_more_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "products.csv").write_text("product_id,title\na,A\n")
+    rows = "1,a,1000000000,purchase\n1,a,1000000100,view\n"
+    (tmp_path / "events.csv").write_text("user_id,product_id,occurred_at,kind\n" + rows)
+    with pytest.raises(TableError, match="nobody buys"):
+        data.load(Source("table", (tmp_path / "events.csv", tmp_path / "products.csv")), None)

@@ -72,7 +72,7 @@ def test_a_profile_reads_as_in_training(attributes: dict[str, str]) -> None:
 def test_a_product_reads_as_in_training(available: bool) -> None:
     product = Product("11", "ICE", ["GROCERY", "FRZN ICE", "ICE"], "manufacturer 2", {"brand": "National"}, available)
     row = records.product_row(product, np.zeros(0, ENTRY), {})
-    assert codec.decode_product(record("products", row)) == ("11", product.to_catalogue())
+    assert codec.decode_product(record("products", row), 3) == ("11", product.to_catalogue())
 
 
 def test_promotions_read_as_in_training() -> None:
@@ -81,7 +81,7 @@ def test_promotions_read_as_in_training() -> None:
     entries = [(AT, AT + 7, code, bits) for code, bits in zip(stores, (1, 6, 1), strict=True)]
     entries.append((AT - 7, AT, store_code("s1"), MAILER))
     row = records.product_row(product, np.array(entries, ENTRY), stores)
-    _, read = codec.decode_product(record("products", row))  # type: ignore[misc]
+    _, read = codec.decode_product(record("products", row), 3)  # type: ignore[misc]
     assert read and sorted(read.promotions) == sorted(entries)
     assert len(orjson.loads(row.value or b"")["promotions"]) == 3, "stores that do the same share one promotion"
 

@@ -6,20 +6,19 @@ import numpy as np
 
 from pprm.datasets.dataset import PromotedProduct
 from pprm.promotions import ENTRY
-from worker.demo import data, processes, records
+from worker.demo import processes, records
 from worker.demo.data import Shop
 from worker.demo.stage import Stage
 
-TAKEN_IN = "pprm_catalogue_records_total"
 NONE = np.zeros(0, ENTRY)
 
 
 async def publish_catalogue(stage: Stage, shop: Shop) -> None:
     """Publish all products, with what is promoted when the replay begins."""
-    promoted = {said.product: said.entries for said in shop.promotions if said.time <= data.BEGIN}
+    promoted = {said.product: said.entries for said in shop.promotions if said.time <= shop.begin}
     rows = (
-        records.product_row(product, promoted.get(number, NONE), shop.stores)
-        for number, product in enumerate(shop.products)
+        records.product_row(product, promoted.get(number, NONE), shop.dataset.stores)
+        for number, product in enumerate(shop.dataset.products)
     )
     await stage.publisher.send(stage.topic("products"), rows)
 
@@ -29,7 +28,7 @@ class Announcer:
 
     def __init__(self, stage: Stage, shop: Shop) -> None:
         self.stage, self.shop = stage, shop
-        self.waiting = [said for said in shop.promotions if said.time > data.BEGIN][::-1]
+        self.waiting = [said for said in shop.promotions if said.time > shop.begin][::-1]
 
     async def announce(self, day: int) -> None:
         """Publish what a day (Unix seconds of its start) begins with, and wait until the worker knows it."""
@@ -38,8 +37,9 @@ class Announcer:
             due.append(self.waiting.pop())
         if not due:
             return
-        known = await processes.metric(self.stage.worker, TAKEN_IN)
-        rows = [records.product_row(self.shop.products[said.product], said.entries, self.shop.stores) for said in due]
+        known = await processes.metric(self.stage.worker, processes.TAKEN_IN)
+        products, stores = self.shop.dataset.products, self.shop.dataset.stores
+        rows = [records.product_row(products[said.product], said.entries, stores) for said in due]
         await self.stage.publisher.send(self.stage.topic("products"), rows)
-        while await processes.metric(self.stage.worker, TAKEN_IN) < known + len(rows):
+        while await processes.metric(self.stage.worker, processes.TAKEN_IN) < known + len(rows):
             await asyncio.sleep(0.05)

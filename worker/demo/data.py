@@ -1,62 +1,119 @@
-"""The Complete Journey, as the demo tells it: households with their baskets."""
+"""A shop as the demo tells it: its catalogue, and what each shopper did. The Complete Journey, or any other dataset."""
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from pprm.datasets.dataset import Dataset, Product, PromotedProduct
+import numpy as np
+
+from pprm.datasets.dataset import Dataset, PromotedProduct
+from pprm.datasets.files import TableError
+from pprm.datasets.source import BUNDLED, Source, read
+from pprm.events import Kind
 from worker.demo.households import Visit, choose
 
-BEGIN = int(datetime(2017, 11, 1, tzinfo=UTC).timestamp())
-"""Where the backfill ends and the replay begins, Unix seconds; the model was trained on nothing later."""
-END = int(datetime(2018, 1, 1, tzinfo=UTC).timestamp())
+if TYPE_CHECKING:
+    from pprm.plan import Plan
 
+BEGIN = int(datetime(2017, 11, 1, tzinfo=UTC).timestamp())
+"""Where the replay of The Complete Journey begins, known before it is read; so the worker starts meanwhile."""
 WITHOUT_EVENTS = 2
-"""Households of the data that bought nothing that counts; they take no part."""
+"""Households of The Complete Journey that bought nothing that counts; they take no part."""
+FAMILIES = {Kind.PURCHASE: "purchases", Kind.REVIEW: "reviews"}
+"""Topic of each kind of event; that of all others is `browses`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shop:
     """What the demo publishes and replays."""
 
-    products: list[Product]
+    dataset: Dataset
+    begin: int
+    """Where the backfill ends and the replay begins, Unix seconds; a model of this shop has learned nothing later."""
+    end: int
     universe: list[str]
     """Ids of the products that can be recommended, in a fixed order."""
-    profiles: dict[str, dict[str, str]]
     history: dict[str, list[Visit]]
-    """Each household's baskets in time order."""
+    """What each shopper did, in time order."""
     promotions: list[PromotedProduct]
-    """In the order of their publication, from the week before `BEGIN` on."""
-    stores: Mapping[int, str]
-    """Ids of stores by code."""
+    """In the order of their publication, from the week before `begin` on."""
+
+    @property
+    def simulates(self) -> bool:
+        """Whether looks are simulated: The Complete Journey has none."""
+        return self.dataset.name == BUNDLED
 
 
-def load(households: int | None) -> Shop:
-    """Read the data of so many households (None: all)."""
-    from pprm.datasets import complete_journey  # imports pandas: while the worker starts, not before
+def load(source: Source, households: int | None) -> Shop:
+    """Read the data of so many shoppers (None: all).
+
+    Raises:
+        pprm.datasets.files.TableError: it cannot be read, or nobody buys in the time that is replayed.
+    """
+    from pprm import plan  # imports pandas: while the worker starts, not before
+
+    if source.dataset == BUNDLED:
+        dataset, chosen = _complete_journey(households)
+    else:
+        dataset = read(source)
+        buyers = _buyers(dataset, plan.of(dataset))
+        chosen = choose(dataset.users if households is None else buyers, households) if buyers else []
+    if not chosen:
+        raise TableError("nobody buys anything in the last quarter of the time: there is nothing to replay")
+    made = plan.of(dataset)
+    universe = [product.product_id for product in dataset.products if product.available]
+    visits = history(dataset, chosen)
+    promotions = list(dataset.promotions(made.until))
+    return Shop(dataset, made.until, made.test.end, universe, visits, promotions)
+
+
+def _complete_journey(households: int | None) -> tuple[Dataset, list[str]]:
+    """Only the households that take part are read."""
+    from pprm.datasets import complete_journey
 
     ordered = choose(complete_journey.household_ids(), None)
     dataset = complete_journey.load(ordered[: None if households is None else households + WITHOUT_EVENTS])
-    universe = [product.product_id for product in dataset.products if product.available]
-    baskets = history(dataset)
-    chosen = [household for household in ordered if household in baskets][:households]
-    return Shop(
-        dataset.products, universe, dataset.profiles, {household: baskets[household] for household in chosen},
-        list(dataset.promotions(BEGIN)), dataset.stores,
-    )  # fmt: skip
+    known = set(dataset.users)
+    return dataset, [household for household in ordered if household in known][:households]
 
 
-def history(dataset: Dataset) -> dict[str, list[Visit]]:
-    """Each household's baskets in time order."""
-    ids = [product.product_id for product in dataset.products]
-    bought, times = dataset.product.tolist(), dataset.time.tolist()
-    users, baskets = dataset.user.tolist(), dataset.basket.tolist()
-    visits: dict[str, list[Visit]] = {user: [] for user in dataset.users}
-    bounds = dataset.visits().tolist()
-    for first, after in pairwise(bounds):
-        user = dataset.users[users[first]]
-        products = tuple(ids[product] for product in bought[first:after])
-        store = "" if dataset.store is None else dataset.stores[int(dataset.store[first])]
-        visits[user].append(Visit(times[first], user, "purchases", products, dataset.baskets[baskets[first]], store))
+def _buyers(dataset: Dataset, made: "Plan") -> list[str]:
+    """Who buys in the time that is replayed: a few of all the others would have no basket to judge."""
+    replayed = (dataset.time >= made.until) & (dataset.time < made.test.end)
+    return [dataset.users[user] for user in np.unique(dataset.user[replayed & dataset.purchases()]).tolist()]
+
+
+def history(dataset: Dataset, shoppers: Collection[str]) -> dict[str, list[Visit]]:
+    """What each of these shoppers did, in time order: baskets, and every other event by itself."""
+    index = {user: number for number, user in enumerate(dataset.users)}
+    visits: dict[str, list[Visit]] = {user: [] for user in shoppers}
+    wanted = np.zeros(len(dataset.users), bool)
+    wanted[[index[user] for user in shoppers]] = True
+    for first, after in pairwise(dataset.visits().tolist()):
+        if wanted[dataset.user[first]]:
+            visit = _visit(dataset, first, after)
+            visits[visit.household].append(visit)
     return visits
+
+
+def _visit(dataset: Dataset, first: int, after: int) -> Visit:
+    kind = Kind.PURCHASE if dataset.kind is None else Kind(int(dataset.kind[first]))
+    products = tuple(dataset.products[product].product_id for product in dataset.product[first:after].tolist())
+    visit = Visit(
+        int(dataset.time[first]), dataset.users[int(dataset.user[first])], FAMILIES.get(kind, "browses"), products,
+        f"event-{first}",
+    )  # fmt: skip
+    if kind is Kind.PURCHASE:
+        store = 0 if dataset.store is None else int(dataset.store[first])
+        return visit._replace(basket=dataset.baskets[int(dataset.basket[first])], store=_store(dataset, store))
+    if kind is Kind.REVIEW:
+        return visit._replace(sentiment=0.0 if dataset.sentiment is None else float(dataset.sentiment[first]))
+    dwell = 0.0 if dataset.dwell is None else float(dataset.dwell[first])
+    return visit._replace(action=kind.name.lower(), dwell=dwell)
+
+
+def _store(dataset: Dataset, code: int) -> str:
+    """Id of a store; of one whose id the data does not keep, its code's number is as good."""
+    return dataset.stores.get(code, str(code)) if code else ""

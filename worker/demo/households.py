@@ -1,4 +1,4 @@
-"""Who takes part and what happens when: baskets, and simulated looks, in time order. Pure and deterministic."""
+"""Who takes part and what happens when: baskets, looks, reviews, in time order. Pure and deterministic."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -15,7 +15,7 @@ LOOKS = 3
 
 
 class Visit(NamedTuple):
-    """What one household does at one time: a basket (`purchases`), or a simulated session (`browses`)."""
+    """What one shopper does at one time: a basket (`purchases`), a look (`browses`), a review (`reviews`)."""
 
     time: int
     """Unix seconds."""
@@ -23,9 +23,15 @@ class Visit(NamedTuple):
     family: str
     products: tuple[str, ...]
     basket: str
-    """Its id; a session has one of its own."""
+    """Its id; anything else has one of its own."""
     store: str = ""
     """Id of a basket's store."""
+    action: str = ""
+    """Of a look, as in the topic; a simulated session has none: its first product goes into the cart."""
+    dwell: float = 0.0
+    """Seconds, of a look."""
+    sentiment: float = 0.0
+    """Of a review, -1 to 1."""
 
 
 def choose(households: Iterable[str], count: int | None) -> list[str]:
@@ -65,10 +71,11 @@ def _session(basket: Visit, seen: Iterable[str]) -> Visit:
     return Visit(basket.time + after, basket.household, "browses", tuple(products), name)
 
 
-def replay_order(history: Mapping[str, Sequence[Visit]], begin: int, end: int) -> list[Visit]:
-    """Return all visits from `begin` until before `end` in time order, simulated ones included."""
-    baskets = chain.from_iterable(history.values())
-    return sorted(visit for visit in chain(baskets, sessions(history, begin)) if begin <= visit.time < end)
+def replay_order(history: Mapping[str, Sequence[Visit]], begin: int, end: int, simulates: bool = True) -> list[Visit]:
+    """Return all visits from `begin` until before `end` in time order, simulated ones included if there are any."""
+    simulated = sessions(history, begin) if simulates else ()
+    visits = chain(chain.from_iterable(history.values()), simulated)
+    return sorted(visit for visit in visits if begin <= visit.time < end)
 
 
 def cut(visits: Iterable[Visit], events: int | None) -> list[Visit]:

@@ -1,10 +1,10 @@
-"""The second act: November and December, each basket judged by the list before it."""
+"""The second act: the time that no model has learned from, each basket judged by the list before it."""
 
 import asyncio
 from dataclasses import dataclass
 from time import perf_counter
 
-from worker.demo import data, households, prequential, records
+from worker.demo import households, prequential, records
 from worker.demo.announcements import Announcer
 from worker.demo.data import Shop
 from worker.demo.households import Visit
@@ -18,7 +18,8 @@ from worker.demo.stage import Stage
 async def replay_all(stage: Stage, shop: Shop) -> None:
     """Replay what the options ask for."""
     progress, options = stage.progress, stage.options
-    visits = households.cut(households.replay_order(shop.history, data.BEGIN, data.END), options.events)
+    order = households.replay_order(shop.history, shop.begin, shop.end, shop.simulates)
+    visits = households.cut(order, options.events)
     baselines = await asyncio.to_thread(_baselines, shop)
     judge = _Judge(progress, baselines)
     progress.planned = sum(len(visit.products) for visit in visits)
@@ -32,7 +33,7 @@ async def replay_all(stage: Stage, shop: Shop) -> None:
 
 def _baselines(shop: Shop) -> Baselines:
     baselines = prequential.baselines(shop.universe, shop.history)
-    baselines.advance(data.BEGIN)
+    baselines.advance(shop.begin)
     return baselines
 
 
@@ -43,7 +44,7 @@ class _Judge:
 
     def judge(self, visit: Visit) -> None:
         """Compare a basket with the newest list; not where browsing is simulated, nor where nothing could be listed."""
-        if visit.family != "purchases" or households.browses(visit.household):
+        if visit.family != "purchases" or (self.progress.simulates and households.browses(visit.household)):
             return
         truth = set(self.baselines.rows(visit.products).tolist())
         if truth:

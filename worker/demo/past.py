@@ -1,16 +1,19 @@
-"""The first act: catalogue and purchases until October as a backfill, then each household's first list."""
+"""The first act: catalogue and what was before the replay as a backfill, then each shopper's first list."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from itertools import chain
+
+import numpy as np
 
 from worker.demo import announcements, data, processes, records
 from worker.demo.data import Shop
-from worker.demo.progress import Step
-from worker.demo.stage import Stage
+from worker.demo.progress import Progress, Step
+from worker.demo.stage import DemoOptions, Stage
 
+FAMILIES = ("purchases", "browses", "reviews")
 CHUNK = 50
-"""Households whose backfill is encoded and sent at once."""
+"""Shoppers whose backfill is encoded and sent at once."""
 
 
 async def worker_ready(stage: Stage) -> None:
@@ -20,32 +23,44 @@ async def worker_ready(stage: Stage) -> None:
         step.detail = stage.progress.metrics_url
 
 
-async def publish(stage: Stage) -> Shop:
-    """Read the data, publish products, then purchases before November."""
-    progress = stage.progress
+async def read(options: DemoOptions, progress: Progress) -> Shop:
+    """Read the data."""
     with progress.step("data") as step:
-        shop = await asyncio.to_thread(data.load, stage.options.households)
-        progress.households = len(shop.history)
-        progress.titles = {product.product_id: product.title for product in shop.products}
-        step.detail = f"{progress.households:,} households of The Complete Journey"
-    with progress.step("catalogue") as step:
+        shop = await asyncio.to_thread(data.load, options.source, options.households)
+        progress.households, progress.simulates = len(shop.history), shop.simulates
+        progress.titles = {product.product_id: product.title for product in shop.dataset.products}
+        progress.example = _most_bought(shop)
+        step.detail = f"{progress.households:,} shoppers of {shop.dataset.name}"
+    return shop
+
+
+def _most_bought(shop: Shop) -> str:
+    bought = shop.dataset.product[shop.dataset.purchases()]
+    return shop.dataset.products[int(np.bincount(bought).argmax())].product_id
+
+
+async def publish(stage: Stage, reading: Awaitable[Shop]) -> Shop:
+    """Publish products, then what was before the replay, as soon as the data is read."""
+    shop = await reading
+    with stage.progress.step("catalogue") as step:
         await announcements.publish_catalogue(stage, shop)
-        step.detail = f"{len(shop.products):,} products, {len(shop.universe):,} of them candidates"
-    with progress.step("backfill until October") as step:
+        step.detail = f"{len(shop.dataset.products):,} products, {len(shop.universe):,} of them candidates"
+    with stage.progress.step(f"backfill until {records.timestamp(shop.begin)}") as step:
         await _backfill(stage, shop, step)
     return shop
 
 
 async def _backfill(stage: Stage, shop: Shop, step: Step) -> None:
-    """Household by household, so that the worker writes each one's state a few times, not thousands of times."""
+    """Shopper by shopper, so that the worker writes each one's state a few times, not thousands of times."""
     histories = list(shop.history.values())
     for begin in range(0, len(histories), CHUNK):
         visits = chain.from_iterable(histories[begin : begin + CHUNK])
-        past = (visit for visit in visits if visit.time < data.BEGIN)
-        rows = list(chain.from_iterable(map(records.visit_rows, past)))
-        await stage.publisher.send(stage.topic("purchases"), rows)
-        stage.progress.backfill_events += len(rows)
-        step.detail = f"{stage.progress.backfill_events:,} purchases"
+        past = [visit for visit in visits if visit.time < shop.begin]
+        for family in FAMILIES:
+            rows = [row for visit in past if visit.family == family for row in records.visit_rows(visit)]
+            await stage.publisher.send(stage.topic(family), rows)
+            stage.progress.backfill_events += len(rows)
+        step.detail = f"{stage.progress.backfill_events:,} events"
 
 
 async def first_lists(stage: Stage, shop: Shop) -> None:
@@ -55,21 +70,27 @@ async def first_lists(stage: Stage, shop: Shop) -> None:
         while (folded := await _folded(stage)) < progress.backfill_events:
             step.detail = f"{folded:,} of {progress.backfill_events:,}"
             await asyncio.sleep(0.1)
-        step.detail = f"{folded:,} purchases"
+        step.detail = f"{folded:,} events"
+    with progress.step("catalogue taken in") as step:
+        while (known := await processes.metric(stage.worker, processes.TAKEN_IN)) < len(shop.dataset.products):
+            step.detail = f"{known:,.0f} of {len(shop.dataset.products):,} products"
+            await asyncio.sleep(0.1)
+        step.detail = f"{len(shop.dataset.products):,} products"
     with progress.step("first lists") as step:
         first, *others = shop.history
         await _introduce(stage, shop, [first])  # alone: together with all others it would wait for their scores
         await _introduce(stage, shop, others)
-        step.detail = f"{len(shop.history):,} households"
+        step.detail = f"{len(shop.history):,} shoppers"
 
 
 async def _introduce(stage: Stage, shop: Shop, names: Sequence[str]) -> None:
-    rows = [records.user_row(name, shop.profiles.get(name, {}), data.BEGIN) for name in names]
+    profiles, about = shop.dataset.profiles, shop.dataset.about
+    rows = [records.user_row(name, profiles.get(name, {}), shop.begin, about.get(name)) for name in names]
     await stage.publisher.send(stage.topic("users"), rows)
     await asyncio.gather(*map(stage.progress.lists.answer, names))
 
 
 async def _folded(stage: Stage) -> int:
-    """Purchases taken so far: micro-batches follow one another, so an event published now finds them folded."""
-    sample = f'pprm_events_consumed_total{{topic="{stage.topic("purchases")}"}}'
-    return int(await processes.metric(stage.worker, sample))
+    """Events taken so far: micro-batches follow one another, so an event published now finds them folded."""
+    samples = (f'pprm_events_consumed_total{{topic="{stage.topic(family)}"}}' for family in FAMILIES)
+    return int(sum([await processes.metric(stage.worker, sample) for sample in samples]))

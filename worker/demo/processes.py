@@ -19,6 +19,9 @@ from worker.settings import inherited_environment
 
 COMMAND = [sys.executable, "-m", "worker.cli", "worker"]
 START_SECONDS = 120.0
+"""Without a product taken in: texts that the model's artifact does not know take BERT milliseconds each."""
+TAKEN_IN = "pprm_catalogue_records_total"
+"""Metric: product records that the worker has taken in."""
 STOP_SECONDS = 15.0
 LOG_LINES = 15
 
@@ -83,8 +86,10 @@ async def until_ready(worker: Worker) -> None:
     Raises:
         WorkerError: it did not become ready in time.
     """
-    deadline = time.monotonic() + START_SECONDS
+    deadline, known = time.monotonic() + START_SECONDS, 0.0
     while await asyncio.to_thread(worker.get, "/ready") is None:
+        if (taken_in := await metric(worker, TAKEN_IN)) > known:
+            deadline, known = time.monotonic() + START_SECONDS, taken_in
         if time.monotonic() > deadline:
             raise WorkerError(
                 f"the worker is not ready after {START_SECONDS:.0f} s; its log ends:\n{worker.last_lines()}"

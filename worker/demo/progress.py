@@ -49,6 +49,12 @@ class Progress:
     embedded: bool = True
     titles: dict[str, str] = field(default_factory=dict)
     """Of the products, by id."""
+    example: str = ""
+    """Id of a product that many buy."""
+    simulates: bool = True
+    """Whether looks are simulated."""
+    note: str = ""
+    """What else there is to know of this run."""
     steps: list[Step] = field(default_factory=list)
     seconds_to_first: float | None = None
     households: int = 0

@@ -10,6 +10,7 @@ import orjson
 from numpy.typing import NDArray
 
 from pprm.datasets.dataset import Product
+from pprm.ids import stable_hash
 from pprm.promotions import DISPLAY, FEATURE, MAILER
 from worker.demo.households import Visit
 from worker.runtime.delivery import Row
@@ -19,22 +20,23 @@ SIMULATED = {"source": "simulated"}
 
 def event_ids(visit: Visit) -> list[str]:
     """Ids of a visit's events: the same in every run."""
-    return [f"{visit.basket}-{product}" for product in visit.products]
+    names = (f"{visit.household}\0{visit.basket}\0{product}" for product in visit.products)
+    return [f"{stable_hash(name):016x}" for name in names]
 
 
 def visit_rows(visit: Visit) -> list[Row]:
     """Return a visit's events as rows for its topic."""
-    make = _browse if visit.family == "browses" else _purchase
+    make = {"purchases": _purchase, "browses": _browse, "reviews": _review}[visit.family]
     key, at = visit.household.encode(), timestamp(visit.time)
     return [
-        Row(key, orjson.dumps(make(visit, number) | {"event_id": event_id, "occurred_at": at}))
+        Row(key, orjson.dumps(_who(visit, number) | make(visit, number) | {"event_id": event_id, "occurred_at": at}))
         for number, event_id in enumerate(event_ids(visit))
     ]
 
 
-def user_row(household: str, attributes: Mapping[str, str], at: int) -> Row:
-    """Return a household's profile as a row for `users`."""
-    user = {"user_id": household, "updated_at": timestamp(at), "attributes": dict(attributes)}
+def user_row(household: str, attributes: Mapping[str, str], at: int, text: str | None = None) -> Row:
+    """Return a shopper's profile as a row for `users`."""
+    user = {"user_id": household, "updated_at": timestamp(at), "text": text, "attributes": dict(attributes)}
     return Row(household.encode(), orjson.dumps(user))
 
 
@@ -46,9 +48,8 @@ def product_row(product: Product, entries: NDArray[Any], stores: Mapping[int, st
         entries: its promotions, `pprm.promotions.ENTRY`.
         stores: ids of stores by code.
     """
-    return Row(
-        product.product_id.encode(), orjson.dumps(product._asdict() | {"promotions": _promotions(entries, stores)})
-    )
+    fields = product._asdict() | {"promotions": _promotions(entries, stores)}
+    return Row(product.product_id.encode(), orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def _promotions(entries: NDArray[Any], stores: Mapping[int, str]) -> list[dict[str, Any]]:
@@ -68,15 +69,22 @@ def _promotions(entries: NDArray[Any], stores: Mapping[int, str]) -> list[dict[s
     ]
 
 
+def _who(visit: Visit, number: int) -> dict[str, Any]:
+    return {"user_id": visit.household, "product_id": visit.products[number]}
+
+
 def _purchase(visit: Visit, number: int) -> dict[str, Any]:
-    purchase = {"user_id": visit.household, "product_id": visit.products[number], "basket_id": visit.basket}
-    return purchase | ({"store_id": visit.store} if visit.store else {})
+    return {"basket_id": visit.basket} | ({"store_id": visit.store} if visit.store else {})
 
 
 def _browse(visit: Visit, number: int) -> dict[str, Any]:
-    action = "view" if number else "add_to_cart"
-    product = visit.products[number]
-    return {"user_id": visit.household, "product_id": product, "action": action, "attributes": SIMULATED}
+    if visit.action:
+        return {"action": visit.action, "dwell_seconds": visit.dwell}
+    return {"action": "view" if number else "add_to_cart", "attributes": SIMULATED}
+
+
+def _review(visit: Visit, number: int) -> dict[str, Any]:
+    return {"sentiment": visit.sentiment}
 
 
 @lru_cache(maxsize=1024)

@@ -7,9 +7,6 @@ import orjson
 from worker.demo.progress import Progress
 from worker.demo.records import timestamp
 
-BANANAS = "1082185"
-"""The product that is bought most."""
-
 
 def figures(progress: Progress) -> dict[str, Any]:
     """Return the report. docs/demo.md says what each figure means."""
@@ -47,7 +44,7 @@ def pprm_lines(progress: Progress) -> list[str]:
     prefix = f"PPRM_TOPICS__PREFIX={progress.prefix} " if progress.prefix else ""
     return [
         f"{prefix}pprm tail --broker {progress.broker}",
-        f"{prefix}pprm send purchases --broker {progress.broker} --user {household} --product {BANANAS}"
+        f"{prefix}pprm send purchases --broker {progress.broker} --user {household} --product {progress.example}"
         f" --field occurred_at={timestamp(progress.date)}",
     ]
 
@@ -59,7 +56,7 @@ def kcat_lines(progress: Progress) -> list[str]:
     bought = {
         "event_id": "mine-1",
         "user_id": household,
-        "product_id": BANANAS,
+        "product_id": progress.example,
         "occurred_at": timestamp(progress.date),
     }
     return [
@@ -77,7 +74,7 @@ def summary(progress: Progress) -> str:
         return "Ended before the first list."
     lines = [
         f"First list {report['seconds_to_first_recommendation']:.1f} s after the command, {report['households']:,}"
-        f" households, {report['backfill_events']:,} purchases as a backfill.",
+        f" shoppers, {report['backfill_events']:,} events as a backfill.",
         f"Replayed {report['events']:,} events ({report['events_per_second'] or 0:,.0f}/s):"
         f" {report['recommendations']:,} lists, {report['dead_letters']} dead letters.",
     ]
@@ -90,8 +87,11 @@ def summary(progress: Progress) -> str:
             f"NDCG@10 {online['ndcg_at_10']:.3f}. On the same baskets, as of each basket's own moment:"
             f" personal top frequency {online['top_frequency_ndcg_at_10']:.3f},"
             f" 7-day popularity {online['popularity_ndcg_at_10']:.3f}.",
-            "One household in ten browses, by simulation; its baskets are not in these figures.",
         ]
+        if progress.simulates:
+            lines.append("One household in ten browses, by simulation; its baskets are not in these figures.")
+    if progress.note:
+        lines.append(progress.note)
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ import orjson
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
+from pprm.datasets.files import TableError
 from worker.demo import processes, view
 from worker.demo.lists import NoListError
 from worker.demo.processes import WorkerError
@@ -26,7 +27,10 @@ __all__ = ["DemoOptions", "run"]
 REFRESH_SECONDS = 0.25
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-EXPECTED = (WorkerError, NoListError, EmbeddedBrokerError, SettingsError, TopicsError, KafkaError, ModuleNotFoundError)
+EXPECTED = (
+    WorkerError, NoListError, EmbeddedBrokerError, TableError, SettingsError, TopicsError, KafkaError,
+    ModuleNotFoundError,
+)  # fmt: skip
 """Errors that are told in words; anything else is a mistake of ours and shows where it happened."""
 
 

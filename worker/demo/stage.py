@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pprm.datasets.source import Source
 from worker.demo.kafka import Publisher
 from worker.demo.processes import Worker
 from worker.demo.progress import Progress
 from worker.settings import Settings
+
+BUNDLED_SHOP = Source()
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,15 +17,19 @@ class DemoOptions:
     """What can be chosen."""
 
     households: int | None = 300
-    """None: all."""
+    """Shoppers that take part; None: all."""
     events: int | None = None
-    """Replayed events; None: all of November and December."""
+    """Replayed events; None: all."""
     rate: float | None = None
     """Replayed events per second; None: as fast as the lists come."""
     broker: str | None = None
     """host:port; None: the embedded one."""
     ui: bool = True
     report: Path | None = None
+    source: Source = BUNDLED_SHOP
+    """Where the shop's data is."""
+    model: Path | None = None
+    """Artifact; None: the settings'."""
 
 
 @dataclass(frozen=True, slots=True)

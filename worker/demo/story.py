@@ -8,34 +8,55 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pprm.datasets.source import BUNDLED
 from worker import embedded, settings, topics
 from worker.demo import data, kafka, live, past, processes, records
 from worker.demo.progress import Progress
 from worker.demo.stage import DemoOptions, Stage
-from worker.settings import Settings, client_settings
+from worker.settings import Model, Settings, client_settings
 
 PARTITIONS = 4
-METRICS_PORT = 9464
+FOREIGN = (
+    "the bundled model knows groceries, and has seen nothing of this shop: `pprm train` on the same files,"
+    " then name what it wrote with --model."
+)
 
 
 async def tell(options: DemoOptions, progress: Progress, command: Sequence[str] = processes.COMMAND) -> None:
     """Tell the whole story; `progress` holds what came of it, also when this is cancelled or raises.
 
     Raises:
-        WorkerError, NoListError, EmbeddedBrokerError: the story cannot go on; alone or in an exception group.
+        WorkerError, NoListError, EmbeddedBrokerError, TableError: the story cannot go on; alone or in an exception
+            group.
     """
     with _broker(options, progress) as broker, TemporaryDirectory(prefix="pprm-demo-") as directory:
-        flags = _flags(broker, Path(directory), options)
-        chosen = settings.load(flags)
-        progress.prefix, progress.metrics_url = chosen.topics.prefix, f"http://127.0.0.1:{chosen.http.port}/metrics"
-        with progress.step("topics"):
-            await topics.create(client_settings(chosen.kafka), topics.plan(chosen))
-        with processes.worker(flags, Path(directory) / "worker.log", command) as worker:
-            async with _alongside(processes.watch(worker)), _connected(chosen, progress) as publisher:
-                stage = Stage(options, chosen, worker, publisher, progress)
-                _, shop = await asyncio.gather(past.worker_ready(stage), past.publish(stage))
-                await past.first_lists(stage, shop)
-                await live.replay_all(stage, shop)
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(past.read(options, progress))
+            begin = data.BEGIN if options.source.dataset == BUNDLED else (await reading).begin
+            await _play(options, progress, command, _flags(broker, Path(directory), options, begin), reading)
+
+
+async def _play(
+    options: DemoOptions,
+    progress: Progress,
+    command: Sequence[str],
+    flags: dict[str, Any],
+    reading: "asyncio.Task[data.Shop]",
+) -> None:
+    """Start a worker with these settings, then play both acts."""
+    chosen = settings.load(flags)
+    progress.prefix, progress.metrics_url = chosen.topics.prefix, f"http://127.0.0.1:{chosen.http.port}/metrics"
+    if options.source.dataset != BUNDLED and chosen.model.directory == Model().directory:
+        with progress.step("model") as step:
+            step.detail = progress.note = FOREIGN
+    with progress.step("topics"):
+        await topics.create(client_settings(chosen.kafka), topics.plan(chosen))
+    with processes.worker(flags, chosen.state.directory.parent / "worker.log", command) as worker:
+        async with _alongside(processes.watch(worker)), _connected(chosen, progress) as publisher:
+            stage = Stage(options, chosen, worker, publisher, progress)
+            _, shop = await asyncio.gather(past.worker_ready(stage), past.publish(stage, reading))
+            await past.first_lists(stage, shop)
+            await live.replay_all(stage, shop)
 
 
 @contextmanager
@@ -50,16 +71,16 @@ def _broker(options: DemoOptions, progress: Progress) -> Iterator[str]:
         yield progress.broker
 
 
-def _flags(broker: str, directory: Path, options: DemoOptions) -> dict[str, Any]:
-    """Settings of the worker, unique where a broker is shared with others."""
+def _flags(broker: str, directory: Path, options: DemoOptions, begin: int) -> dict[str, Any]:
+    """Settings of the worker, unique where a broker is shared with others; `begin` is where the replay begins."""
     token = secrets.token_hex(3)
-    return {
+    return ({"model": {"directory": options.model}} if options.model else {}) | {
         "app_id": f"demo-{token}",
         "kafka": {"bootstrap_servers": broker, "session_timeout_seconds": 6},
         "topics": {"prefix": f"demo-{token}-" if options.broker else "", "partitions": PARTITIONS},
         "state": {"directory": directory / "state"},
-        "recommendations": {"score_from": records.timestamp(data.BEGIN)},
-        "http": {"port": processes.free_port(METRICS_PORT)},
+        "recommendations": {"score_from": records.timestamp(begin)},
+        "http": {"port": processes.free_port(settings.load().http.port)},
         "log": {"format": "json"},
     }
 

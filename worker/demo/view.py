@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pprm.metrics import K
-from worker.demo.households import browses
+from worker.demo.households import Visit, browses
 from worker.demo.lists import Listed
 from worker.demo.progress import Progress, Shown, Step
 from worker.demo.report import pprm_lines
@@ -43,7 +43,8 @@ def screen(progress: Progress) -> RenderableType:
         )
     parts = [_begun(progress), _figures(progress), _scores(progress)]
     if progress.shown:
-        parts.append(_household(progress.shown, progress.titles))
+        simulated = progress.simulates and browses(progress.shown.visit.household)
+        parts.append(_household(progress.shown, progress.titles, simulated))
     parts.append(Text(pprm_lines(progress)[0], style="dim", overflow="ellipsis", no_wrap=True))
     parts.append(Text(f"{progress.metrics_url}   Ctrl-C ends it with a summary", style="dim"))
     return Group(*parts)
@@ -103,7 +104,7 @@ class _Lines:
 
 
 def _begun(progress: Progress) -> RenderableType:
-    folded = f"{progress.households:,} households, {progress.backfill_events:,} purchases until October folded"
+    folded = f"{progress.households:,} shoppers, {progress.backfill_events:,} events folded"
     return Text(f"{folded}; first list after {progress.seconds_to_first or 0.0:.1f} s", style="green")
 
 
@@ -130,20 +131,26 @@ def _scores(progress: Progress) -> RenderableType:
     return table
 
 
-def _household(shown: Shown, titles: Mapping[str, str]) -> RenderableType:
-    visit, bought = shown.visit, len(shown.visit.products)
+def _does(visit: Visit, hits: int, simulated: bool) -> str:
+    """What a shopper does, in words; `simulated`: this one's looks are."""
+    count = len(visit.products)
+    if visit.family == "purchases":
+        return f"buys {count} (it browses: not judged)" if simulated else f"buys {count}, {hits} of them listed"
+    if visit.family == "reviews":
+        return f"reviews {count}"
+    return f"looks at {count} (simulated)" if simulated else visit.action.replace("_", " ")
+
+
+def _household(shown: Shown, titles: Mapping[str, str], simulated: bool) -> RenderableType:
+    visit = shown.visit
     hits = len(set(visit.products).intersection(shown.before.products[:K]))
-    does = f"buys {bought}, {hits} of them listed"
-    if browses(visit.household):
-        does = (
-            f"looks at {bought} (simulated)" if visit.family == "browses" else f"buys {bought} (it browses: not judged)"
-        )
+    does = _does(visit, hits, simulated)
     table = Table(box=None, padding=(0, 1), header_style="dim")
     for heading in ("    ", "before", "   ", "after", "why"):
         table.add_column(heading, no_wrap=True, min_width=len(heading))
     for rank in range(min(K, len(shown.after.products))):
         table.add_row(*_row(shown, rank, titles))
-    title = f"household {visit.household}, {_date(visit.time)}: {does}"
+    title = f"shopper {visit.household}, {_date(visit.time)}: {does}"
     return Panel(table, title=title, title_align="left", expand=False)
 
 

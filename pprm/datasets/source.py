@@ -1,0 +1,36 @@
+"""Where a dataset is read from: its name, its files, and the products' vectors where they are made elsewhere."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pprm.datasets import DATASETS
+from pprm.datasets.dataset import Dataset
+from pprm.datasets.files import Progress, silent
+
+BUNDLED = "complete-journey"
+
+
+class Source(NamedTuple):
+    """A dataset's name and the files that it is read from, as docs/data.md lists them."""
+
+    dataset: str = BUNDLED
+    files: tuple[Path, ...] = ()
+    vectors: Path | None = None
+    """Of the products (`vectors.load_vectors`); None: their texts are read."""
+
+
+def read(source: Source, progress: Progress = silent) -> Dataset:
+    """Read a dataset; `progress` gets the bytes read and their total.
+
+    Raises:
+        KeyError: no such dataset.
+        pprm.datasets.files.TableError: it cannot be read.
+    """
+    options: dict[str, Any] = {"progress": progress} if source.files else {}
+    data = DATASETS[source.dataset](*source.files, **options)
+    if source.vectors is None:
+        return data
+    from pprm.datasets import vectors
+
+    return replace(data, products=list(vectors.added(data.products, source.vectors)))
