@@ -85,7 +85,9 @@ def _of_size(real: Catalogue, size: int) -> Catalogue:
     for start in range(0, size, 50_000):
         rows = np.arange(start, min(start + 50_000, size))
         noise = rng.normal(scale=0.01, size=(len(rows), real.vectors.shape[1])).astype(np.float32)
-        made.put([_copy(real, int(row), n, names) for row in rows], real.vectors[rows % n] + noise * (rows >= n)[:, None])
+        made.put(
+            [_copy(real, int(row), n, names) for row in rows], real.vectors[rows % n] + noise * (rows >= n)[:, None]
+        )
     return made
 
 
@@ -165,7 +167,9 @@ def naive(scorer: Scorer, state: UserState) -> NDArray[np.float32]:
     z = model.product_vectors(torch.from_numpy(catalogue.vectors[rows]))
     found, ages, weights = sequences([state], [NOW], catalogue)
     pooled = model.pool(
-        model.product_vectors(torch.from_numpy(catalogue.vectors[found])), torch.from_numpy(ages), torch.from_numpy(weights)
+        model.product_vectors(torch.from_numpy(catalogue.vectors[found])),
+        torch.from_numpy(ages),
+        torch.from_numpy(weights),
     )
     text = torch.from_numpy(scorer.first.encode([state.text.decode()]))
     user = model.user_part(text, torch.from_numpy(features.scalars(state, NOW))[None], pooled)

@@ -17,9 +17,9 @@ from safetensors import numpy as arrays
 from safetensors import torch as tensors
 
 from pprm.catalogue import Catalogue
+from pprm.first_stage import EncodeTexts
 from pprm.model import PPRM, PPRMConfig
 from pprm.popularity import Popularity
-from pprm.first_stage import EncodeTexts
 from pprm.scorer import Scorer
 from pprm.second_stage import SecondStage
 from pprm.slow_tables import SlowTables

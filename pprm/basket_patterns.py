@@ -77,7 +77,7 @@ def _daypart(phase: float) -> int:
 
 
 @compiled
-def _usual_store(visits: NDArray[Any]) -> int:
+def _usual_store(visits: NDArray[Any]) -> Any:
     best, most = np.int64(0), 0
     first = max(len(visits) - USUAL, 0)
     for i in range(first, len(visits)):
@@ -90,7 +90,7 @@ def _usual_store(visits: NDArray[Any]) -> int:
 
 
 @compiled
-def _count(bits: np.uint64) -> int:
+def _count(bits: np.uint64) -> Any:
     """Bits that are set: Hacker's Delight, 5-1."""
     bits = bits - ((bits >> ONE) & np.uint64(0x5555555555555555))
     bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -99,7 +99,7 @@ def _count(bits: np.uint64) -> int:
 
 
 @compiled
-def _lowest(bits: np.uint64) -> int:
+def _lowest(bits: np.uint64) -> Any:
     """Place of the lowest bit that is set."""
     return _count((bits & (~bits + ONE)) - ONE)
 
@@ -162,5 +162,5 @@ def moment(baskets: Baskets, now: float) -> list[float]:
     return [
         now % DAY / DAY, int(now // DAY) % 7 / 7,
         min(ages[0], 60) if len(ages) else 60, min(ages[1], 60) if len(ages) > 1 else 60,
-        baskets.newest_size, np.count_nonzero(ages < 7), np.count_nonzero(ages < 28),
+        baskets.newest_size, float((ages < 7).sum()), float((ages < 28).sum()),
     ]  # fmt: skip

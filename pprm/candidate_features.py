@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm import features, hazard, popularity, promotions
+from pprm import features, popularity, promotions
 from pprm.basket_patterns import MOMENT, PATTERN, Baskets, aligned, exploration, moment, patterns
 from pprm.catalogue import Catalogue
 from pprm.compiled import compiled
 from pprm.features import Groups
 from pprm.popularity import Popularity
-from pprm.slow_tables import SlowTables
+from pprm.slow_tables import LaidOut, SlowTables
 from pprm.user_state import DAY, UserState
 
 Floats = NDArray[np.float32]
@@ -29,8 +29,8 @@ PROMOTION = (
 )  # fmt: skip
 TYPE_PATTERN = (*(f"type_{name}" for name in PATTERN), "type_products")
 HAZARD = ("hazard", "type_hazard")
-FACTORS = ("factors", "linear")
-NEIGHBOURS = ("decayed", "ever")
+FACTORS = ("factors",)
+NEIGHBOURS = ("neighbours",)
 SUBSTITUTION = ("type_baskets_since", "share_28", "share_112")
 TRIAL = (
     "first_week", "first_month", "growth", "first_share", "first_in_type", "type_firsts", "type_first_share",
@@ -41,8 +41,8 @@ BROWSE = ("session", "today", "week", "cart", "removed", "dwell", "recency", "ty
 
 GROUPS = {
     "first_stage_input": features.CROSS, "first_stage": STAGE, "promotion": PROMOTION, "pattern": PATTERN,
-    "type_pattern": TYPE_PATTERN, "hazard": HAZARD, "factors": FACTORS, "neighbours": NEIGHBOURS, "substitution": SUBSTITUTION, "trial": TRIAL, "fast": FAST,
-    "browse": BROWSE, "moment": MOMENT,
+    "type_pattern": TYPE_PATTERN, "hazard": HAZARD, "factors": FACTORS, "neighbours": NEIGHBOURS,
+    "substitution": SUBSTITUTION, "trial": TRIAL, "fast": FAST, "browse": BROWSE, "moment": MOMENT,
 }  # fmt: skip
 NAMES = tuple(f"{group}.{name}" for group, names in GROUPS.items() for name in names)
 """Columns, in order."""
@@ -79,6 +79,7 @@ class CandidateFeatures:
         self.catalogue, self.counts = catalogue, counts
         self._version: tuple[int, ...] = ()
         self._made = _Daily(np.zeros((0, 4), np.float32), np.zeros((0, 19), np.float32))
+        self._laid_out: tuple[SlowTables, int, LaidOut] | None = None
 
     def of(
         self,
@@ -128,10 +129,15 @@ class CandidateFeatures:
         patterns(mine[1], baskets, out[:, COLUMNS["type_pattern"]][:, :-1])
         out[:, COLUMNS["type_pattern"].stop - 1] = mine[2]
         out[:, COLUMNS["substitution"]] = mine[3]
-        tables.lay_out(catalogue)
-        tables.fill_hazards(groups, catalogue, rows, out[:, COLUMNS["hazard"]])
-        out[:, COLUMNS["factors"]] = tables.affinity(groups, rows)
-        out[:, COLUMNS["neighbours"]] = tables.neighbours(groups, rows)
+        laid_out = self._over_the_catalogue(tables)
+        out[:, COLUMNS["hazard"]] = laid_out.hazard(groups, rows)
+        out[:, COLUMNS["factors"]] = laid_out.affinity(groups, rows)[:, None]
+        out[:, COLUMNS["neighbours"]] = laid_out.neighbours(groups, rows)[:, None]
+
+    def _over_the_catalogue(self, tables: SlowTables) -> LaidOut:
+        if self._laid_out is None or self._laid_out[0] is not tables or self._laid_out[1] != self.catalogue.version:
+            self._laid_out = tables, self.catalogue.version, tables.over(self.catalogue)
+        return self._laid_out[2]
 
     def _daily(self, now: float) -> _Daily:
         """What only changes with the day, made again when it has."""
@@ -183,7 +189,8 @@ def _stage(candidates: Candidates, catalogue: Catalogue) -> Floats:
     """The first stage's verdict and the place that it gives a candidate among the others."""
     logits = candidates.logits.astype(np.float64)
     order = np.argsort(-logits, kind="stable")
-    return _places(logits, order, candidates.rows, catalogue.codes, catalogue.sizes)
+    places: Floats = _places(logits, order, candidates.rows, catalogue.codes, catalogue.sizes)
+    return places
 
 
 @compiled

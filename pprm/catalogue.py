@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.compiled import compiled
 from pprm.events import Event, Interaction, Kind
 from pprm.ids import stable_hash
 from pprm.promotions import Promoted, Promotions
@@ -65,8 +67,8 @@ class Catalogue:
         self.promotions = Promotions()
         self._rows: dict[int, int] = {}
         self._hashes = np.zeros(0, np.uint64)
-        self._sorted = np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        """Hashes in order and their rows; rows are only ever added, so their number tells whether it is up to date."""
+        self._placed, self._table = 0, _hash_table(self._hashes)
+        """Rows in the hash table, and it; rows are only ever added, so their number tells whether it is up to date."""
         self._codes = np.zeros((0, 3), np.int32)
         self._vectors = np.zeros((0, dimensions), np.float32)
         self._available = np.zeros(0, bool)
@@ -175,14 +177,11 @@ class Catalogue:
 
     def rows(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Rows of products given by hash, -1 where unknown."""
-        if len(self._sorted[0]) != len(self):
-            order = np.argsort(self.hashes)
-            self._sorted = self.hashes[order], order
-        keys, order = self._sorted
-        if not len(keys):
-            return np.full(len(hashes), -1)
-        at = np.minimum(np.searchsorted(keys, hashes), len(keys) - 1)
-        return np.where(keys[at] == hashes, order[at], -1)
+        if self._placed != len(self):
+            self._table = _hash_table(self.hashes)
+            self._placed = len(self)
+        rows: NDArray[np.int64] = _look_up(self._table[0], self._table[1], hashes)
+        return rows
 
     def _row(self, product_id: str) -> int:
         key = stable_hash(product_id)
@@ -202,3 +201,30 @@ class Catalogue:
             new = np.zeros((room, *old.shape[1:]), old.dtype)
             new[: len(old)] = old
             setattr(self, name, new)
+
+
+@compiled
+def _hash_table(hashes: NDArray[np.uint64]) -> Any:
+    """Hashes and rows in open addressing, with linear probing, half full at most; -1 is an empty place."""
+    size = 16
+    while size < 2 * len(hashes):
+        size *= 2
+    keys, rows = np.zeros(size, np.uint64), np.full(size, -1, np.int64)
+    for row in range(len(hashes)):
+        at = hashes[row] & np.uint64(size - 1)
+        while rows[at] >= 0:
+            at = (at + np.uint64(1)) & np.uint64(size - 1)
+        keys[at], rows[at] = hashes[row], row
+    return keys, rows
+
+
+@compiled
+def _look_up(keys: NDArray[np.uint64], rows: NDArray[np.int64], hashes: NDArray[np.uint64]) -> Any:
+    """Row of each hash, -1 where there is none."""
+    found, last = np.empty(len(hashes), np.int64), np.uint64(len(keys) - 1)
+    for i in range(len(hashes)):
+        at = hashes[i] & last
+        while rows[at] >= 0 and keys[at] != hashes[i]:
+            at = (at + np.uint64(1)) & last
+        found[i] = rows[at]
+    return found

@@ -25,7 +25,6 @@ class Factors:
 
     product: Floats
     _gram: Floats = field(init=False)
-    _inverse: Floats = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         gram = self.product.T @ self.product + REGULARISATION * np.eye(self.product.shape[1], dtype=np.float32)
@@ -38,13 +37,6 @@ class Factors:
         system = self._gram + (mine.T * (confidence - 1.0)) @ mine
         solved: Floats = np.linalg.solve(system, mine.T @ confidence)
         return solved
-
-    def fold_in_linear(self, products: NDArray[np.int64], counts: NDArray[np.float64]) -> Floats:
-        """x"""
-        confidence = (CONFIDENCE * np.log1p(2.0 * counts)).astype(np.float32)
-        if self._inverse is None:
-            object.__setattr__(self, "_inverse", np.linalg.inv(self._gram))
-        return self._inverse @ (confidence @ self.product[products])
 
 
 def fit(user: NDArray[np.int32], product: NDArray[np.int32], days: NDArray[np.float64], products: int) -> Factors:
@@ -63,4 +55,3 @@ def fit(user: NDArray[np.int32], product: NDArray[np.int32], days: NDArray[np.fl
         )  # fmt: skip
         model.fit(counts, show_progress=False)
     return Factors(np.asarray(model.item_factors, np.float32))
-

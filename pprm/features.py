@@ -139,9 +139,9 @@ def _groups(
     for i in range(len(makers)):
         maker[i + 1, 0], maker[i + 1, 1] = math.log1p(makers[i, COUNT]) / 3, math.log1p(makers[i, DECAY112]) / 3
     return (
-        known, places, decays, bought[:, LAST_AGE].copy(), product_at, product, _counts(bought), type_at, _group_rows(types, baskets112), _counts(types),
-        category_at,
-        _group_rows(categories, baskets112), _counts(categories), maker_at, maker,
+        known, places, decays, bought[:, LAST_AGE].copy(), product_at, product, _counts(bought),
+        type_at, _group_rows(types, baskets112), _counts(types),
+        category_at, _group_rows(categories, baskets112), _counts(categories), maker_at, maker,
     )  # fmt: skip
 
 
@@ -168,7 +168,7 @@ def _bought(counters: NDArray[Any], rows: NDArray[np.int64], now: float, baskets
 
 @compiled
 def _grouped(bought: NDArray[np.float64], codes: NDArray[np.int32], size: int) -> Any:
-    """Index + 1 of each of `size` groups, 0 where nothing of it was bought; and sums, the oldest, the newest of each."""
+    """Index + 1 of each of `size` groups, 0 where nothing of it was bought; and sums, oldest and newest of each."""
     at, sums, n = np.zeros(size, np.int32), np.empty(bought.shape), 0
     for i in range(len(codes)):
         if at[codes[i]] == 0:

@@ -3,13 +3,14 @@
 W [u; b; x] is a sum: a part per product that changes only with the catalogue, a part per product that changes once a
 day (popularity), one vector per shopper, and parts that are the same for all products of a type, category or maker.
 So only the products bought, and one row per (type, category) pair and per maker, are computed per shopper; the rest
-is adding: on the CPU in one compiled pass, shopper by shopper; on a GPU, and for networks of more than one hidden layer,
-with torch for the whole micro-batch. One thread owns a first stage, its catalogue and its popularity.
+is adding: on the CPU in one compiled pass, shopper by shopper; on a GPU, and for networks of more hidden layers, with
+torch for the whole micro-batch. One thread owns a first stage, its catalogue and its popularity.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,8 +102,7 @@ class FirstStage:
             self._refresh(nows[shoppers[0]])
             groups = [features.groups(states[i], self.catalogue, nows[i]) for i in shoppers]
             mine = None if queries is None else queries[shoppers]
-            for i, logits, group in zip(shoppers, self._logits(tables, groups, user[shoppers], mine), groups, strict=True):
-                yield i, logits, group
+            yield from zip(shoppers, self._logits(tables, groups, user[shoppers], mine), groups, strict=True)
 
     def _logits(self, t: Tables, groups: Sequence[Groups], user: Tensor, queries: Tensor | None) -> Iterator[Floats]:
         if queries is not None and self.device.type == "cpu" and self.model.is_light:
@@ -121,13 +121,14 @@ class FirstStage:
             _score(
                 g, self.catalogue.codes, _times(g.type, cross[TYPE]), _times(g.category, cross[CATEGORY]),
                 _times(g.maker, cross[MAKERS]), _times(g.product, cross[PRODUCT]), self._daily.numpy(), mine,
-                cross[SHARE_OF_TYPE : SHARE_OF_CATEGORY + 1].numpy(), (query @ t.candidates).numpy(), self._match.numpy(), output.weight[0].numpy(), output.bias.numpy(),
-                t.position, t.pairs, t.pair, t.maker, logits,
+                cross[SHARE_OF_TYPE : SHARE_OF_CATEGORY + 1].numpy(), (query @ t.candidates).numpy(),
+                self._match.numpy(), output.weight[0].numpy(), output.bias.numpy(), t.position, t.pairs, t.pair,
+                t.maker, logits,
             )  # fmt: skip
             yield logits
 
     def _first_layer(self, t: Tables, groups: Sequence[Groups], user: Tensor, queries: Tensor | None) -> Tensor:
-        """[B, N, H]"""
+        """What goes into the first layer's ReLU, [B, N, H]."""
         first = self._daily + user[:, None]
         if queries is None:
             return first
@@ -212,7 +213,8 @@ def _of_pairs(g: Groups, pairs: NDArray[np.int64]) -> Floats:
     """Rows of type and category, and the type's share of the category, [P, 19]."""
     type_, category = g.type_at[pairs[:, 0]], g.category_at[pairs[:, 1]]
     share = g.type_count[type_] / np.maximum(g.category_count[category], 1)
-    return np.concatenate([g.type[type_], g.category[category], share[:, None]], 1)
+    rows: Floats = np.concatenate([g.type[type_], g.category[category], share[:, None]], 1)
+    return rows
 
 
 def _share_of_type(g: Groups, catalogue: Catalogue) -> Floats:
@@ -224,10 +226,15 @@ def _share_of_type(g: Groups, catalogue: Catalogue) -> Floats:
 @compiled
 def _score(
     g: Groups, codes: NDArray[np.int32], types: Floats, categories: Floats, makers: Floats, items: Floats,
-    daily: Floats, user: Floats, shares: Floats, matches: Floats, match: Floats, weight: Floats, bias: Floats, position: NDArray[np.int64], pairs: NDArray[np.int64], pair: NDArray[np.int64],
-    maker: NDArray[np.int64], out: Floats,
+    daily: Floats, user: Floats, shares: Floats, matches: Floats, match: Floats, weight: Floats, bias: Floats,
+    position: NDArray[np.int64], pairs: NDArray[np.int64], pair: NDArray[np.int64], maker: NDArray[np.int64],
+    out: Floats,
 ) -> None:  # fmt: skip
-    """Logits of all candidates, `out` [N], of a network with one hidden layer."""
+    """Logits of all candidates, `out` [N], of a network with one hidden layer.
+
+    `types`, `categories`, `makers` and `items` are the rows of `g` times their weights; `shares` are the weights of the
+    product's share of its type and the type's of its category, [2, H]; `matches` [3, N] go through `match` [3, H].
+    """
     width = daily.shape[1]
     of_pair = np.empty((len(pairs), width), np.float32)
     for p in range(len(pairs)):
@@ -253,7 +260,7 @@ def _score(
 def _head(
     n: int, pair: int, maker: int, item: int, daily: Floats, of_pair: Floats, makers: Floats, items: Floats,
     matches: Floats, match: Floats, weight: Floats,
-) -> float:  # fmt: skip
+) -> Any:  # fmt: skip
     """The hidden layer of candidate n times the output's weights."""
     total, a, b, c = np.float32(0), matches[0, n], matches[1, n], matches[2, n]
     for h in range(len(weight)):  # written out: so it becomes vector instructions

@@ -5,7 +5,7 @@ shoppers: P = (X'X + l)^-1 = (1 - X'(XX' + l)^-1 X) / l, and the weight of produ
 each product's weights only the strongest are kept, so that a live shopper's score is a short sum over the state.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,6 @@ SOURCES = 100
 REGULARISATION = 150.0
 MOST_SHOPPERS, MOST_PRODUCTS = 5_000, 20_000
 """Those with the most purchases: memory grows with their product, time with the product of products and both."""
-HALF_LIFE = 112.0
-"""Days: the counter of the state that says how much a product is bought, 1 at most."""
-
 Floats = NDArray[np.float32]
 
 
@@ -32,8 +29,8 @@ class Regression(NamedTuple):
     """[products, SOURCES]; 0 where there is no source."""
 
 
-def fit(user: NDArray[np.int32], product: NDArray[np.int32], days: NDArray[np.float64], products: int) -> Regression:
-    """Learn from purchases [events]: `days` before the end of the period."""
+def fit(user: NDArray[np.int32], product: NDArray[np.int32], products: int) -> Regression:
+    """Learn from purchases [events]: who ever bought what."""
     from scipy.linalg import cho_factor, cho_solve
 
     sources = np.zeros((products, SOURCES), np.int32)
@@ -41,7 +38,7 @@ def fit(user: NDArray[np.int32], product: NDArray[np.int32], days: NDArray[np.fl
     shoppers, kept = _most(user, MOST_SHOPPERS), _most(product, MOST_PRODUCTS)
     if len(kept) <= SOURCES:
         return Regression(sources, weights)
-    x = _matrix(user, product, 2.0 ** (-days / HALF_LIFE), shoppers, kept)
+    x = _matrix(user, product, shoppers, kept)
     system = cho_factor(x @ x.T + REGULARISATION * np.eye(len(x), dtype=np.float32))
     solved = cho_solve(system, x)
     scale = 1 - np.einsum("un,un->n", x, solved)  # P_jj l
@@ -61,41 +58,38 @@ def _most(codes: NDArray[np.int32], most: int) -> NDArray[np.int64]:
 
 
 def _matrix(
-    user: NDArray[np.int32], product: NDArray[np.int32], values: NDArray[np.float64], shoppers: NDArray[np.int64],
-    kept: NDArray[np.int64],
-) -> Floats:  # fmt: skip
-    """How much each shopper buys of each product, 1 at most, [shoppers, products]."""
-    row, column = np.searchsorted(shoppers, user), np.searchsorted(kept, product)
-    row, column = np.minimum(row, len(shoppers) - 1), np.minimum(column, len(kept) - 1)
+    user: NDArray[np.int32], product: NDArray[np.int32], shoppers: NDArray[np.int64], kept: NDArray[np.int64]
+) -> Floats:
+    """1 where a shopper bought a product, [shoppers, products]."""
+    row = np.minimum(np.searchsorted(shoppers, user), len(shoppers) - 1)
+    column = np.minimum(np.searchsorted(kept, product), len(kept) - 1)
     inside = (shoppers[row] == user) & (kept[column] == product)
     x = np.zeros((len(shoppers), len(kept)), np.float32)
-    np.add.at(x, (row[inside], column[inside]), values[inside].astype(np.float32))
-    return np.minimum(x, 1.0)
+    x[row[inside], column[inside]] = 1
+    return x
 
 
-@compiled
-def _scores(
-    sources: NDArray[np.int32], weights: Floats, rows: NDArray[np.int64], at: NDArray[np.int32], bought: Floats,
-    out: Floats,
-) -> None:  # fmt: skip
-    for k in range(len(rows)):
-        if rows[k] < 0:
-            continue
-        total = 0.0
-        for place in range(sources.shape[1]):
-            total += weights[rows[k], place] * bought[at[sources[rows[k], place]]]
-        out[k] = total
-
-
-def scores(regression: Any, rows: NDArray[np.int64], at: NDArray[np.int32], bought: Floats) -> Floats:
-    """Of products (`rows` of the regression's tables, -1: unknown) for a shopper, [len(rows)].
+def scores(regression: Regression, at: NDArray[np.int64], product_at: NDArray[np.int32], bought: Floats) -> Floats:
+    """Of products for a shopper, [n].
 
     Args:
         regression: its sources are catalogue rows.
-        rows: rows of its tables.
-        at: place in `bought` of each row of the catalogue.
-        bought: how much the shopper buys of each product, 0 at place 0.
+        at: rows of its tables, -1 where a product is unknown, [n].
+        product_at: place in `bought` of each row of the catalogue.
+        bought: of each product that the shopper has, not 0; at place 0, that of all others, 0.
     """
-    out = np.zeros(len(rows), np.float32)
-    _scores(regression.sources, regression.weights, rows, at, bought, out)
+    out = np.zeros(len(at), np.float32)
+    _add_up(regression.sources, regression.weights, at, product_at, bought, out)
     return out
+
+
+@compiled
+def _add_up(
+    sources: NDArray[np.int32], weights: Floats, at: NDArray[np.int64], product_at: NDArray[np.int32], bought: Floats,
+    out: Floats,
+) -> None:  # fmt: skip
+    for k in range(len(at)):
+        if at[k] >= 0:
+            for place in range(sources.shape[1]):
+                if bought[product_at[sources[at[k], place]]] > 0:
+                    out[k] += weights[at[k], place]

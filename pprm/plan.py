@@ -23,7 +23,7 @@ class Plan:
     """Periods of a dataset, Unix seconds."""
 
     begin: int
-    """Visits are learned from between this and `until`; what is before them is only history."""
+    """Visits are learned from between this and `chosen` or `until`; what is before them is only history."""
     validation: Split
     """Choices are made on it: one visit a shopper, so that many shoppers have a say."""
     test: Split
@@ -32,9 +32,14 @@ class Plan:
     `until`."""
 
     @property
-    def until(self) -> int:
-        """Nothing is learned from what comes later."""
+    def chosen(self) -> int:
+        """What choices are made with learns from nothing later."""
         return self.validation.begin
+
+    @property
+    def until(self) -> int:
+        """What is tested, as it was chosen, is learned anew with the validation's visits, and from nothing later."""
+        return self.test.begin
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -47,11 +52,11 @@ def _month(month: int, year: int = 2017) -> int:
 
 
 COMPLETE_JOURNEY = Plan(
-    _month(7), Split(_month(11), _month(12), 1), Split(_month(12), _month(1, 2018), 3), tuple(map(_month, range(7, 12)))
+    _month(7), Split(_month(11), _month(12), 1), Split(_month(12), _month(1, 2018), 3), tuple(map(_month, range(7, 13)))
 )
-"""Learned from July to October, chosen on November, tested on December."""
+"""Learned from July to October and chosen on November; learned anew from July to November and tested on December."""
 PARTS = 8
-"""Others are cut by their span: the last eighth tests, the one before validates, the four before are learned from."""
+"""Others are cut by their span: the last eighth tests, the one before validates, the four before teach."""
 
 
 def of(dataset: Dataset) -> Plan:
@@ -60,4 +65,4 @@ def of(dataset: Dataset) -> Plan:
         return COMPLETE_JOURNEY
     first, last = int(dataset.time[0]), int(dataset.time[-1]) + 1
     cuts = np.linspace(first, last, PARTS + 1).astype(int).tolist()
-    return Plan(cuts[2], Split(cuts[6], cuts[7], 1), Split(cuts[7], cuts[8], 3), tuple(cuts[2:7]))
+    return Plan(cuts[2], Split(cuts[6], cuts[7], 1), Split(cuts[7], cuts[8], 3), tuple(cuts[2:8]))

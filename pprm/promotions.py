@@ -73,7 +73,7 @@ def _of_store(entries: NDArray[Any], store: int) -> Any:
 
 
 @compiled
-def _first(entries: NDArray[Any], store: int, row: int) -> int:
+def _first(entries: NDArray[Any], store: Any, row: int) -> int:
     """Number of entries before this place in the order."""
     low, high = 0, len(entries)
     while low < high:
@@ -87,7 +87,7 @@ def _first(entries: NDArray[Any], store: int, row: int) -> int:
 
 
 @compiled
-def _code(entries: NDArray[Any], row: int) -> int:
+def _code(entries: NDArray[Any], row: int) -> Any:
     """Bits of a product among the entries of one store."""
     code = np.int64(0)
     if len(entries) == 0:

@@ -9,13 +9,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from pprm import features, slow_tables
 from pprm.candidate_features import CandidateFeatures, Candidates
-from pprm.catalogue import Catalogue
+from pprm.catalogue import Catalogue, Product
+from pprm.events import Interaction, Kind, Position
 from pprm.features import Groups
 from pprm.first_stage import EncodeTexts, FirstStage
+from pprm.fold import fold
+from pprm.ids import stable_hash
 from pprm.model import PPRM
 from pprm.popularity import Popularity
 from pprm.ranking import NO_RULES, Ranking, Rules, pick, reasons, why
@@ -25,6 +29,7 @@ from pprm.user_state import DAY, UserState
 
 NOT_A_CANDIDATE = 1000.0
 """Logits by which the second stage's candidates are above all others."""
+
 
 def choose_device(wanted: str) -> torch.device:
     """`auto` takes the GPU where there is one.
@@ -38,8 +43,12 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def use_threads(threads: int) -> None:
-    """How many CPU threads one scoring call takes."""
+    """How many CPU threads one call takes, in torch and in numpy's linear algebra, from now on.
+
+    Small matrices on many threads cost more than they save: the threads wait for each other, spinning.
+    """
     torch.set_num_threads(threads)
+    threadpool_limits(threads)
 
 
 class Found(NamedTuple):
@@ -181,6 +190,21 @@ class Scorer:
         at = choose(values, seen, self.first.columns(self.catalogue.rows(looked)))
         at = at[np.isfinite(values[at])]
         return Found(at, Candidates(self.candidates[at], values[at], groups), seen[at])
+
+
+def warm_up(scorer: Scorer) -> None:
+    """Compile what scoring compiles, before the first shopper waits for it: a list for somebody over two products."""
+    catalogue, now = Catalogue(scorer.catalogue.dimensions), 30 * int(DAY)
+    products = [Product(name, "", name, "category", "maker") for name in ("a", "b")]
+    catalogue.put(products, np.zeros((2, catalogue.dimensions), np.float32))
+    bought, looked = stable_hash("a"), stable_hash("b")
+    events = [
+        Interaction(Position(0, 0, 0), Kind.PURCHASE, bought, now, 1, store=1),
+        Interaction(Position(1, 0, 0), Kind.VIEW, looked, now),
+    ]
+    first, state = scorer.first, fold(UserState(), events).state
+    small = Scorer(scorer.model, catalogue, Popularity(), first.encode, scorer.device, scorer.second, scorer.tables)
+    small.recommend([state], [now], 1)
 
 
 def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -48,7 +48,8 @@ class SecondStage(nn.Module):
         """Features [n, len(NAMES)] to the logits of each member, [M, n]."""
         hidden = torch.relu(self.first(self.standard(x))).view(len(x), len(self.second), -1).transpose(0, 1)
         hidden = torch.relu(torch.baddbmm(self.second_bias, hidden, self.second))
-        return torch.baddbmm(self.output_bias, hidden, self.output)[..., 0]
+        logits: Tensor = torch.baddbmm(self.output_bias, hidden, self.output)[..., 0]
+        return logits
 
     def forward(self, x: Tensor) -> Tensor:
         """Features [..., len(NAMES)] to logits [...]."""

@@ -40,6 +40,8 @@ class CandidateSet:
     bought: NDArray[np.bool_]
     offsets: NDArray[np.float32]
     """-log of the share of its stratum that was kept, [R]."""
+    bought_at: NDArray[np.int64]
+    """Unix seconds of the visit that says what was bought, [R]."""
 
 
 def build(
@@ -68,9 +70,10 @@ def build(
     for visit in replay(dataset, scorer.catalogue, scorer.popularity, until):
         scorer.tables = tables_for(tables, visit.now)
         if visit.number in at_visit:
-            sample.add(visit.before, visit.now, visit.products)
+            sample.add(visit.before, visit.now, visit.products, visit.now)
         if (after := int(following[visit.number])) in served:
-            sample.add(visit.after, visit.now, dataset.product[first[after] : first[after + 1]])
+            bought = slice(first[after], first[after + 1])
+            sample.add(visit.after, visit.now, dataset.product[bought], int(dataset.time[first[after]]))
         progress(visit.number)
     return sample.done()
 
@@ -83,10 +86,13 @@ def tables_for(tables: Mapping[int, SlowTables], now: int) -> SlowTables:
 class _Sample:
     def __init__(self, scorer: Scorer, rng: np.random.Generator) -> None:
         self.scorer, self.rng = scorer, rng
-        self.parts: list[tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.float32]]] = []
+        self.parts: list[tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.float32], NDArray[np.int64]]] = []
 
-    def add(self, state: UserState, now: int, products: NDArray[np.int32]) -> None:
-        """Take the candidates of a visit that buys `products`; none where nothing is bought before, or of them."""
+    def add(self, state: UserState, now: int, products: NDArray[np.int32], at: int) -> None:
+        """Take candidates as of `now` for the visit that buys `products` at a Unix time.
+
+        None where nothing was bought before, or nothing is bought of them.
+        """
         if not state.purchases:
             return
         found = self.scorer.candidates_of(state, now)
@@ -96,33 +102,38 @@ class _Sample:
         keep, offsets = [np.flatnonzero(bought)], np.zeros(len(bought), np.float32)
         for stratum, most in ((found.seen, SEEN_NEGATIVES), (~found.seen, NEW_NEGATIVES)):
             negatives = np.flatnonzero(stratum & ~bought)
-            kept = negatives if len(negatives) <= most else self.rng.choice(negatives, most, replace=False)
-            keep.append(kept)
-            offsets[stratum] = np.log(max(len(negatives), 1) / max(len(kept), 1))
-        at = np.concatenate(keep)
-        inputs = self.scorer.candidate_features(state, now, found.candidates, at)
-        self.parts.append((inputs.astype(np.float16), bought[at], offsets[at]))
+            some = negatives if len(negatives) <= most else self.rng.choice(negatives, most, replace=False)
+            keep.append(some)
+            offsets[stratum] = np.log(max(len(negatives), 1) / max(len(some), 1))
+        kept = np.concatenate(keep)
+        inputs = self.scorer.candidate_features(state, now, found.candidates, kept)
+        self.parts.append((inputs.astype(np.float16), bought[kept], offsets[kept], np.full(len(kept), at)))
 
     def done(self) -> CandidateSet:
-        features, bought, offsets = zip(*self.parts, strict=True)
-        return CandidateSet(np.concatenate(features), np.concatenate(bought), np.concatenate(offsets))
+        features, bought, offsets, at = map(np.concatenate, zip(*self.parts, strict=True))
+        return CandidateSet(features, bought, offsets, at)
 
 
 def fit(
     data: CandidateSet,
+    until: int,
     seed: int,
     progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
     without: slice = slice(0),
     members: int = MEMBERS,
 ) -> SecondStage:
-    """Train `members` networks; `progress` gets step, steps and the loss; columns in `without` have no say."""
+    """Train on what was bought before a Unix time; columns in `without` have no say.
+
+    `progress` gets step, steps and the loss.
+    """
+    known = np.flatnonzero(data.bought_at < until)
     torch.manual_seed(seed)
     model = SecondStage(members=members)
-    _standardise(model, data)
+    _standardise(model, data.features[known[::7]])
     model.scale[without] = np.inf
-    steps = EPOCHS * max(len(data.bought) // BATCH, 1)
+    steps = EPOCHS * max(len(known) // BATCH, 1)
     optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE)
-    for step, at in enumerate(_batches(np.random.default_rng(seed), len(data.bought))):
+    for step, at in enumerate(_batches(np.random.default_rng(seed), known)):
         for group in optimiser.param_groups:
             group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARM_UP, 2 * (steps - step) / steps + 0.02)
         loss = _loss(model, data, at)
@@ -133,16 +144,16 @@ def fit(
     return model.eval()
 
 
-def _batches(rng: np.random.Generator, rows: int) -> Iterator[NDArray[np.int64]]:
+def _batches(rng: np.random.Generator, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     for _ in range(EPOCHS):
         order = rng.permutation(rows)
-        for start in range(0, max(rows - BATCH, 0) + 1, BATCH):
+        for start in range(0, max(len(rows) - BATCH, 0) + 1, BATCH):
             yield np.sort(order[start : start + BATCH])
 
 
-def _standardise(model: SecondStage, data: CandidateSet) -> None:
-    """Centre and scale; what never varied (browsing, on grocery data) gets no say."""
-    sample = data.features[::7].astype(np.float32)
+def _standardise(model: SecondStage, features: NDArray[np.float16]) -> None:
+    """Centre and scale by a sample of features; what never varied (browsing, on grocery data) gets no say."""
+    sample = features.astype(np.float32)
     spread = sample.std(0)
     model.mean.copy_(torch.from_numpy(sample.mean(0)))
     model.scale.copy_(torch.from_numpy(np.where(spread < 1e-6, np.inf, spread + 1e-4).astype(np.float32)))

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -29,7 +29,7 @@ from pprm.model import PPRM, PPRMConfig
 from pprm.plan import Plan
 from pprm.popularity import Popularity
 from pprm.product_vectors import Encoder
-from pprm.scorer import choose_device
+from pprm.scorer import choose_device, use_threads
 from pprm.second_training import CandidateSet
 from pprm.slow_tables import SlowTables
 from pprm.text_encoder import TextEncoder
@@ -72,9 +72,9 @@ class Workshop:
 
         return learned
 
-    def visits(self) -> NDArray[np.int64]:
-        """Numbers of the visits that may be learned from, in random order."""
-        return training_set.choose_visits(self.data, self.catalogue, (self.plan.begin, self.plan.until), self.seed)
+    def visits(self, until: int) -> NDArray[np.int64]:
+        """Numbers of the visits between the plan's beginning and a Unix time, in random order."""
+        return training_set.choose_visits(self.data, self.catalogue, (self.plan.begin, until), self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,36 +98,62 @@ def run(job: Job, out: Path, console: Console) -> None:
         pprm.datasets.files.TableError: the data cannot be read.
         pprm.artifact.ArtifactError: the artifact to start from cannot be trusted.
     """
-    torch.set_num_threads(1)  # one thread: the same weights on every machine, whatever its cores
+    use_threads(1)  # one thread: the same weights on every machine, whatever its cores
     started, start, seed = perf_counter(), artifact.load(job.start) if job.start else None, job.seed
     config = start.model.config if start else MODELS[job.model]
     with progress_bars(console) as bars:
         texts = start.encoder(job.encoder) if start else TextEncoder(job.encoder, config.text_dimensions)
         shop = open_workshop(bars, job.source, texts, seed, config if start else None)
         config = replace(config, product_dimensions=shop.product_dimensions)
-        examples, began = first_examples(shop), perf_counter()
-        first = first_stage(shop, config, examples, start.model if start else None)
-        made, seconds = Artifact(first.cpu(), config.name, VERSION, "", {}, {}), perf_counter() - began
-        if config.sequence:
-            tables = learn_tables(shop)
-            candidates, began = second_examples(shop, made, tables), perf_counter()
-            second = second_training.fit(candidates, seed, shop.learning("second stage"))
-            made, seconds = (
-                replace(made, second=second, tables=tables[shop.plan.until]),
-                seconds + perf_counter() - began,
-            )
+        chosen, made, training = _learn(shop, config, start.model if start else None)
+        training["validation"] = validate(shop, chosen)
         results = judge(shop, made)
     for name in ("PPRM", "PPRM as served"):
-        results[name]["train_seconds"] = round(seconds, 1)
-    results["training"] = {
-        "dataset": shop.data.name, "seed": seed, "visits": len(examples.user), "fit_seconds": round(seconds, 1),
-        "second_stage_candidates": len(candidates.bought) if config.sequence else 0,
-        "seconds": round(perf_counter() - started, 1), "peak_memory_bytes": _peak_memory(),
+        results[name]["train_seconds"] = training["fit_seconds"]
+    results["training"] = training | {
+        "dataset": shop.data.name, "seed": seed, "seconds": round(perf_counter() - started, 1),
+        "peak_memory_bytes": _peak_memory(),
     }  # fmt: skip
     made = replace(made, metrics=results, text_vectors=shop.texts.vectors)
     sha256 = artifact.save(out, made, model_card.write(config, results))
     console.print(report.table({name: found for name, found in results.items() if name != "training"}))
     console.print(f"{out}  sha256 {sha256}\n{results['training']}", highlight=False)
+
+
+def _learn(shop: Workshop, config: PPRMConfig, start: PPRM | None) -> tuple[Artifact, Artifact, dict[str, Any]]:
+    """The model to validate, which has seen nothing of the validation, the one to test and serve, and facts of both.
+
+    They share the first stage, which never sees the validation.
+    """
+    examples, began = first_examples(shop), perf_counter()
+    first = first_stage(shop, config, examples, start)
+    made, seconds = Artifact(first.cpu(), config.name, VERSION, "", {}, {}), perf_counter() - began
+    training: dict[str, Any] = {"visits": len(examples.user), "second_stage_candidates": 0}
+    if not config.sequence:
+        return made, made, training | {"fit_seconds": round(seconds, 1)}
+    tables = learn_tables(shop)
+    candidates = second_examples(shop, made, tables)
+
+    def learned(until: int, what: str) -> Artifact:
+        second = second_training.fit(candidates, until, shop.seed, shop.learning(what))
+        return replace(made, second=second, tables=tables[until])
+
+    chosen, began = learned(shop.plan.chosen, "second stage, to validate"), perf_counter()
+    final = learned(shop.plan.until, "second stage")
+    seconds += perf_counter() - began
+    return chosen, final, training | {
+        "fit_seconds": round(seconds, 1), "second_stage_candidates": len(candidates.bought),
+    }  # fmt: skip
+
+
+def validate(shop: Workshop, made: Artifact) -> dict[str, Any]:
+    """NDCG and so on of a model on the validation's visits."""
+    popularity, splits = Popularity(), {"validation": shop.plan.validation}
+    scorer = made.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
+    contenders: list[Contender] = [AtVisit("PPRM", scorer)]
+    told = shop.replaying("validating")
+    outcome = protocol.run(shop.data, shop.catalogue, popularity, contenders, splits, told)
+    return report.means(outcome.judged["validation"]["PPRM"])
 
 
 def open_workshop(
@@ -165,8 +191,8 @@ def make_catalogue(dataset: Dataset, encoder: Encoder) -> Catalogue:
 
 def first_examples(shop: Workshop) -> TrainingSet:
     """What the first stage learns from."""
-    visits, told = shop.visits()[:VISITS], shop.replaying("first stage")
-    return training_set.build(shop.data, shop.catalogue, visits, shop.plan.until, shop.seed, told)
+    until, told = shop.plan.chosen, shop.replaying("first stage")
+    return training_set.build(shop.data, shop.catalogue, shop.visits(until)[:VISITS], until, shop.seed, told)
 
 
 def first_stage(shop: Workshop, config: PPRMConfig, examples: TrainingSet, start: PPRM | None = None) -> PPRM:
@@ -187,8 +213,8 @@ def learn_tables(shop: Workshop) -> dict[int, SlowTables]:
 def second_examples(shop: Workshop, first: Artifact, tables: Mapping[int, SlowTables]) -> CandidateSet:
     """What the second stage learns from: all visits, those too that the first has seen."""
     scorer = first.scorer(shop.catalogue, Popularity(), shop.texts.encode, choose_device("auto"))
-    visits, told = shop.visits(), shop.replaying("second stage")
-    return second_training.build(shop.data, scorer, tables, visits, shop.plan.until, shop.seed, told)
+    until, told = shop.plan.until, shop.replaying("second stage")
+    return second_training.build(shop.data, scorer, tables, shop.visits(until), until, shop.seed, told)
 
 
 def progress_bars(console: Console) -> Progress:

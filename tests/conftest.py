@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from pprm.scorer import use_threads
 from tests.integration.brokers import BROKERS, has_apache
 from tests.integration.shop import Shop
 
 numbers = itertools.count()
+use_threads(1)  # as a worker has it: threads of several tests would wait for each other
 
 # The machine may be busy: how long an example takes says nothing about the code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 
-import torch
 from rich.console import Console
 
 from pprm import artifact, baselines
@@ -16,7 +15,7 @@ from pprm.evaluation.protocol import Contender
 from pprm.evaluation.report import Results
 from pprm.evaluation.variants import Bench
 from pprm.popularity import Popularity
-from pprm.scorer import Scorer, choose_device
+from pprm.scorer import Scorer, choose_device, use_threads
 from pprm.text_encoder import bundled
 from pprm.train import (
     Workshop,
@@ -42,7 +41,7 @@ def run(directory: Path, source: Source, encoder: Path | None, models: Sequence[
         KeyError: no such dataset.
         pprm.datasets.files.TableError: it cannot be read.
     """
-    torch.set_num_threads(1)
+    use_threads(1)
     loaded = artifact.load(directory)
     with progress_bars(console) as bars:
         shop = open_workshop(bars, source, loaded.encoder(encoder), SEED, loaded.model.config)
@@ -107,7 +106,7 @@ def _second_stages(
     told("the second stage's examples")
     examples = second_examples(shop, loaded, learn_tables(shop))
     scorer = loaded.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
-    return variants.second_stages(scorer, examples, SEED, told)
+    return variants.second_stages(scorer, examples, shop.plan.until, SEED, told)
 
 
 def _unseen(shop: Workshop, loaded: Artifact) -> Results:

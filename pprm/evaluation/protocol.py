@@ -5,7 +5,9 @@
 - All products that may be recommended are ranked: a sample of negatives would flatter (Krichene and Rendle, "On sampled
   metrics for item recommendation", KDD 2020).
 - `new` leaves out, on both sides, what the shopper bought before: repeats are easy and half of the truth.
-- Decisions: as many products drawn uniformly as were bought; the threshold with the best accuracy in validation.
+- Whoever learns does so until the test begins, with what was chosen on validation: a shop would, too.
+- Decisions: as many products drawn uniformly as were bought; the threshold with the best accuracy in validation, whose
+  visits those who learn have seen.
 - Standard errors are clustered by shopper: the visits of one are no independent witnesses.
 """
 

@@ -39,10 +39,8 @@ def _figures(outcome: Outcome, name: str, reference: Judged) -> dict[str, Any]:
     user = np.array(visits.user)
     return {
         "queries": {"all": len(test.all), "new": int(np.isfinite(np.array(test.new)[:, 0]).sum())},
-        "all": _means(test.all),
-        "new": _means(test.new),
+        **means(test),
         "binary": metrics.decision(np.array(test.scores), np.array(test.labels, bool), threshold),
-        "validation": {"all": _means(validation.all), "new": _means(validation.new)},
         "difference": {
             part: paired(np.array(getattr(test, part))[:, 0] - np.array(getattr(reference, part))[:, 0], user)
             for part in ("all", "new")
@@ -61,6 +59,11 @@ def paired(difference: NDArray[np.float64], user: NDArray[np.int64]) -> dict[str
     mean = float(difference.mean()) if len(difference) else 0.0
     sums = np.bincount(user, difference - mean) if len(user) else np.zeros(1)
     return {"mean": mean, "se": float(np.sqrt((sums**2).sum()) / max(len(difference), 1))}
+
+
+def means(judged: Judged) -> dict[str, dict[str, float]]:
+    """NDCG, recall and hit rate, over all products and over new ones."""
+    return {"all": _means(judged.all), "new": _means(judged.new)}
 
 
 def _means(values: Sequence[tuple[float, float, float]]) -> dict[str, float]:

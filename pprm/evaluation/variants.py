@@ -109,7 +109,7 @@ def _nobody(dimensions: int) -> Encode:
 
 
 def second_stages(
-    scorer: Scorer, data: CandidateSet, seed: int, told: Callable[[str], None] = lambda name: None
+    scorer: Scorer, data: CandidateSet, until: int, seed: int, told: Callable[[str], None] = lambda name: None
 ) -> tuple[list[Contender], dict[str, float]]:
     """The second stage without each group of features; contenders, and seconds of learning by their names."""
     shared, seconds = _Shared(scorer), dict[str, float]()
@@ -119,7 +119,7 @@ def second_stages(
             continue  # browsing, where nobody browses
         told(f"second stage without {group}")
         name, started = f"without {group}", perf_counter()
-        network = second_training.fit(data, seed, without=columns, members=1)
+        network = second_training.fit(data, until, seed, without=columns, members=1)
         contenders.append(_WithoutGroup(name, network, shared))
         seconds[name] = perf_counter() - started
     return contenders, seconds

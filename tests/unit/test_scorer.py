@@ -10,12 +10,12 @@ from pprm import features
 from pprm.candidate_features import NAMES
 from pprm.catalogue import Catalogue, Product
 from pprm.events import Interaction, Kind, Position
+from pprm.first_stage import sequences
 from pprm.fold import fold
 from pprm.ids import stable_hash
 from pprm.model import PPRM, PPRMConfig
 from pprm.popularity import Popularity, Purchase
 from pprm.ranking import Rules
-from pprm.first_stage import sequences
 from pprm.scorer import Scorer
 from pprm.second_stage import HIDDEN, MEMBERS, NEW, SecondStage
 from pprm.user_state import UserState

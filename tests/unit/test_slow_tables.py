@@ -1,16 +1,23 @@
 """Hazards against a plain recount, factors against the library that learned them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pprm import factors, hazard, slow_tables
+from pprm import factors, hazard, item_regression, slow_tables
 from pprm.catalogue import Catalogue
+from pprm.events import Interaction, Kind, Position
+from pprm.features import Groups, groups
+from pprm.fold import fold
 from pprm.hazard import BUCKETS, PRODUCT_PRIOR, TYPE_PRIOR
+from pprm.user_state import UserState
 from tests.unit.small_shop import Encoder, dataset
 
 DAY = 86_400
+NOW = 17_500 * DAY
 TYPE_OF = np.array([0, 0, 1, 1, 1], np.int32)
 
 
@@ -84,6 +91,13 @@ def test_tables_know_nothing_of_what_comes_later(shop: tuple[object, Catalogue])
         assert np.array_equal(array, cut.to_arrays()[name]), name
 
 
+def bought_by(catalogue: Catalogue, *rows: int) -> Groups:
+    """Cross features of somebody who bought these rows of a catalogue three days ago."""
+    hashes = catalogue.hashes[list(rows)].tolist()
+    events = [Interaction(Position(0, 0, i), Kind.PURCHASE, hashed, NOW - 3 * DAY) for i, hashed in enumerate(hashes)]
+    return groups(fold(UserState(), events).state, catalogue, NOW)
+
+
 def test_tables_are_found_by_hash_and_survive_a_file(shop: tuple[object, Catalogue]) -> None:
     data, catalogue = shop
     made = slow_tables.learn(data, catalogue, 2**31)  # type: ignore[arg-type]
@@ -92,20 +106,48 @@ def test_tables_are_found_by_hash_and_survive_a_file(shop: tuple[object, Catalog
     products = [product.to_catalogue() for product in data.products][::-1]  # type: ignore[attr-defined]
     products += [products[0].__class__("new", "text", "a type that is new", "c", "m")]
     other.put(products, Encoder().encode([product.text for product in products]))
-    rows, buckets = np.array([0, 5, len(products) - 1]), np.array([2, 3, 4])
+    rows = np.array([0, 5, len(products) - 1])
     mirrored = len(data.products) - 1 - rows[:2]  # type: ignore[attr-defined]
-    assert np.allclose(
-        back.product_hazard(other, rows, buckets)[:2], made.product_hazard(catalogue, mirrored, buckets[:2]), atol=1e-2
-    )
-    assert back.product_hazard(other, rows, buckets)[2] == back.hazards[0, 4]
-    assert back.type_hazard(other, other.type[rows], buckets)[2] == back.hazards[1, 4]
-    bought, counts = np.array([0, 3]), np.ones(2)
-    assert back.affinity(other, bought, counts, rows)[2] == 0
+    mine, theirs = bought_by(other, *rows), bought_by(catalogue, *mirrored)
+    there, here = back.over(other), made.over(catalogue)
+    assert np.allclose(there.hazard(mine, rows)[:2], here.hazard(theirs, mirrored), atol=1e-2)
+    bucket = int(hazard.bucket(np.array([3.0]))[0])
+    assert there.hazard(mine, rows)[2].tolist() == back.hazards[:, bucket].tolist()
+    assert there.affinity(mine, rows)[2] == 0 and there.neighbours(mine, rows)[2] == 0
+    assert np.allclose(there.neighbours(bought_by(other, 0), rows)[:2],
+                       here.neighbours(bought_by(catalogue, mirrored[0]), mirrored), atol=1e-2)  # fmt: skip
 
 
 def test_a_shop_of_which_nothing_is_known_has_tables_all_the_same(shop: tuple[object, Catalogue]) -> None:
     _, catalogue = shop
-    none = slow_tables.nothing()
-    rows = np.arange(3)
-    assert np.isfinite(none.product_hazard(catalogue, rows, rows)).all()
-    assert not none.affinity(catalogue, rows, np.ones(3), rows).any()
+    none, rows = slow_tables.nothing().over(catalogue), np.arange(3)
+    mine = bought_by(catalogue, 0, 1)
+    assert np.isfinite(none.hazard(mine, rows)).all()
+    assert not none.affinity(mine, rows).any() and not none.neighbours(mine, rows).any()
+
+
+def test_the_item_regression_is_the_papers_closed_form() -> None:
+    rng = np.random.default_rng(1)
+    products = item_regression.SOURCES + 30
+    bought = rng.random((200, products)) < rng.random(products) * 0.3 + 0.02
+    user, product = (array.astype(np.int32) for array in np.nonzero(bought))
+    learned = item_regression.fit(user, product, products)
+    x = bought.astype(float)
+    inverse = np.linalg.inv(x.T @ x + item_regression.REGULARISATION * np.eye(products))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    for j in range(products):
+        assert np.allclose(weights[learned.sources[j], j], learned.weights[j], atol=1e-4)
+        left = np.delete(np.abs(weights[:, j]), learned.sources[j])
+        assert left.max() <= np.abs(learned.weights[j]).min() + 1e-4  # the strongest are kept
+
+
+def test_neighbours_speak_for_a_product_as_often_as_they_were_bought(shop: tuple[object, Catalogue]) -> None:
+    data, catalogue = shop
+    made = slow_tables.learn(data, catalogue, 2**31)  # type: ignore[arg-type]
+    sources, weights = np.zeros((len(made.products), 100), np.int32), np.zeros((len(made.products), 100), np.float32)
+    sources[:, 0], weights[:, 0] = 7, 0.5
+    tables, rows = replace(made, sources=sources, weights=weights).over(catalogue), catalogue.rows(made.products[:3])
+    seven = int(catalogue.rows(made.products[7:8])[0])
+    assert tables.neighbours(bought_by(catalogue, seven), rows).tolist() == [0.5] * 3
+    assert tables.neighbours(bought_by(catalogue, int(rows[0])), rows).tolist() == [0.0] * 3

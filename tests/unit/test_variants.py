@@ -73,14 +73,14 @@ def test_a_group_that_is_taken_away_has_no_say(learned: tuple[Scorer, training_s
     scorer, _ = learned
     visits = training_set.choose_visits(SHOP, scorer.catalogue, (BEGIN + 100 * DAY, UNTIL), 0)
     examples = second_training.build(SHOP, scorer, {UNTIL: scorer.tables}, visits[:60], UNTIL, 0)
-    network = second_training.fit(examples, 0, without=COLUMNS["pattern"], members=1)
+    network = second_training.fit(examples, UNTIL, 0, without=COLUMNS["pattern"], members=1)
     inputs = torch.from_numpy(examples.features[:50].astype(np.float32))
     changed = inputs.clone()
     changed[:, COLUMNS["pattern"]] += 5
     assert torch.equal(network(inputs), network(changed))
     changed[:, COLUMNS["first_stage"]] += 5
     assert not torch.equal(network(inputs), network(changed))
-    contenders, _ = variants.second_stages(scorer, examples, 0)
+    contenders, _ = variants.second_stages(scorer, examples, UNTIL, 0)
     names = {contender.name for contender in contenders}
     assert "without pattern" in names and "without browse" not in names, "nobody browses here"
 
@@ -91,7 +91,7 @@ def test_the_second_stage_learns_the_same_from_the_same_seed(learned: tuple[Scor
     examples = second_training.build(SHOP, scorer, {UNTIL: scorer.tables}, visits[:60], UNTIL, 0)
     assert examples.bought.any() and (examples.offsets >= 0).all()
     losses: list[float] = []
-    one, other = (second_training.fit(examples, 4, lambda _, __, loss: losses.append(loss)) for _ in range(2))
+    one, other = (second_training.fit(examples, UNTIL, 4, lambda _, __, loss: losses.append(loss)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
@@ -169,6 +169,8 @@ def test_looks_are_hidden_and_ranked_by_their_time() -> None:
 def test_a_plan_never_learns_from_what_it_judges() -> None:
     made = plan.of(SHOP)
     first, last = int(SHOP.time[0]), int(SHOP.time[-1])
-    assert first < made.begin < made.until == made.validation.begin < made.validation.end == made.test.begin
-    assert made.test.end == last + 1 and made.cuts[0] == made.begin and made.cuts[-1] == made.until
+    assert (
+        first < made.begin < made.chosen == made.validation.begin < made.validation.end == made.until == made.test.begin
+    )
+    assert made.test.end == last + 1 and made.cuts[0] == made.begin and made.cuts[-2:] == (made.chosen, made.until)
     assert plan.of(replace(SHOP, name="complete-journey")) is COMPLETE_JOURNEY
