@@ -251,7 +251,7 @@ def judge(
         AsServed.of("PPRM as served", scorer, shop.data, wanted),
         *([AtVisit("PPRM, first stage", scorer, stages=1)] if made.second else []),
         *without,
-        *(questions.of_browsing(scorer) if shop.data.kind is not None else []),
+        *questions.of_events(scorer, shop.data),
         *more,
     ]
     told = shop.replaying("judging")

@@ -90,6 +90,23 @@ def of_browsing(scorer: Scorer) -> list[Contender]:
     return [LastLooked(scorer.catalogue), AtVisit("PPRM, looks hidden", scorer, see=without_looks)]
 
 
+def without_sentiment(visit: Visit) -> UserState:
+    """The state before a visit, as if nobody had read what the shopper thinks."""
+    return replace(visit.before, sentiment=0.0, reviews=0.0)
+
+
+def of_reviews(scorer: Scorer) -> list[Contender]:
+    """What the sentiment of reviews is worth where there are any: taken away from the model."""
+    return [AtVisit("PPRM, review sentiment hidden", scorer, see=without_sentiment)]
+
+
+def of_events(scorer: Scorer, dataset: Dataset) -> list[Contender]:
+    """What events that are no purchases are worth, of the kinds that the dataset has."""
+    kinds = set() if dataset.kind is None else set(np.unique(dataset.kind).tolist())
+    browsing = of_browsing(scorer) if kinds - {Kind.PURCHASE, Kind.REVIEW} else []
+    return browsing + (of_reviews(scorer) if Kind.REVIEW in kinds else [])
+
+
 @dataclass(slots=True)
 class TypeFrequency:
     """How often the shopper bought of a product's type."""

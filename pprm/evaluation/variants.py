@@ -17,6 +17,7 @@ from pprm.candidate_features import COLUMNS
 from pprm.catalogue import Catalogue
 from pprm.evaluation.contenders import AtVisit
 from pprm.evaluation.protocol import Contender
+from pprm.features import SCALARS
 from pprm.fit import fit
 from pprm.model import PPRM, PPRMConfig
 from pprm.popularity import Popularity
@@ -28,6 +29,8 @@ from pprm.training_set import TrainingSet
 from pprm.word_vectors import Encode
 
 Floats = NDArray[np.float32]
+
+SENTIMENT = SCALARS.index("sentiment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,8 @@ def first_stages(
             for name, encode in encoders.items()
         },
     }
+    if np.ptp(bench.examples.scalars[:, SENTIMENT]):
+        made["no review sentiment"] = (config, plain, _unread(bench.examples), True)
     contenders: list[Contender] = []
     seconds: dict[str, float] = {}
     for name, (wanted, encode, examples, profiles) in made.items():
@@ -96,6 +101,13 @@ def part(examples: TrainingSet, order: NDArray[np.int64], share: float) -> Train
     """A share of the examples, the first ones in an order."""
     kept = order[: int(len(order) * share)]
     return TrainingSet(*(getattr(examples, name)[kept] for name in TrainingSet.__dataclass_fields__))
+
+
+def _unread(examples: TrainingSet) -> TrainingSet:
+    """The examples without the sentiment of reviews; an input that never varies gets no say (`fit`)."""
+    scalars = examples.scalars.copy()
+    scalars[:, SENTIMENT] = 0
+    return replace(examples, scalars=scalars)
 
 
 def _for_texts(config: PPRMConfig, encode: Encode) -> PPRMConfig:

@@ -48,7 +48,7 @@ def test_what_is_no_purchase_stands_by_itself(tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text(
         "user_id,product_id,occurred_at,kind,store_id,dwell_seconds,rating\n"
         "1,a,1000000000,view,,12.5,\n1,b,1000000000,add_to_cart,,,\n1,b,1000000060,purchase,s,,\n"
-        "1,b,1000000090,review,,,2\n2,a,1000000030,view,,,\n2,a,1000000100,purchase,,,\n3,a,1000000010,purchase,,,\n"
+        "1,b,1000000090,review,,,2\n2,b,1000000020,view,,,\n2,b,1000000030,view,,,\n2,a,1000000030,view,,,\n2,a,1000000100,purchase,,,\n3,a,1000000010,purchase,,,\n"
     )
     files = (tmp_path / "events.csv", tmp_path / "products.csv")
     shop = data.load(Source("table", files), None)
@@ -58,6 +58,8 @@ def test_what_is_no_purchase_stands_by_itself(tmp_path: Path) -> None:
     assert (cart.action, bought.family, review.family, review.sentiment) == (
         "add_to_cart", "purchases", "reviews", -0.5,
     )  # fmt: skip
+    page = [visit for visit in shop.history["2"] if visit.family == "browses"]
+    assert [visit.products for visit in page] == [("b",), ("b", "a")], "what is seen in one moment is one visit"
     assert set(shop.history) == {"1", "2", "3"} and set(data.load(Source("table", files), 5).history) == {"2"}
     decoded = [
         codec.decode(visit.family, record(visit.family, row), visit.time)

@@ -86,7 +86,7 @@ def _buyers(dataset: Dataset, made: "Plan") -> list[str]:
 
 
 def history(dataset: Dataset, shoppers: Collection[str]) -> dict[str, list[Visit]]:
-    """What each of these shoppers did, in time order: baskets, and every other event by itself."""
+    """What each of these shoppers did, in time order: baskets, and what they looked at or thought of at a moment."""
     index = {user: number for number, user in enumerate(dataset.users)}
     visits: dict[str, list[Visit]] = {user: [] for user in shoppers}
     wanted = np.zeros(len(dataset.users), bool)
@@ -94,8 +94,18 @@ def history(dataset: Dataset, shoppers: Collection[str]) -> dict[str, list[Visit
     for first, after in pairwise(dataset.visits().tolist()):
         if wanted[dataset.user[first]]:
             visit = _visit(dataset, first, after)
-            visits[visit.household].append(visit)
+            before = visits[visit.household]
+            if before and _together(before[-1], visit):  # a page of search results is one moment, and gets one list
+                before[-1] = visit._replace(products=before[-1].products + visit.products)
+            else:
+                before.append(visit)
     return visits
+
+
+def _together(before: Visit, visit: Visit) -> bool:
+    """Whether two events of a shopper are one act at one moment."""
+    same = before._replace(products=(), basket="") == visit._replace(products=(), basket="")
+    return same and visit.family != "purchases"
 
 
 def _visit(dataset: Dataset, first: int, after: int) -> Visit:

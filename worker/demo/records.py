@@ -20,7 +20,8 @@ SIMULATED = {"source": "simulated"}
 
 def event_ids(visit: Visit) -> list[str]:
     """Ids of a visit's events: the same in every run."""
-    names = (f"{visit.household}\0{visit.basket}\0{product}" for product in visit.products)
+    products = enumerate(visit.products)  # one may be looked at twice in a moment
+    names = (f"{visit.household}\0{visit.basket}\0{number}\0{product}" for number, product in products)
     return [f"{stable_hash(name):016x}" for name in names]
 
 

@@ -1,0 +1,219 @@
+"""Served is what was evaluated: December streamed through a real worker, judged beside the offline evaluation.
+
+The published lists and `AsServed` ("PPRM as served" of `pprm evaluate`) are judged by one protocol on the same baskets:
+of a sample of households, on both sides alike, with promotions from November on; of all households and with a year of
+promotions, about a quarter of an hour, where PPRM_TEST_AGREEMENT is `full`.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pprm import artifact
+from pprm.catalogue import Catalogue
+from pprm.datasets import complete_journey
+from pprm.datasets.dataset import Dataset
+from pprm.evaluation import protocol
+from pprm.evaluation.contenders import AsServed
+from pprm.plan import COMPLETE_JOURNEY
+from pprm.popularity import Popularity
+from pprm.promotions import WEEK
+from pprm.replay import Visit
+from pprm.train import make_catalogue
+from tests.integration.shop import Shop
+from worker.demo import data, households, processes, records, story
+from worker.demo.announcements import Announcer, publish_catalogue
+from worker.demo.households import choose
+from worker.demo.lists import Position
+from worker.demo.past import FAMILIES
+from worker.demo.progress import Progress
+from worker.demo.replay import replay
+from worker.demo.stage import DemoOptions, Stage
+from worker.settings import Model, client_settings, load
+from worker.topics import create, plan
+
+FULL = os.environ.get("PPRM_TEST_AGREEMENT") == "full"
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600 if FULL else 300)]
+
+HOUSEHOLDS = None if FULL else 100
+LIVE = COMPLETE_JOURNEY.until
+"""From here on every basket is answered; the lists that December's baskets are judged by are of November, too."""
+DEPTH = 100
+"""Length of the lists: without what a shopper had before, ten are left of them."""
+
+
+def test_december_is_served_as_it_is_evaluated(shop: Shop) -> None:
+    torch.set_num_threads(1)  # as `pprm evaluate`
+    dataset = sample()
+    lists = asyncio.run(streamed(shop, dataset))
+    loaded = artifact.load(Model().directory)
+    encoder = loaded.encoder(None)
+    catalogue, popularity = make_catalogue(dataset, encoder), Popularity()
+    scorer = loaded.scorer(catalogue, popularity, encoder.encode, torch.device("cpu"))
+    wanted = protocol.queries(dataset, catalogue.available, COMPLETE_JOURNEY.splits)
+    offline = Kept(AsServed.of("evaluated", scorer, dataset, set(wanted)))
+    online = Published(catalogue, dict(by_visit(dataset, lists)))
+    outcome = protocol.run(dataset, catalogue, popularity, [offline, online], COMPLETE_JOURNEY.splits)
+
+    judged = sorted(number for number, split in wanted.items() if split == "test")
+    known = np.array([number in online.lists for number in judged])
+    enough = np.array([online.fresh.get(number, 0) >= protocol.K for number in judged])
+    assert known.mean() > 0.9, "all but the households whose last basket before December was in October"
+    evaluated, served = (outcome.judged["test"][name] for name in ("evaluated", "served"))
+    for part, comparable in (("all", known), ("new", known & enough)):
+        mine, theirs = (np.array(getattr(one, part))[comparable, 0] for one in (evaluated, served))
+        print(
+            f"NDCG@10, {part}: evaluated {np.nanmean(mine):.4f}, served {np.nanmean(theirs):.4f}"
+            f" ({np.isfinite(mine).sum()} of {len(judged)} baskets)"
+        )
+        assert abs(np.nanmean(mine - theirs)) < 1e-3 and np.nanmean(mine) > 0
+    pairs = zip(evaluated.lists, served.lists, strict=True)
+    same = np.array([np.array_equal(mine, theirs) for mine, theirs in pairs])[known]
+    common = [overlap(offline.scored[number], online.listed(number)) for number in online.lists.keys() & set(judged)]
+    print(f"{same.mean():.2%} of {len(same)} lists of 10 are identical; lists of 100 share {np.mean(common):.2%}")
+    assert same.mean() > 0.95 and np.mean(common) > 0.98
+
+
+def overlap(scores: Any, listed: Any) -> float:
+    """Share of what was listed that is among the best by these scores.
+
+    Products that the first stage cannot tell apart, and there are many, stand in an order that the last bit decides;
+    the second stage looks at that order.
+    """
+    best = np.argsort(-scores, kind="stable")[: len(listed)]
+    return float(np.isin(listed, best).mean())
+
+
+def sample() -> Dataset:
+    """The Complete Journey, or a part of it."""
+    if HOUSEHOLDS is None:
+        return complete_journey.load()
+    dataset = complete_journey.load(choose(complete_journey.household_ids(), HOUSEHOLDS))
+    return replace(dataset, promotions=lambda since: dataset.promotions(max(since, LIVE)))
+
+
+@dataclass
+class Kept:
+    """A contender, with what it said kept by the visit's number."""
+
+    inner: AsServed
+    scored: dict[int, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def add(self, visit: Visit) -> None:
+        self.inner.add(visit)
+
+    def scores(self, visit: Visit) -> Any:
+        self.scored[visit.number] = self.inner.scores(visit)
+        return self.scored[visit.number]
+
+
+@dataclass
+class Published:
+    """The lists that the worker published, best first, by the number of the visit that they are judged at."""
+
+    catalogue: Catalogue
+    lists: dict[int, tuple[str, ...]]
+    name: str = "served"
+    fresh: dict[int, int] = field(default_factory=dict)
+    """How many products of the list the shopper had not bought."""
+
+    def __post_init__(self) -> None:
+        self.rows = {product: row for row, product in enumerate(self.catalogue.ids)}
+
+    def add(self, visit: Visit) -> None:
+        pass
+
+    def listed(self, number: int) -> Any:
+        return np.array([self.rows[product] for product in self.lists.get(number, ())], np.int64)
+
+    def scores(self, visit: Visit) -> Any:
+        out, listed = np.full(len(self.catalogue), -np.inf), self.listed(visit.number)
+        out[listed] = -np.arange(len(listed))
+        bought = self.catalogue.rows(visit.before.product_keys())
+        self.fresh[visit.number] = int((~np.isin(listed, bought)).sum())
+        return out
+
+
+def by_visit(dataset: Dataset, lists: dict[str, tuple[str, ...]]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    for number, first in enumerate(dataset.visits()[:-1].tolist()):
+        basket = dataset.baskets[int(dataset.basket[first])]
+        if basket in lists:
+            yield number, lists[basket]
+
+
+async def streamed(shop: Shop, dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    """Stream a dataset through a worker; returns the newest list before each basket since `LIVE`, by the basket."""
+    flags = {
+        "app_id": shop.name,
+        "kafka": {"bootstrap_servers": shop.broker, "session_timeout_seconds": 6},
+        "topics": {"prefix": f"{shop.name}-", "partitions": story.PARTITIONS},
+        "state": {"directory": shop.directory / "state"},
+        "recommendations": {"score_from": records.timestamp(LIVE), "k": DEPTH},
+        "model": {"device": "cpu"},
+        "http": {"port": processes.free_port(0)},
+    }
+    settings, progress = load(flags), Progress()
+    await create(client_settings(settings.kafka), plan(settings))
+    begin, end = int(dataset.time[0]), COMPLETE_JOURNEY.test.end
+    history = data.history(dataset, dataset.users)
+    told = data.Shop(dataset, begin, end, [], history, list(dataset.promotions(begin)))
+    with processes.worker(flags, Path(shop.directory) / "worker.log") as worker:
+        async with story._connected(settings, progress) as publisher, story._alongside(processes.watch(worker)):
+            stage = Stage(DemoOptions(), settings, worker, publisher, progress)
+            await publish_catalogue(stage, told)
+            await processes.until_ready(worker)
+            profiles = [records.user_row(user, dataset.profiles.get(user, {}), begin) for user in dataset.users]
+            await publisher.send(stage.topic("users"), profiles)
+            announcer = Announcer(stage, told)
+            await fold(stage, announcer, households.replay_order(history, 0, LIVE, simulates=False))
+            live = households.replay_order(history, LIVE, end, simulates=False)
+            lists: dict[str, tuple[str, ...]] = {}
+            await replay(live, lambda visit: answer(stage, visit, lists), None, announcer.announce)
+    assert not progress.dead_letters
+    return lists
+
+
+async def fold(stage: Stage, announcer: Announcer, past: list[households.Visit]) -> None:
+    """Publish what is not answered, week by week: a purchase is folded while its week's promotions are known."""
+    sent = 0
+    for week, visits in by_week(past):
+        await announcer.announce(week)
+        rows = [row for visit in visits for row in records.visit_rows(visit)]
+        await stage.publisher.send(stage.topic("purchases"), rows)
+        sent += len(rows)
+        while await folded(stage) < sent:
+            await asyncio.sleep(0.05)
+
+
+def by_week(visits: Iterable[households.Visit]) -> Iterator[tuple[int, list[households.Visit]]]:
+    """Visits in time order by the promotions' weeks, and when these begin."""
+    first, weeks = complete_journey.FIRST_WEEK, dict[int, list[households.Visit]]()
+    for visit in visits:
+        weeks.setdefault(first + int((visit.time - first) // WEEK * WEEK), []).append(visit)
+    yield from weeks.items()
+
+
+async def folded(stage: Stage) -> float:
+    samples = (f'pprm_events_consumed_total{{topic="{stage.topic(family)}"}}' for family in FAMILIES)
+    return sum([await processes.metric(stage.worker, sample) for sample in samples])
+
+
+async def answer(stage: Stage, visit: households.Visit, lists: dict[str, tuple[str, ...]]) -> None:
+    """Publish a basket and wait for the list after it; keep the one before it."""
+    received = stage.progress.lists
+    if visit.household in received.newest:
+        lists[visit.basket] = received.newest[visit.household].products
+    topic = stage.topic(visit.family)
+    ((partition, offset),) = (await stage.publisher.send(topic, records.visit_rows(visit))).items()
+    await received.answer(visit.household, Position(topic, partition, offset))
