@@ -45,7 +45,7 @@ class Size:
     long_users: int = 100_000
 
 
-QUICK = Size((200, 1000), (10, 50), False, 20, ((1, 1),), 2000, (1,), (1,), 20_000, 5000, 10, 1000)
+QUICK = Size((500,), (10, 50), False, 20, ((1, 1),), 2000, (1,), (1,), 20_000, 5000, 10, 1000)
 EMBEDDED_EVENTS = 500_000
 """Of the long run, where the broker keeps all in memory."""
 
