@@ -32,6 +32,7 @@ class Size:
     users: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     history: tuple[int, ...] = (10, 100, 1_000, 10_000)
     rank: bool = True
+    catalogue: tuple[int, ...] = (10_000, 30_000, 100_000)
     households: int | None = None
     pairs: tuple[tuple[int, int], ...] = ((1, 1), (1, 8), (1, 64), (2, 8), (4, 8))
     """Workers, and partitions that they share."""
@@ -45,7 +46,7 @@ class Size:
     long_users: int = 100_000
 
 
-QUICK = Size((500,), (10, 50), False, 20, ((1, 1),), 2000, (1,), (1,), 20_000, 5000, 10, 1000)
+QUICK = Size((500,), (10, 50), False, (500,), 20, ((1, 1),), 2000, (1,), (1,), 20_000, 5000, 10, 1000)
 EMBEDDED_EVENTS = 500_000
 """Of the long run, where the broker keeps all in memory."""
 
@@ -57,6 +58,8 @@ def run(size: Size, rounds: int) -> dict[str, Any]:
     users = [alone(growth.users, number, rounds) for number in size.users]
     told("(b) history per user", style="dim")
     history = alone(growth.history, size.history, 200, rounds, size.rank)
+    told("catalogue", style="dim")
+    catalogue = [alone(growth.catalogue, products) for products in size.catalogue]
     told("bytes of a state", style="dim")
     bytes_ = alone(state.measure, size.households)
     told("popularity and caches", style="dim")
@@ -65,14 +68,14 @@ def run(size: Size, rounds: int) -> dict[str, Any]:
     full = [alone(partitions.full, count) for count in size.full]
     with workers.broker() as address:
         told(f"(c) workers and partitions, on {workers.broker_name()}", style="dim")
-        observed = _observe(address, size, min(rounds, 3))
+        observed = _observe(address, size, min(rounds, 2))
         told("the long run", style="dim")
         events = size.long_events if workers.has_apache() else min(size.long_events, EMBEDDED_EVENTS)
         long = workers.long(address, events, size.long_seconds, size.long_users)
     alone_ = [found for found in observed if found["workers"] == 1]
     paper = partitions.paper(alone_, full, known[-1]) if len(alone_) > 1 else []
     return {
-        "users": users, "history": history, "state": bytes_, "workers": observed, "full": full,
+        "users": users, "history": history, "catalogue": catalogue, "state": bytes_, "workers": observed, "full": full,
         "popularity": known, "today": today, "paper": paper, "long": long | flatness(long["curve"]),
     }  # fmt: skip
 
@@ -118,6 +121,12 @@ def render(report: Mapping[str, Any]) -> None:
         ("purchases", *stages, "state bytes", "ms per list"),
         [(f"{r['purchases']:,}", *(r["us_per_event"][s] for s in stages), f"{r['state_bytes']:,}",
           r["ms_per_list"] or "-") for r in report["history"]],
+    )  # fmt: skip
+    show(
+        "Model and catalogue: one list for a shopper of 100 purchases, one CPU thread",
+        ("products", "ms per list", "MiB without products", "MiB"),
+        [(f"{r['products']:,}", r["ms_per_list"], r["before_bytes"] / MIB, r["resident_bytes"] / MIB)
+         for r in report["catalogue"]],
     )  # fmt: skip
     _render_state(report["state"])
     show(

@@ -22,6 +22,10 @@ PROTOTYPES = 1000
 BATCH, BATCHES = 1000, 10
 """Events of a micro-batch, each of another user, and micro-batches of a round."""
 FIRST_OFFSET = 1 << 32
+TYPES, MAKERS = 1000, 3000
+"""Of a made-up catalogue."""
+SHOPPER = 100
+"""Purchases of a shopper that a catalogue is ranked for."""
 
 
 def users(number: int, rounds: int) -> dict[str, Any]:
@@ -93,6 +97,25 @@ def _recommender() -> Any:
     loaded = recommender.load(Model(), 10)
     loaded.change({product.product_id: product.to_catalogue() for product in complete_journey.load().products})
     return loaded
+
+
+def catalogue(products: int) -> dict[str, Any]:
+    """Memory of a worker's model with so many products, and milliseconds per list; in a process of its own."""
+    from pprm.catalogue import Product
+    from worker import recommender
+    from worker.settings import Model
+
+    loaded = recommender.load(Model(), 10)
+    before = resident()
+    made = [
+        Product(f"p{i}", "", f"type {i % TYPES}", f"category {i % TYPES // 10}", f"maker {i % MAKERS}", True)
+        for i in range(products)
+    ]
+    loaded.change({product.product_id: product for product in made})
+    del made
+    ids = loaded.catalogue.ids
+    taken = _milliseconds(loaded, [shop.state_after(user, SHOPPER, ids, len(ids)) for user in range(10)])
+    return {"products": products, "before_bytes": before, "resident_bytes": resident(), "ms_per_list": taken}
 
 
 def _milliseconds(recommender: Any, states: Sequence[UserState]) -> float:
