@@ -6,7 +6,7 @@ from benchmarks import encode
 from tests.benchmarks.reports import report
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_report_has_all_ways_of_reading(tmp_path: Path) -> None:
     found = report("encode", tmp_path)
     assert {"cpu, one at a time", "cpu, batched, as they come", "cpu, batched, by length"} <= found["products"].keys()

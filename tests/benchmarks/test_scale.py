@@ -12,7 +12,7 @@ from tests.benchmarks.reports import report
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_report_has_all_sections(tmp_path: Path) -> None:
     plot = tmp_path / "plot.png"
     found = report("scale", tmp_path, "--plot", str(plot))

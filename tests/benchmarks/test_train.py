@@ -10,7 +10,7 @@ PHASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_report_has_all_phases(tmp_path: Path) -> None:
     found = report("train", tmp_path)
     assert list(found["phases"]) == PHASES
