@@ -1,8 +1,8 @@
 """Texts per second of the BERT encoder: one at a time against batches, in order of length and not; and from its cache.
 
---quick takes a quarter of a minute, the whole about three minutes. One CPU
-thread, as the worker sets it, and its CPU time; where there is a GPU, it is a contender, too. Texts are the products' of Complete
-Journey, and made-up ones of a given length; every contender reads the same ones, none of them known.
+--quick takes a quarter of a minute, the whole about three minutes. One CPU thread, as the worker sets it, and its CPU
+time; where there is a GPU, it is a contender, too. Texts are the products' of Complete Journey, and made-up ones of a
+given length; every contender reads the same ones, none of them known.
 """
 
 import random
