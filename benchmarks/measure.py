@@ -18,6 +18,8 @@ from rich.table import Table
 PACKAGES = (
     "faust-streaming", "aiokafka", "torch", "numpy", "numba", "rocksdict", "orjson", "quixstreams", "confluent-kafka",
 )  # fmt: skip
+WIDTH = 120
+"""Columns of a table at least: in a file or a pipe, too."""
 T = TypeVar("T")
 console = Console(stderr=True)
 
@@ -93,7 +95,7 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -
         table.add_column(column, justify="left" if number == 0 else "right")
     for row in rows:
         table.add_row(*(f"{cell:,.4g}" if isinstance(cell, float) else str(cell) for cell in row))
-    Console().print(table)
+    Console(width=max(Console().width, WIDTH)).print(table)
 
 
 def write(path: Path | None, report: Mapping[str, Any]) -> None:

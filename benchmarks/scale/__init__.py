@@ -1,0 +1,1 @@
+"""Cost per event and memory as users, history, workers and partitions grow: `python -m benchmarks.scale`."""
