@@ -6,13 +6,13 @@ aiokafka loop that consumes and produces, the floor of this machine. `stub` is t
 ranks nothing; `pprm` ranks the whole bundled catalogue for shoppers with the histories of the bundled households.
 
 A rate is sustained if the median latency of the run's last quarter is within 50 ms of that of its first.
-About six minutes, with --quick one. --broker apache needs PPRM_TEST_KAFKA, or a Kafka in ../shared/kafka.
+About six minutes, with --quick one. --broker apache: PPRM_TEST_KAFKA says where it is.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -23,13 +23,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import load, measure, shoppers, site, stub_worker
+from benchmarks import load, measure, shoppers, site
 from benchmarks.load import Plan, Positions
 from worker.demo import data, processes
 
 PERCENTILES = {"p50": 50, "p90": 90, "p99": 99, "p99.9": 99.9}
 GROWTH_MS = 50.0
 """By how much the latency may grow over a run that counts as sustained."""
+LOADERS = 3
+"""Processes: sender, receiver, echo."""
+IMPORT_SECONDS = 2.0
 SETUP_SECONDS = 1.5
 """Before the first event: clients connect."""
 DRAIN_SECONDS = 30.0
@@ -46,6 +49,10 @@ class Size(NamedTuple):
     warm_up: float
     """Seconds of every run that do not count."""
     seconds: float
+    half_seconds: float
+    """Of the run of PPRM at half of what it sustains."""
+    doublings: int
+    """At most, to find a rate that is not sustained."""
     bisections: int
     users: int
     """Of the stub: their states begin empty."""
@@ -54,9 +61,8 @@ class Size(NamedTuple):
     """Of each household, for PPRM."""
 
 
-FULL = Size((100, 500, 1000, 2000, 5000, 10_000, 20_000), 50, 2.0, 6.0, 2, 20_000, 1000, 4)
-QUICK = Size((200, 1000), 25, 0.5, 1.5, 0, 500, 20, 1)
-MOST_DOUBLINGS = {FULL: 8, QUICK: 1}
+FULL = Size((100, 500, 1000, 2000, 5000, 10_000, 20_000), 50, 2.0, 6.0, 20.0, 6, 3, 20_000, 1000, 4)
+QUICK = Size((200, 1000), 25, 0.5, 1.0, 1.0, 0, 0, 500, 20, 1)
 
 
 @dataclass
@@ -125,6 +131,7 @@ def ladder(bench: Bench, echo: Bench) -> dict[str, Any]:
     """The stub at every rate up to the first that it does not sustain, in turn with the echo; then what it sustains."""
     runs: list[dict[str, Any]] = []
     floor: list[dict[str, Any]] = []
+    bench.run(bench.size.rates[0], 1.0)  # first connections, first tables: not what is asked for
     for rate in bench.size.rates:
         measured = told("stub", bench.run(rate, bench.size.seconds))
         runs.append(measured)
@@ -136,10 +143,10 @@ def ladder(bench: Bench, echo: Bench) -> dict[str, Any]:
 
 def search(bench: Bench, echo: Bench) -> dict[str, Any]:
     """What PPRM sustains, by doubling and bisection; then half of that, for longer, beside the echo."""
+    bench.run(bench.size.pprm_from, 3.0)  # the first list waits for all tables to be made
     runs = [told("pprm", bench.run(bench.size.pprm_from, bench.size.seconds))]
     best = sustained_rate("pprm", bench, runs)
-    half = best / 2
-    seconds = 3 * bench.size.seconds
+    half, seconds = best / 2, bench.size.half_seconds
     return {
         "runs": runs, "sustained_rate": best,
         "at_half": told("pprm", bench.run(half, seconds)) if half else None,
@@ -149,7 +156,7 @@ def search(bench: Bench, echo: Bench) -> dict[str, Any]:
 
 def sustained_rate(name: str, bench: Bench, runs: list[dict[str, Any]]) -> float:
     """The highest rate sustained: doubled until one is not, then bisected; 0 where not even the first was."""
-    for _ in range(MOST_DOUBLINGS[bench.size]):
+    for _ in range(bench.size.doublings):
         if not runs[-1]["sustained"]:
             break
         runs.append(told(name, bench.run(runs[-1]["rate"] * 2, bench.size.seconds)))
@@ -176,7 +183,7 @@ def stub(pool: Executor, address: str, directory: Path, size: Size) -> Iterator[
     chosen = site.settings(flags)
     asyncio.run(site.create_topics(chosen))
     name = chosen.topics.name
-    with site.worker(flags, directory / "stub.log", stub_worker.COMMAND) as worker:
+    with site.worker(flags, directory / "stub.log", site.STUB) as worker:
         asyncio.run(processes.until_ready(worker))
         products = [f"product-{number}" for number in range(10_000)]
         yield Bench(pool, address, name("purchases"), name("recommendations"), size.users, products, size)
@@ -211,8 +218,9 @@ def report(broker: str, size: Size) -> dict[str, Any]:
     with (
         TemporaryDirectory(prefix="pprm-latency-") as made,
         site.broker(broker, Path(made)) as address,
-        ProcessPoolExecutor(3, mp_context=spawned) as pool,
+        ProcessPoolExecutor(LOADERS, mp_context=spawned) as pool,
     ):
+        wait([pool.submit(time.sleep, IMPORT_SECONDS) for _ in range(LOADERS)])  # until all of them are there
         directory = Path(made)
         with stub(pool, address, directory, size) as bench:
             ladder_ = ladder(bench, echo_of(bench, directory, "echo-stub"))

@@ -1,13 +1,12 @@
 """A place to measure in: a broker, topics, worker processes, and shoppers whose states lie in the changelog."""
 
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.integration.brokers import BROKERS
+from tests.integration.brokers import BROKERS, has_apache
 from worker import topics
 from worker.demo import kafka, processes
 from worker.demo.processes import Worker
@@ -16,16 +15,17 @@ from worker.runtime.delivery import Row
 from worker.settings import Settings, client_settings, load
 
 PARTITIONS = 4
-APACHE = Path(__file__).parents[2] / "shared" / "kafka"
 WORKER = ["-m", "worker.cli", "worker"]
+STUB = ["-m", "benchmarks.stub_worker"]
 PUBLISHED_AT_ONCE = 5000
 """Rows encoded and sent at a time: bounds memory."""
 
 
 @contextmanager
 def broker(kind: str, directory: Path) -> Iterator[str]:
-    """Run an `embedded` or `apache` broker; yields its host:port."""
-    os.environ.setdefault("PPRM_TEST_KAFKA", str(APACHE))
+    """Run an `embedded` or `apache` broker; yields its host:port. PPRM_TEST_KAFKA says where Apache Kafka is."""
+    if kind == "apache" and not has_apache():
+        sys.exit("--broker apache: set PPRM_TEST_KAFKA to the folder of an Apache Kafka with `run DIR PORT`")
     (directory / kind).mkdir(parents=True, exist_ok=True)
     with BROKERS[kind](directory / kind) as address:
         yield address

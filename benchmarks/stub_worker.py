@@ -17,8 +17,6 @@ from worker import app, recommender
 from worker.recommender import Ranked, Recommender, Request
 from worker.settings import Model, load
 
-COMMAND = ["-m", "benchmarks.stub_worker"]
-"""Arguments of the interpreter that runs it."""
 MODEL = {"name": "stub", "version": "1", "sha256": "0" * 64}
 DIMENSIONS = 8
 """Of the product texts' vectors, which nobody reads."""
