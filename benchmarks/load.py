@@ -21,7 +21,7 @@ from worker.runtime.delivery import Row, append_rows
 
 FETCH_WAIT_MS = 10
 """How long a broker may wait for more: the embedded one always waits that long, which counts as latency."""
-QUIET_SECONDS = 1.0
+QUIET_SECONDS = 0.5
 """A receiver ends when nothing has come for so long, once the plan is over."""
 AT_ONCE = 1000
 """Events of one partition sent together at most."""

@@ -10,18 +10,18 @@ import pytest
 
 from benchmarks.load import Received, Sent, latencies
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 def test_it_reports_every_rate_beside_the_echo(tmp_path: Path) -> None:
     report, picture = tmp_path / "report.json", tmp_path / "plot.png"
     command = [sys.executable, "-m", "benchmarks.latency", "--quick", "--report", str(report), "--plot", str(picture)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=110)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(report.read_text())
     assert found["environment"]["broker"] == "embedded"
     runs = [*found["stub"]["runs"], *found["stub"]["echo"], *found["pprm"]["runs"]]
-    assert {run["rate"] for run in runs} >= {200, 25}
+    assert {run["rate"] for run in runs} >= {500, 25}
     for run in runs:
         assert run["events"] > 0 and run["p50_ms"] > 0 and run["unanswered"] == 0
     assert picture.stat().st_size > 1000

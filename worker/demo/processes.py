@@ -77,17 +77,17 @@ def environment(settings: Mapping[str, Any]) -> dict[str, str]:
     return variables
 
 
-async def until_ready(worker: Worker) -> None:
+async def until_ready(worker: Worker, seconds: float = START_SECONDS) -> None:
     """Wait for /ready.
 
     Raises:
         WorkerError: it did not become ready in time.
     """
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + seconds
     while await asyncio.to_thread(worker.get, "/ready") is None:
         if time.monotonic() > deadline:
             raise WorkerError(
-                f"the worker is not ready after {START_SECONDS:.0f} s; its log ends:\n{worker.last_lines()}"
+                f"the worker is not ready after {seconds:.0f} s; its log ends:\n{worker.last_lines()}"
             )
         await asyncio.sleep(0.1)
 
