@@ -239,7 +239,10 @@ def show(found: dict[str, Any]) -> None:
     measure.show(
         "Event to recommendation, ms",
         ["", "events/s", *PERCENTILES, "grown by", "sustained"],
-        [(name, f"{run['rate']:,.0f}", *(_ms(run[n]) for n in (*names, "grown_ms")), run["sustained"]) for name, run in rows],
+        [
+            (name, f"{run['rate']:,.0f}", *(_ms(run[n]) for n in (*names, "grown_ms")), run["sustained"])
+            for name, run in rows
+        ],
     )
     for name in ("stub", "pprm"):
         print(f"{name} sustains {found[name]['sustained_rate']:,.0f} events/s")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.events import Kind
-from pprm.user_state import COUNTERS_DTYPE, DAY, INTERACTION, KEY, SEQUENCE_DTYPE, UserState
+from pprm.user_state import COUNTERS_DTYPE, DAY, INTERACTION, KEY, MAX_PRODUCTS, SEQUENCE_DTYPE, UserState
 
 HALF_LIVES = (np.inf, 7.0, 28.0, np.inf, 7.0, 28.0, 1.0, 3.0)
 """Days after which a purchase counts half, per column. All can be had from the shoppers' states, so that these add up
@@ -98,25 +98,16 @@ class Popularity:
         if not buyers:
             return
         self.changes += 1
-        shopper, keys, counters = _bought(buyers)
-        self.advance(float(counters["last"].max()))  # from day 0 the decay of 47 years backwards would overflow
+        bought = _bought(buyers)
+        self.advance(float(bought.counters["last"].max()))  # from day 0 the decay of 47 years backwards would overflow
         own = self._partition(partition)
         own.changes += 1
-        products, product = np.unique(keys, return_inverse=True)
-        rows = np.array([self._row(known) for known in products.tolist()])
-        added = np.zeros((len(keys), COLUMNS))
-        added[:, ALL] = counters["count"]
-        age = self.day - counters["last"] / DAY
-        for column, name in ((WEEK, "decay7"), (MONTH, "decay28")):
-            added[:, column] = counters[name] * _decays(age, column)
-        for column in (BUYERS, FIRST_WEEK, FIRST_MONTH):
-            added[:, column] = _decays(self.day - counters["first"] / DAY, column)
-        self._add(own, rows, _sums(product, added, len(rows)))
-        buyer, events, of = _last_bought(buyers, products, shopper * len(rows) + product)
-        self._count_last_days(own, rows, of, events["time"])
-        today = events["time"] >= self.day * DAY
-        for number in np.unique(buyer[today]).tolist():
-            self._have_today_wait(own, buyers[number], events[today & (buyer == number)])
+        latest = _latest(buyers, bought)
+        rows = np.array([self._row(product) for product in bought.products.tolist()])
+        self._add(own, rows, self._sums(bought, latest))
+        today = latest.events["time"] >= self.day * DAY
+        for number in np.unique(latest.shopper[today]).tolist():
+            self._have_today_wait(own, buyers[number], latest.events[today & (latest.shopper == number)])
 
     def disown(self, partitions: Iterable[int]) -> None:
         """Stop counting these partitions; what they held stands until a snapshot of their next owner comes."""
@@ -188,14 +179,24 @@ class Popularity:
         rows = np.fromiter((get(product, -1) for product in products.tolist()), np.int64, len(products))
         return np.where(rows[:, None] >= 0, self._total[rows], 0.0)
 
-    def _count_last_days(
-        self, own: _Own, rows: NDArray[np.int64], product: NDArray[np.int64], times: NDArray[Any]
-    ) -> None:
-        """Count what the states' sequences know of the last days: too short half-lives for what these forgot."""
-        added = np.zeros((len(times), COLUMNS))
+    def _sums(self, bought: "_Bought", latest: "_Latest") -> Counters:
+        """Counters of each product bought, summed over the shoppers.
+
+        Those of the last days come from the sequences: their half-lives are too short for what these forgot.
+        """
+        counters, sums = bought.counters, np.zeros((len(bought.products), COLUMNS))
+        first, last = (self.day - counters[name] / DAY for name in ("first", "last"))
+        for column, values in (
+            (ALL, counters["count"]),
+            (WEEK, counters["decay7"] * _decays(last, WEEK)),
+            (MONTH, counters["decay28"] * _decays(last, MONTH)),
+            *((column, _decays(first, column)) for column in (BUYERS, FIRST_WEEK, FIRST_MONTH)),
+        ):
+            sums[:, column] = np.bincount(bought.product, values, len(sums))
+        age = self.day - latest.events["time"] / DAY
         for column in (ONE_DAY, THREE_DAYS):
-            added[:, column] = _decays(self.day - times / DAY, column)
-        self._add(own, rows, _sums(product, added, len(rows)))
+            sums[:, column] = np.bincount(latest.product, _decays(age, column), len(sums))
+        return sums
 
     def _have_today_wait(self, own: _Own, state: UserState, today: NDArray[Any]) -> None:
         """Take back what a state holds of the current day: it counts from tomorrow."""
@@ -244,35 +245,50 @@ class Popularity:
         return row
 
 
-def _bought(states: Sequence[UserState]) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[Any]]:
-    """What shoppers have bought, one after the other: number of the shopper, hash of the product, its counters."""
-    shopper = np.repeat(np.arange(len(states)), [len(state.keys) // KEY.size for state in states])
+class _Bought(NamedTuple):
+    """What shoppers have bought, a row for each shopper and product."""
+
+    products: NDArray[np.uint64]
+    """Hashes of the products, ascending."""
+    product: NDArray[np.int64]
+    """Index into `products`."""
+    shopper: NDArray[np.int64]
+    """Number of the shopper."""
+    counters: NDArray[Any]
+    """As `COUNTERS_DTYPE`."""
+
+
+class _Latest(NamedTuple):
+    """Purchases that the shoppers' sequences still hold."""
+
+    product: NDArray[np.int64]
+    """Index into `_Bought.products`."""
+    shopper: NDArray[np.int64]
+    """Number of the shopper."""
+    events: NDArray[Any]
+    """As `SEQUENCE_DTYPE`."""
+
+
+def _bought(states: Sequence[UserState]) -> _Bought:
     keys = np.frombuffer(b"".join(state.keys for state in states), "<u8")
-    return shopper, keys, np.frombuffer(b"".join(state.counters for state in states), COUNTERS_DTYPE)
+    products, product = np.unique(keys, return_inverse=True)
+    shopper = np.repeat(np.arange(len(states)), [len(state.keys) // KEY.size for state in states])
+    counters = np.frombuffer(b"".join(state.counters for state in states), COUNTERS_DTYPE)
+    return _Bought(products, product, shopper, counters)
 
 
-def _last_bought(
-    states: Sequence[UserState], products: NDArray[np.uint64], counted: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int64]]:
-    """The purchases in shoppers' sequences whose counters are held, too: shopper, event, index into `products`.
-
-    Args:
-        states: of the shoppers.
-        products: hashes of all that they bought, ascending.
-        counted: what has counters: number of the shopper times the number of products, plus index of the product.
-    """
+def _latest(states: Sequence[UserState], bought: _Bought) -> _Latest:
+    """The purchases in the sequences, without those of products whose counters were evicted."""
     shopper = np.repeat(np.arange(len(states)), [len(state.sequence) // INTERACTION.size for state in states])
     events = np.frombuffer(b"".join(state.sequence for state in states), SEQUENCE_DTYPE)
-    at = np.minimum(np.searchsorted(products, events["product"]), len(products) - 1)
-    asked, held = shopper * len(products) + at, np.sort(counted)
-    known = held[np.minimum(np.searchsorted(held, asked), len(held) - 1)] == asked
-    bought = known & (products[at] == events["product"]) & (events["kind"] == Kind.PURCHASE)
-    return shopper[bought], events[bought], at[bought]
-
-
-def _sums(index: NDArray[np.int64], values: Counters, count: int) -> Counters:
-    """Sum the rows of each index below `count`."""
-    return np.stack([np.bincount(index, column, count) for column in values.T], axis=1)
+    products = bought.products
+    product = np.minimum(np.searchsorted(products, events["product"]), len(products) - 1)
+    held = (events["kind"] == Kind.PURCHASE) & (products[product] == events["product"])
+    full = np.array([len(state.keys) >= MAX_PRODUCTS * KEY.size for state in states])  # the others evicted nothing
+    if full.any():
+        asked, known = (len(products) * of + at for of, at in ((shopper, product), (bought.shopper, bought.product)))
+        held &= ~full[shopper] | np.isin(asked, known)
+    return _Latest(product[held], shopper[held], events[held])
 
 
 def _decays(days: NDArray[Any], column: int) -> NDArray[np.float64]:

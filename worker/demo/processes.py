@@ -86,9 +86,7 @@ async def until_ready(worker: Worker, seconds: float = START_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while await asyncio.to_thread(worker.get, "/ready") is None:
         if time.monotonic() > deadline:
-            raise WorkerError(
-                f"the worker is not ready after {seconds:.0f} s; its log ends:\n{worker.last_lines()}"
-            )
+            raise WorkerError(f"the worker is not ready after {seconds:.0f} s; its log ends:\n{worker.last_lines()}")
         await asyncio.sleep(0.1)
 
 

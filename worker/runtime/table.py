@@ -116,7 +116,7 @@ class BatchTable(Table):  # type: ignore[misc]
 
     @contextmanager
     def loading(self, partition: int) -> Iterator[None]:
-        """Until the end of the block, writes of a partition go around RocksDB's log; then they are flushed to its files.
+        """Until the end of the block, writes of a partition go around RocksDB's log; then its files get them.
 
         A crash in between loses the newest of them together with the offset that covers them, never one without the
         other: they are in one WriteBatch, and RocksDB flushes in their order.
