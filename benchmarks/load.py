@@ -152,7 +152,7 @@ def receive(address: str, topic: str, partitions: int, positions: Positions, end
 def echo(
     address: str, source: str, target: str, partitions: int, positions: Positions, end: float, at_most: float
 ) -> Positions:
-    """Answer every event with its own bytes, a fetch at a time, and await the acknowledgements: a worker without work."""
+    """Answer every event with its own bytes, a fetch at a time, await the acknowledgements: a worker without work."""
 
     async def run() -> Positions:
         producer = AIOKafkaProducer(bootstrap_servers=address, acks="all", linger_ms=0, max_batch_size=1 << 19)
