@@ -5,7 +5,7 @@ event to the arrival of the first list that knows it. In turn with the worker, a
 aiokafka loop that consumes and produces, the floor of this machine. `stub` is the whole worker with a recommender that
 ranks nothing; `pprm` ranks the whole bundled catalogue for shoppers with the histories of the bundled households.
 
-A rate is sustained if the median latency of the run's last quarter is within 50 ms of that of its first.
+A rate is sustained if the median latency of the run's last quarter is at most 250 ms, and within 50 ms of the first's.
 About six minutes, with --quick one. --broker apache: PPRM_TEST_KAFKA says where it is.
 """
 
@@ -33,10 +33,13 @@ GROWTH_MS = 50.0
 LOADERS = 3
 """Processes: sender, receiver, echo."""
 IMPORT_SECONDS = 2.0
+LAG_MS = 250.0
+"""How far behind it may be at the end."""
 SETUP_SECONDS = 1.5
 """Before the first event: clients connect."""
-DRAIN_SECONDS = 30.0
-GOALS_MS = {"stub at 10,000/s": 15.0, "pprm at half of the sustained rate": 30.0}
+GOALS_MS = {"stub at 10,000/s": 15.0, "PPRM at half of what it sustains": 30.0}
+"""p99 on Apache Kafka."""
+STUB_GOAL_RATE = 10_000
 
 
 class Size(NamedTuple):
@@ -101,21 +104,22 @@ class Bench:
 
     def _follow(self, what: Callable[..., Any], plan: Plan, *topics: str) -> Any:
         positions = self.positions.get(topics[0], {})
-        return self.pool.submit(what, self.address, *topics, site.PARTITIONS, positions, plan.end, DRAIN_SECONDS)
+        return self.pool.submit(what, self.address, *topics, site.PARTITIONS, positions, plan)
 
 
 def figures(latency: NDArray[np.float64], planned: NDArray[np.float64]) -> dict[str, Any]:
     """What is said of a run: latency in ms, by planned time in seconds."""
     begin, end = planned[0], planned[-1]
     quarter = (end - begin) / 4
-    first, last = np.median(latency[planned < begin + quarter]), np.median(latency[planned > end - quarter])
+    first, last = (np.median(latency[part]) for part in (planned < begin + quarter, planned > end - quarter))
     answered = latency[np.isfinite(latency)]
     shown = {name: percentile(latency, q) for name, q in PERCENTILES.items()}
-    grown = float(last - first) if np.isfinite(last - first) else None
-    sustained = len(answered) == len(latency) and grown is not None and grown <= GROWTH_MS
+    grown = float(last - first) if np.isfinite(first) and np.isfinite(last) else None
+    sustained = len(answered) == len(latency) and grown is not None and grown <= GROWTH_MS and last <= LAG_MS
     return {
         **{f"{name}_ms": value for name, value in shown.items()},
-        "events": len(latency), "unanswered": len(latency) - len(answered), "grown_ms": grown, "sustained": sustained,
+        "events": len(latency), "unanswered": len(latency) - len(answered),
+        "grown_ms": grown, "sustained": bool(sustained),
     }  # fmt: skip
 
 
@@ -227,7 +231,13 @@ def report(broker: str, size: Size) -> dict[str, Any]:
         with pprm(pool, address, directory, size) as bench:
             search_ = search(bench, echo_of(bench, directory, "echo-pprm"))
             search_ |= {"products": len(bench.products), "users": bench.users}
-    return {"environment": measure.environment(broker=broker), "goals_ms": GOALS_MS, "stub": ladder_, "pprm": search_}
+    at_goal = next((run["p99_ms"] for run in ladder_["runs"] if run["rate"] == STUB_GOAL_RATE), None)
+    at_half = search_["at_half"] and search_["at_half"]["p99_ms"]
+    goals = {
+        what: {"goal_ms": goal, "p99_ms": found}
+        for (what, goal), found in zip(GOALS_MS.items(), (at_goal, at_half), strict=True)
+    }
+    return {"environment": measure.environment(broker=broker), "goals": goals, "stub": ladder_, "pprm": search_}
 
 
 def show(found: dict[str, Any]) -> None:
@@ -246,6 +256,8 @@ def show(found: dict[str, Any]) -> None:
     )
     for name in ("stub", "pprm"):
         print(f"{name} sustains {found[name]['sustained_rate']:,.0f} events/s")
+    for what, goal in found["goals"].items():
+        print(f"{what}: p99 {_ms(goal['p99_ms'])} ms, on Apache Kafka at most {goal['goal_ms']:.0f} are wanted")
 
 
 def _ms(value: float | None) -> str:
@@ -257,12 +269,16 @@ def plot(found: dict[str, Any], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2), sharey=True)
     panels = (
         (axes[0], "stub scorer", {"worker": found["stub"]["runs"], "aiokafka echo": found["stub"]["echo"]}),
-        (axes[1], "PPRM, whole catalogue", {"worker": found["pprm"]["runs"]}),
+        (
+            axes[1],
+            "PPRM, whole catalogue",
+            {"worker": [*found["pprm"]["runs"], *filter(None, [found["pprm"]["at_half"]])]},
+        ),
     )
     for (axis, title, contenders), kind in zip(panels, ("stub", "pprm"), strict=True):
         for (name, runs), colour in zip(contenders.items(), ("tab:blue", "tab:grey"), strict=False):
@@ -270,8 +286,12 @@ def plot(found: dict[str, Any], path: Path) -> None:
             rates = [run["rate"] for run in ordered]
             axis.plot(rates, [run["p99_ms"] for run in ordered], "o-", color=colour, label=f"{name} p99")
             axis.plot(rates, [run["p50_ms"] for run in ordered], "o--", color=colour, label=f"{name} p50", alpha=0.6)
-        axis.axvline(found[kind]["sustained_rate"], color="tab:red", linewidth=1, label="sustained")
+        if found[kind]["sustained_rate"]:
+            axis.axvline(found[kind]["sustained_rate"], color="tab:red", linewidth=1, label="sustained at most")
         axis.set(title=title, xlabel="events/s", xscale="log", yscale="log")
+        axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
+        axis.xaxis.set_minor_formatter(ticker.NullFormatter())
         axis.grid(alpha=0.3)
         axis.legend()
     axes[0].set_ylabel("event to recommendation, ms")

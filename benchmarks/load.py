@@ -21,10 +21,10 @@ from worker.runtime.delivery import Row, append_rows
 
 FETCH_WAIT_MS = 10
 """How long a broker may wait for more: the embedded one always waits that long, which counts as latency."""
-QUIET_SECONDS = 0.5
-"""A receiver ends when nothing has come for so long, once the plan is over."""
 AT_ONCE = 1000
 """Events of one partition sent together at most."""
+DRAIN_SECONDS = 30.0
+"""How long answers are waited for when all is sent."""
 OCCURRED_AT = "2017-11-01T00:00:00Z"
 
 Positions = dict[int, int]
@@ -46,9 +46,14 @@ class Plan(NamedTuple):
     seed: int
 
     @property
-    def end(self) -> float:
-        """Monotonic seconds when all are sent."""
-        return self.begin + self.seconds
+    def last(self) -> bytes:
+        """Key of the event that follows the last in every partition: what comes with it says that this was all."""
+        return f"-{self.seed}".encode()
+
+    @property
+    def give_up(self) -> float:
+        """Monotonic seconds after which nobody waits for that any more."""
+        return self.begin + self.seconds + DRAIN_SECONDS
 
 
 class Sent(NamedTuple):
@@ -80,8 +85,9 @@ async def _send(address: str, topic: str, partitions: int, plan: Plan) -> Sent:
     count = int(plan.rate * plan.seconds)
     planned = plan.begin + np.sort(rng.random(count)) * plan.seconds
     users, products = rng.integers(plan.users, size=count), rng.integers(len(plan.products), size=count)
-    values = [_purchase(plan, n, user, product) for n, (user, product) in enumerate(zip(users, products, strict=True))]
-    keys = [str(user).encode() for user in users.tolist()]
+    names = [str(user) for user in users.tolist()]
+    values = [_purchase(plan, n, *of) for n, of in enumerate(zip(names, products.tolist(), strict=True))]
+    keys = [name.encode() for name in names]
     choose, numbers = DefaultPartitioner(), list(range(partitions))
     partition_of = {key: choose(key, numbers, numbers) for key in set(keys)}
     lanes = [[n for n, key in enumerate(keys) if partition_of[key] == number] for number in numbers]
@@ -104,6 +110,7 @@ async def _send(address: str, topic: str, partitions: int, plan: Plan) -> Sent:
                 handed_over[due] = monotonic()
                 acknowledged.append((due, await producer.send_batch(batch, topic, partition=number)))
                 at += len(due)
+            await producer.send(topic, _purchase(plan, count, plan.last.decode(), 0), plan.last, partition=number)
             for due, future in acknowledged:
                 offsets[due] = (await future).offset + np.arange(len(due))
 
@@ -112,28 +119,25 @@ async def _send(address: str, topic: str, partitions: int, plan: Plan) -> Sent:
     return Sent(users, offsets, planned, handed_over)
 
 
-def _purchase(plan: Plan, number: int, user: int, product: int) -> bytes:
+def _purchase(plan: Plan, number: int, user: str, product: int) -> bytes:
     event = f"{plan.seed}-{number}"
     return orjson.dumps(
         {
-            "event_id": event, "user_id": str(user), "product_id": plan.products[product],
+            "event_id": event, "user_id": user, "product_id": plan.products[product],
             "occurred_at": OCCURRED_AT, "basket_id": event, "price": 1.99,
         }
     )  # fmt: skip
 
 
-def receive(address: str, topic: str, partitions: int, positions: Positions, end: float, at_most: float) -> tuple[
-    Received, Positions
-]:  # fmt: skip
-    """Time the arrival of every list on a topic, until the plan has ended and no more come.
+def receive(address: str, topic: str, partitions: int, positions: Positions, plan: Plan) -> tuple[Received, Positions]:
+    """Time the arrival of every list on a topic, or of what the echo writes, until all of a plan have come.
 
     Args:
         address: of the broker.
-        topic: of the lists, or of the echo.
+        topic: of the lists.
         partitions: of the topic.
         positions: where the last run ended; from the beginning where there was none.
-        end: of the plan, monotonic seconds.
-        at_most: seconds to go on after it while lists still come.
+        plan: what is sent.
     """
     batches: list[tuple[float, list[Any]]] = []
 
@@ -141,7 +145,7 @@ def receive(address: str, topic: str, partitions: int, positions: Positions, end
         batches.append((arrived, records))
 
     gc.disable()
-    reached = asyncio.run(_follow(address, topic, partitions, positions, end, at_most, keep))
+    reached = asyncio.run(_follow(address, topic, partitions, positions, plan, keep))
     gc.enable()
     rows = [(int(r.key), orjson.loads(r.value)["trigger"]["offset"]) for _, records in batches for r in records]
     found = np.array(rows, np.int64).reshape(-1, 2)
@@ -149,9 +153,7 @@ def receive(address: str, topic: str, partitions: int, positions: Positions, end
     return Received(found[:, 0], found[:, 1], arrived), reached
 
 
-def echo(
-    address: str, source: str, target: str, partitions: int, positions: Positions, end: float, at_most: float
-) -> Positions:
+def echo(address: str, source: str, target: str, partitions: int, positions: Positions, plan: Plan) -> Positions:
     """Answer every event with its own bytes, a fetch at a time, await the acknowledgements: a worker without work."""
 
     async def run() -> Positions:
@@ -165,16 +167,16 @@ def echo(
                     rows.setdefault((target, record.partition), []).append(Row(record.key, value))
                 await append_rows(producer, rows)
 
-            return await _follow(address, source, partitions, positions, end, at_most, answer)
+            return await _follow(address, source, partitions, positions, plan, answer)
 
     return asyncio.run(run())
 
 
 async def _follow(
-    address: str, topic: str, partitions: int, positions: Positions, end: float, at_most: float,
+    address: str, topic: str, partitions: int, positions: Positions, plan: Plan,
     take: Callable[[list[Any], float], Awaitable[None]],
 ) -> Positions:  # fmt: skip
-    """Hand over what comes, a fetch at a time, until the end; returns where to go on."""
+    """Hand over what comes, a fetch at a time, until all of a plan have come; returns where to go on."""
     tps = [TopicPartition(topic, number) for number in range(partitions)]
     async with AIOKafkaConsumer(
         bootstrap_servers=address, enable_auto_commit=False, auto_offset_reset="earliest",
@@ -183,12 +185,13 @@ async def _follow(
         consumer.assign(tps)
         for tp in tps:
             consumer.seek(tp, positions.get(tp.partition, 0))
-        newest = end
-        while monotonic() < min(max(newest, end) + QUIET_SECONDS, end + at_most):
-            fetched = await consumer.getmany(timeout_ms=100)
-            if fetched:
-                newest = monotonic()
-                await take([record for records in fetched.values() for record in records], newest)
+        open_ended = set(range(partitions))
+        while open_ended and monotonic() < plan.give_up:
+            if fetched := await consumer.getmany(timeout_ms=100):
+                arrived = monotonic()
+                records = [record for some in fetched.values() for record in some]
+                await take(records, arrived)
+                open_ended -= {record.partition for record in records if record.key == plan.last}
         return {tp.partition: await consumer.position(tp) for tp in tps}
 
 
