@@ -8,7 +8,7 @@ takes those of the others from their snapshots.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.events import Kind
-from pprm.user_state import DAY, UserState
+from pprm.user_state import COUNTERS_DTYPE, DAY, INTERACTION, KEY, MAX_PRODUCTS, SEQUENCE_DTYPE, UserState
 
 HALF_LIVES = (np.inf, 7.0, 28.0, np.inf, 7.0, 28.0, 1.0, 3.0)
 """Days after which a purchase counts half, per column. All can be had from the shoppers' states, so that these add up
@@ -90,25 +90,24 @@ class Popularity:
 
     def add_state(self, state: UserState, partition: int = 0) -> None:
         """Count all that a shopper of a partition owned has bought."""
-        counters = state.product_counters()
-        if not len(counters):
+        self.add_states([state], partition)
+
+    def add_states(self, states: Sequence[UserState], partition: int = 0) -> None:
+        """Count all that shoppers of a partition owned have bought. Many at once cost a tenth of one by one."""
+        buyers = [state for state in states if state.counters]
+        if not buyers:
             return
         self.changes += 1
-        self.advance(float(counters["last"].max()))  # from day 0 the decay of 47 years backwards would overflow
+        bought = _bought(buyers)
+        self.advance(float(bought.counters["last"].max()))  # from day 0 the decay of 47 years backwards would overflow
         own = self._partition(partition)
         own.changes += 1
-        rows = [self._row(product) for product in state.product_keys().tolist()]
-        age = self.day - counters["last"] / DAY
-        added = np.zeros((len(rows), COLUMNS))
-        added[:, ALL] = counters["count"]
-        for column, name in ((WEEK, "decay7"), (MONTH, "decay28")):
-            added[:, column] = counters[name] * _decays(age)[:, column]
-        added[:, FIRSTS] = _decays(self.day - counters["first"] / DAY)[:, FIRSTS]
-        self._add(own, rows, added)
-        events = state.interactions()
-        bought = events[(events["kind"] == Kind.PURCHASE) & np.isin(events["product"], state.product_keys())]
-        self._count_last_days(own, bought)
-        self._have_today_wait(own, state, bought[bought["time"] >= self.day * DAY])
+        latest = _latest(buyers, bought)
+        rows = np.array([self._row(product) for product in bought.products.tolist()])
+        self._add(own, rows, self._sums(bought, latest))
+        today = latest.events["time"] >= self.day * DAY
+        for number in np.unique(latest.shopper[today]).tolist():
+            self._have_today_wait(own, buyers[number], latest.events[today & (latest.shopper == number)])
 
     def disown(self, partitions: Iterable[int]) -> None:
         """Stop counting these partitions; what they held stands until a snapshot of their next owner comes."""
@@ -154,7 +153,7 @@ class Popularity:
         day = int(now // DAY)
         if day <= self.day:
             return False
-        decay = _decays(np.array([day - self.day]))
+        decay = _all_decays(np.array([day - self.day]))
         self.day = day
         for own in self._own.values():
             own.counters *= decay
@@ -180,11 +179,24 @@ class Popularity:
         rows = np.fromiter((get(product, -1) for product in products.tolist()), np.int64, len(products))
         return np.where(rows[:, None] >= 0, self._total[rows], 0.0)
 
-    def _count_last_days(self, own: _Own, bought: NDArray[Any]) -> None:
-        """Count what a state's sequence knows of the last days; their half-lives are too short for what it forgot."""
-        added = np.zeros((len(bought), COLUMNS))
-        added[:, FAST] = _decays(self.day - bought["time"] / DAY)[:, FAST]
-        self._add(own, [self._row(product) for product in bought["product"].tolist()], added)
+    def _sums(self, bought: "_Bought", latest: "_Latest") -> Counters:
+        """Counters of each product bought, summed over the shoppers.
+
+        Those of the last days come from the sequences: their half-lives are too short for what these forgot.
+        """
+        counters, sums = bought.counters, np.zeros((len(bought.products), COLUMNS))
+        first, last = (self.day - counters[name] / DAY for name in ("first", "last"))
+        for column, values in (
+            (ALL, counters["count"]),
+            (WEEK, counters["decay7"] * _decays(last, WEEK)),
+            (MONTH, counters["decay28"] * _decays(last, MONTH)),
+            *((column, _decays(first, column)) for column in (BUYERS, FIRST_WEEK, FIRST_MONTH)),
+        ):
+            sums[:, column] = np.bincount(bought.product, values, len(sums))
+        age = self.day - latest.events["time"] / DAY
+        for column in (ONE_DAY, THREE_DAYS):
+            sums[:, column] = np.bincount(latest.product, _decays(age, column), len(sums))
+        return sums
 
     def _have_today_wait(self, own: _Own, state: UserState, today: NDArray[Any]) -> None:
         """Take back what a state holds of the current day: it counts from tomorrow."""
@@ -201,12 +213,12 @@ class Popularity:
     def _count(self, own: _Own, purchases: list[Purchase], times: float = 1.0) -> None:
         if not purchases:
             return
-        weights = _decays(self.day - np.array([purchase.time for purchase in purchases]) / DAY)
+        weights = _all_decays(self.day - np.array([purchase.time for purchase in purchases]) / DAY)
         weights[:, FIRSTS] *= np.array([purchase.is_first for purchase in purchases])[:, None]
         own.changes += 1
         self._add(own, [self._row(purchase.product) for purchase in purchases], times * weights)
 
-    def _add(self, own: _Own, rows: list[int], counters: Counters) -> None:
+    def _add(self, own: _Own, rows: Sequence[int] | NDArray[np.int64], counters: Counters) -> None:
         if len(own.counters) < len(self._total):
             own.counters = _grown(own.counters, len(self._total))
         np.add.at(own.counters, rows, counters)
@@ -219,7 +231,7 @@ class Popularity:
         for own in self._own.values():
             self._total[: len(own.counters)] += own.counters
         for foreign in self._foreign.values():
-            self._total[foreign.rows] += foreign.counters * _decays(np.array([self.day - foreign.day]))
+            self._total[foreign.rows] += foreign.counters * _all_decays(np.array([self.day - foreign.day]))
 
     def _partition(self, partition: int) -> _Own:
         if partition not in self._own:
@@ -233,11 +245,62 @@ class Popularity:
         return row
 
 
-def _decays(days: NDArray[Any]) -> Counters:
-    """What is left after so many days [n], per column [n, 8]."""
+class _Bought(NamedTuple):
+    """What shoppers have bought, a row for each shopper and product."""
+
+    products: NDArray[np.uint64]
+    """Hashes of the products, ascending."""
+    product: NDArray[np.int64]
+    """Index into `products`."""
+    shopper: NDArray[np.int64]
+    """Number of the shopper."""
+    counters: NDArray[Any]
+    """As `COUNTERS_DTYPE`."""
+
+
+class _Latest(NamedTuple):
+    """Purchases that the shoppers' sequences still hold."""
+
+    product: NDArray[np.int64]
+    """Index into `_Bought.products`."""
+    shopper: NDArray[np.int64]
+    """Number of the shopper."""
+    events: NDArray[Any]
+    """As `SEQUENCE_DTYPE`."""
+
+
+def _bought(states: Sequence[UserState]) -> _Bought:
+    keys = np.frombuffer(b"".join(state.keys for state in states), "<u8")
+    products, product = np.unique(keys, return_inverse=True)
+    shopper = np.repeat(np.arange(len(states)), [len(state.keys) // KEY.size for state in states])
+    counters = np.frombuffer(b"".join(state.counters for state in states), COUNTERS_DTYPE)
+    return _Bought(products, product, shopper, counters)
+
+
+def _latest(states: Sequence[UserState], bought: _Bought) -> _Latest:
+    """The purchases in the sequences, without those of products whose counters were evicted."""
+    shopper = np.repeat(np.arange(len(states)), [len(state.sequence) // INTERACTION.size for state in states])
+    events = np.frombuffer(b"".join(state.sequence for state in states), SEQUENCE_DTYPE)
+    products = bought.products
+    product = np.minimum(np.searchsorted(products, events["product"]), len(products) - 1)
+    held = (events["kind"] == Kind.PURCHASE) & (products[product] == events["product"])
+    full = np.array([len(state.keys) >= MAX_PRODUCTS * KEY.size for state in states])  # the others evicted nothing
+    if full.any():
+        asked, known = (len(products) * of + at for of, at in ((shopper, product), (bought.shopper, bought.product)))
+        held &= ~full[shopper] | np.isin(asked, known)
+    return _Latest(product[held], shopper[held], events[held])
+
+
+def _decays(days: NDArray[Any], column: int) -> NDArray[np.float64]:
+    """What is left in a column after so many days."""
     # at most tomorrow: a time from a damaged state, decayed backwards over years, would be infinite for everybody
-    weights: Counters = 2.0 ** (-np.maximum(days, -1.0)[:, None] / np.array(HALF_LIVES))
+    weights: NDArray[np.float64] = np.exp2(np.maximum(days, -1.0) / -HALF_LIVES[column])
     return weights
+
+
+def _all_decays(days: NDArray[Any]) -> Counters:
+    """What is left after so many days [n], per column [n, 8]."""
+    return np.stack([_decays(days, column) for column in range(COLUMNS)], axis=1)
 
 
 def _grown(counters: Counters, rows: int) -> Counters:

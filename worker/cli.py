@@ -1,6 +1,7 @@
 """`pprm`: one command line for everything. Each command is a thin call; slow imports wait until they are needed."""
 
 import asyncio
+import gc
 import json
 import sys
 from collections.abc import Coroutine
@@ -83,8 +84,11 @@ def worker(
         model={"directory": model, "device": device},
         http={"port": port},
     )
+    gc.disable()  # imports leave no garbage, and a quarter of their time would go into looking for it
     from worker.app import run
 
+    gc.freeze()
+    gc.enable()
     run(settings)
 
 

@@ -15,6 +15,8 @@ from worker.health import Progress, Recovery
 from worker.metrics import forget_partitions
 
 EVERY = 1.0
+SETTLED_WITHIN = 0.05
+"""Seconds in which the end of a rebalance or a recovery is seen."""
 SIZES_EVERY = 10
 RECOVERY_LOG_EVERY = 5
 ENDS_EVERY = 3.0
@@ -38,7 +40,17 @@ async def watch(c: Components) -> None:
             c.health.disk_free = _disk_free(c)
             _sizes(c)
         turn += 1
-        await asyncio.sleep(EVERY)
+        await _pause(c)
+
+
+async def _pause(c: Components) -> None:
+    """Wait until it is time to look again; at once where a rebalance or a recovery ends, so that /ready follows."""
+    until = monotonic() + EVERY
+    while (left := until - monotonic()) > 0:
+        await asyncio.sleep(min(left, SETTLED_WITHIN))
+        rebalanced = c.health.rebalancing and not c.app.rebalancing
+        if rebalanced or (c.health.recovery and not c.app.tables.recovery.in_recovery):
+            return
 
 
 async def ask_for_ends(c: Components) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import uuid
 from collections.abc import Iterable
 from functools import partial
+from itertools import islice
 from time import time
 from typing import Any
 
@@ -20,6 +21,8 @@ from pprm.user_state import DAY
 from worker.components import Components
 
 IDLE_MS = 500
+COUNTED_AT_ONCE = 2000
+"""States in memory at a time."""
 WRITER = "writer"
 """Header that names the worker process."""
 
@@ -42,8 +45,9 @@ async def recount(c: Components, partitions: Iterable[int]) -> None:
         popularity = c.recommender.popularity
         for partition in partitions:
             popularity.own(partition)
-            for state in c.states([partition]):
-                popularity.add_state(state, partition)
+            states = c.states([partition])
+            while some := list(islice(states, COUNTED_AT_ONCE)):
+                popularity.add_states(some, partition)
 
     await c.model.run(count)
 

@@ -87,6 +87,24 @@ def test_a_rebuild_in_mid_day_leaves_the_day_out(purchases: list[tuple[int, int,
     assert np.allclose(along.features(products), rebuilt.features(products), atol=1e-5)
 
 
+def test_many_states_at_once_count_like_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("fold", "popularity"):
+        monkeypatch.setattr(f"pprm.{module}.MAX_PRODUCTS", 3)  # so that sequences know products that were evicted
+    rng = np.random.default_rng(5)
+    purchases = [(int(rng.integers(4)), int(rng.integers(1, 10)), int(day)) for day in np.sort(rng.integers(0, 30, 80))]
+    states, _ = states_of(purchases)
+    assert any(len(np.unique(state.interactions()["product"])) > 3 for state in states)
+    alone, together = Popularity(), Popularity()
+    for state in states:
+        alone.add_state(state)
+    together.add_states(states)
+    products = np.arange(1, 10, dtype=np.uint64)
+    assert np.allclose(alone.counters(products), together.counters(products)) and together.purchases() > 0
+    for popularity in (alone, together):
+        popularity.advance(START + 40 * DAY)  # what waited for tomorrow counts, too
+    assert np.allclose(alone.counters(products), together.counters(products))
+
+
 MOVES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=8)
 
 

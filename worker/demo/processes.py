@@ -80,20 +80,18 @@ def environment(settings: Mapping[str, Any]) -> dict[str, str]:
     return variables
 
 
-async def until_ready(worker: Worker) -> None:
+async def until_ready(worker: Worker, seconds: float = START_SECONDS) -> None:
     """Wait for /ready.
 
     Raises:
         WorkerError: it did not become ready in time.
     """
-    deadline, known = time.monotonic() + START_SECONDS, 0.0
+    deadline, known = time.monotonic() + seconds, 0.0
     while await asyncio.to_thread(worker.get, "/ready") is None:
         if (taken_in := await metric(worker, TAKEN_IN)) > known:
-            deadline, known = time.monotonic() + START_SECONDS, taken_in
+            deadline, known = time.monotonic() + seconds, taken_in
         if time.monotonic() > deadline:
-            raise WorkerError(
-                f"the worker is not ready after {START_SECONDS:.0f} s; its log ends:\n{worker.last_lines()}"
-            )
+            raise WorkerError(f"the worker is not ready after {seconds:.0f} s; its log ends:\n{worker.last_lines()}")
         await asyncio.sleep(0.1)
 
 

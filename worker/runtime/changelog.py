@@ -17,6 +17,8 @@ from worker.runtime.delivery import Append, Headers
 from worker.runtime.table import BatchTable
 
 READ_RECORDS = 2000
+FETCH_BYTES = 4 << 20
+"""Of a fetch: a client's usual 1 MB holds a few hundred states, and each costs a round trip."""
 GENERATION = "generation"
 
 
@@ -39,8 +41,9 @@ def generation_of(record: Any) -> int:
 async def reader(client: Mapping[str, Any], tp: TopicPartition) -> AsyncIterator[AIOKafkaConsumer]:
     """Plain consumer of what is committed in one partition; `OffsetOutOfRangeError` instead of starting over."""
     consumer = AIOKafkaConsumer(
-        enable_auto_commit=False, auto_offset_reset="none", isolation_level="read_committed", **client
-    )
+        enable_auto_commit=False, auto_offset_reset="none", isolation_level="read_committed",
+        max_partition_fetch_bytes=FETCH_BYTES, **client,
+    )  # fmt: skip
     await consumer.start()
     try:
         consumer.assign([tp])

@@ -126,7 +126,8 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
             start = (await consumer.beginning_offsets([tp]))[tp]
             persisted = table.persisted_offset(tp)
             consumer.seek(tp, start if persisted is None else max(start, persisted + 1))
-            await self._read_to_end(consumer, tp, replay.apply)
+            with table.loading(tp.partition):
+                await self._read_to_end(consumer, tp, replay.apply)
             table.next_append[tp.partition] = await consumer.position(tp)
         if replay.overwritten:
             self.log.warning("%s: %d states were overwritten by a former owner: restored", tp, len(replay.overwritten))
@@ -136,11 +137,12 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         self, consumer: AIOKafkaConsumer, tp: TopicPartition, apply: Callable[[Iterable[Any]], None]
     ) -> None:
         while True:
-            fetched = await consumer.getmany(tp, timeout_ms=IDLE_MS, max_records=READ_RECORDS)
-            end = (await consumer.end_offsets([tp]))[tp]
+            records = (await consumer.getmany(tp, timeout_ms=IDLE_MS, max_records=READ_RECORDS)).get(tp, [])
             position = await consumer.position(tp)
+            # told with the fetch, it is good enough to show; where nothing comes, only the broker's answer ends it
+            end = (consumer.highwater(tp) or position) if records else (await consumer.end_offsets([tp]))[tp]
             self.progress.left[tp], self.progress.answered_at = max(end - position, 0), monotonic()
-            if records := fetched.get(tp, []):
+            if records:
                 self.progress.read += len(records)
                 self.progress.fell_at = monotonic()
                 apply(records)

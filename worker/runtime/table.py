@@ -81,6 +81,7 @@ class BatchTable(Table):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.next_append = {}
+        self._loading: set[int] = set()
         super().__init__(*args, **kwargs)
 
     def _new_store_by_url(self, url: Any) -> QuarantiningStore:
@@ -109,7 +110,23 @@ class BatchTable(Table):  # type: ignore[misc]
                 batch.put(key, value)
         batch.put(self.data.offset_key, str(changelog_offset).encode())
         batch.put(GENERATION_KEY, str(generation).encode())
-        self._guarded(partition, lambda db: db.write(batch))
+        options = rocksdict.WriteOptions()
+        options.disable_wal = partition in self._loading
+        self._guarded(partition, lambda db: db.write(batch, options))
+
+    @contextmanager
+    def loading(self, partition: int) -> Iterator[None]:
+        """Until the end of the block, writes of a partition go around RocksDB's log; then its files get them.
+
+        A crash in between loses the newest of them together with the offset that covers them, never one without the
+        other: they are in one WriteBatch, and RocksDB flushes in their order.
+        """
+        self._loading.add(partition)
+        try:
+            yield
+        finally:  # before any write that is logged: a log that is replayed over a hole would hide it
+            self._guarded(partition, lambda db: db.flush())
+            self._loading.discard(partition)
 
     def generation(self, partition: int) -> int:
         """The newest generation written, 0 where none is known."""

@@ -1,0 +1,42 @@
+"""Shoppers of the bundled data with all that they bought before November, and the catalogue, as a worker holds them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import chain
+
+from pprm import user_state
+from pprm.events import Interaction, Kind, Position
+from pprm.fold import fold
+from pprm.ids import stable_hash
+from pprm.texts import profile_text
+from pprm.user_state import UserState, store_code
+from worker.demo import data, records
+from worker.demo.announcements import NONE
+from worker.demo.data import Shop
+from worker.demo.households import Visit
+from worker.runtime.delivery import Row
+
+
+def state_rows(shop: Shop, copies: int) -> Iterator[Row]:
+    """States for the changelog, so many of each household, under the numbers from 0 on as user ids."""
+    states = [user_state.encode(state_of(visits, shop.profiles.get(name, {}))) for name, visits in shop.history.items()]
+    return (Row(str(number).encode(), value) for number, value in enumerate(chain.from_iterable([states] * copies)))
+
+
+def state_of(visits: list[Visit], profile: Mapping[str, str]) -> UserState:
+    """A household's state before November, as if its events had come from topics that are empty again since."""
+    bought = ((visit, product) for visit in visits if visit.time < data.BEGIN for product in visit.products)
+    state = fold(UserState(), (_purchase(offset, *of) for offset, of in enumerate(bought))).state
+    return replace(state, watermarks=UserState().watermarks, text=profile_text(None, profile).encode())
+
+
+def _purchase(offset: int, visit: Visit, product: str) -> Interaction:
+    position, hashes = Position(0, 0, offset), (stable_hash(product), stable_hash(visit.basket))
+    return Interaction(position, Kind.PURCHASE, hashes[0], visit.time, hashes[1], store=store_code(visit.store))
+
+
+def product_rows(shop: Shop) -> Iterator[Row]:
+    """The catalogue for the products topic, with what is promoted when November begins."""
+    promoted = {said.product: said.entries for said in shop.promotions if said.time <= data.BEGIN}
+    for number, product in enumerate(shop.products):
+        yield records.product_row(product, promoted.get(number, NONE), shop.stores)

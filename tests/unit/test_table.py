@@ -1,0 +1,57 @@
+"""The table in real RocksDB files: what a crash leaves behind."""
+
+import os
+from multiprocessing import get_context
+from pathlib import Path
+
+from worker.runtime import app as runtime
+from worker.runtime.table import BatchTable
+
+RECORDS = 3000
+VALUE = b"v" * 50_000
+"""Large enough that RocksDB writes some of its files before the load has ended."""
+
+
+def table(directory: Path) -> BatchTable:
+    app = runtime.create(
+        "table", {"bootstrap_servers": "127.0.0.1:1"}, directory, exactly_once=False, session_timeout=6,
+        commit_interval=1, instance_id=None,
+    )  # fmt: skip
+    return runtime.table(app, "user_state", 1)
+
+
+def load(directory: Path, end: bool) -> None:
+    """Load as the recovery does, and end as `kill -9` would: in the middle, or after the end and another write."""
+    made = table(directory)
+    with made.loading(0):
+        for offset in range(RECORDS):
+            made.write(0, {_key(offset): VALUE}, offset, 1)
+        if not end:
+            os._exit(0)
+    made.write(0, {_key(RECORDS): VALUE}, RECORDS, 1)
+    os._exit(0)
+
+
+def _key(offset: int) -> bytes:
+    return f"{offset:06}".encode()
+
+
+def loaded(directory: Path, end: bool) -> tuple[int, list[bool]]:
+    """The offset that is held after the crash, and which of the records."""
+    process = get_context("spawn").Process(target=load, args=(directory, end))
+    process.start()
+    process.join(60)
+    made = table(directory)
+    held = made.data._db_for_partition(0).get(made.data.offset_key)
+    return int(held or -1), [value is not None for value in made.get_many(0, [_key(n) for n in range(RECORDS + 1)])]
+
+
+def test_a_crash_while_loading_leaves_what_the_offset_covers_and_no_more(tmp_path: Path) -> None:
+    offset, there = loaded(tmp_path, end=False)
+    assert 0 < offset < RECORDS - 1
+    assert there == [number <= offset for number in range(RECORDS + 1)]
+
+
+def test_what_was_loaded_outlives_a_crash_after_its_end(tmp_path: Path) -> None:
+    offset, there = loaded(tmp_path, end=True)
+    assert offset == RECORDS and all(there)
