@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -226,7 +227,7 @@ def encode_recommendation(answer: Answer, now: datetime) -> tuple[bytes, bytes, 
         "model": answer.model,
         "items": items,
     }  # fmt: skip
-    return record.key, orjson.dumps(value), _cloud_event("recommendation", identity, generated_at) + _trace(record)
+    return record.key, orjson.dumps(value), _cloud_event(identity, generated_at) + _trace(record)
 
 
 def dead_letter(record: Any, invalid: Invalid) -> tuple[bytes | None, bytes | None, Headers]:
@@ -280,19 +281,22 @@ def _original_headers(record: Any) -> Headers:
     return kept
 
 
-def _cloud_event(kind: str, identity: str, time: str) -> Headers:
-    return [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", identity.encode()),
-        ("ce_source", SOURCE.encode()),
-        ("ce_type", f"com.pprm.{kind}.v1".encode()),
-        ("ce_time", time.encode()),
-        ("content-type", b"application/json"),
-    ]
+_CLOUD_EVENT: Headers = [
+    ("ce_specversion", b"1.0"),
+    ("ce_source", SOURCE.encode()),
+    ("ce_type", b"com.pprm.recommendation.v1"),
+    ("content-type", b"application/json"),
+]
+
+
+def _cloud_event(identity: str, time: str) -> Headers:
+    return [*_CLOUD_EVENT, ("ce_id", identity.encode()), ("ce_time", time.encode())]
 
 
 def _trace(record: Any) -> Headers:
     """W3C trace context, passed on."""
+    if not record.headers:
+        return []
     return [(name, value) for name, value in record.headers if name in ("traceparent", "tracestate") and value]
 
 
@@ -300,5 +304,6 @@ def _record_id(record: Any) -> str:
     return f"{record.topic}-{record.partition}-{record.offset}"
 
 
+@lru_cache(maxsize=16)  # all lists of a micro-batch have the same
 def _rfc3339(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
