@@ -148,7 +148,8 @@ def _read_state(c: Components, shopper: Shopper, value: bytes | None) -> UserSta
 async def score(c: Components, shoppers: list[Shopper]) -> None:
     """Count what was bought, then rank the catalogue once for every shopper with an event to be answered."""
     counted = [purchase for shopper in shoppers if shopper.folded for purchase in shopper.folded.counted]
-    answered = [shopper for shopper in shoppers if not shopper.forgotten and c.is_live(shopper.newest)]
+    all_live = c.settings.recommendations.score_from is None  # then the newest of the events need not be sought
+    answered = [s for s in shoppers if not s.forgotten and (all_live or c.is_live(s.newest))]
     requests = [Request(shopper.state, shopper.state.active_at) for shopper in answered]
     await c.encode(shopper.state.text.decode() for shopper in answered)
     ranked = await c.model.run(lambda: c.recommender.answer(counted, requests))

@@ -152,7 +152,7 @@ def _seconds(time: datetime) -> int:
 def _purchase(message: Purchase, position: Position, _: Any) -> Interaction:
     basket = stable_hash(message.basket_id) if message.basket_id else 0
     product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
-    return Interaction(position, Kind.PURCHASE, product, time, basket, store=store_code(message.store_id))
+    return Interaction(position, Kind.PURCHASE, product, time, basket, 0.0, store_code(message.store_id))
 
 
 _ACTIONS = {kind.name.lower(): kind for kind in Kind}
