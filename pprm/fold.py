@@ -50,12 +50,16 @@ class Folded(NamedTuple):
 
 
 def fold(state: UserState, events: Iterable[Event]) -> Folded:
-    """Apply a shopper's events in the order given; the argument stays as it was.
+    """Apply a shopper's events in the order given; the argument stays as it was. See `fold_into`."""
+    return fold_into(_copy(state), events)
+
+
+def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
+    """Apply a shopper's events in the order given to a state that nobody else holds: it is used up.
 
     Idempotent: an event at or below the watermark of its topic and partition changes nothing. Bounded: see `MAX_BYTES`.
     The counters do not depend on the order of purchases in time, so late events need no care.
     """
-    new = _copy(state)
     counted: list[Counted] = []
     repeats = evicted = 0
     for event in events:
@@ -141,9 +145,11 @@ def _basket(state: UserState, event: Interaction) -> None:
     state.visits += BASKET.pack(event.time, event.store, 0)
     del state.visits[: -MAX_BASKETS * BASKET.size]
     newest = max(state.last_purchase, event.time)
-    for name, half_life in (("basket_decay28", 28.0), ("basket_decay112", 112.0)):
-        kept = getattr(state, name) * _decay(newest - state.last_purchase, half_life) if state.last_purchase else 0.0
-        setattr(state, name, kept + _decay(newest - event.time, half_life))
+    if state.last_purchase:
+        state.basket_decay28 *= _decay(newest - state.last_purchase, 28.0)
+        state.basket_decay112 *= _decay(newest - state.last_purchase, 112.0)
+    state.basket_decay28 += _decay(newest - event.time, 28.0)
+    state.basket_decay112 += _decay(newest - event.time, 112.0)
     state.last_purchase = newest
     state.first_purchase = min(state.first_purchase or event.time, event.time)
 
@@ -211,7 +217,7 @@ def _decayed(kept: float, last: int, time: int, half_life: float, added: float =
 
 
 def _decay(seconds: float, half_life: float) -> float:
-    return float(2.0 ** (-seconds / (DAY * half_life)))
+    return float(2.0 ** (-seconds / (DAY * half_life))) if seconds else 1.0
 
 
 def _find(keys: bytearray, product: int) -> int:

@@ -10,7 +10,7 @@ Binary layout, version 2, little endian, bounded (`MAX_BYTES`): `header | waterm
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -181,8 +181,9 @@ def anew(positions: Mapping[int, tuple[int, int]]) -> UserState:
 
 
 def publish(state: UserState, products: Iterable[int]) -> UserState:
-    """Return the state with the list (product hashes, best first) that was recommended."""
-    return replace(state, published=b"".join(KEY.pack(product) for product in products)[: MAX_PUBLISHED * KEY.size])
+    """Note the list (product hashes, best first) that was recommended; returns the state."""
+    state.published = b"".join(map(KEY.pack, products))[: MAX_PUBLISHED * KEY.size]
+    return state
 
 
 def encode(state: UserState) -> bytes:

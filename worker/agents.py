@@ -12,13 +12,14 @@ from typing import Any
 
 from pprm import user_state
 from pprm.events import SOURCES
-from pprm.fold import fold
+from pprm.fold import fold_into
 from pprm.user_state import StateError, UserState
 from worker import codec, popularity, publishing
 from worker.codec import Decoded, Invalid
 from worker.components import Components
 from worker.fatal import exit_now
 from worker.recommender import Request
+from worker.runtime import collector
 from worker.runtime.changelog import Superseded
 from worker.runtime.delivery import NotOurs
 from worker.runtime.stream import LedgerStream, MicroBatch
@@ -30,6 +31,7 @@ def attach(c: Components) -> None:
 
     async def interactions(stream: LedgerStream) -> None:
         await c.catalogue_read.wait()
+        collector.spare()
         c.health.agent_running = True
         try:
             async for batch in stream.micro_batches():
@@ -90,14 +92,20 @@ def decode(c: Components, batch: MicroBatch) -> Work:
                 said: Any = codec.decode_product(record, dimensions)
             else:
                 said = codec.decode(family, record, now)
-            if isinstance(said, Invalid):
+            if isinstance(said, Decoded):
+                _receive(work, partition, record, said)
+            elif isinstance(said, Invalid):
                 work.refused.append((record, said))
-            elif isinstance(said, Decoded):
-                shopper = work.shoppers.setdefault((partition, record.key), Shopper(partition, record.key))
-                shopper.received.append((record, said))
-                shopper.events.append(said.event)
         c.metrics.events_consumed.labels(topic).inc(len(records))
     return work
+
+
+def _receive(work: Work, partition: int, record: Any, said: Decoded) -> None:
+    shopper = work.shoppers.get((partition, record.key))
+    if shopper is None:
+        shopper = work.shoppers[partition, record.key] = Shopper(partition, record.key)
+    shopper.received.append((record, said))
+    shopper.events.append(said.event)
 
 
 async def promote(c: Components, shoppers: list[Shopper]) -> None:
@@ -121,8 +129,7 @@ def fold_batch(c: Components, shoppers: Iterable[Shopper]) -> None:
     for partition, group in by_partition.items():
         values = c.table.get_many(partition, [shopper.key for shopper in group])
         for shopper, value in zip(group, values, strict=True):
-            state = _read_state(c, shopper, value)
-            shopper.folded = fold(state, shopper.events)
+            shopper.folded = fold_into(_read_state(c, shopper, value), shopper.events)
 
 
 def _read_state(c: Components, shopper: Shopper, value: bytes | None) -> UserState:
@@ -144,33 +151,35 @@ def _read_state(c: Components, shopper: Shopper, value: bytes | None) -> UserSta
 async def score(c: Components, shoppers: list[Shopper]) -> None:
     """Count what was bought, then rank the catalogue once for every shopper with an event to be answered."""
     counted = [purchase for shopper in shoppers if shopper.folded for purchase in shopper.folded.counted]
-    answered = [shopper for shopper in shoppers if not shopper.forgotten and c.is_live(shopper.newest)]
+    all_live = c.settings.recommendations.score_from is None  # then the newest of the events need not be sought
+    answered = [s for s in shoppers if not s.forgotten and (all_live or c.is_live(s.newest))]
     requests = [Request(shopper.state, shopper.state.active_at) for shopper in answered]
     await c.encode(shopper.state.text.decode() for shopper in answered)
     ranked = await c.model.run(lambda: c.recommender.answer(counted, requests))
     for shopper, ranking in zip(answered, ranked, strict=True):
         shopper.ranked = ranking
-        assert shopper.folded
-        shopper.folded = shopper.folded._replace(state=user_state.publish(shopper.state, ranking.hashes))
+        user_state.publish(shopper.state, ranking.hashes)
     c.metrics.batch_users.observe(len(answered))
 
 
 def _measure(c: Components, work: Work) -> None:
-    metrics, now = c.metrics, time()
-    metrics.batch_size.observe(len(work.refused) + sum(len(s.received) for s in work.shoppers.values()))
-    for shopper in work.shoppers.values():
+    metrics, now, shoppers = c.metrics, time(), list(work.shoppers.values())
+    metrics.batch_size.observe(len(work.refused) + sum(len(s.received) for s in shoppers))
+    metrics.state_evictions.inc(sum(s.folded.evicted for s in shoppers if s.folded))
+    newest: dict[str, int] = {}
+    for shopper in shoppers:
         assert shopper.folded
-        metrics.state_evictions.inc(shopper.folded.evicted)
         last, decoded = shopper.received[-1]
-        metrics.event_time_lag_seconds.labels(last.topic).set(now - decoded.event.time)
+        newest[last.topic] = decoded.event.time
         if shopper.folded.repeats:
             metrics.events_repeated.labels(last.topic).inc(shopper.folded.repeats)
         if shopper.ranked:
-            metrics.recommendations_sent.inc()
             metrics.end_to_end_latency_seconds.observe(max(now - last.timestamp / 1000, 0.0))
         if shopper.damaged is not None:
             metrics.events_invalid.labels(c.settings.changelog, "state").inc()
-            metrics.dead_letters_sent.inc()
+    for topic, at in newest.items():
+        metrics.event_time_lag_seconds.labels(topic).set(now - at)
     for record, invalid in work.refused:
         metrics.events_invalid.labels(record.topic, invalid.reason).inc()
-        metrics.dead_letters_sent.inc()
+    metrics.recommendations_sent.inc(sum(s.ranked is not None for s in shoppers))
+    metrics.dead_letters_sent.inc(len(work.refused) + sum(s.damaged is not None for s in shoppers))

@@ -1,12 +1,14 @@
 """Bytes to events and lists to bytes. Pure; bad input is a value (`Invalid`), never an exception, and keeps its place.
 
-Limits come before parsing. The JSON parser is pydantic's own, which builds the model without a dictionary between.
+Limits come before parsing. What almost every producer sends is read by `worker.plain_json`; the rest, and all that is
+refused, by pydantic's own parser, which builds the model without a dictionary between.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -23,6 +25,7 @@ from schemas import Browse, Product, Purchase, Review, User
 from schemas.dead_letters import Why
 from schemas.limits import MAX_ID_BYTES, Message
 from schemas.products import Promotion
+from worker import plain_json
 from worker.sentiment import sentiment
 
 MAX_VALUE_BYTES = 64 * 1024
@@ -122,7 +125,14 @@ def _envelope(record: Any) -> str | Invalid:
     return text
 
 
+_PLAIN: dict[type[Message], Callable[[bytes], Any]] = {
+    model: plain_json.reader(model, "occurred_at") for model in (Purchase, Browse)
+}
+
+
 def _parse(model: type[Message], value: bytes) -> Any:
+    if (read := _PLAIN.get(model)) and (message := read(value)) is not None:
+        return message
     try:
         return model.model_validate_json(value)
     except ValidationError as error:
@@ -149,7 +159,7 @@ def _seconds(time: datetime) -> int:
 def _purchase(message: Purchase, position: Position, _: Any) -> Interaction:
     basket = stable_hash(message.basket_id) if message.basket_id else 0
     product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
-    return Interaction(position, Kind.PURCHASE, product, time, basket, store=store_code(message.store_id))
+    return Interaction(position, Kind.PURCHASE, product, time, basket, 0.0, store_code(message.store_id))
 
 
 _ACTIONS = {kind.name.lower(): kind for kind in Kind}
@@ -234,7 +244,7 @@ def encode_recommendation(answer: Answer, now: datetime) -> tuple[bytes, bytes, 
         "model": answer.model,
         "items": items,
     }  # fmt: skip
-    return record.key, orjson.dumps(value), _cloud_event("recommendation", identity, generated_at) + _trace(record)
+    return record.key, orjson.dumps(value), _cloud_event(identity, generated_at) + _trace(record)
 
 
 def dead_letter(record: Any, invalid: Invalid) -> tuple[bytes | None, bytes | None, Headers]:
@@ -288,19 +298,22 @@ def _original_headers(record: Any) -> Headers:
     return kept
 
 
-def _cloud_event(kind: str, identity: str, time: str) -> Headers:
-    return [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", identity.encode()),
-        ("ce_source", SOURCE.encode()),
-        ("ce_type", f"com.pprm.{kind}.v1".encode()),
-        ("ce_time", time.encode()),
-        ("content-type", b"application/json"),
-    ]
+_CLOUD_EVENT: Headers = [
+    ("ce_specversion", b"1.0"),
+    ("ce_source", SOURCE.encode()),
+    ("ce_type", b"com.pprm.recommendation.v1"),
+    ("content-type", b"application/json"),
+]
+
+
+def _cloud_event(identity: str, time: str) -> Headers:
+    return [*_CLOUD_EVENT, ("ce_id", identity.encode()), ("ce_time", time.encode())]
 
 
 def _trace(record: Any) -> Headers:
     """W3C trace context, passed on."""
+    if not record.headers:
+        return []
     return [(name, value) for name, value in record.headers if name in ("traceparent", "tracestate") and value]
 
 
@@ -308,5 +321,6 @@ def _record_id(record: Any) -> str:
     return f"{record.topic}-{record.partition}-{record.offset}"
 
 
+@lru_cache(maxsize=16)  # all lists of a micro-batch have the same
 def _rfc3339(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

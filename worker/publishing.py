@@ -25,6 +25,8 @@ async def publish(c: Components, batch: MicroBatch, work: Work) -> Appends:
         NotOurs: a rebalance took the partitions meanwhile: nothing of the batch counts.
     """
     rows, now = defaultdict[str, dict[TopicPartition, list[Row]]](dict), datetime.now(UTC)
+    lists, letters = c.settings.topics.name("recommendations"), c.settings.topics.name("dead_letters")
+    log, stamp = c.settings.changelog, changelog.stamp(c.generation)
 
     def add(unit: str, topic: str, partition: int, row: Row) -> None:
         rows[unit].setdefault((topic, partition), []).append(row)
@@ -32,19 +34,19 @@ async def publish(c: Components, batch: MicroBatch, work: Work) -> Appends:
     for shopper in work.shoppers.values():
         unit, partition = c.unit("users", shopper.partition), shopper.partition
         shopper.value = user_state.encode(shopper.state)
-        add(unit, c.settings.changelog, partition, Row(shopper.key, shopper.value, changelog.stamp(c.generation)))
+        add(unit, log, partition, Row(shopper.key, shopper.value, stamp))
         if (row := _list_row(c, shopper, now)) is not None:
-            add(unit, c.settings.topics.name("recommendations"), partition, row)
+            add(unit, lists, partition, row)
         if shopper.damaged is not None:
-            letter = codec.damaged_state(shopper.key, shopper.damaged, c.settings.changelog, partition)
-            add(unit, c.settings.topics.name("dead_letters"), partition % c.dead_letter_partitions, Row(*letter))
+            letter = codec.damaged_state(shopper.key, shopper.damaged, log, partition)
+            add(unit, letters, partition % c.dead_letter_partitions, Row(*letter))
     for record, invalid in work.refused:
         unit = c.unit(c.families[record.topic], record.partition)
         row = Row(*codec.dead_letter(record, invalid))
-        add(unit, c.settings.topics.name("dead_letters"), record.partition % c.dead_letter_partitions, row)
+        add(unit, letters, record.partition % c.dead_letter_partitions, row)
 
     appended = await _write(c, batch, rows)
-    return {tp: appends for tp, appends in appended.items() if tp[0] == c.settings.changelog}
+    return {tp: appends for tp, appends in appended.items() if tp[0] == log}
 
 
 async def _write(c: Components, batch: MicroBatch, rows: dict[str, dict[TopicPartition, list[Row]]]) -> Appends:
