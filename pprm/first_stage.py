@@ -213,14 +213,14 @@ def _of_pairs(g: Groups, pairs: NDArray[np.int64]) -> Floats:
     """Rows of type and category, and the type's share of the category, [P, 19]."""
     type_, category = g.type_at[pairs[:, 0]], g.category_at[pairs[:, 1]]
     share = g.type_count[type_] / np.maximum(g.category_count[category], 1)
-    rows: Floats = np.concatenate([g.type[type_], g.category[category], share[:, None]], 1)
-    return rows
+    return np.concatenate([g.type[type_], g.category[category], share[:, None]], 1)
 
 
 def _share_of_type(g: Groups, catalogue: Catalogue) -> Floats:
     """What each product bought is of the purchases of its type, [1 + p]."""
     of_type = np.r_[1.0, g.type_count[g.type_at[catalogue.type[g.rows]]]]
-    return (g.product_count / np.maximum(of_type, 1)).astype(np.float32)
+    share: Floats = (g.product_count / np.maximum(of_type, 1)).astype(np.float32)
+    return share
 
 
 @compiled

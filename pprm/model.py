@@ -37,9 +37,9 @@ class PPRMConfig:
     """Of vectors of products that were made elsewhere; 0: the encoder reads products as it reads shoppers."""
     projected: int = 96
     """Principal components of the product text that are kept; 0 keeps the text as it is."""
-    product: int = 64
+    product: int = 32
     """Of the learned product vector; 0 uses the text itself."""
-    hidden: tuple[int, ...] = (64, 32)
+    hidden: tuple[int, ...] = (64,)
     sequence: bool = True
     """Whether the interaction sequence (counters, pooled vectors, scalars) is part of the input."""
     pool_days: tuple[float, ...] = (4.0, 21.0, 120.0)

@@ -10,7 +10,7 @@ def write(config: PPRMConfig, results: dict[str, Any]) -> str:
     """Markdown of the card."""
     training = results["training"]
     figures = {name: found for name, found in results.items() if name != "training"}
-    queries = figures["PPRM"]["queries"]
+    queries, chosen = figures["PPRM"]["queries"], training["validation"]
     return f"""# {config.name}, trained on {training["dataset"]}
 
 PPRM (He, "Personalized product recommendations based on deep learning"): the probability that a shopper buys a
@@ -27,7 +27,8 @@ Made by `pprm train` on {training["dataset"]}, seed {training["seed"]}: {
 
 ## Test ({queries["all"]:,} baskets, {queries["new"]:,} with new products)
 
-All candidates are ranked.
+All candidates are ranked. On the validation's visits, by the same configuration learned before them: NDCG@10 {
+        chosen["all"]["ndcg_at_10"]:.4f}, of new products {chosen["new"]["ndcg_at_10"]:.4f}.
 
 {report.markdown(figures)}
 `PPRM` knows when the visit is; `PPRM as served` is the list made right after the previous basket, as the worker

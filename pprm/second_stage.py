@@ -59,7 +59,8 @@ class SecondStage(nn.Module):
 
 def _uniform(shape: tuple[int, ...], inputs: int) -> Tensor:
     """Weights to begin with, as `nn.Linear` has them."""
-    return (torch.rand(shape) * 2 - 1) / inputs**0.5
+    weights: Tensor = (torch.rand(shape) * 2 - 1) / inputs**0.5
+    return weights
 
 
 def choose(logits: NDArray[np.float32], seen: NDArray[np.bool_], looked: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ SEEN_NEGATIVES, NEW_NEGATIVES = 40, 50
 SERVED = 3
 """One in so many visits is also learned from as the worker serves it."""
 BATCH = 2048
-EPOCHS = 3
+EPOCHS = 5
 LEARNING_RATE = 3e-3
 DECAY = 1e-5
 """Of the weights."""
