@@ -43,7 +43,7 @@ FULL = os.environ.get("PPRM_TEST_AGREEMENT") == "full"
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(7200 if FULL else 300)]
 
 HOUSEHOLDS = None if FULL else 100
-LIVE = COMPLETE_JOURNEY.until
+LIVE = COMPLETE_JOURNEY.chosen
 """From here on every basket is answered; the lists that December's baskets are judged by are of November, too."""
 DEPTH = 100
 """Length of the lists: without what a shopper had before, ten are left of them."""

@@ -61,7 +61,7 @@ def load(source: Source, households: int | None) -> Shop:
         buyers = _buyers(dataset, plan.of(dataset))
         chosen = choose(dataset.users if households is None else buyers, households) if buyers else []
     if not chosen:
-        raise TableError("nobody buys anything in the last quarter of the time: there is nothing to replay")
+        raise TableError("nobody buys anything in the last eighth of the time: there is nothing to replay")
     made = plan.of(dataset)
     universe = [product.product_id for product in dataset.products if product.available]
     visits = history(dataset, chosen)
