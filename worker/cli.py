@@ -112,7 +112,8 @@ def demo(
 
     Starts an embedded broker and a worker, publishes a year of grocery purchases until November as a backfill, replays
     December in time order, and compares every basket with the list that was published before it.
-    The last eighth of another shop's time is replayed with --dataset, the files that you have downloaded, and a --model of it:
+    The last eighth of another shop's time is replayed with --dataset, the files that you have downloaded, and a --model
+    of it:
 
     pprm demo --dataset table --file events.csv --file products.csv --model my-model
     """
