@@ -6,6 +6,7 @@ which the loss takes into account, so that the network's own output is the proba
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +22,12 @@ from pprm.user_state import UserState
 
 SEEN_NEGATIVES, NEW_NEGATIVES = 40, 50
 """Kept of a visit's candidates that were bought before, and of others."""
+VISIT = 0.5
+"""Between 0, all candidates count alike, and 1, all visits do: NDCG counts visits, but large ones say more."""
 SERVED = 3
 """One in so many visits is also learned from as the worker serves it."""
 BATCH = 2048
-EPOCHS = 5
+EPOCHS = 4
 LEARNING_RATE = 3e-3
 DECAY = 1e-5
 """Of the weights."""
@@ -40,6 +43,8 @@ class CandidateSet:
     bought: NDArray[np.bool_]
     offsets: NDArray[np.float32]
     """-log of the share of its stratum that was kept, [R]."""
+    weights: NDArray[np.float32]
+    """What a candidate counts for, [R]: a list is judged by visits, whatever these buy."""
     bought_at: NDArray[np.int64]
     """Unix seconds of the visit that says what was bought, [R]."""
 
@@ -86,7 +91,7 @@ def tables_for(tables: Mapping[int, SlowTables], now: int) -> SlowTables:
 class _Sample:
     def __init__(self, scorer: Scorer, rng: np.random.Generator) -> None:
         self.scorer, self.rng = scorer, rng
-        self.parts: list[tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.float32], NDArray[np.int64]]] = []
+        self.parts: list[tuple[NDArray[Any], ...]] = []
 
     def add(self, state: UserState, now: int, products: NDArray[np.int32], at: int) -> None:
         """Take candidates as of `now` for the visit that buys `products` at a Unix time.
@@ -107,11 +112,11 @@ class _Sample:
             offsets[stratum] = np.log(max(len(negatives), 1) / max(len(some), 1))
         kept = np.concatenate(keep)
         inputs = self.scorer.candidate_features(state, now, found.candidates, kept)
-        self.parts.append((inputs.astype(np.float16), bought[kept], offsets[kept], np.full(len(kept), at)))
+        weights = np.full(len(kept), bought.sum() ** -VISIT, np.float32)
+        self.parts.append((inputs.astype(np.float16), bought[kept], offsets[kept], weights, np.full(len(kept), at)))
 
     def done(self) -> CandidateSet:
-        features, bought, offsets, at = map(np.concatenate, zip(*self.parts, strict=True))
-        return CandidateSet(features, bought, offsets, at)
+        return CandidateSet(*map(np.concatenate, zip(*self.parts, strict=True)))
 
 
 def fit(
@@ -163,5 +168,7 @@ def _loss(model: SecondStage, data: CandidateSet, at: NDArray[np.int64]) -> torc
     """Of all members together: they share nothing but the examples."""
     logits = model.each(torch.from_numpy(data.features[at].astype(np.float32))) + torch.from_numpy(data.offsets[at])
     wanted = torch.from_numpy(data.bought[at].astype(np.float32)).expand_as(logits)
+    counting = torch.from_numpy(data.weights[at]).expand_as(logits)
+    losses = binary_cross_entropy_with_logits(logits, wanted, counting, reduction="sum") / counting[0].sum()
     weights = torch.stack([p.square().sum() for p in (model.first.weight, model.second, model.output)]).sum()
-    return binary_cross_entropy_with_logits(logits, wanted) * len(logits) + DECAY / 2 * weights
+    return losses + DECAY / 2 * weights

@@ -8,6 +8,7 @@ import torch
 
 from pprm import artifact
 from pprm.artifact import Artifact, ArtifactError
+from pprm.item_regression import SOURCES
 from pprm.model import PPRM, PPRMConfig
 from pprm.second_stage import SecondStage
 from pprm.slow_tables import SlowTables
@@ -19,7 +20,10 @@ CONFIG = PPRMConfig(text_dimensions=4, projected=2, product=3, hidden=(5, 4))
 def tables() -> SlowTables:
     keys = np.arange(3, dtype=np.uint64)
     hazards = np.full((3, 14), -2.0, np.float32)
-    return SlowTables(keys, keys, hazards, hazards, hazards[:2], np.ones((3, 64), np.float32))
+    weights = np.full((3, SOURCES), 0.5, np.float32)
+    return SlowTables(
+        keys, keys, hazards, hazards, hazards[:2], np.ones((3, 64), np.float32), weights.astype(np.int32), weights
+    )
 
 
 @pytest.fixture(params=[False, True], ids=["", "two stages"])
