@@ -72,12 +72,12 @@ def measured(households: int | None) -> dict[str, Any]:
         with phase("second stage, examples"):
             candidates = train.second_examples(shop, made, tables)
         with phase("second stage, learning"):
-            made = replace(made, second=second_training.fit(candidates, 0), tables=tables[shop.plan.until])
+            made = replace(made, second=second_training.fit(candidates, shop.plan.until, 0), tables=tables[shop.plan.until])
         with phase("judging"):
             train.judge(shop, made)
     return {
         "households": len(data.users), "events": len(data.user), "products": len(data.products),
-        "visits": len(shop.visits()), "first_examples": len(examples.user),
+        "visits": len(shop.visits(shop.plan.until)), "first_examples": len(examples.user),
         "second_examples": len(candidates.bought), "phases": phase.taken,
     }  # fmt: skip
 

@@ -100,10 +100,10 @@ def why(model: SecondStage, inputs: NDArray[np.float32]) -> list[list[str]]:
     """
     groups = [group for _, group, _ in _FACTS]
     without = np.repeat(inputs[None], 1 + len(groups), axis=0)
-    usual = model.mean.numpy()
+    usual = model.mean.cpu().numpy()
     for at, group in enumerate(groups, start=1):
         without[at, :, COLUMNS[group]] = usual[COLUMNS[group]]
-    logits = model(torch.from_numpy(without)).numpy()
+    logits = model(torch.from_numpy(without).to(model.mean.device)).cpu().numpy()
     lifts = logits[0] - logits[1:]
     return [_strongest(row, lift) for row, lift in zip(inputs, lifts.T, strict=True)]
 

@@ -89,7 +89,7 @@ class Scorer:
         tables: SlowTables | None = None,
     ) -> None:
         self.first = FirstStage(model, catalogue, popularity, encode, device)
-        self.second = second
+        self.second = second.to(device) if second else None
         self.tables = tables or slow_tables.nothing()
         self.model, self.catalogue, self.popularity, self.device = model, catalogue, popularity, device
         self._features = CandidateFeatures(catalogue, popularity)
@@ -144,7 +144,7 @@ class Scorer:
             numbers.append(one.number)
             found.append(candidates.rows)
             inputs.append(self.candidate_features(one.state, one.now, candidates))
-        logits = self.second(torch.from_numpy(np.concatenate(inputs))).numpy()
+        logits = self._second_logits(np.concatenate(inputs))
         each = np.split(logits, np.cumsum([len(rows) for rows in found])[:-1])
         best = [pick(mine, self.catalogue.type[rows], k, rules) for mine, rows in zip(each, found, strict=True)]
         because = iter(why(self.second, np.concatenate([x[at] for x, at in zip(inputs, best, strict=True)])))
@@ -164,9 +164,8 @@ class Scorer:
         if self.second is None:
             return scores
         found = self._find(state, scores, groups)
-        second = self.second(torch.from_numpy(self.candidate_features(state, now, found.candidates))).numpy()
         scores -= NOT_A_CANDIDATE
-        scores[found.columns] = second
+        scores[found.columns] = self._second_logits(self.candidate_features(state, now, found.candidates))
         return scores
 
     @torch.inference_mode()
@@ -180,6 +179,11 @@ class Scorer:
     ) -> NDArray[np.float32]:
         """The second stage's input, see `CandidateFeatures.of`."""
         return self._features.of(state, now, self.tables, candidates, keep)
+
+    def _second_logits(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        assert self.second is not None
+        logits: NDArray[np.float32] = self.second(torch.from_numpy(inputs).to(self.device)).cpu().numpy()
+        return logits
 
     def _find(self, state: UserState, values: NDArray[np.float32], groups: Groups) -> Found:
         """The second stage's candidates, by the first's logits [N]; -inf is none."""

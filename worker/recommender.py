@@ -14,7 +14,7 @@ from pprm.events import Event
 from pprm.fold import Counted
 from pprm.popularity import Popularity, Purchase
 from pprm.ranking import NO_RULES, Rules
-from pprm.scorer import Scorer, choose_device, use_threads
+from pprm.scorer import Scorer, choose_device, use_threads, warm_up
 from pprm.text_encoder import TextEncoder
 from pprm.user_state import UserState
 from worker.catalogue import Changes
@@ -116,5 +116,6 @@ def load(settings: Model, k: int, rules: Rules = NO_RULES) -> Recommender:
     encoder = loaded.encoder(settings.encoder, device)
     catalogue = Catalogue(loaded.model.config.vector_dimensions)
     scorer = loaded.scorer(catalogue, Popularity(), encoder.encode, device)
+    warm_up(scorer)
     model = {"name": loaded.name, "version": loaded.version, "sha256": loaded.sha256}
     return Recommender(scorer, encoder, model, k, rules)

@@ -123,18 +123,27 @@ def _nobody(dimensions: int) -> Encode:
 def second_stages(
     scorer: Scorer, data: CandidateSet, until: int, seed: int, told: Callable[[str], None] = lambda name: None
 ) -> tuple[list[Contender], dict[str, float]]:
-    """The second stage without each group of features; contenders, and seconds of learning by their names."""
-    shared, seconds = _Shared(scorer), dict[str, float]()
+    """The second stage with all and without each group of features; contenders, and seconds of learning by their names.
+
+    Each is one network that learns from a third of the visits: compare them with each other.
+    """
+    shared, seconds, data = _Shared(scorer), dict[str, float](), _third(data)
     contenders: list[Contender] = []
-    for group, columns in COLUMNS.items():
-        if not np.ptp(data.features[::7, columns].astype(np.float32), axis=0).any():
+    for group, columns in {"nothing": slice(0), **COLUMNS}.items():
+        if group in COLUMNS and not np.ptp(data.features[::7, columns].astype(np.float32), axis=0).any():
             continue  # browsing, where nobody browses
-        told(f"second stage without {group}")
-        name, started = f"without {group}", perf_counter()
+        name, started = f"second stage, without {group}", perf_counter()
+        told(name)
         network = second_training.fit(data, until, seed, without=columns, members=1)
         contenders.append(_WithoutGroup(name, network, shared))
         seconds[name] = perf_counter() - started
     return contenders, seconds
+
+
+def _third(data: CandidateSet) -> CandidateSet:
+    """Candidates of a third of the visits, by their second."""
+    kept = data.bought_at % 3 == 0
+    return CandidateSet(*(getattr(data, name)[kept] for name in CandidateSet.__dataclass_fields__))
 
 
 @dataclass(slots=True)

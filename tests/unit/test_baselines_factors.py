@@ -65,7 +65,10 @@ def test_als_solves_the_live_shopper_as_the_model_does() -> None:
         if visit.now > UNTIL and visit.number % 10 == 0:
             counts = _history(visit.user, visit.now, factors.HALF_LIFE)
             bought = np.flatnonzero(counts)
-            wanted = learned.product @ learned.fold_in(bought, counts[bought])
+            mine, confidence = learned.product[bought], factors.CONFIDENCE * np.log1p(2.0 * counts[bought])
+            system = learned.product.T @ learned.product + factors.REGULARISATION * np.eye(factors.FACTORS)
+            system += (mine.T * (confidence - 1)) @ mine
+            wanted = learned.product @ np.linalg.solve(system, mine.T @ confidence)
             assert baseline.scores(visit) == pytest.approx(wanted, abs=1e-4)
         baseline.add(visit)
 

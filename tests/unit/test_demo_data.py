@@ -52,7 +52,7 @@ def test_what_is_no_purchase_stands_by_itself(tmp_path: Path) -> None:
     )
     files = (tmp_path / "events.csv", tmp_path / "products.csv")
     shop = data.load(Source("table", files), None)
-    assert (shop.begin, shop.end, shop.simulates) == (1_000_000_075, 1_000_000_101, False)
+    assert (shop.begin, shop.end, shop.simulates) == (1_000_000_088, 1_000_000_101, False)
     look, cart, bought, review = shop.history["1"]
     assert look[:4] == (1_000_000_000, "1", "browses", ("a",)) and (look.action, look.dwell) == ("view", 12.5)
     assert (cart.action, bought.family, review.family, review.sentiment) == (

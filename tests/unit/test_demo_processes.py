@@ -52,13 +52,12 @@ def test_a_worker_that_ends_is_told_with_its_last_lines(tmp_path: Path) -> None:
         asyncio.run(processes.watch(worker))
 
 
-def test_a_worker_that_is_never_ready_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "START_SECONDS", 0.1)
+def test_a_worker_that_is_never_ready_is_told(tmp_path: Path) -> None:
     with (
         processes.worker(SETTINGS, tmp_path / "log", SLEEPS) as worker,
         pytest.raises(WorkerError, match="not ready"),
     ):
-        asyncio.run(processes.until_ready(worker))
+        asyncio.run(processes.until_ready(worker, 0.1))
 
 
 def test_another_port_is_taken_where_the_wanted_one_is_in_use() -> None:

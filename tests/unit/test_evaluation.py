@@ -135,6 +135,7 @@ def test_the_card_is_written_from_the_figures(outcome: protocol.Outcome) -> None
     found: dict[str, Any] = report.results(outcome, "oracle", {})
     found["PPRM"] = found["oracle"]
     found["training"] = {
+        "validation": {part: found["oracle"][part] for part in ("all", "new")},
         "dataset": "small", "seed": 1, "visits": 2, "second_stage_candidates": 3, "fit_seconds": 4.0, "seconds": 5.0,
         "peak_memory_bytes": 2**30,
     }  # fmt: skip

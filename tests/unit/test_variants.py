@@ -82,7 +82,8 @@ def test_a_group_that_is_taken_away_has_no_say(learned: tuple[Scorer, training_s
     assert not torch.equal(network(inputs), network(changed))
     contenders, _ = variants.second_stages(scorer, examples, UNTIL, 0)
     names = {contender.name for contender in contenders}
-    assert "without pattern" in names and "without browse" not in names, "nobody browses here"
+    assert {f"second stage, without {group}" for group in ("nothing", "pattern")} < names
+    assert "second stage, without browse" not in names, "nobody browses here"
 
 
 def test_the_second_stage_learns_the_same_from_the_same_seed(learned: tuple[Scorer, training_set.TrainingSet]) -> None:

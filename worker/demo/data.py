@@ -17,7 +17,7 @@ from worker.demo.households import Visit, choose
 if TYPE_CHECKING:
     from pprm.plan import Plan
 
-BEGIN = int(datetime(2017, 11, 1, tzinfo=UTC).timestamp())
+BEGIN = int(datetime(2017, 12, 1, tzinfo=UTC).timestamp())
 """Where the replay of The Complete Journey begins, known before it is read; so the worker starts meanwhile."""
 WITHOUT_EVENTS = 2
 """Households of The Complete Journey that bought nothing that counts; they take no part."""
