@@ -69,6 +69,7 @@ def test_artifacts_hold_no_code() -> None:
                 assert {tensor["dtype"] for name, tensor in header.items() if name != "__metadata__"} <= {
                     "F16",
                     "F32",
+                    "I32",
                     "U64",
                 }
 
