@@ -72,7 +72,9 @@ def measured(households: int | None) -> dict[str, Any]:
         with phase("second stage, examples"):
             candidates = train.second_examples(shop, made, tables)
         with phase("second stage, learning"):
-            made = replace(made, second=second_training.fit(candidates, shop.plan.until, 0), tables=tables[shop.plan.until])
+            made = replace(
+                made, second=second_training.fit(candidates, shop.plan.until, 0), tables=tables[shop.plan.until]
+            )
         with phase("judging"):
             train.judge(shop, made)
     return {
