@@ -164,6 +164,7 @@ class _Als:
 def naive(scorer: Scorer, state: UserState) -> NDArray[np.float32]:
     """Logits of the first stage as a network is usually run: rows of input for all products, through all layers."""
     model, catalogue, rows = scorer.model, scorer.catalogue, scorer.candidates
+    scorer.popularity.advance(NOW)
     z = model.product_vectors(torch.from_numpy(catalogue.vectors[rows]))
     found, ages, weights = sequences([state], [NOW], catalogue)
     pooled = model.pool(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.compiled import compiled
-from pprm.user_state import DAY, UserState
+from pprm.user_state import DAY, MAX_BASKETS, UserState
 
 Floats = NDArray[np.float32]
 Rings = NDArray[np.uint64]
@@ -145,15 +145,26 @@ def _fill(bits: np.uint64, b: Baskets, out: Floats) -> None:
     out[14], out[15] = math.log(mean), 1
 
 
-def aligned(rings: Rings, baskets_ago: NDArray[np.int64]) -> Rings:
-    """Rings whose lowest bit is a basket so long ago, with the newest basket's bit as the lowest."""
-    return np.where(baskets_ago < 64, rings << np.minimum(baskets_ago, 63).astype(np.uint64), np.uint64(0))
+def rings(counters: NDArray[Any], places: NDArray[np.int64], baskets: int) -> tuple[Rings, float]:
+    """Rings of the counters at `places`, aligned with the newest basket; and how much the shopper explores.
+
+    That is the share of the products of the last five baskets that were never bought before them.
+    """
+    return _rings(counters, places, baskets)  # type: ignore[no-any-return]
 
 
-def exploration(rings: Rings, counts: NDArray[Any]) -> float:
-    """Share of the products of the last five baskets that were never bought before them."""
-    lately = np.bitwise_count(rings & np.uint64(0b11111))
-    return float((lately == counts)[lately > 0].mean()) if lately.any() else 0.0
+@compiled
+def _rings(counters: NDArray[Any], places: NDArray[np.int64], baskets: int) -> Any:
+    out, lately, new = np.zeros(len(places), np.uint64), 0, 0
+    for i in range(len(places)):
+        c = counters[places[i]]
+        ago = baskets - np.int64(c.basket)
+        if ago < MAX_BASKETS:
+            out[i] = c.ring << np.uint64(ago)
+        times = _count(out[i] & np.uint64(0x1F))
+        lately += times > 0
+        new += times > 0 and times == c.count
+    return out, new / max(lately, 1)
 
 
 def moment(baskets: Baskets, now: float) -> list[float]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm import features, popularity, promotions
-from pprm.basket_patterns import MOMENT, PATTERN, Baskets, aligned, exploration, moment, patterns
+from pprm import basket_patterns, features, popularity, promotions
+from pprm.basket_patterns import MOMENT, PATTERN, Baskets, moment, patterns
 from pprm.catalogue import Catalogue
 from pprm.compiled import compiled
 from pprm.features import Groups
@@ -121,10 +121,9 @@ class CandidateFeatures:
         """What the shopper bought: patterns, hazards, factors, neighbours."""
         if not len(groups.rows):
             return
-        catalogue, counters = self.catalogue, state.product_counters()[groups.counters]
-        rings = aligned(counters["ring"], state.baskets - counters["basket"].astype(np.int64))
-        out[:, COLUMNS["moment"].stop - 1] = exploration(rings, counters["count"])
-        mine = _of_candidates(groups, catalogue.codes, rings, rows, baskets.masks)
+        rings, explores = basket_patterns.rings(state.product_counters(), groups.counters, state.baskets)
+        out[:, COLUMNS["moment"].stop - 1] = explores
+        mine = _of_candidates(groups, self.catalogue.codes, rings, rows, baskets.masks)
         patterns(mine[0], baskets, out[:, COLUMNS["pattern"]])
         patterns(mine[1], baskets, out[:, COLUMNS["type_pattern"]][:, :-1])
         out[:, COLUMNS["type_pattern"].stop - 1] = mine[2]

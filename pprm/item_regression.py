@@ -69,27 +69,25 @@ def _matrix(
     return x
 
 
-def scores(regression: Regression, at: NDArray[np.int64], product_at: NDArray[np.int32], bought: Floats) -> Floats:
+def scores(regression: Regression, at: NDArray[np.int64], product_at: NDArray[np.int32]) -> Floats:
     """Of products for a shopper, [n].
 
     Args:
         regression: its sources are catalogue rows.
         at: rows of its tables, -1 where a product is unknown, [n].
-        product_at: place in `bought` of each row of the catalogue.
-        bought: of each product that the shopper has, not 0; at place 0, that of all others, 0.
+        product_at: of each row of the catalogue, 0 where the shopper does not have it.
     """
     out = np.zeros(len(at), np.float32)
-    _add_up(regression.sources, regression.weights, at, product_at, bought, out)
+    _add_up(regression.sources, regression.weights, at, product_at, out)
     return out
 
 
 @compiled
 def _add_up(
-    sources: NDArray[np.int32], weights: Floats, at: NDArray[np.int64], product_at: NDArray[np.int32], bought: Floats,
-    out: Floats,
-) -> None:  # fmt: skip
+    sources: NDArray[np.int32], weights: Floats, at: NDArray[np.int64], product_at: NDArray[np.int32], out: Floats
+) -> None:
     for k in range(len(at)):
         if at[k] >= 0:
             for place in range(sources.shape[1]):
-                if bought[product_at[sources[at[k], place]]] > 0:
+                if product_at[sources[at[k], place]] > 0:
                     out[k] += weights[at[k], place]

@@ -111,7 +111,7 @@ class LaidOut:
 
     def neighbours(self, groups: Groups, rows: NDArray[np.int64]) -> Floats:
         """What the shopper's other purchases say of candidate rows, [len(rows)]."""
-        return item_regression.scores(self.regression, self.at[rows], groups.product_at, groups.product_count)
+        return item_regression.scores(self.regression, self.at[rows], groups.product_at)
 
 
 @compiled
