@@ -84,9 +84,11 @@ class _Own:
 
 
 class _Foreign(NamedTuple):
+    """A partition that is counted elsewhere: rows [n], counters [n, 8] as of the start of a day."""
+
     day: int
     rows: NDArray[np.int64]
-    counters: Counters
+    counters: NDArray[np.float32]
 
 
 class Popularity:
@@ -98,6 +100,8 @@ class Popularity:
         """Counts what `features` may have changed by: a new day, states or a snapshot added."""
         self._rows: dict[int, int] = {}
         self._total: Counters = np.zeros((1024, COLUMNS))
+        """The sum over partitions, unless it is `_stale`."""
+        self._stale = False
         self._own: dict[int, _Own] = {}
         self._foreign: dict[int, _Foreign] = {}
 
@@ -141,14 +145,16 @@ class Popularity:
         for partition in partitions:
             if own := self._own.pop(partition, None):
                 rows = np.flatnonzero(own.counters[:, 0])
-                self._foreign[partition] = _Foreign(self.day, rows, own.counters[rows])
+                self._foreign[partition] = _Foreign(self.day, rows, own.counters[rows].astype(np.float32))
+                self._stale = True
 
     def own(self, partition: int) -> None:
         """Start to count a partition, from nothing."""
         self._own.pop(partition, None)
         self._foreign.pop(partition, None)
         self._partition(partition)
-        self._sum()
+        self._stale = True
+        self.changes += 1
 
     def put(self, partition: int, snapshot: Snapshot) -> None:
         """Take a partition's snapshot, unless the partition is counted here."""
@@ -156,8 +162,12 @@ class Popularity:
             return
         self.advance(snapshot.day * DAY)
         rows = self._rows_of(snapshot.products.tolist())
-        self._foreign[partition] = _Foreign(snapshot.day, rows, snapshot.counters.astype(np.float64))
-        self._sum()
+        said = _Foreign(snapshot.day, rows, snapshot.counters.astype(np.float32))  # a copy: the message may go
+        before, self._foreign[partition] = self._foreign.get(partition), said
+        self._add_foreign(said)
+        if before:  # what rounding leaves of it is gone with the next day's sum
+            self._add_foreign(before, -1.0)
+        self.changes += 1
 
     def snapshot(self, partition: int) -> Snapshot:
         """Return a partition owned as of the current day, the most popular products first."""
@@ -173,7 +183,7 @@ class Popularity:
 
     def purchases(self) -> float:
         """Purchases counted, of all partitions."""
-        return float(self._total[:, 0].sum())
+        return float(self._sum()[:, 0].sum())
 
     def advance(self, now: float) -> bool:
         """Move on to the day of this Unix time; False where it is not later than the current one."""
@@ -185,11 +195,11 @@ class Popularity:
         for own in self._own.values():
             own.counters *= decay
             own.changes += 1
-        self._sum()
-        for own in self._own.values():
             for over in [since for since in own.waiting if since <= day]:
                 rows, counters = own.waiting.pop(over).sums()
                 self._add(own, rows, counters * _all_decays(np.array([day - over])))
+        self._stale = True
+        self.changes += 1
         return True
 
     def features(self, products: NDArray[np.uint64]) -> NDArray[np.float32]:
@@ -205,7 +215,7 @@ class Popularity:
         """Counters [n, 8] of products by hash, as of the start of the day; 0 for what nobody bought."""
         get = self._rows.get
         rows = np.fromiter((get(product, -1) for product in products.tolist()), np.int64, len(products))
-        return np.where(rows[:, None] >= 0, self._total[rows], 0.0)
+        return np.where(rows[:, None] >= 0, self._sum()[rows], 0.0)
 
     def _sums(self, bought: "_Bought", latest: "_Latest") -> Counters:
         """Counters of each product bought, summed over the shoppers.
@@ -238,14 +248,19 @@ class Popularity:
         np.add.at(own.counters, rows, counters)
         np.add.at(self._total, rows, counters)
 
-    def _sum(self) -> None:
-        """Add the partitions up anew."""
-        self.changes += 1
-        self._total[:] = 0
-        for own in self._own.values():
-            self._total[: len(own.counters)] += own.counters
-        for foreign in self._foreign.values():
-            self._total[foreign.rows] += foreign.counters * _all_decays(np.array([self.day - foreign.day]))
+    def _sum(self) -> Counters:
+        """Counters by row of all partitions together, added up anew where they have to be."""
+        if self._stale:
+            self._stale = False
+            self._total[:] = 0
+            for own in self._own.values():
+                self._total[: len(own.counters)] += own.counters
+            for foreign in self._foreign.values():
+                self._add_foreign(foreign)
+        return self._total
+
+    def _add_foreign(self, foreign: _Foreign, times: float = 1.0) -> None:
+        self._total[foreign.rows] += foreign.counters * (times * _all_decays(np.array([self.day - foreign.day])))
 
     def _partition(self, partition: int) -> _Own:
         if partition not in self._own:

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from pprm.events import Interaction, Kind, Position
 from pprm.fold import fold
-from pprm.popularity import MAX_SNAPSHOT, Popularity, Purchase, decode_snapshot, encode_snapshot
+from pprm.popularity import (
+    HALF_LIVES,
+    MAX_SNAPSHOT,
+    Popularity,
+    Purchase,
+    Snapshot,
+    decode_snapshot,
+    encode_snapshot,
+)
 from pprm.user_state import UserState
 
 DAY = 86_400
@@ -238,6 +246,27 @@ def test_workers_that_exchange_snapshots_agree_with_one_that_counts_all(
     products = np.arange(1, 10, dtype=np.uint64)
     for worker in shared.workers:
         assert np.allclose(worker.features(products), alone.features(products), atol=1e-5)
+
+
+def test_the_newest_snapshot_of_each_partition_counts() -> None:
+    rng, popularity = np.random.default_rng(3), Popularity()
+    products, newest = np.arange(1, 30, dtype=np.uint64), dict[int, Snapshot]()
+    for number in range(60):
+        some = rng.choice(products, 12, replace=False)
+        said = Snapshot(17_000 + number // 25, some, (100 * rng.random((12, 8))).astype(np.float32))
+        partition = int(rng.integers(4))
+        popularity.put(partition, said)
+        newest[partition] = said
+        if number == 40:
+            popularity.own(2)
+        if number >= 40:
+            newest.pop(2, None)  # it is counted here, from nothing
+        if number % 7 == 0:  # that nobody asks in between changes nothing
+            sums = np.zeros((len(products), 8))
+            for snapshot in newest.values():
+                decays = 2 ** ((snapshot.day - popularity.day) / np.array(HALF_LIVES))
+                sums[snapshot.products.astype(int) - 1] += snapshot.counters * decays
+            assert np.allclose(popularity.counters(products), sums, rtol=1e-12, atol=1e-9)
 
 
 def test_a_snapshot_holds_the_most_popular_products() -> None:
