@@ -103,7 +103,8 @@ def paper(
             "partitions": count, "rocksdb_instances": count, "open_files": round(_at(lines["open_files"], count)),
             "idle_bytes": _at(lines["resident_bytes"], count),
             "full_bytes": _at(lines["resident_bytes"], count) + shared + count * (caches + TOPICS * FETCH + share),
-            "cache_bytes": shared + count * caches, "fetch_bytes": count * TOPICS * FETCH, "popularity_bytes": count * share,
+            "cache_bytes": shared + count * caches, "fetch_bytes": count * TOPICS * FETCH,
+            "popularity_bytes": count * share,
             "idle_cores": _at(lines["idle_cores"], count), "ready_seconds": _at(lines["ready_seconds"], count),
         }
         for count in PAPER
