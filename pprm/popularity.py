@@ -317,8 +317,10 @@ def _latest(states: Sequence[UserState], bought: _Bought) -> _Latest:
     held = (events["kind"] == Kind.PURCHASE) & (products[product] == events["product"])
     full = np.array([len(state.keys) >= MAX_PRODUCTS * KEY.size for state in states])  # the others evicted nothing
     if full.any():
-        asked, known = (len(products) * of + at for of, at in ((shopper, product), (bought.shopper, bought.product)))
-        held &= ~full[shopper] | np.isin(asked, known)
+        asked, known = (
+            (len(products) * of + at)[full[of]] for of, at in ((shopper, product), (bought.shopper, bought.product))
+        )
+        held[full[shopper]] &= np.isin(asked, known)
     return _Latest(product[held], shopper[held], events[held])
 
 
