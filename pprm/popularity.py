@@ -54,18 +54,41 @@ class Snapshot(NamedTuple):
 
 
 @dataclass(slots=True)
+class _Waiting:
+    """What counts from some later day on, summed per product: bounded by the products, not by the purchases."""
+
+    places: dict[int, int] = field(default_factory=dict)
+    """Row of a product to its place in `counters`."""
+    counters: Counters = field(default_factory=lambda: np.zeros((1, COLUMNS)))
+
+    def add(self, rows: NDArray[np.int64], counters: Counters) -> None:
+        places = [self.places.setdefault(row, len(self.places)) for row in rows.tolist()]
+        if len(self.places) > len(self.counters):
+            self.counters = _grown(self.counters, 2 * len(self.places))
+        np.add.at(self.counters, places, counters)
+
+    def sums(self) -> tuple[NDArray[np.int64], Counters]:
+        """Rows [n] and counters [n, 8]."""
+        return np.fromiter(self.places, np.int64, len(self.places)), self.counters[: len(self.places)]
+
+
+@dataclass(slots=True)
 class _Own:
-    """A partition that is counted here: counters by row as of the current day, and what waits for the next."""
+    """A partition that is counted here: counters by row as of the current day."""
 
     counters: Counters
-    today: list[Purchase] = field(default_factory=list)
+    waiting: dict[int, _Waiting] = field(default_factory=dict)
+    """By the day from which on it counts, as of that day. Mostly there is one, tomorrow: a time that the clock has not
+    reached is refused before it comes here, and what a micro-batch brings moves the day on to its newest."""
     changes: int = 0
 
 
 class _Foreign(NamedTuple):
+    """A partition that is counted elsewhere: rows [n], counters [n, 8] as of the start of a day."""
+
     day: int
     rows: NDArray[np.int64]
-    counters: Counters
+    counters: NDArray[np.float32]
 
 
 class Popularity:
@@ -77,16 +100,24 @@ class Popularity:
         """Counts what `features` may have changed by: a new day, states or a snapshot added."""
         self._rows: dict[int, int] = {}
         self._total: Counters = np.zeros((1024, COLUMNS))
+        """The sum over partitions, unless it is `_stale`."""
+        self._stale = False
         self._own: dict[int, _Own] = {}
         self._foreign: dict[int, _Foreign] = {}
 
     def add(self, purchases: Iterable[Purchase], partition: int = 0) -> None:
-        """Count purchases of a partition owned; those of the current day and later wait for the next."""
+        """Count purchases of a partition owned; those of the current day and later wait until their day is over."""
         own = self._partition(partition)
-        before: list[Purchase] = []
+        days: dict[int, list[Purchase]] = {}
         for purchase in purchases:
-            (own.today if purchase.time >= self.day * DAY else before).append(purchase)
-        self._count(own, before)
+            days.setdefault(max(int(purchase.time // DAY) + 1, self.day), []).append(purchase)
+        for day, bought in days.items():
+            rows, counters = self._count(bought, day)
+            if day > self.day:
+                own.waiting.setdefault(day, _Waiting()).add(rows, counters)
+            else:
+                own.changes += 1
+                self._add(own, rows, counters)
 
     def add_state(self, state: UserState, partition: int = 0) -> None:
         """Count all that a shopper of a partition owned has bought."""
@@ -103,34 +134,40 @@ class Popularity:
         own = self._partition(partition)
         own.changes += 1
         latest = _latest(buyers, bought)
-        rows = np.array([self._row(product) for product in bought.products.tolist()])
-        self._add(own, rows, self._sums(bought, latest))
-        today = latest.events["time"] >= self.day * DAY
-        for number in np.unique(latest.shopper[today]).tolist():
-            self._have_today_wait(own, buyers[number], latest.events[today & (latest.shopper == number)])
+        self._add(own, self._rows_of(bought.products.tolist()), self._sums(bought, latest))
+        if today := _since(buyers, latest, self.day * DAY):  # it counts from tomorrow on
+            rows, counters = self._count(today, self.day)
+            self._add(own, rows, -counters)
+            self.add(today, partition)
 
     def disown(self, partitions: Iterable[int]) -> None:
         """Stop counting these partitions; what they held stands until a snapshot of their next owner comes."""
         for partition in partitions:
             if own := self._own.pop(partition, None):
                 rows = np.flatnonzero(own.counters[:, 0])
-                self._foreign[partition] = _Foreign(self.day, rows, own.counters[rows])
+                self._foreign[partition] = _Foreign(self.day, rows, own.counters[rows].astype(np.float32))
+                self._stale = True
 
     def own(self, partition: int) -> None:
         """Start to count a partition, from nothing."""
         self._own.pop(partition, None)
         self._foreign.pop(partition, None)
         self._partition(partition)
-        self._sum()
+        self._stale = True
+        self.changes += 1
 
     def put(self, partition: int, snapshot: Snapshot) -> None:
         """Take a partition's snapshot, unless the partition is counted here."""
         if partition in self._own:
             return
         self.advance(snapshot.day * DAY)
-        rows = np.array([self._row(product) for product in snapshot.products.tolist()], np.int64)
-        self._foreign[partition] = _Foreign(snapshot.day, rows, snapshot.counters.astype(np.float64))
-        self._sum()
+        rows = self._rows_of(snapshot.products.tolist())
+        said = _Foreign(snapshot.day, rows, snapshot.counters.astype(np.float32))  # a copy: the message may go
+        before, self._foreign[partition] = self._foreign.get(partition), said
+        self._add_foreign(said)
+        if before:  # what rounding leaves of it is gone with the next day's sum
+            self._add_foreign(before, -1.0)
+        self.changes += 1
 
     def snapshot(self, partition: int) -> Snapshot:
         """Return a partition owned as of the current day, the most popular products first."""
@@ -146,7 +183,7 @@ class Popularity:
 
     def purchases(self) -> float:
         """Purchases counted, of all partitions."""
-        return float(self._total[:, 0].sum())
+        return float(self._sum()[:, 0].sum())
 
     def advance(self, now: float) -> bool:
         """Move on to the day of this Unix time; False where it is not later than the current one."""
@@ -158,10 +195,11 @@ class Popularity:
         for own in self._own.values():
             own.counters *= decay
             own.changes += 1
-        self._sum()
-        for partition, own in self._own.items():
-            waiting, own.today = own.today, []
-            self.add(waiting, partition)
+            for over in [since for since in own.waiting if since <= day]:
+                rows, counters = own.waiting.pop(over).sums()
+                self._add(own, rows, counters * _all_decays(np.array([day - over])))
+        self._stale = True
+        self.changes += 1
         return True
 
     def features(self, products: NDArray[np.uint64]) -> NDArray[np.float32]:
@@ -177,7 +215,7 @@ class Popularity:
         """Counters [n, 8] of products by hash, as of the start of the day; 0 for what nobody bought."""
         get = self._rows.get
         rows = np.fromiter((get(product, -1) for product in products.tolist()), np.int64, len(products))
-        return np.where(rows[:, None] >= 0, self._total[rows], 0.0)
+        return np.where(rows[:, None] >= 0, self._sum()[rows], 0.0)
 
     def _sums(self, bought: "_Bought", latest: "_Latest") -> Counters:
         """Counters of each product bought, summed over the shoppers.
@@ -198,51 +236,44 @@ class Popularity:
             sums[:, column] = np.bincount(latest.product, _decays(age, column), len(sums))
         return sums
 
-    def _have_today_wait(self, own: _Own, state: UserState, today: NDArray[Any]) -> None:
-        """Take back what a state holds of the current day: it counts from tomorrow."""
-        first = dict(zip(state.product_keys().tolist(), state.product_counters()["first"].tolist(), strict=True))
-        waiting = []
-        for product, time in zip(today["product"].tolist(), today["time"].tolist(), strict=True):
-            is_first = first.get(product) == time
-            if is_first:
-                del first[product]
-            waiting.append(Purchase(product, time, is_first))
-        self._count(own, waiting, -1.0)
-        own.today += waiting
+    def _count(self, purchases: Sequence[Purchase], day: int) -> tuple[NDArray[np.int64], Counters]:
+        """Rows [n] and counters [n, 8] of purchases as of the start of a day."""
+        counters = _all_decays(day - np.array([purchase.time for purchase in purchases]) / DAY)
+        counters[:, FIRSTS] *= np.array([purchase.is_first for purchase in purchases])[:, None]
+        return self._rows_of([purchase.product for purchase in purchases]), counters
 
-    def _count(self, own: _Own, purchases: list[Purchase], times: float = 1.0) -> None:
-        if not purchases:
-            return
-        weights = _all_decays(self.day - np.array([purchase.time for purchase in purchases]) / DAY)
-        weights[:, FIRSTS] *= np.array([purchase.is_first for purchase in purchases])[:, None]
-        own.changes += 1
-        self._add(own, [self._row(purchase.product) for purchase in purchases], times * weights)
-
-    def _add(self, own: _Own, rows: Sequence[int] | NDArray[np.int64], counters: Counters) -> None:
+    def _add(self, own: _Own, rows: NDArray[np.int64], counters: Counters) -> None:
         if len(own.counters) < len(self._total):
             own.counters = _grown(own.counters, len(self._total))
         np.add.at(own.counters, rows, counters)
         np.add.at(self._total, rows, counters)
 
-    def _sum(self) -> None:
-        """Add the partitions up anew."""
-        self.changes += 1
-        self._total[:] = 0
-        for own in self._own.values():
-            self._total[: len(own.counters)] += own.counters
-        for foreign in self._foreign.values():
-            self._total[foreign.rows] += foreign.counters * _all_decays(np.array([self.day - foreign.day]))
+    def _sum(self) -> Counters:
+        """Counters by row of all partitions together, added up anew where they have to be."""
+        if self._stale:
+            self._stale = False
+            self._total[:] = 0
+            for own in self._own.values():
+                self._total[: len(own.counters)] += own.counters
+            for foreign in self._foreign.values():
+                self._add_foreign(foreign)
+        return self._total
+
+    def _add_foreign(self, foreign: _Foreign, times: float = 1.0) -> None:
+        self._total[foreign.rows] += foreign.counters * (times * _all_decays(np.array([self.day - foreign.day])))
 
     def _partition(self, partition: int) -> _Own:
         if partition not in self._own:
             self._own[partition] = _Own(np.zeros((len(self._total), COLUMNS)))
         return self._own[partition]
 
-    def _row(self, product: int) -> int:
-        row = self._rows.setdefault(product, len(self._rows))
-        if row >= len(self._total):
+    def _rows_of(self, products: Sequence[int]) -> NDArray[np.int64]:
+        """Rows of products by hash; new ones get one."""
+        known = self._rows
+        rows = np.array([known.setdefault(product, len(known)) for product in products], np.int64)
+        while len(known) > len(self._total):
             self._total = _grown(self._total, 2 * len(self._total))
-        return row
+        return rows
 
 
 class _Bought(NamedTuple):
@@ -286,9 +317,28 @@ def _latest(states: Sequence[UserState], bought: _Bought) -> _Latest:
     held = (events["kind"] == Kind.PURCHASE) & (products[product] == events["product"])
     full = np.array([len(state.keys) >= MAX_PRODUCTS * KEY.size for state in states])  # the others evicted nothing
     if full.any():
-        asked, known = (len(products) * of + at for of, at in ((shopper, product), (bought.shopper, bought.product)))
-        held &= ~full[shopper] | np.isin(asked, known)
+        asked, known = (
+            (len(products) * of + at)[full[of]] for of, at in ((shopper, product), (bought.shopper, bought.product))
+        )
+        held[full[shopper]] &= np.isin(asked, known)
     return _Latest(product[held], shopper[held], events[held])
+
+
+def _since(states: Sequence[UserState], latest: _Latest, time: float) -> list[Purchase]:
+    """Purchases from a Unix time on that the shoppers' sequences hold."""
+    recent = latest.events["time"] >= time
+    shoppers, starts = np.unique(latest.shopper[recent], return_index=True)
+    purchases: list[Purchase] = []
+    for number, start, stop in zip(shoppers.tolist(), starts, [*starts[1:], None], strict=False):  # in their order
+        events = latest.events[recent][start:stop]
+        state = states[number]
+        first = dict(zip(state.product_keys().tolist(), state.product_counters()["first"].tolist(), strict=True))
+        for product, at in zip(events["product"].tolist(), events["time"].tolist(), strict=True):
+            is_first = first.get(product) == at
+            if is_first:
+                del first[product]
+            purchases.append(Purchase(product, at, is_first))
+    return purchases
 
 
 def _decays(days: NDArray[Any], column: int) -> NDArray[np.float64]:
@@ -300,7 +350,8 @@ def _decays(days: NDArray[Any], column: int) -> NDArray[np.float64]:
 
 def _all_decays(days: NDArray[Any]) -> Counters:
     """What is left after so many days [n], per column [n, 8]."""
-    return np.stack([_decays(days, column) for column in range(COLUMNS)], axis=1)
+    weights: Counters = np.exp2(np.maximum(days, -1.0)[:, None] / -np.array(HALF_LIVES))
+    return weights
 
 
 def _grown(counters: Counters, rows: int) -> Counters:

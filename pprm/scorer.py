@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from pprm import features, slow_tables
+from pprm import features, slow_tables, user_state
 from pprm.candidate_features import CandidateFeatures, Candidates
 from pprm.catalogue import Catalogue, Product
 from pprm.events import Interaction, Kind, Position
@@ -197,7 +197,7 @@ class Scorer:
 
 
 def warm_up(scorer: Scorer) -> None:
-    """Compile what scoring compiles, before the first shopper waits for it: a list for somebody over two products."""
+    """Compile what a list needs, before the first shopper waits for it: one for somebody over two products."""
     catalogue, now = Catalogue(scorer.catalogue.dimensions), 30 * int(DAY)
     products = [Product(name, "", name, "category", "maker") for name in ("a", "b")]
     catalogue.put(products, np.zeros((2, catalogue.dimensions), np.float32))
@@ -206,7 +206,7 @@ def warm_up(scorer: Scorer) -> None:
         Interaction(Position(0, 0, 0), Kind.PURCHASE, bought, now, 1, store=1),
         Interaction(Position(1, 0, 0), Kind.VIEW, looked, now),
     ]
-    first, state = scorer.first, fold(UserState(), events).state
+    first, state = scorer.first, user_state.decode(user_state.encode(fold(UserState(), events).state))
     small = Scorer(scorer.model, catalogue, Popularity(), first.encode, scorer.device, scorer.second, scorer.tables)
     small.recommend([state], [now], 1)
 

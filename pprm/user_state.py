@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.compiled import compiled
 from pprm.events import SOURCES, Kind
 from pprm.ids import stable_hash
 
@@ -89,8 +90,8 @@ _MAX_OFFSET = 1 << 51
 _KINDS = bytes(Kind)
 _ALL_WATERMARKS = struct.Struct("<" + "iq" * len(SOURCES))
 _ONE, _MAX_COUNT = (struct.unpack("<I", struct.pack("<f", value))[0] for value in (1.0, MAX_COUNT))
-# Floats from 0 up are in the order of their bits, so that one pass over 8 unsigned columns bounds all of a counter.
-_LOWEST = np.array([1, _ONE, _ONE, _ONE, _ONE, 0, 0, 1], "<u4")
+
+_WORDS = COUNTERS.size // 4
 
 _NO_WATERMARKS = WATERMARK.pack(-1, -1) * len(SOURCES)
 
@@ -296,7 +297,8 @@ def _wrong_part(state: UserState) -> str:
         return "kinds of interactions"
     if len(state.visits) != min(state.baskets, MAX_BASKETS) * BASKET.size:
         return "baskets"
-    if state.counters and _counters_are_wrong(state):
+    words = np.frombuffer(state.counters, "<u4")
+    if len(words) and _counters_are_wrong(words, state.active_at, state.baskets):
         return "product counters"
     if state.browsed and _browsed_is_wrong(state):
         return "browse counters"
@@ -307,13 +309,21 @@ def _wrong_part(state: UserState) -> str:
     return ""
 
 
-def _counters_are_wrong(state: UserState) -> bool:
-    rows = len(state.counters) // COUNTERS.size
-    columns = np.ndarray((rows, len(_LOWEST)), "<u4", state.counters, strides=(COUNTERS.size, 4))
-    # what is below the lowest wraps around to the very large
-    count, *decays, first, last, basket = np.maximum.reduce(columns - _LOWEST).tolist()
-    decayed = max(decays) > _MAX_COUNT - _ONE
-    return bool(count >= MAX_COUNT - 1 or decayed or max(first, last) > state.active_at or basket >= state.baskets)
+@compiled
+def _counters_are_wrong(words: NDArray[np.uint32], active_at: int, baskets: int) -> bool:
+    """Whether any counter is wrong, given in words of 4 bytes.
+
+    Floats from 0 up are in the order of their bits; a NaN and what is negative are above all of them.
+    """
+    for at in range(0, len(words), _WORDS):
+        if not (1 <= words[at] < MAX_COUNT and 1 <= words[at + 7] <= baskets):
+            return True
+        if words[at + 5] > active_at or words[at + 6] > active_at:
+            return True
+        for decayed in range(at + 1, at + 5):
+            if not _ONE <= words[decayed] <= _MAX_COUNT:
+                return True
+    return False
 
 
 def _browsed_is_wrong(state: UserState) -> bool:

@@ -57,7 +57,7 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
         settings=settings,
         app=app,
         source=runtime.source(app, list(families)),
-        table=runtime.table(app, TABLE, settings.topics.partitions),
+        table=runtime.table(app, TABLE, settings.topics.partitions, settings.state.memory),
         families=families,
         metrics=metrics.create(topics=list(families), reasons=REASONS, tables=[TABLE]),
         health=Health(),

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AwareDatetime, BaseModel, ByteSize, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from rich.table import Table
 
@@ -94,6 +94,11 @@ class State(Section):
 
     directory: Path = Field(
         Path("data"), description="local, one per worker; lost data comes back from the changelog topic"
+    )
+    memory: ByteSize = Field(
+        ByteSize(256 << 20),
+        ge=16 << 20,
+        description="for caches and write buffers, of all partitions together: 512MiB, 2GiB",
     )
 
 
@@ -272,7 +277,13 @@ def _rows(section: BaseModel, prefix: str) -> Iterator[tuple[str, str, str]]:
         if isinstance(value, BaseModel):
             yield from _rows(value, f"{variable}__")
         else:
-            yield variable, "" if value is None else str(value), field.description or ""
+            yield variable, _shown(value), field.description or ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, ByteSize):
+        return value.human_readable()
+    return "" if value is None else str(value)
 
 
 def client_settings(kafka: Kafka) -> dict[str, Any]:

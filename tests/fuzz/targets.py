@@ -15,9 +15,9 @@ import numpy as np
 from pprm import user_state
 from pprm.events import Interaction, Kind, Position, Profile
 from pprm.features import scalars
+from pprm.first_stage import sequences
 from pprm.fold import fold
 from pprm.popularity import Popularity
-from pprm.scorer import sequences
 from pprm.user_state import StateError, UserState
 from schemas import DeadLetterHeaders
 from worker import codec

@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -7,7 +8,15 @@ from hypothesis import strategies as st
 
 from pprm.events import Interaction, Kind, Position
 from pprm.fold import fold
-from pprm.popularity import MAX_SNAPSHOT, Popularity, Purchase, decode_snapshot, encode_snapshot
+from pprm.popularity import (
+    HALF_LIVES,
+    MAX_SNAPSHOT,
+    Popularity,
+    Purchase,
+    Snapshot,
+    decode_snapshot,
+    encode_snapshot,
+)
 from pprm.user_state import UserState
 
 DAY = 86_400
@@ -68,6 +77,88 @@ def test_time_never_goes_back_and_late_purchases_count() -> None:
     assert not popularity.advance(START)
     popularity.add([Purchase(7, START)])
     assert popularity.features(product)[0, 2] > 0
+
+
+@dataclass
+class Recounted:
+    """What `Popularity` promises, without a sum kept anywhere: every purchase, and since when it counts."""
+
+    day: int = 0
+    counted: list[tuple[int, Purchase]] = field(default_factory=list)
+    """Partition and purchase."""
+    waiting: list[tuple[int, Purchase]] = field(default_factory=list)
+
+    def add(self, purchases: list[Purchase], partition: int) -> None:
+        self.waiting += [(partition, purchase) for purchase in purchases]
+        self._let_in()
+
+    def advance(self, now: float) -> None:
+        self.day = max(self.day, int(now // DAY))
+        self._let_in()
+
+    def disown(self, partitions: list[int]) -> None:
+        self.waiting = [(owner, purchase) for owner, purchase in self.waiting if owner not in partitions]
+
+    def own(self, partition: int) -> None:
+        self.disown([partition])
+        self.counted = [(owner, purchase) for owner, purchase in self.counted if owner != partition]
+
+    def _let_in(self) -> None:
+        over = [one for one in self.waiting if one[1].time < self.day * DAY]
+        self.counted += over
+        self.waiting = [one for one in self.waiting if one not in over]
+
+    def counters(self, product: int) -> list[float]:
+        sums = [0.0] * 8
+        for _, one in self.counted:
+            if one.product == product:
+                age = self.day - one.time / DAY
+                any_ = [1.0, 2 ** (-age / 7), 2 ** (-age / 28)]
+                first = [number * one.is_first for number in any_]
+                sums = [a + b for a, b in zip(sums, [*any_, *first, 2**-age, 2 ** (-age / 3)], strict=True)]
+        return sums
+
+
+TIMES = st.integers(START - 3 * DAY, START + 6 * DAY) | st.sampled_from([START - 1, START, START + DAY, 0, 2**32 - 1])
+STEPS = st.lists(
+    st.tuples(st.just("add"), st.lists(st.builds(Purchase, st.integers(1, 4), TIMES, st.booleans())), st.integers(0, 2))
+    | st.tuples(st.just("advance"), st.integers(START - DAY, START + 7 * DAY))
+    | st.tuples(st.just("disown"), st.lists(st.integers(0, 2), max_size=2))
+    | st.tuples(st.just("own"), st.integers(0, 2)),
+    max_size=12,
+)
+
+
+@given(STEPS, st.booleans())
+def test_purchases_of_any_day_count_from_the_day_after(steps: list[tuple[str, object]], fresh: bool) -> None:
+    popularity, recounted, gone = Popularity(), Recounted(), set[object]()
+    for name, *arguments in [*([] if fresh else [("advance", START)]), *steps]:
+        if name == "add" and arguments[-1] in gone:
+            continue  # only its owner counts a partition
+        if name == "disown":
+            gone.update(*arguments)
+        if name == "own":
+            gone -= {*arguments}
+        for counts in (popularity, recounted):
+            getattr(counts, name)(*arguments)
+        assert popularity.day == recounted.day
+        wanted = [recounted.counters(product) for product in range(1, 5)]
+        assert np.allclose(popularity.counters(np.arange(1, 5, dtype=np.uint64)), wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_a_day_takes_memory_by_products_not_by_purchases() -> None:
+    popularity = Popularity()
+    popularity.advance(START)
+    some = [Purchase(product, START + product) for product in range(1, 100)]
+    popularity.add(some)
+    tracemalloc.start()
+    for _ in range(100):
+        popularity.add(some)
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 20_000
+    popularity.advance(START + DAY)
+    assert popularity.purchases() == 101 * 99
 
 
 def test_products_nobody_bought_have_no_popularity() -> None:
@@ -161,6 +252,27 @@ def test_workers_that_exchange_snapshots_agree_with_one_that_counts_all(
     products = np.arange(1, 10, dtype=np.uint64)
     for worker in shared.workers:
         assert np.allclose(worker.features(products), alone.features(products), atol=1e-5)
+
+
+def test_the_newest_snapshot_of_each_partition_counts() -> None:
+    rng, popularity = np.random.default_rng(3), Popularity()
+    products, newest = np.arange(1, 30, dtype=np.uint64), dict[int, Snapshot]()
+    for number in range(60):
+        some = rng.choice(products, 12, replace=False)
+        said = Snapshot(17_000 + number // 25, some, (100 * rng.random((12, 8))).astype(np.float32))
+        partition = int(rng.integers(4))
+        popularity.put(partition, said)
+        newest[partition] = said
+        if number == 40:
+            popularity.own(2)
+        if number >= 40:
+            newest.pop(2, None)  # it is counted here, from nothing
+        if number % 7 == 0:  # that nobody asks in between changes nothing
+            sums = np.zeros((len(products), 8))
+            for snapshot in newest.values():
+                decays = 2 ** ((snapshot.day - popularity.day) / np.array(HALF_LIVES))
+                sums[snapshot.products.astype(int) - 1] += snapshot.counters * decays
+            assert np.allclose(popularity.counters(products), sums, rtol=1e-12, atol=1e-9)
 
 
 def test_a_snapshot_holds_the_most_popular_products() -> None:

@@ -64,6 +64,16 @@ def test_secrets_are_masked_wherever_settings_are_shown() -> None:
     assert "PPRM_KAFKA__SASL_PASSWORD" in shown
 
 
+def test_memory_is_given_and_shown_with_its_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPRM_STATE__MEMORY", "64MiB")
+    loaded = load()
+    shown = [str(cell) for column in describe(loaded).columns for cell in column.cells]
+    assert loaded.state.memory == 64 << 20 and "64.0MiB" in shown
+    monkeypatch.setenv("PPRM_STATE__MEMORY", "1MiB")
+    with pytest.raises(SettingsError, match="greater than or equal"):
+        load()
+
+
 def test_clients_get_credentials_and_tls() -> None:
     client = client_settings(load({"kafka": SASL}).kafka)
     assert client["sasl_plain_password"] == "hunter2" and client["ssl_context"].check_hostname

@@ -12,12 +12,12 @@ VALUE = b"v" * 50_000
 """Large enough that RocksDB writes some of its files before the load has ended."""
 
 
-def table(directory: Path) -> BatchTable:
+def table(directory: Path, partitions: int = 1, memory: int = 64 << 20) -> BatchTable:
     app = runtime.create(
         "table", {"bootstrap_servers": "127.0.0.1:1"}, directory, exactly_once=False, session_timeout=6,
         commit_interval=1, instance_id=None,
     )  # fmt: skip
-    return runtime.table(app, "user_state", 1)
+    return runtime.table(app, "user_state", partitions, memory)
 
 
 def load(directory: Path, end: bool) -> None:
@@ -55,3 +55,17 @@ def test_a_crash_while_loading_leaves_what_the_offset_covers_and_no_more(tmp_pat
 def test_what_was_loaded_outlives_a_crash_after_its_end(tmp_path: Path) -> None:
     offset, there = loaded(tmp_path, end=True)
     assert offset == RECORDS and all(there)
+
+
+def test_partitions_share_what_memory_they_may_take(tmp_path: Path) -> None:
+    memory, partitions = 16 << 20, 16
+    made = table(tmp_path, partitions, memory)
+    shared = made.data.rocksdb_options.memory
+    for offset in range(100):
+        for partition in range(partitions):
+            made.write(partition, {_key(offset): VALUE}, offset, 1)
+    for partition in range(partitions):  # 80 MB in all
+        assert shared.write_buffers.get_usage() <= 3 * partitions * shared.write_buffer
+        made.data._db_for_partition(partition).flush()
+        assert all(value == VALUE for value in made.get_many(partition, [_key(offset) for offset in range(100)]))
+    assert memory / 2 < shared.cache.get_usage() < memory * 1.2

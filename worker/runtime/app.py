@@ -14,7 +14,7 @@ from worker.runtime.consumer import LedgerTransport
 from worker.runtime.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from worker.runtime.records import RangeScheduler, RawSchema
 from worker.runtime.stream import LedgerStream
-from worker.runtime.table import BatchTable
+from worker.runtime.table import BatchTable, Memory
 
 MAX_WAITING_RANGES = 256
 """Ranges (at most 1,000 records each) that wait in the worker before fetching pauses: bounds memory, not throughput."""
@@ -118,12 +118,12 @@ def source(app: RuntimeApp, topics: Sequence[str]) -> Any:
     return app.topic(*topics, schema=raw, acks=False)
 
 
-def table(app: RuntimeApp, name: str, partitions: int) -> BatchTable:
-    """A table of raw bytes."""
+def table(app: RuntimeApp, name: str, partitions: int, memory: int = 256 << 20) -> BatchTable:
+    """A table of raw bytes; all its partitions together take about `memory` bytes for caches and write buffers."""
     raw = faust.Schema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
     made: BatchTable = app.Table(
         name, partitions=partitions, schema=raw, key_type=bytes, value_type=bytes,
-        options={"block_cache_size": 32 << 20, "write_buffer_size": 16 << 20},
+        options={"memory": Memory(memory)},
     )  # fmt: skip
     return made
 

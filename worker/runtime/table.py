@@ -9,18 +9,63 @@ from pathlib import Path
 from typing import Any
 
 import rocksdict
-from faust.stores.rocksdb import Store
+from faust.stores.rocksdb import RocksDBOptions, Store
 from faust.tables.table import Table
 
 GENERATION_KEY = b"__pprm\0generation__"
 _META = (Store.offset_key, GENERATION_KEY)
 BROKEN = ".broken"
 """A file of this suffix beside a partition's directory: it failed in use, do not open it again."""
+ARENA = 64 << 10
+"""Bytes that a write buffer grows by, and has as soon as there is something in it: it counts times the partitions."""
+BLOOM_BITS = 10
+"""Per key: one in a hundred reads of an unknown shopper touches a file."""
 _LOCK_MESSAGES = ("lock hold by current process", "While lock file")
+
+
+class Memory:
+    """What the RocksDBs of all partitions share, so that memory does not grow with their number.
+
+    The write buffers are charged to the block cache: together they take about its size. Writing goes on where the disk
+    falls behind, until a partition has three buffers full: a stall of all could wait for ever for the buffer of a
+    partition that nobody writes to.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Share `size` bytes, a quarter of them for write buffers."""
+        self.write_buffer = size // 16
+        """Bytes of one partition's at most."""
+        self.cache = rocksdict.Cache(size)
+        self.write_buffers = rocksdict.WriteBufferManager.new_write_buffer_manager_with_cache(
+            size // 4, False, self.cache
+        )
+
+
+class SharingOptions(RocksDBOptions):  # type: ignore[misc]
+    """Faust's RocksDB options, with the memory that partitions share."""
+
+    def __init__(self, memory: Memory, **options: Any) -> None:
+        self.memory = memory
+        super().__init__(write_buffer_size=memory.write_buffer, **options)
+
+    def as_options(self) -> Any:
+        """Options of one RocksDB."""
+        options, blocks = super().as_options(), rocksdict.BlockBasedOptions()
+        blocks.set_block_cache(self.memory.cache)
+        blocks.set_cache_index_and_filter_blocks(True)  # else they are beside the cache, and grow with the state
+        blocks.set_bloom_filter(BLOOM_BITS, block_based=False)
+        options.set_block_based_table_factory(blocks)
+        options.set_write_buffer_manager(self.memory.write_buffers)
+        options.set_arena_block_size(ARENA)
+        return options
 
 
 class QuarantiningStore(Store):  # type: ignore[misc]
     """Faust's RocksDB store; a partition that cannot be opened is moved aside and comes back from the changelog."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.rocksdb_options = SharingOptions(**self.options)
 
     def _open_for_partition(self, partition: int) -> Any:
         path = Path(self.partition_path(partition))
