@@ -104,9 +104,16 @@ class Popularity:
         self._stale = False
         self._own: dict[int, _Own] = {}
         self._foreign: dict[int, _Foreign] = {}
+        self._disowned: set[int] = set()
 
     def add(self, purchases: Iterable[Purchase], partition: int = 0) -> None:
-        """Count purchases of a partition owned; those of the current day and later wait until their day is over."""
+        """Count purchases of a partition owned; those of the current day and later wait until their day is over.
+
+        Those of a partition that was just given away are its next owner's to count: the batch that brings them here
+        will not be committed.
+        """
+        if partition in self._disowned:
+            return
         own = self._partition(partition)
         days: dict[int, list[Purchase]] = {}
         for purchase in purchases:
@@ -143,6 +150,7 @@ class Popularity:
     def disown(self, partitions: Iterable[int]) -> None:
         """Stop counting these partitions; what they held stands until a snapshot of their next owner comes."""
         for partition in partitions:
+            self._disowned.add(partition)
             if own := self._own.pop(partition, None):
                 rows = np.flatnonzero(own.counters[:, 0])
                 self._foreign[partition] = _Foreign(self.day, rows, own.counters[rows].astype(np.float32))
@@ -150,6 +158,7 @@ class Popularity:
 
     def own(self, partition: int) -> None:
         """Start to count a partition, from nothing."""
+        self._disowned.discard(partition)
         self._own.pop(partition, None)
         self._foreign.pop(partition, None)
         self._partition(partition)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pprm.events import Interaction, Kind, Position
 from pprm.fold import fold
 from pprm.popularity import (
+    COLUMNS,
     HALF_LIVES,
     MAX_SNAPSHOT,
     Popularity,
@@ -295,3 +296,16 @@ def test_bytes_that_are_no_snapshot_are_refused(damage: object) -> None:
         decode_snapshot(damage(value), 17_000)  # type: ignore[operator]
     with pytest.raises(ValueError, match="day 17000"):
         decode_snapshot(value, 16_999)
+
+
+def test_a_batch_that_ends_after_its_partition_was_given_away_does_not_hide_the_next_owner() -> None:
+    made, product = Popularity(), np.array([7], np.uint64)
+    made.own(3)
+    made.advance(20 * DAY)
+    made.disown([3])
+    made.add([Purchase(7, 19 * int(DAY))], 3)
+    made.put(3, Snapshot(20, product, np.full((1, COLUMNS), 5.0, np.float32)))
+    assert made.counters(product)[0, 0] == 5 and 3 not in made.versions()
+    made.own(3)
+    made.add([Purchase(7, 19 * int(DAY))], 3)
+    assert made.counters(product)[0, 0] == 1
