@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks import load, measure, shoppers, site
 from benchmarks.load import Plan, Positions
+from pprm.datasets.source import Source
 from worker.demo import data, processes
 
 PERCENTILES = {"p50": 50, "p90": 90, "p99": 99, "p99.9": 99.9}
@@ -208,7 +209,7 @@ def stub(pool: Executor, address: str, directory: Path, size: Size) -> Iterator[
 @contextmanager
 def pprm(pool: Executor, address: str, directory: Path, size: Size) -> Iterator[Bench]:
     """A worker that ranks the whole catalogue, for shoppers with a history."""
-    shop = data.load(size.households)
+    shop = data.load(Source(), size.households)
     flags = site.flags(address, "pprm", directory)
     chosen = site.settings(flags)
     asyncio.run(site.create_topics(chosen))

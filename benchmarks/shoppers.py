@@ -1,6 +1,6 @@
-"""Shoppers of the bundled data with all that they bought before November, and the catalogue, as a worker holds them."""
+"""Shoppers of the bundled data with all that they bought before December, and the catalogue, as a worker holds them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 
@@ -8,7 +8,6 @@ from pprm import user_state
 from pprm.events import Interaction, Kind, Position
 from pprm.fold import fold
 from pprm.ids import stable_hash
-from pprm.texts import profile_text
 from pprm.user_state import UserState, store_code
 from worker.demo import data, records
 from worker.demo.announcements import NONE
@@ -19,15 +18,15 @@ from worker.runtime.delivery import Row
 
 def state_rows(shop: Shop, copies: int) -> Iterator[Row]:
     """States for the changelog, so many of each household, under the numbers from 0 on as user ids."""
-    states = [user_state.encode(state_of(visits, shop.profiles.get(name, {}))) for name, visits in shop.history.items()]
+    states = [user_state.encode(state_of(visits, shop.dataset.profile(name))) for name, visits in shop.history.items()]
     return (Row(str(number).encode(), value) for number, value in enumerate(chain.from_iterable([states] * copies)))
 
 
-def state_of(visits: list[Visit], profile: Mapping[str, str]) -> UserState:
-    """A household's state before November, as if its events had come from topics that are empty again since."""
+def state_of(visits: list[Visit], profile: str) -> UserState:
+    """A household's state before December, as if its events had come from topics that are empty again since."""
     bought = ((visit, product) for visit in visits if visit.time < data.BEGIN for product in visit.products)
     state = fold(UserState(), (_purchase(offset, *of) for offset, of in enumerate(bought))).state
-    return replace(state, watermarks=UserState().watermarks, text=profile_text(None, profile).encode())
+    return replace(state, watermarks=UserState().watermarks, text=profile.encode())
 
 
 def _purchase(offset: int, visit: Visit, product: str) -> Interaction:
@@ -36,7 +35,7 @@ def _purchase(offset: int, visit: Visit, product: str) -> Interaction:
 
 
 def product_rows(shop: Shop) -> Iterator[Row]:
-    """The catalogue for the products topic, with what is promoted when November begins."""
+    """The catalogue for the products topic, with what is promoted when December begins."""
     promoted = {said.product: said.entries for said in shop.promotions if said.time <= data.BEGIN}
-    for number, product in enumerate(shop.products):
-        yield records.product_row(product, promoted.get(number, NONE), shop.stores)
+    for number, product in enumerate(shop.dataset.products):
+        yield records.product_row(product, promoted.get(number, NONE), shop.dataset.stores)

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import measure, shoppers, site
+from pprm.datasets.source import Source
 from worker.demo import data
 
 HOUSEHOLDS, QUICK_HOUSEHOLDS = 1000, 20
@@ -53,7 +54,7 @@ def report(broker: str, households: int, rounds: int) -> dict[str, Any]:
     with TemporaryDirectory(prefix="pprm-start-") as made, site.broker(broker, Path(made)) as address:
         directory = Path(made)
         flags = site.flags(address, "start", directory)
-        chosen, shop = site.settings(flags), data.load(households)
+        chosen, shop = site.settings(flags), data.load(Source(), households)
         asyncio.run(site.create_topics(chosen))
         products = asyncio.run(site.publish(chosen, chosen.topics.name("products"), shoppers.product_rows(shop)))
         asyncio.run(site.publish(chosen, chosen.changelog, shoppers.state_rows(shop, 1)))

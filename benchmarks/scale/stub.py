@@ -14,7 +14,7 @@ from worker.app import run
 from worker.settings import load
 
 
-def recommend(self: Scorer, states: Sequence[Any], nows: Sequence[float], k: int, rules: Any) -> list[Ranking]:
+def recommend(self: Scorer, states: Sequence[Any], nows: Sequence[float], k: int, rules: Any = None) -> list[Ranking]:
     """The first products of the catalogue."""
     rows = np.arange(min(k, len(self.catalogue)))
     ranking = Ranking(rows, np.full(len(rows), 0.5, np.float32), [["popular"] for _ in rows])
