@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,19 +77,19 @@ _PROMOTED = _columns("promotion", "mailer", "display", "store_display", "store_m
     _columns("trial", "first_trend"), _columns("fast", "week_trend"), _columns("factors", "factors"),
     _columns("browse", "recency"),
 )  # fmt: skip
-_FACTS: tuple[tuple[str, str, Callable[[NDArray[np.float32]], bool]], ...] = (
-    ("bought_before", "pattern", lambda x: bool(x[_SEEN])),
-    ("due", "hazard", lambda x: bool(x[_SEEN]) and 0.35 <= x[_DUE] <= 1),
-    ("buys_type", "type_pattern", lambda x: bool(x[_TYPE_SEEN])),
-    ("buys_category", "first_stage_input", lambda x: bool(x[_CATEGORY_SEEN])),
-    ("promoted", "promotion", lambda x: bool((x[_PROMOTED] > 0).any())),
-    ("tried_by_others", "trial", lambda x: bool(x[_TRIED] > 0.1)),
-    ("trending", "fast", lambda x: bool(x[_TREND] > 0.1)),
-    ("similar_shoppers", "factors", lambda x: bool(x[_LIKED] > 0.05)),
-    ("looked_at", "browse", lambda x: bool(x[_LOOKED] > 0)),
-    ("popular", "first_stage", lambda x: bool(x[GLOBAL].any())),
+_FACTS: tuple[tuple[str, str, Callable[[NDArray[np.float32]], Any]], ...] = (
+    ("bought_before", "pattern", lambda x: x[:, _SEEN] > 0),
+    ("due", "hazard", lambda x: (x[:, _SEEN] > 0) & (x[:, _DUE] >= 0.35) & (x[:, _DUE] <= 1)),
+    ("buys_type", "type_pattern", lambda x: x[:, _TYPE_SEEN] > 0),
+    ("buys_category", "first_stage_input", lambda x: x[:, _CATEGORY_SEEN] > 0),
+    ("promoted", "promotion", lambda x: (x[:, _PROMOTED] > 0).any(1)),
+    ("tried_by_others", "trial", lambda x: x[:, _TRIED] > 0.1),
+    ("trending", "fast", lambda x: x[:, _TREND] > 0.1),
+    ("similar_shoppers", "factors", lambda x: x[:, _LIKED] > 0.05),
+    ("looked_at", "browse", lambda x: x[:, _LOOKED] > 0),
+    ("popular", "first_stage", lambda x: x[:, GLOBAL].any(1)),
 )
-"""Reasons: the group of features that may have lifted a product for it, and when it is true."""
+"""Reasons: the group of features that may have lifted a product for it, and of which of them it is true."""
 MOST_REASONS = 2
 
 
@@ -104,10 +105,10 @@ def why(model: SecondStage, inputs: NDArray[np.float32]) -> list[list[str]]:
     for at, group in enumerate(groups, start=1):
         without[at, :, COLUMNS[group]] = usual[COLUMNS[group]]
     logits = model(torch.from_numpy(without).to(model.mean.device)).cpu().numpy()
-    lifts = logits[0] - logits[1:]
-    return [_strongest(row, lift) for row, lift in zip(inputs, lifts.T, strict=True)]
-
-
-def _strongest(row: NDArray[np.float32], lift: NDArray[np.float32]) -> list[str]:
-    true = [at for at, (_, _, holds) in enumerate(_FACTS) if holds(row)]
-    return [_FACTS[at][0] for at in sorted(true, key=lambda at: -lift[at])[:MOST_REASONS]]
+    lifts = (logits[0] - logits[1:]).T
+    true = np.stack([holds(inputs) for _, _, holds in _FACTS], 1)
+    strongest = np.argsort(np.where(true, -lifts, np.inf), axis=1, kind="stable")[:, :MOST_REASONS]
+    return [
+        [_FACTS[at][0] for at in mine if holds[at]]
+        for mine, holds in zip(strongest.tolist(), true.tolist(), strict=True)
+    ]
