@@ -6,10 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import IllegalStateError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from worker.runtime import app, records
 from worker.runtime.changelog import Replay, gaps
+from worker.runtime.consumer import _Thread
 from worker.runtime.delivery import Append, Row, append_rows
 from worker.runtime.records import RangeScheduler, Run
 
@@ -197,3 +199,25 @@ def test_what_faust_would_do_by_itself_is_off(tmp_path: Path) -> None:
     )  # fmt: skip
     assert made.conf.table_standby_replicas == 0 and not made.conf.topic_allow_declare and not made.conf.web_enabled
     assert made.conf.consumer_auto_offset_reset == "earliest" and made.conf.consumer_group_instance_id == "one"
+
+
+def test_a_seek_is_made_in_the_consumers_thread_and_a_partition_given_away_meanwhile_is_no_error() -> None:
+    """In another thread it would take away what a fetch is just handing out (H38)."""
+    sought: list[tuple[str, int]] = []
+
+    def seek(partition: str, offset: int) -> None:
+        if partition == "gone":
+            raise IllegalStateError
+        sought.append((partition, offset))
+
+    thread = _Thread.__new__(_Thread)
+    thread.thread_loop = asyncio.new_event_loop()
+    thread._consumer = SimpleNamespace(seek=seek)
+    try:
+        thread.seek("gone", 1)
+        thread.seek("here", 5)
+        assert not sought
+        thread.thread_loop.run_until_complete(asyncio.sleep(0))
+        assert sought == [("here", 5)]
+    finally:
+        thread.thread_loop.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -23,6 +24,17 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         consumer._isolation_level = "read_committed"  # an upstream's aborted transactions never happened
         return consumer
+
+    def seek(self, partition: Any, offset: int) -> None:
+        """Seek, soon: in the consumer's own thread.
+
+        Faust seeks from the caller's thread, which takes away what a fetch in this one is just handing out (KeyError).
+        """
+        self.thread_loop.call_soon_threadsafe(self._seek, partition, offset)
+
+    def _seek(self, partition: Any, offset: int) -> None:
+        with suppress(IllegalStateError):  # given away meanwhile: its next owner seeks
+            self._ensure_consumer().seek(partition, offset)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit; False where it failed, which is no reason to end: what is not committed is read again."""
@@ -79,8 +91,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         unset = [tp for tp, offset in sources.items() if offset is None or offset < 0]
         beginnings: Mapping[Any, int] = await self.earliest_offsets(*unset) if unset else {}
         positions = {tp: beginnings.get(tp, offset) for tp, offset in sources.items()}
-        for tp, offset in positions.items():
-            self._thread.seek(tp, offset)
+        await self._thread.seek_wait(positions)
         self.ledger.assign(positions)
 
     def seek_what_never_arrived(self) -> None:
