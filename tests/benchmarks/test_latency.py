@@ -1,24 +1,19 @@
 """The latency benchmark runs and says what it should; how fast anything was is no matter here."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.load import Received, Sent, latencies
+from tests.benchmarks.reports import report
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 def test_it_reports_every_rate_beside_the_echo(tmp_path: Path) -> None:
-    report, picture = tmp_path / "report.json", tmp_path / "plot.png"
-    command = [sys.executable, "-m", "benchmarks.latency", "--quick", "--report", str(report), "--plot", str(picture)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(report.read_text())
+    picture = tmp_path / "plot.png"
+    found = report("latency", tmp_path, "--plot", str(picture))
     assert found["environment"]["broker"] == "embedded"
     runs = [*found["stub"]["runs"], *found["stub"]["echo"], *found["pprm"]["runs"]]
     assert {run["rate"] for run in runs} >= {500, 25}

@@ -1,21 +1,16 @@
 """The recovery benchmark runs and says what it should; how long anything took is no matter here."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.benchmarks.reports import report
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 def test_it_reports_the_worker_beside_plain_faust(tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
-    command = [sys.executable, "-m", "benchmarks.recovery", "--quick", "--report", str(report)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(report.read_text())
+    found = report("recovery", tmp_path)
     assert found["users"] == 20_000 and found["bytes"] > 20_000 * 500
     assert set(found["runs"]) == {"worker", "plain Faust"}
     for runs in found["runs"].values():

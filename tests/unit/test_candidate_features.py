@@ -112,6 +112,32 @@ def test_patterns_equal_a_recount_of_the_last_baskets(history: list[tuple[int, l
                 assert get("repeated") == get("log_mean_gap") == 0
 
 
+@settings(max_examples=40, deadline=None)
+@given(HISTORIES)
+def test_substitutes_are_the_baskets_and_purchases_of_the_type(history: list[tuple[int, list[int]]]) -> None:
+    state, baskets, now = shopper(history)
+    values = features_of(state, now)
+    ever = _all_baskets(history)
+    for row in range(N):
+        mine = [at for at, (_, products) in enumerate(reversed(baskets)) if row in products]
+        same = set(range(row % 4, N, 4))
+        since = sum(bool(products & same) for _, products in list(reversed(baskets))[: mine[0]]) if mine else 0
+        if mine or not any(row in products for _, products in ever):
+            assert np.isclose(column(values, "substitution", "type_baskets_since")[row], np.log1p(since))
+        for days in (28, 112):
+            bought = {i: sum(2 ** (-(now - t) / DAY / days) for t, p in ever if i in p) for i in same}
+            wanted = bought[row] / (sum(bought.values()) + 0.1)
+            assert np.isclose(column(values, "substitution", f"share_{days}")[row], wanted, atol=1e-3)
+
+
+def _all_baskets(history: list[tuple[int, list[int]]]) -> list[tuple[int, set[int]]]:
+    time, baskets = START, []
+    for days, products in history:
+        time += days * int(DAY) + 5 * 3600 + 60
+        baskets.append((time, set(products)))
+    return baskets
+
+
 @given(HISTORIES)
 @settings(max_examples=30, deadline=None)
 def test_everything_is_finite_and_the_moment_is_right(history: list[tuple[int, list[int]]]) -> None:

@@ -17,7 +17,7 @@ from pprm.model import PPRM, PPRMConfig
 from pprm.popularity import Popularity, Purchase
 from pprm.ranking import Rules
 from pprm.scorer import Scorer
-from pprm.second_stage import HIDDEN, MEMBERS, NEW, SecondStage
+from pprm.second_stage import HIDDEN, MEMBERS, NEW, SEEN, SecondStage, choose
 from pprm.user_state import UserState
 
 NOW = 1_510_000_000
@@ -171,6 +171,16 @@ def two_stages(n: int = 400) -> Scorer:
     second.mean.copy_(torch.rand(len(NAMES)))
     scorer.second = second.eval()
     return scorer
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_candidates_are_the_best_of_both_kinds_equal_ones_by_column(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.integers(0, 40 if seed % 2 else 100_000, 3_000).astype(np.float32)
+    seen = rng.random(3_000) < 0.4
+    order = np.lexsort((np.arange(3_000), -logits))
+    best = [order[~seen[order]][:NEW], order[seen[order]][:SEEN]]
+    assert choose(logits, seen, np.zeros(0, np.int64)).tolist() == sorted(np.concatenate(best).tolist())
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

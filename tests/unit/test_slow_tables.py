@@ -155,3 +155,20 @@ def test_neighbours_speak_for_a_product_as_often_as_they_were_bought(shop: tuple
     seven = int(catalogue.rows(made.products[7:8])[0])
     assert tables.neighbours(bought_by(catalogue, seven), rows).tolist() == [0.5] * 3
     assert tables.neighbours(bought_by(catalogue, int(rows[0])), rows).tolist() == [0.0] * 3
+
+
+def test_the_hazard_of_a_type_is_that_of_its_newest_purchase(shop: tuple[object, Catalogue]) -> None:
+    data, catalogue = shop
+    tables = slow_tables.learn(data, catalogue, 2**31).over(catalogue)  # type: ignore[arg-type]
+    type_ = int(catalogue.type[0])
+    rows = np.flatnonzero(catalogue.type == type_)[:3]
+    for ages in ((90, 3, 30), (3, 90, 30), (30, 90, 3)):
+        hashes = catalogue.hashes[rows].tolist()
+        order = np.argsort(ages)[::-1]
+        events = [
+            Interaction(Position(0, 0, n), Kind.PURCHASE, hashes[i], NOW - ages[i] * DAY) for n, i in enumerate(order)
+        ]
+        found = tables.hazard(groups(fold(UserState(), events).state, catalogue, NOW), rows)
+        assert (found[:, 1] == tables.type_hazards[type_, hazard.bucket(np.array([3.0]))[0]]).all()
+        of_products = tables.product_hazards[rows, hazard.bucket(np.array(ages, float))]
+        assert np.array_equal(found[:, 0], of_products)

@@ -96,6 +96,27 @@ def test_the_second_stage_learns_the_same_from_the_same_seed(learned: tuple[Scor
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
+def test_the_second_stage_learns_nothing_from_later_visits_and_large_ones_count_for_less(
+    learned: tuple[Scorer, training_set.TrainingSet],
+) -> None:
+    scorer, _ = learned
+    visits = training_set.choose_visits(SHOP, scorer.catalogue, (BEGIN + 100 * DAY, UNTIL), 0)
+    examples = second_training.build(SHOP, scorer, {UNTIL: scorer.tables}, visits[:60], UNTIL, 0)
+    middle = int(np.median(examples.bought_at))
+    later = examples.bought_at >= middle
+    changed = replace(examples, features=np.where(later[:, None], 9, examples.features).astype(np.float16))
+    one, other = (second_training.fit(data, middle, 4, members=1) for data in (examples, changed))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    starts = np.flatnonzero(np.r_[True, np.diff(examples.bought_at) != 0, True])
+    one_visit = slice(starts[0], starts[1])
+    bought = examples.bought[one_visit].sum()
+    assert np.allclose(examples.weights[one_visit], bought**-0.5)
+    heavier = replace(examples, weights=np.where(examples.bought, examples.weights, 0).astype(np.float32))
+    other = second_training.fit(heavier, UNTIL, 4, members=1)
+    one = second_training.fit(examples, UNTIL, 4, members=1)
+    assert not torch.equal(one.first.weight, other.first.weight)
+
+
 def test_tables_that_serve_a_visit_have_seen_nothing_of_it() -> None:
     tables = {10: "a", 20: "b", 30: "c"}
     serve = [second_training.tables_for(tables, now) for now in (5, 10, 19, 20, 99)]  # type: ignore[arg-type]
