@@ -27,6 +27,7 @@ from pprm.first_stage import sequences
 from pprm.fold import fold
 from pprm.popularity import Popularity, Purchase
 from pprm.scorer import Scorer
+from pprm.second_stage import predict
 from pprm.user_state import UserState
 
 ARTIFACT = Path(__file__).parent.parent / "pprm" / "artifacts" / "complete-journey"
@@ -198,10 +199,10 @@ def _second_stage(scorer: Scorer, state: UserState, rounds: int) -> dict[str, fl
     assert scorer.second is not None
     found = scorer.candidates_of(state, NOW).candidates
     keep = np.linspace(0, len(found.rows) - 1, SECOND_STAGE).astype(np.int64)
-    inputs = torch.from_numpy(scorer.candidate_features(state, NOW, found, keep))
+    second, inputs = scorer.second, scorer.candidate_features(state, NOW, found, keep)
     work: dict[str, Callable[[], object]] = {
         "features": lambda: scorer.candidate_features(state, NOW, found, keep),
-        "networks": lambda: scorer.second(inputs),  # type: ignore[misc]
+        "networks": lambda: predict(second, inputs),
     }
     taken = measure.in_turn({name: _per_call(call) for name, call in work.items()}, rounds)
     medians = {name: statistics.median(values) for name, values in taken.items()}

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pprm.candidate_features import COLUMNS, GROUPS, ranks
 from pprm.features import CATEGORY, GLOBAL, ITEM, TYPE
 from pprm.metrics import top
-from pprm.second_stage import SecondStage
+from pprm.second_stage import SecondStage, predict
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ def why(model: SecondStage, inputs: NDArray[np.float32]) -> list[list[str]]:
     usual = model.mean.cpu().numpy()
     for at, group in enumerate(groups, start=1):
         without[at, :, COLUMNS[group]] = usual[COLUMNS[group]]
-    logits = model(torch.from_numpy(without).to(model.mean.device)).cpu().numpy()
+    logits = predict(model, without.reshape(-1, inputs.shape[1])).reshape(without.shape[:2])
     lifts = (logits[0] - logits[1:]).T
     true = np.stack([holds(inputs) for _, _, holds in _FACTS], 1)
     strongest = np.argsort(np.where(true, -lifts, np.inf), axis=1, kind="stable")[:, :MOST_REASONS]

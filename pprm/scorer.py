@@ -23,7 +23,8 @@ from pprm.ids import stable_hash
 from pprm.model import PPRM
 from pprm.popularity import Popularity
 from pprm.ranking import NO_RULES, Ranking, Rules, pick, reasons, why
-from pprm.second_stage import SecondStage, choose
+from pprm.second_stage import SecondStage, choose, predict
+from pprm.sizes import nbytes
 from pprm.slow_tables import SlowTables
 from pprm.user_state import DAY, UserState
 
@@ -103,6 +104,12 @@ class Scorer:
         """GPU memory held by tensors, 0 on the CPU."""
         return torch.cuda.memory_allocated() if self.device.type == "cuda" else 0
 
+    def learned_bytes(self, stages: int = 2) -> int:
+        """Bytes of the networks' weights and the tables, as they are held; of the first stage alone (1) or of both."""
+        if stages == 1 or self.second is None:
+            return nbytes(self.model)
+        return nbytes(self.model, self.second) + self.tables.nbytes()
+
     def score(self, states: Sequence[UserState], nows: Sequence[float]) -> Tensor:
         """Logits of the first stage of all candidates, [len(states), N], at Unix times."""
         out = torch.empty(len(states), len(self.candidates))
@@ -144,7 +151,7 @@ class Scorer:
             numbers.append(one.number)
             found.append(candidates.rows)
             inputs.append(self.candidate_features(one.state, one.now, candidates))
-        logits = self._second_logits(np.concatenate(inputs))
+        logits = predict(self.second, np.concatenate(inputs))
         each = np.split(logits, np.cumsum([len(rows) for rows in found])[:-1])
         best = [pick(mine, self.catalogue.type[rows], k, rules) for mine, rows in zip(each, found, strict=True)]
         because = iter(why(self.second, np.concatenate([x[at] for x, at in zip(inputs, best, strict=True)])))
@@ -165,7 +172,7 @@ class Scorer:
             return scores
         found = self._find(state, scores, groups)
         scores -= NOT_A_CANDIDATE
-        scores[found.columns] = self._second_logits(self.candidate_features(state, now, found.candidates))
+        scores[found.columns] = predict(self.second, self.candidate_features(state, now, found.candidates))
         return scores
 
     @torch.inference_mode()
@@ -179,11 +186,6 @@ class Scorer:
     ) -> NDArray[np.float32]:
         """The second stage's input, see `CandidateFeatures.of`."""
         return self._features.of(state, now, self.tables, candidates, keep)
-
-    def _second_logits(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        assert self.second is not None
-        logits: NDArray[np.float32] = self.second(torch.from_numpy(inputs).to(self.device)).cpu().numpy()
-        return logits
 
     def _find(self, state: UserState, values: NDArray[np.float32], groups: Groups) -> Found:
         """The second stage's candidates, by the first's logits [N]; -inf is none."""

@@ -21,6 +21,7 @@ from pprm.features import Groups
 from pprm.hazard import BUCKETS
 from pprm.ids import stable_hash
 from pprm.item_regression import SOURCES, Regression
+from pprm.sizes import nbytes
 from pprm.user_state import DAY
 
 Floats = NDArray[np.float32]
@@ -55,6 +56,10 @@ class SlowTables:
         """For a file; what is not a number of a product in half precision."""
         stored = {name: getattr(self, name) for name in _STORED}
         return {name: a.astype(np.float16) if _STORED[name] is np.float32 else a for name, a in stored.items()}
+
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return nbytes(*(getattr(self, name) for name in _STORED))
 
     @classmethod
     def from_arrays(cls, stored: Mapping[str, NDArray[Any]]) -> "SlowTables":

@@ -15,6 +15,7 @@ from pprm.baselines.history import DecayedCounts
 from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
 from pprm.replay import Visit
+from pprm.sizes import nbytes
 from pprm.user_state import DAY
 
 ITERATIONS = 10
@@ -54,6 +55,10 @@ class Als:
                 num_threads=1, random_state=0,
             )  # fmt: skip
             self._model.fit(counts, show_progress=False)
+
+    def learned_bytes(self) -> int:
+        """See `Baseline`."""
+        return nbytes(self._model.item_factors)
 
     def add(self, visit: Visit) -> None:
         """Count a basket."""

@@ -25,6 +25,9 @@ class Baseline(Protocol):
     def learn(self, dataset: Dataset, catalogue: Catalogue, until: int) -> None:
         """Learn parameters from the purchases before a Unix time, and begin the live state anew."""
 
+    def learned_bytes(self) -> int:
+        """Bytes of what was learned over all shoppers, as it is held."""
+
     def add(self, visit: Visit) -> None:
         """Take a visit into the live state."""
 

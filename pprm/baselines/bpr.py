@@ -13,6 +13,7 @@ from pprm.baselines.baseline import purchases_before, single_thread
 from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
 from pprm.replay import Visit
+from pprm.sizes import nbytes
 
 Floats = NDArray[np.float32]
 
@@ -53,6 +54,10 @@ class Bpr:
             model.fit(matrix, show_progress=False)
         self._users, self._products = model.user_factors.copy(), model.item_factors
         self._users[:, -1] = 1  # also of shoppers who are new: they get the products' biases, which is popularity
+
+    def learned_bytes(self) -> int:
+        """See `Baseline`."""
+        return nbytes(self._users, self._products)
 
     def add(self, visit: Visit) -> None:
         """Nothing: the factors are frozen."""

@@ -15,6 +15,7 @@ from pprm.baselines.history import DecayedCounts
 from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
 from pprm.replay import Visit
+from pprm.sizes import nbytes
 
 
 @dataclass(slots=True)
@@ -55,6 +56,10 @@ class ItemKnn:
             # what its CosineRecommender does, but in the format that it then asks for
             model.fit(normalize(matrix.T).T.tocsr(), show_progress=False)
         self._similarity = model.similarity if self.keeps_itself else _without_diagonal(model.similarity)
+
+    def learned_bytes(self) -> int:
+        """See `Baseline`."""
+        return nbytes(self._similarity)
 
     def add(self, visit: Visit) -> None:
         """Count a basket."""

@@ -67,6 +67,10 @@ class LightGbmRanker:
         }  # fmt: skip
         self._model = lightgbm.train(parameters, lightgbm.Dataset(inputs, examples.labels[counted]), self.trees)
 
+    def learned_bytes(self) -> int:
+        """See `Baseline`."""
+        return len(self._model.model_to_string())
+
     def add(self, visit: Visit) -> None:
         """Count a basket for the popularity; the shopper's own history is the visit's state."""
         hashes = self._catalogue.hashes[visit.products].tolist()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
 from pprm.replay import Visit
+from pprm.sizes import nbytes
 from pprm.user_state import DAY
 
 
@@ -48,6 +49,10 @@ class Popularity:
         """Begin with nothing sold."""
         self._counts = np.zeros(len(catalogue), np.float32)
         self._waiting, self._counted = deque(), deque()
+
+    def learned_bytes(self) -> int:
+        """See `Baseline`."""
+        return nbytes(self._counts)
 
     def add(self, visit: Visit) -> None:
         """Count a basket from the next day on."""

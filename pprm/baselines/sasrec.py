@@ -16,6 +16,7 @@ from pprm.baselines.baseline import purchases_before, single_thread
 from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
 from pprm.replay import Visit
+from pprm.sizes import nbytes
 
 if TYPE_CHECKING:
     from pprm.baselines.sasrec_network import SasRecNetwork
@@ -55,6 +56,10 @@ class SasRec:
             torch.manual_seed(self.seed)
             self._network = SasRecNetwork(int(self._codes.max()), self.width, self.blocks, self.length)
             fit(self._network, sequences, self.steps, self.batch, self.learning_rate, self.seed)
+
+    def learned_bytes(self) -> int:
+        """See `Baseline`."""
+        return nbytes(self._network)
 
     def add(self, visit: Visit) -> None:
         """Append a basket to the shopper's sequence."""

@@ -16,6 +16,7 @@ from pprm.baselines.baseline import Purchases, purchases_before
 from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
 from pprm.replay import Visit
+from pprm.sizes import nbytes
 
 Floats = NDArray[np.float64]
 
@@ -51,6 +52,10 @@ class TifuKnn:
         self._vectors = self._matrix(purchases_before(dataset, until), (len(dataset.users), len(catalogue)))
         squares = np.asarray(self._vectors.multiply(self._vectors).sum(1), np.float64).reshape(-1)
         self._squares = np.where(squares > 0, squares, np.inf)
+
+    def learned_bytes(self) -> int:
+        """See `Baseline`."""
+        return nbytes(self._vectors, self._squares)
 
     def add(self, visit: Visit) -> None:
         """Append a basket to the shopper's."""

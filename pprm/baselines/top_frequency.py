@@ -48,6 +48,10 @@ class PersonalTopFrequency:
         self._frequency, self._popularity = TopFrequency(self.half_life), Popularity(POPULARITY_DAYS)
         self._popularity.learn(dataset, catalogue, until)
 
+    def learned_bytes(self) -> int:
+        """See `Baseline`."""
+        return self._popularity.learned_bytes()
+
     def add(self, visit: Visit) -> None:
         """Count a basket."""
         self._frequency.add(visit.user, visit.products, visit.now)

@@ -25,6 +25,10 @@ class AtVisit:
     see: Callable[[Visit], UserState] = lambda visit: visit.before
     """The state that is scored."""
 
+    def learned_bytes(self) -> int:
+        """See `protocol.Contender`."""
+        return self.scorer.learned_bytes(self.stages)
+
     def add(self, visit: Visit) -> None:
         """Nothing to keep: the state is the visit's."""
 
@@ -48,6 +52,10 @@ class AsServed:
     def of(cls, name: str, scorer: Scorer, dataset: Dataset, wanted: set[int]) -> "AsServed":
         """For the visits `wanted` of a dataset."""
         return cls(name, scorer, wanted, next_visits(dataset))
+
+    def learned_bytes(self) -> int:
+        """See `protocol.Contender`."""
+        return self.scorer.learned_bytes()
 
     def add(self, visit: Visit) -> None:
         """Score what will be served for the next visit, if that is judged."""

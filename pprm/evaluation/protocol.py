@@ -40,6 +40,9 @@ class Contender(Protocol):
     def name(self) -> str:
         """As a table shows it."""
 
+    def learned_bytes(self) -> int:
+        """Bytes of what it learned over all shoppers, without vectors of texts, as they are held."""
+
     def add(self, visit: Visit) -> None:
         """Called after each visit, in time order, from the beginning of the data."""
 
@@ -61,6 +64,7 @@ class Judged:
     """Share of the list that the shopper bought before."""
     scores: list[float] = field(default_factory=list)
     labels: list[bool] = field(default_factory=list)
+    learned_bytes: int = 0
     seconds: float = 0.0
     """Spent in scoring."""
 
@@ -169,7 +173,7 @@ def run(
     from time import process_time
 
     judge = Judge(dataset, catalogue, splits)
-    judged = {name: {contender.name: Judged() for contender in contenders} for name in splits}
+    judged = {name: {of.name: Judged(learned_bytes=of.learned_bytes()) for of in contenders} for name in splits}
     for visit in replay(dataset, catalogue, popularity, max(split.end for split in splits.values())):
         split = judge.queries.get(visit.number)
         question = judge.look(visit) if split else None

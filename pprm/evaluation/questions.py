@@ -45,6 +45,10 @@ class Frozen:
     """Unix seconds."""
     _states: dict[int, UserState] = field(default_factory=dict)
 
+    def learned_bytes(self) -> int:
+        """See `protocol.Contender`."""
+        return self.scorer.learned_bytes()
+
     def add(self, visit: Visit) -> None:
         """Keep the state, until the moment."""
         if visit.now < self.moment:
@@ -73,6 +77,10 @@ class LastLooked:
 
     catalogue: Catalogue
     name: str = "looked at last"
+
+    def learned_bytes(self) -> int:
+        """See `protocol.Contender`."""
+        return 0
 
     def add(self, visit: Visit) -> None:
         """Nothing to keep: the state is the visit's."""
@@ -113,6 +121,10 @@ class TypeFrequency:
 
     catalogue: Catalogue
     name: str = "own frequency of the type"
+
+    def learned_bytes(self) -> int:
+        """See `protocol.Contender`."""
+        return 0
 
     def add(self, visit: Visit) -> None:
         """Nothing to keep: the state is the visit's."""

@@ -49,6 +49,7 @@ def _figures(outcome: Outcome, name: str, reference: Judged) -> dict[str, Any]:
         "by_history": _by(np.searchsorted(HISTORY, visits.baskets, side="right") - 1, test, HISTORY),
         "by_week": _by_week(visits, test),
         "milliseconds": round(1000 * test.seconds / max(len(test.all), 1), 2),
+        "megabytes": round(test.learned_bytes / 1e6, 2),
     }
 
 
@@ -103,12 +104,18 @@ def table(found: Results) -> Table:
     shown = Table(title=f"test, {queries['all']:,} visits, {queries['new']:,} with new products", title_justify="left")
     for column in ("model", "NDCG@10", "recall@10", "HR@10", "new NDCG@10", "new recall@10", "new HR@10"):
         shown.add_column(column, justify="left" if column == "model" else "right")
-    for column in ("accuracy", "precision", "recall", "NDCG difference (se)", "new (se)", "ms"):
+    for column in ("accuracy", "precision", "recall", "NDCG difference (se)", "new (se)", "ms", "MB"):
         shown.add_column(column, justify="right")
     for name, figures in found.items():
         values = [value for part in ("all", "new", "binary") for value in figures[part].values()]
         differences = [f"{d['mean']:+.4f} ({d['se']:.4f})" for d in figures["difference"].values()]
-        shown.add_row(name, *(f"{value:.4f}" for value in values), *differences, f"{figures['milliseconds']:.1f}")
+        shown.add_row(
+            name,
+            *(f"{value:.4f}" for value in values),
+            *differences,
+            f"{figures['milliseconds']:.1f}",
+            f"{figures['megabytes']:.1f}",
+        )
     return shown
 
 
@@ -116,13 +123,13 @@ def markdown(found: Results) -> str:
     """The figures as a table for a document."""
     head = (
         "| model | NDCG@10 | R@10 | HR@10 | new NDCG@10 | new R@10 | new HR@10 | acc | prec | rec "
-        "| difference (se) | new (se) | ms | train s |"
+        "| difference (se) | new (se) | ms | MB | train s |"
     )
-    lines = [head, "|" + "---|" * 14]
+    lines = [head, "|" + "---|" * 15]
     for name, figures in found.items():
         values = [f"{value:.4f}" for part in ("all", "new", "binary") for value in figures[part].values()]
         values += [f"{d['mean']:+.4f} ({d['se']:.4f})" for d in figures["difference"].values()]
-        values += [f"{figures['milliseconds']:.1f}", f"{figures['train_seconds']:.0f}"]
+        values += [f"{figures['milliseconds']:.1f}", f"{figures['megabytes']:.2f}", f"{figures['train_seconds']:.0f}"]
         lines.append(f"| {name} | {' | '.join(values)} |")
     return "\n".join(lines) + "\n"
 

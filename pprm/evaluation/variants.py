@@ -25,6 +25,7 @@ from pprm.replay import Visit
 from pprm.scorer import NOT_A_CANDIDATE, Scorer
 from pprm.second_stage import SecondStage
 from pprm.second_training import CandidateSet
+from pprm.sizes import nbytes
 from pprm.training_set import TrainingSet
 from pprm.word_vectors import Encode
 
@@ -172,6 +173,10 @@ class _WithoutGroup:
     name: str
     network: SecondStage
     shared: _Shared
+
+    def learned_bytes(self) -> int:
+        """See `protocol.Contender`."""
+        return nbytes(self.network) + self.shared.scorer.learned_bytes() - nbytes(self.shared.scorer.second)
 
     def add(self, visit: Visit) -> None:
         """Nothing to keep."""

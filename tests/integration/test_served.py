@@ -112,6 +112,9 @@ class Kept:
     def name(self) -> str:
         return self.inner.name
 
+    def learned_bytes(self) -> int:
+        return self.inner.learned_bytes()
+
     def add(self, visit: Visit) -> None:
         self.inner.add(visit)
 
@@ -132,6 +135,9 @@ class Published:
 
     def __post_init__(self) -> None:
         self.rows = {product: row for row, product in enumerate(self.catalogue.ids)}
+
+    def learned_bytes(self) -> int:
+        return 0
 
     def add(self, visit: Visit) -> None:
         pass

@@ -77,6 +77,18 @@ def test_scores_are_of_all_rows_also_for_a_shopper_without_purchases(make: Calla
     assert np.isfinite(scores[CATALOGUE.available]).all()
 
 
+def test_what_was_learned_is_weighed() -> None:
+    weights = {}
+    for make in SMALL:
+        baseline = make()
+        baseline.learn(SHOP, CATALOGUE, UNTIL)
+        weights[type(baseline).__name__] = baseline.learned_bytes()
+    als = next(made for made in map(lambda make: make(), SMALL) if type(made).__name__ == "Als")
+    assert weights["Als"] == len(CATALOGUE) * als.factors * 4
+    assert weights["Popularity"] == weights["PersonalTopFrequency"] == len(CATALOGUE) * 4
+    assert all(weights.values())
+
+
 def test_all_baselines_have_names_of_their_own() -> None:
     names = [make().name for make in [*ALL, *(make for grid in GRIDS.values() for make in grid)]]
     assert len({make().name for make in ALL}) == len(ALL)

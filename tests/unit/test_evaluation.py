@@ -33,6 +33,9 @@ class Oracle:
 
     name = "oracle"
 
+    def learned_bytes(self) -> int:
+        return 3_000_000
+
     def add(self, visit: Visit) -> None:
         pass
 
@@ -81,6 +84,7 @@ def test_rankings_are_judged_as_scikit_learn_does(seed: int) -> None:
 
 def test_who_knows_the_future_gets_everything_and_chance_what_chance_gives(outcome: protocol.Outcome) -> None:
     found = report.results(outcome, "oracle", {"oracle": 1.0})
+    assert found["oracle"]["megabytes"] == 3.0
     assert found["oracle"]["all"] == {"ndcg_at_10": 1.0, "recall_at_10": 1.0, "hr_at_10": 1.0}
     assert found["oracle"]["binary"] == {"accuracy": 1.0, "precision": 1.0, "recall": 1.0}
     assert found["chance"]["all"]["recall_at_10"] == pytest.approx(10 / len(outcome.candidates), abs=0.04)
