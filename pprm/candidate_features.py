@@ -93,9 +93,8 @@ class CandidateFeatures:
         keep = np.arange(len(candidates.rows)) if keep is None else keep
         rows, daily, baskets = candidates.rows[keep], self._daily(now), Baskets.of(state, now)
         out = np.zeros((len(rows), len(NAMES)), np.float32)
-        out[:, COLUMNS["first_stage_input"]] = features.dense(
-            candidates.groups, self.catalogue, rows, daily.popularity[rows]
-        )
+        own = out[:, COLUMNS["first_stage_input"]]
+        features.lay_out(candidates.groups, self.catalogue.codes, rows, daily.popularity[rows], own)
         out[:, COLUMNS["first_stage"]] = _stage(candidates, self.catalogue)[keep]
         global_, promotion = daily.global_[rows], out[:, COLUMNS["promotion"]]
         promotion[:, :5] = global_[:, :5]

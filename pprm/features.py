@@ -228,20 +228,25 @@ def _fill_item(b: NDArray[np.float64], out: Floats, baskets: int, baskets28: flo
 def dense(groups: Groups, catalogue: Catalogue, candidates: NDArray[np.int64], popularity: Floats) -> Floats:
     """Cross features of candidate rows, [len(candidates), 40]; `popularity` [len(candidates), 4] is theirs."""
     out = np.zeros((len(candidates), len(CROSS)), np.float32)
-    _lay_out(groups, catalogue.codes, candidates, popularity.astype(np.float32, copy=False), out)
+    lay_out(groups, catalogue.codes, candidates, popularity.astype(np.float32, copy=False), out)
     return out
 
 
 @compiled
-def _lay_out(
+def lay_out(
     g: Groups, codes: NDArray[np.int32], candidates: NDArray[np.int64], popularity: Floats, out: Floats
 ) -> None:
+    """`dense` into `out` [len(candidates), 40]; `codes` are the catalogue's."""
     for k in range(len(candidates)):
         row = candidates[k]
         item, type_ = g.product_at[row], g.type_at[codes[row, 0]]
         category, maker = g.category_at[codes[row, 1]], g.maker_at[codes[row, 2]]
-        out[k, :14], out[k, 14:23] = g.product[item], g.type[type_]
-        out[k, 23:32], out[k, 32:34] = g.category[category], g.maker[maker]
+        for i in range(14):  # written out: a slice of a row costs more than its numbers
+            out[k, i] = g.product[item, i]
+        for i in range(9):
+            out[k, 14 + i], out[k, 23 + i] = g.type[type_, i], g.category[category, i]
+        out[k, 32], out[k, 33] = g.maker[maker, 0], g.maker[maker, 1]
         out[k, 34] = g.product_count[item] / max(g.type_count[type_], 1)
         out[k, 35] = g.type_count[type_] / max(g.category_count[category], 1)
-        out[k, 36:40] = popularity[k]
+        for i in range(4):
+            out[k, 36 + i] = popularity[k, i]
