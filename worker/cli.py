@@ -210,9 +210,14 @@ def train(
     try:
         source = _source(dataset, file, (events, products, users), vectors)
         job = training.Job(source, model, seed, encoder, start)
-        training.run(job, out, Console())
+        training.run(job, out, _wide())
     except (TableError, ArtifactError) as error:
         fail(str(error))
+
+
+def _wide() -> Console:
+    """For tables, which a file or a pipe takes whole, as wide as they are."""
+    return Console(width=None if sys.stdout.isatty() else 140)
 
 
 @cli.command()
@@ -252,7 +257,7 @@ def evaluate(
     try:
         directory = artifact or settings_module.Model().directory
         source = _source(dataset, file, (events, products, users), vectors)
-        results = compare.run(directory, source, encoder, kinds, Console())
+        results = compare.run(directory, source, encoder, kinds, _wide())
     except (TableError, ArtifactError) as error:
         fail(str(error))
     if report:

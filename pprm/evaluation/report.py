@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from rich import box
 from rich.table import Table
 
 from pprm import metrics
@@ -101,22 +102,32 @@ def _by_week(visits: Visits, test: Judged) -> dict[str, dict[str, float]]:
 def table(found: Results) -> Table:
     """The figures as a table for people."""
     queries = next(iter(found.values()))["queries"]
-    shown = Table(title=f"test, {queries['all']:,} visits, {queries['new']:,} with new products", title_justify="left")
-    for column in ("model", "NDCG@10", "recall@10", "HR@10", "new NDCG@10", "new recall@10", "new HR@10"):
-        shown.add_column(column, justify="left" if column == "model" else "right")
-    for column in ("accuracy", "precision", "recall", "NDCG difference (se)", "new (se)", "ms", "MB"):
-        shown.add_column(column, justify="right")
+    title = (
+        f"at 10; test, {queries['all']:,} visits, {queries['new']:,} with new products; all figures: --report, --table"
+    )
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown.add_column("model", min_width=20, max_width=42)
+    for column in ("NDCG", "difference (se)", "HR", "new NDCG", "difference (se)", "new HR", "acc", "prec"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    for column in ("rec", "ms", "MB"):
+        shown.add_column(column, justify="right", no_wrap=True)
     for name, figures in found.items():
-        values = [value for part in ("all", "new", "binary") for value in figures[part].values()]
-        differences = [f"{d['mean']:+.4f} ({d['se']:.4f})" for d in figures["difference"].values()]
-        shown.add_row(
-            name,
-            *(f"{value:.4f}" for value in values),
-            *differences,
-            f"{figures['milliseconds']:.1f}",
-            f"{figures['megabytes']:.1f}",
-        )
+        ranked = [
+            value
+            for part in ("all", "new")
+            for value in (
+                _short(figures[part]["ndcg_at_10"]),
+                "{mean:+.4f} ({se:.4f})".format(**figures["difference"][part]),
+                _short(figures[part]["hr_at_10"]),
+            )
+        ]
+        decided = [_short(value)[:3] for value in figures["binary"].values()]
+        shown.add_row(name, *ranked, *decided, f"{figures['milliseconds']:.1f}", f"{figures['megabytes']:.1f}")
     return shown
+
+
+def _short(share: float) -> str:
+    return f"{share:.4f}".removeprefix("0")
 
 
 def markdown(found: Results) -> str:
