@@ -14,6 +14,8 @@ from pprm.training_set import IGNORED, TrainingSet
 
 WARM_UP = 50
 """Steps until the full learning rate."""
+LEAST_STEPS = 300
+"""A small shop's examples are gone through more often than `epochs` says: too few steps teach nothing."""
 
 
 def fit(
@@ -39,8 +41,9 @@ def fit(
     optimiser = torch.optim.Adam(model.parameters(), config.learning_rate)
     rng = np.random.default_rng(seed)
     batches = _Batches(data, catalogue, user_texts, config)
-    steps, step = config.epochs * batches.per_epoch, 0
-    for _ in range(config.epochs):
+    epochs = max(config.epochs, -(-LEAST_STEPS // batches.per_epoch)) if config.sequence else config.epochs
+    steps, step = epochs * batches.per_epoch, 0
+    for _ in range(epochs):
         for chosen in batches.shuffled(rng):
             for group in optimiser.param_groups:
                 group["lr"] = config.learning_rate * (_schedule(step, steps) if config.sequence else 1.0)

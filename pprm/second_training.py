@@ -28,6 +28,8 @@ SERVED = 3
 """One in so many visits is also learned from as the worker serves it."""
 BATCH = 2048
 EPOCHS = 4
+LEAST_STEPS = 300
+"""A small shop's candidates are gone through more often."""
 LEARNING_RATE = 3e-3
 DECAY = 1e-5
 """Of the weights."""
@@ -136,9 +138,11 @@ def fit(
     model = SecondStage(members=members)
     _standardise(model, data.features[known[::7]])
     model.scale[without] = np.inf
-    steps = EPOCHS * max(len(known) // BATCH, 1)
+    per_epoch = max(len(known) // BATCH, 1)
+    epochs = max(EPOCHS, -(-LEAST_STEPS // per_epoch))
+    steps = epochs * per_epoch
     optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE)
-    for step, at in enumerate(_batches(np.random.default_rng(seed), known)):
+    for step, at in enumerate(_batches(np.random.default_rng(seed), known, epochs)):
         for group in optimiser.param_groups:
             group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARM_UP, 2 * (steps - step) / steps + 0.02)
         loss = _loss(model, data, at)
@@ -149,8 +153,8 @@ def fit(
     return model.eval()
 
 
-def _batches(rng: np.random.Generator, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    for _ in range(EPOCHS):
+def _batches(rng: np.random.Generator, rows: NDArray[np.int64], epochs: int) -> Iterator[NDArray[np.int64]]:
+    for _ in range(epochs):
         order = rng.permutation(rows)
         for start in range(0, max(len(rows) - BATCH, 0) + 1, BATCH):
             yield np.sort(order[start : start + BATCH])
