@@ -10,7 +10,7 @@ torch for the whole micro-batch. One thread owns a first stage, its catalogue an
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pprm import features
+from pprm.candidate_features import Candidates
 from pprm.catalogue import Catalogue
 from pprm.compiled import compiled
 from pprm.events import Kind
 from pprm.features import CATEGORY, GLOBAL, MAKERS, PRODUCT, SHARE_OF_CATEGORY, SHARE_OF_TYPE, TYPE, Groups
 from pprm.model import KIND_WEIGHTS, PPRM
 from pprm.popularity import Popularity
+from pprm.second_stage import choose
 from pprm.user_state import DAY, MAX_SEQUENCE, UserState
 
 Floats = NDArray[np.float32]
@@ -56,6 +58,16 @@ class Tables:
     """Pair of each candidate, [N]."""
     maker: NDArray[np.int64]
     """Maker of each candidate, [N]."""
+
+
+class Found(NamedTuple):
+    """The second stage's candidates for a shopper, K of them."""
+
+    columns: NDArray[np.int64]
+    """Among `FirstStage.candidates`, ascending."""
+    candidates: Candidates
+    seen: NDArray[np.bool_]
+    """Which the shopper bought before."""
 
 
 class FirstStage:
@@ -103,6 +115,28 @@ class FirstStage:
             groups = [features.groups(states[i], self.catalogue, nows[i]) for i in shoppers]
             mine = None if queries is None else queries[shoppers]
             yield from zip(shoppers, self._logits(tables, groups, user[shoppers], mine), groups, strict=True)
+
+    def retrieve(
+        self, states: Sequence[UserState], nows: Sequence[float], excluded: Sequence[NDArray[np.int64]]
+    ) -> Iterator[tuple[int, Found]]:
+        """Index of a shopper, and the second stage's candidates, without the catalogue rows `excluded` for each.
+
+        In the order of `score`; -1 in `excluded` is nothing.
+        """
+        for i, logits, groups in self.score(states, nows):
+            logits = logits.copy()
+            logits[self.columns(excluded[i])] = -np.inf
+            yield i, self.find(states[i], logits, groups)
+
+    def find(self, state: UserState, logits: Floats, groups: Groups) -> Found:
+        """The second stage's candidates, by the logits of all candidates [N]; -inf is none."""
+        seen = np.zeros(len(logits), bool)
+        seen[self.columns(groups.rows)] = True
+        keys, looks = state.looked_at()
+        looked = keys[np.argsort(-looks["last"].astype(np.int64), kind="stable")]
+        at = choose(logits, seen, self.columns(self.catalogue.rows(looked)))
+        at = at[np.isfinite(logits[at])]
+        return Found(at, Candidates(self.candidates[at], logits[at], groups), seen[at])
 
     def _logits(self, t: Tables, groups: Sequence[Groups], user: Tensor, queries: Tensor | None) -> Iterator[Floats]:
         if queries is not None and self.device.type == "cpu" and self.model.is_light:

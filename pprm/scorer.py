@@ -3,8 +3,7 @@
 One thread owns a scorer and its catalogue and popularity.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,20 +15,20 @@ from pprm import features, slow_tables, user_state
 from pprm.candidate_features import CandidateFeatures, Candidates
 from pprm.catalogue import Catalogue, Product
 from pprm.events import Interaction, Kind, Position
-from pprm.features import Groups
-from pprm.first_stage import EncodeTexts, FirstStage
+from pprm.first_stage import EncodeTexts, FirstStage, Found
 from pprm.fold import fold
 from pprm.ids import stable_hash
 from pprm.model import PPRM
 from pprm.popularity import Popularity
 from pprm.ranking import NO_RULES, Ranking, Rules, pick, reasons, why
-from pprm.second_stage import SecondStage, choose, predict
+from pprm.second_stage import SecondStage, predict
 from pprm.sizes import nbytes
 from pprm.slow_tables import SlowTables
 from pprm.user_state import DAY, UserState
 
 NOT_A_CANDIDATE = 1000.0
 """Logits by which the second stage's candidates are above all others."""
+NOTHING = np.zeros(0, np.int64)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -50,30 +49,6 @@ def use_threads(threads: int) -> None:
     """
     torch.set_num_threads(threads)
     threadpool_limits(threads)
-
-
-class Found(NamedTuple):
-    """The first stage's candidates for a shopper, K of them."""
-
-    columns: NDArray[np.int64]
-    """Among `Scorer.candidates`, ascending."""
-    candidates: Candidates
-    seen: NDArray[np.bool_]
-    """Which the shopper bought before."""
-
-
-class _Asked(NamedTuple):
-    """A shopper to rank the catalogue for, and what the first stage says."""
-
-    number: int
-    """Place in the batch."""
-    state: UserState
-    now: float
-    logits: NDArray[np.float32]
-    """Of all candidates, [N]; -inf where the rules leave one out."""
-    groups: Groups
-    popularity: NDArray[np.float32]
-    """Of the shopper's day, [N, 4]."""
 
 
 class Scorer:
@@ -122,35 +97,49 @@ class Scorer:
         self, states: Sequence[UserState], nows: Sequence[float], k: int, rules: Rules = NO_RULES
     ) -> list[Ranking]:
         """The k best available products for each shopper, by the shop's rules; equal scores in the order of hashes."""
+        lately = [self._bought_lately(state, now, rules) for state, now in zip(states, nows, strict=True)]
         rank = self._rank_first if self.second is None else self._rank_second
-        rankings = rank(self._ask(states, nows, rules), k, rules) if states else {}
+        rankings = rank(states, nows, lately, k, rules) if states else {}
         return [rankings[number] for number in range(len(states))]
 
-    def _ask(self, states: Sequence[UserState], nows: Sequence[float], rules: Rules) -> Iterator[_Asked]:
-        for i, logits, groups in self.first.score(states, nows):
-            logits = logits.copy()
-            lately = states[i].product_counters()["last"] > nows[i] - rules.exclude_bought_days * DAY
-            logits[self.first.columns(self.catalogue.rows(states[i].product_keys()[lately]))] = -np.inf
-            yield _Asked(i, states[i], nows[i], logits, groups, self.first.daily_popularity)
+    def _bought_lately(self, state: UserState, now: float, rules: Rules) -> NDArray[np.int64]:
+        """Catalogue rows that the rules leave out, -1 among them where one is not known."""
+        lately = state.product_counters()["last"] > now - rules.exclude_bought_days * DAY
+        return self.catalogue.rows(state.product_keys()[lately])
 
-    def _rank_first(self, asked: Iterator[_Asked], k: int, rules: Rules) -> dict[int, Ranking]:
+    def _rank_first(
+        self,
+        states: Sequence[UserState],
+        nows: Sequence[float],
+        excluded: Sequence[NDArray[np.int64]],
+        k: int,
+        rules: Rules,
+    ) -> dict[int, Ranking]:
         rankings = {}
-        for one in asked:
-            at = pick(one.logits, self.catalogue.type[self.candidates], k, rules)
+        for number, logits, groups in self.first.score(states, nows):
+            logits = logits.copy()
+            logits[self.first.columns(excluded[number])] = -np.inf
+            at = pick(logits, self.catalogue.type[self.candidates], k, rules)
             rows = self.candidates[at]
-            cross = features.dense(one.groups, self.catalogue, rows, one.popularity[at])
-            rankings[one.number] = Ranking(rows, _probabilities(one.logits[at]), [reasons(row) for row in cross])
+            cross = features.dense(groups, self.catalogue, rows, self.first.daily_popularity[at])
+            rankings[number] = Ranking(rows, _probabilities(logits[at]), [reasons(row) for row in cross])
         return rankings
 
-    def _rank_second(self, asked: Iterator[_Asked], k: int, rules: Rules) -> dict[int, Ranking]:
+    def _rank_second(
+        self,
+        states: Sequence[UserState],
+        nows: Sequence[float],
+        excluded: Sequence[NDArray[np.int64]],
+        k: int,
+        rules: Rules,
+    ) -> dict[int, Ranking]:
         """All shoppers' candidates together, so that a micro-batch is one call of the networks."""
         assert self.second is not None
         numbers, found, inputs = [], [], []
-        for one in asked:  # each is looked at on its own day, before the next one's begins
-            candidates = self._find(one.state, one.logits, one.groups).candidates
-            numbers.append(one.number)
-            found.append(candidates.rows)
-            inputs.append(self.candidate_features(one.state, one.now, candidates))
+        for number, (_, candidates, _) in self.first.retrieve(states, nows, excluded):
+            numbers.append(number)
+            found.append(candidates.rows)  # each is looked at on its own day, before the next one's begins
+            inputs.append(self.candidate_features(states[number], nows[number], candidates))
         logits = predict(self.second, np.concatenate(inputs))
         each = np.split(logits, np.cumsum([len(rows) for rows in found])[:-1])
         best = [pick(mine, self.catalogue.type[rows], k, rules) for mine, rows in zip(each, found, strict=True)]
@@ -170,7 +159,7 @@ class Scorer:
         scores: NDArray[np.float32] = logits.copy()
         if self.second is None:
             return scores
-        found = self._find(state, scores, groups)
+        found = self.first.find(state, scores, groups)
         scores -= NOT_A_CANDIDATE
         scores[found.columns] = predict(self.second, self.candidate_features(state, now, found.candidates))
         return scores
@@ -178,24 +167,14 @@ class Scorer:
     @torch.inference_mode()
     def candidates_of(self, state: UserState, now: float) -> Found:
         """What the second stage looks at for a shopper at a Unix time."""
-        ((_, logits, groups),) = self.first.score([state], [now])
-        return self._find(state, logits, groups)
+        ((_, found),) = self.first.retrieve([state], [now], [NOTHING])
+        return found
 
     def candidate_features(
         self, state: UserState, now: float, candidates: Candidates, keep: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
         """The second stage's input, see `CandidateFeatures.of`."""
         return self._features.of(state, now, self.tables, candidates, keep)
-
-    def _find(self, state: UserState, values: NDArray[np.float32], groups: Groups) -> Found:
-        """The second stage's candidates, by the first's logits [N]; -inf is none."""
-        seen = np.zeros(len(values), bool)
-        seen[self.first.columns(groups.rows)] = True
-        keys, looks = state.looked_at()
-        looked = keys[np.argsort(-looks["last"].astype(np.int64), kind="stable")]
-        at = choose(values, seen, self.first.columns(self.catalogue.rows(looked)))
-        at = at[np.isfinite(values[at])]
-        return Found(at, Candidates(self.candidates[at], values[at], groups), seen[at])
 
 
 def warm_up(scorer: Scorer) -> None:
