@@ -3,35 +3,38 @@
 W [u; b; x] is a sum: a part per product that changes only with the catalogue, a part per product that changes once a
 day (popularity), one vector per shopper, and parts that are the same for all products of a type, category or maker.
 So only the products bought, and one row per (type, category) pair and per maker, are computed per shopper; the rest
-is adding: on the CPU in one compiled pass, shopper by shopper; on a GPU, and for networks of more hidden layers, with
-torch for the whole micro-batch. One thread owns a first stage, its catalogue and its popularity.
+is adding: on the CPU in one compiled pass, shopper by shopper, or, of a large catalogue, through the blocks of products
+that may hold one of the best; on a GPU, and for networks of more hidden layers, with torch for the whole micro-batch.
+One thread owns a first stage, its catalogue and its popularity.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pprm import features
+from pprm import blocks, features, first_layer
 from pprm.candidate_features import Candidates
 from pprm.catalogue import Catalogue
-from pprm.compiled import compiled
 from pprm.events import Kind
 from pprm.features import CATEGORY, GLOBAL, MAKERS, PRODUCT, SHARE_OF_CATEGORY, SHARE_OF_TYPE, TYPE, Groups
+from pprm.first_layer import Blocks, Products, Shopper, Weights
 from pprm.model import KIND_WEIGHTS, PPRM
 from pprm.popularity import Popularity
-from pprm.second_stage import choose
+from pprm.second_stage import LOOKED, NEW, choose
 from pprm.user_state import DAY, MAX_SEQUENCE, UserState
 
 Floats = NDArray[np.float32]
 EncodeTexts = Callable[[Sequence[str]], Floats]
 """Texts to vectors [n, text_dimensions]."""
 
+LARGE = 30_000
+"""Candidates above which blocks are looked through: below, scoring all takes less than 2 ms."""
 MOST_AT_ONCE = 1 << 26
 """Numbers in the first layer's output of one call to torch: 256 MB."""
 
@@ -81,6 +84,11 @@ class FirstStage:
         self._version, self._day = -1, -1
         self._tables: Tables | None = None
         self._daily = torch.zeros(0)
+        self.large = LARGE
+        """See there; read when tables are made."""
+        self._is_compiled = device.type == "cpu" and model.is_light
+        self._products: Products
+        self._blocks: Blocks | None = None
         self.daily_popularity = np.zeros((0, 4), np.float32)
         """Popularity features of the candidates on the day of the last shopper, [N, 4]."""
         if model.cross_layer is not None:
@@ -88,6 +96,9 @@ class FirstStage:
             scaled = weight[:, : len(features.CROSS)] / model.cross_scale
             self._cross = scaled.T.contiguous()
             self._match = weight[:, len(features.CROSS) :].T.contiguous()
+            shares, output = scaled.T[SHARE_OF_TYPE : SHARE_OF_CATEGORY + 1], model.output
+            parts = (shares, self._match, scaled.T[MAKERS], output.weight[0], output.bias)
+            self._weights = Weights(*(part.detach().cpu().contiguous().numpy() for part in parts))
             self._constant = -(model.cross_mean / model.cross_scale) @ weight[:, : len(features.CROSS)].T
 
     @property
@@ -106,41 +117,86 @@ class FirstStage:
 
         Earlier times first, each with the popularity of its own day, so that no batch-mate's day looks into another's.
         """
-        tables = self._refresh(0)
-        user, queries = self._users(tables, states, nows)
-        order = np.argsort(nows, kind="stable").tolist()
-        for _, same_day in groupby(order, lambda i: nows[i] // DAY):
-            shoppers = list(same_day)
-            self._refresh(nows[shoppers[0]])
-            groups = [features.groups(states[i], self.catalogue, nows[i]) for i in shoppers]
-            mine = None if queries is None else queries[shoppers]
-            yield from zip(shoppers, self._logits(tables, groups, user[shoppers], mine), groups, strict=True)
+        for shoppers, groups, user, queries in self._days(states, nows):
+            yield from zip(shoppers, self._logits(self._refresh(0), groups, user, queries), groups, strict=True)
 
+    @torch.inference_mode()
     def retrieve(
         self, states: Sequence[UserState], nows: Sequence[float], excluded: Sequence[NDArray[np.int64]]
     ) -> Iterator[tuple[int, Found]]:
         """Index of a shopper, and the second stage's candidates, without the catalogue rows `excluded` for each.
 
-        In the order of `score`; -1 in `excluded` is nothing.
+        In the order of `score`; -1 in `excluded` is nothing. Of a large catalogue only those blocks are scored that may
+        hold one of the best: the candidates are the same.
         """
-        for i, logits, groups in self.score(states, nows):
-            logits = logits.copy()
-            logits[self.columns(excluded[i])] = -np.inf
-            yield i, self.find(states[i], logits, groups)
+        for shoppers, groups, user, queries in self._days(states, nows):
+            if self._blocks is not None and queries is not None:
+                for i, g, mine, query in zip(shoppers, groups, user, queries, strict=True):
+                    yield i, self._find_in_blocks(states[i], self._shopper(g, mine, query), self._blocks, excluded[i])
+                continue
+            every = self._logits(self._refresh(0), groups, user, queries)
+            for i, g, logits in zip(shoppers, groups, every, strict=True):
+                logits = logits.copy()
+                logits[self.columns(excluded[i])] = -np.inf
+                yield i, self.find(states[i], logits, g)
 
     def find(self, state: UserState, logits: Floats, groups: Groups) -> Found:
         """The second stage's candidates, by the logits of all candidates [N]; -inf is none."""
         seen = np.zeros(len(logits), bool)
         seen[self.columns(groups.rows)] = True
-        keys, looks = state.looked_at()
-        looked = keys[np.argsort(-looks["last"].astype(np.int64), kind="stable")]
-        at = choose(logits, seen, self.columns(self.catalogue.rows(looked)))
+        return self._found(np.arange(len(logits)), logits, seen, self._looked_at(state), groups)
+
+    def _find_in_blocks(self, state: UserState, s: Shopper, b: Blocks, excluded: NDArray[np.int64]) -> Found:
+        """As `find`: what is new to the shopper from the blocks; what is not, and what was looked at, one by one."""
+        bought, gone = self.columns(s.groups.rows), self.columns(excluded)
+        looked = self._looked_at(state)[:LOOKED]
+        left_out = np.zeros(len(self._products.rows), bool)
+        left_out[bought], left_out[gone] = True, True
+        matches = (torch.from_numpy(s.queries) @ torch.from_numpy(b.centres)).numpy()
+        bounds = first_layer.bounds(s, self._products, self._weights, b, matches)
+        new = first_layer.best(s, self._products, self._weights, b, bounds, np.argsort(-bounds), left_out, NEW)
+        columns = np.setdiff1d(np.concatenate([new, bought, looked]), gone)
+        logits = first_layer.score_some(s, self._products, self._weights, columns)
+        places = np.searchsorted(columns, np.setdiff1d(looked, gone))
+        return self._found(columns, logits, np.isin(columns, bought), places, s.groups)
+
+    def _found(
+        self,
+        columns: NDArray[np.int64],
+        logits: Floats,
+        seen: NDArray[np.bool_],
+        looked: NDArray[np.int64],
+        groups: Groups,
+    ) -> Found:
+        """Of columns with their logits, ascending; `looked` are places among them."""
+        at = choose(logits, seen, looked)
         at = at[np.isfinite(logits[at])]
-        return Found(at, Candidates(self.candidates[at], logits[at], groups), seen[at])
+        return Found(columns[at], Candidates(self.candidates[columns[at]], logits[at], groups), seen[at])
+
+    def _looked_at(self, state: UserState) -> NDArray[np.int64]:
+        """Columns, the newest look first."""
+        keys, looks = state.looked_at()
+        return self.columns(self.catalogue.rows(keys[np.argsort(-looks["last"].astype(np.int64), kind="stable")]))
+
+    def _days(
+        self, states: Sequence[UserState], nows: Sequence[float]
+    ) -> Iterator[tuple[list[int], list[Groups], Tensor, Tensor | None]]:
+        """Indices of the shoppers of each day, their cross features, and their parts as `_users` gives them."""
+        user, queries = self._users(self._refresh(0), states, nows)
+        order = np.argsort(nows, kind="stable").tolist()
+        for _, same_day in groupby(order, lambda i: nows[i] // DAY):
+            shoppers = list(same_day)
+            self._refresh(nows[shoppers[0]])
+            groups = [features.groups(states[i], self.catalogue, nows[i]) for i in shoppers]
+            yield shoppers, groups, user[shoppers], None if queries is None else queries[shoppers]
 
     def _logits(self, t: Tables, groups: Sequence[Groups], user: Tensor, queries: Tensor | None) -> Iterator[Floats]:
-        if queries is not None and self.device.type == "cpu" and self.model.is_light:
-            yield from self._logits_compiled(t, groups, user, queries)
+        if queries is not None and self._is_compiled:
+            for g, mine, query in zip(groups, user, queries, strict=True):
+                logits = np.empty(len(t.rows), np.float32)
+                matches = (query @ t.candidates).numpy()
+                first_layer.score(self._shopper(g, mine, query), self._products, self._weights, matches, logits)
+                yield logits
             return
         at_once = max(MOST_AT_ONCE // max(self._daily.numel(), 1), 1)
         for start in range(0, len(groups), at_once):
@@ -148,18 +204,12 @@ class FirstStage:
             first = self._first_layer(t, groups[some], user[some], None if queries is None else queries[some])
             yield from self.model.head(first).cpu().numpy()
 
-    def _logits_compiled(self, t: Tables, groups: Sequence[Groups], user: Tensor, queries: Tensor) -> Iterator[Floats]:
-        output, cross = self.model.output, self._cross
-        for g, mine, query in zip(groups, user.numpy(), queries, strict=True):
-            logits = np.empty(len(t.rows), np.float32)
-            _score(
-                g, self.catalogue.codes, _times(g.type, cross[TYPE]), _times(g.category, cross[CATEGORY]),
-                _times(g.maker, cross[MAKERS]), _times(g.product, cross[PRODUCT]), self._daily.numpy(), mine,
-                cross[SHARE_OF_TYPE : SHARE_OF_CATEGORY + 1].numpy(), (query @ t.candidates).numpy(),
-                self._match.numpy(), output.weight[0].numpy(), output.bias.numpy(), t.position, t.pairs, t.pair,
-                t.maker, logits,
-            )  # fmt: skip
-            yield logits
+    def _shopper(self, g: Groups, user: Tensor, query: Tensor) -> Shopper:
+        cross = self._cross
+        return Shopper(
+            g, user.numpy(), _times(g.type, cross[TYPE]), _times(g.category, cross[CATEGORY]),
+            _times(g.maker, cross[MAKERS]), _times(g.product, cross[PRODUCT]), query.numpy(),
+        )  # fmt: skip
 
     def _first_layer(self, t: Tables, groups: Sequence[Groups], user: Tensor, queries: Tensor | None) -> Tensor:
         """What goes into the first layer's ReLU, [B, N, H]."""
@@ -195,7 +245,16 @@ class FirstStage:
         if self.popularity.advance(now) or changed or self._day != self.popularity.changes:
             self._daily = self._make_daily(self._tables)
             self._day = self.popularity.changes
+            if self._is_compiled:
+                self._lay_out(self._tables)
         return self._tables
+
+    def _lay_out(self, t: Tables) -> None:
+        """What the compiled loops read."""
+        self._products = Products(
+            self.catalogue.codes, t.rows, t.position, t.vectors.numpy(), self._daily.numpy(), t.pairs, t.pair, t.maker
+        )
+        self._blocks = blocks.make(self._products, self._weights) if len(t.rows) > self.large else None
 
     @torch.inference_mode()
     def _make_tables(self) -> Tables:
@@ -255,53 +314,6 @@ def _share_of_type(g: Groups, catalogue: Catalogue) -> Floats:
     of_type = np.r_[1.0, g.type_count[g.type_at[catalogue.type[g.rows]]]]
     share: Floats = (g.product_count / np.maximum(of_type, 1)).astype(np.float32)
     return share
-
-
-@compiled
-def _score(
-    g: Groups, codes: NDArray[np.int32], types: Floats, categories: Floats, makers: Floats, items: Floats,
-    daily: Floats, user: Floats, shares: Floats, matches: Floats, match: Floats, weight: Floats, bias: Floats,
-    position: NDArray[np.int64], pairs: NDArray[np.int64], pair: NDArray[np.int64], maker: NDArray[np.int64],
-    out: Floats,
-) -> None:  # fmt: skip
-    """Logits of all candidates, `out` [N], of a network with one hidden layer.
-
-    `types`, `categories`, `makers` and `items` are the rows of `g` times their weights; `shares` are the weights of the
-    product's share of its type and the type's of its category, [2, H]; `matches` [3, N] go through `match` [3, H].
-    """
-    width = daily.shape[1]
-    of_pair = np.empty((len(pairs), width), np.float32)
-    for p in range(len(pairs)):
-        type_, category = g.type_at[pairs[p, 0]], g.category_at[pairs[p, 1]]
-        share = g.type_count[type_] / max(g.category_count[category], np.float32(1))
-        for h in range(width):
-            of_pair[p, h] = user[h] + types[type_, h] + categories[category, h] + share * shares[1, h]
-    for n in range(len(out)):
-        at = g.maker_at[maker[n]]
-        out[n] = bias[0] + _head(n, pair[n], at, 0, daily, of_pair, makers, items, matches, match, weight)
-    for i in range(1, len(items)):
-        row = g.rows[i - 1]
-        n = position[row]
-        if n >= 0:
-            share = g.product_count[i] / max(g.type_count[g.type_at[codes[row, 0]]], np.float32(1))
-            for h in range(width):
-                items[i, h] += share * shares[0, h]
-            at = g.maker_at[maker[n]]
-            out[n] = bias[0] + _head(n, pair[n], at, i, daily, of_pair, makers, items, matches, match, weight)
-
-
-@compiled
-def _head(
-    n: int, pair: int, maker: int, item: int, daily: Floats, of_pair: Floats, makers: Floats, items: Floats,
-    matches: Floats, match: Floats, weight: Floats,
-) -> Any:  # fmt: skip
-    """The hidden layer of candidate n times the output's weights."""
-    total, a, b, c = np.float32(0), matches[0, n], matches[1, n], matches[2, n]
-    for h in range(len(weight)):  # written out: so it becomes vector instructions
-        x = daily[n, h] + of_pair[pair, h] + makers[maker, h] + items[item, h]
-        x += a * match[0, h] + b * match[1, h] + c * match[2, h]
-        total += max(x, np.float32(0)) * weight[h]
-    return total
 
 
 def sequences(

@@ -188,8 +188,10 @@ def warm_up(scorer: Scorer) -> None:
         Interaction(Position(1, 0, 0), Kind.VIEW, looked, now),
     ]
     first, state = scorer.first, user_state.decode(user_state.encode(fold(UserState(), events).state))
-    small = Scorer(scorer.model, catalogue, Popularity(), first.encode, scorer.device, scorer.second, scorer.tables)
-    small.recommend([state], [now], 1)
+    for large in (len(products), 0):  # both ways through a catalogue
+        small = Scorer(scorer.model, catalogue, Popularity(), first.encode, scorer.device, scorer.second, scorer.tables)
+        small.first.large = large
+        small.recommend([state], [now], 1)
 
 
 def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pprm import features
+from pprm import blocks, features, first_layer
 from pprm.candidate_features import NAMES
 from pprm.catalogue import Catalogue, Product
 from pprm.events import Interaction, Kind, Position
@@ -47,7 +47,10 @@ def make(n: int = 60, config: PPRMConfig | None = None, device: str = "cpu") -> 
         model.cross_scale.copy_(torch.rand(40) + 0.5)
     catalogue = Catalogue(DIM)
     products = [product(i, available=i % 10 != 9) for i in range(n)]
-    catalogue.put(products, np.random.default_rng(1).normal(size=(n, DIM)).astype(np.float32))
+    described = np.random.default_rng(1).normal(size=(n, DIM)).astype(np.float32)
+    if n > 1_000:  # a large shop has many alike: those of a pair are
+        described = described[np.arange(n) % 55] + described * np.float32(0.05)
+    catalogue.put(products, described)
     popularity = Popularity()
     popularity.add(Purchase(stable_hash(f"p{i % n}"), NOW - i * 5000) for i in range(300))
     return Scorer(model, catalogue, popularity, vectors, torch.device(device))
@@ -238,7 +241,78 @@ def test_what_was_looked_at_is_a_candidate_and_reasons_are_true() -> None:
         assert "promoted" not in reasons
 
 
-@pytest.mark.parametrize("scorer", [make(200), two_stages(200)], ids=["one stage", "two stages"])
+def by_blocks(n: int, near: float = 1.0) -> Scorer:
+    """Two stages that look through blocks of products, however small the catalogue."""
+    scorer = two_stages(n)
+    scorer.first.large = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "NEAR", np.float32(near))
+        scorer.candidates_of(UserState(), NOW)
+    return scorer
+
+
+@pytest.mark.parametrize("events", [0, 1, 40, 200])
+def test_blocks_give_the_candidates_that_scoring_all_gives(events: int) -> None:
+    whole, pruned, state = two_stages(3_000), by_blocks(3_000), shopper(events, events)
+    a, b = whole.candidates_of(state, NOW), pruned.candidates_of(state, NOW)
+    assert np.array_equal(a.columns, b.columns) and np.array_equal(a.seen, b.seen)
+    assert np.allclose(a.candidates.logits, b.candidates.logits, atol=1e-5)
+
+
+def test_blocks_that_are_taken_to_be_narrower_than_they_are_hardly_change_a_list() -> None:
+    whole, pruned = two_stages(3_000), by_blocks(3_000, float(blocks.NEAR))
+    states = [shopper(seed, 5 * seed) for seed in range(40)]
+    rankings = zip(*(scorer.recommend(states, [NOW] * 40, 10) for scorer in (whole, pruned)), strict=True)
+    assert np.mean([a.rows.tolist() == b.rows.tolist() for a, b in rankings]) >= 0.95
+
+
+def test_bounds_hold_for_each_product_and_few_blocks_are_looked_through() -> None:
+    scorer, state = by_blocks(3_000), shopper(7)
+    first, made = scorer.first, scorer.first._blocks
+    assert made is not None
+    with torch.inference_mode():
+        ((_, (groups,), user, queries),) = first._days([state], [NOW])
+        assert queries is not None
+        one = first._shopper(groups, user[0], queries[0])
+        bound = first_layer.bounds(one, first._products, first._weights, made, one.queries @ made.centres)
+    logits = scorer.score([state], [NOW])[0].numpy()
+    new = np.setdiff1d(made.order, first.columns(groups.rows))
+    block = np.empty(len(made.order), np.int64)
+    block[made.order] = np.repeat(np.arange(len(made.pair)), np.diff(made.starts))
+    assert (logits[new] <= bound[block[new]]).all()
+    assert np.mean(bound < np.sort(logits[new])[-NEW]) > 0.5
+
+
+def test_what_was_bought_or_looked_at_is_a_candidate_by_blocks_unless_it_is_excluded() -> None:
+    scorer, state = by_blocks(3_000), shopper(5)
+    worst = np.argsort(scorer.score([state], [NOW])[0].numpy())[:2]
+    for offset, column in enumerate(worst.tolist()):
+        look = Interaction(
+            Position(1, 0, offset), Kind.VIEW, int(scorer.catalogue.hashes[scorer.candidates[column]]), NOW
+        )
+        state = fold(state, [look]).state
+    bought = scorer.first.columns(scorer.catalogue.rows(state.product_keys()))
+    found = scorer.candidates_of(state, NOW)
+    assert np.isin(np.concatenate([worst, bought]), found.columns).all()
+    assert np.array_equal(np.sort(bought), found.columns[found.seen])
+    excluded = np.array([-1, scorer.candidates[worst[0]], scorer.candidates[bought[0]]])
+    ((_, without),) = scorer.first.retrieve([state], [NOW], [excluded])
+    assert {*found.columns.tolist()} - {*without.columns.tolist()} == {int(worst[0]), int(bought[0])}
+
+
+def test_equal_scores_come_in_the_order_of_columns_by_blocks_too() -> None:
+    scorer = by_blocks(3_000)
+    for parameter in scorer.model.parameters():
+        parameter.data.zero_()
+    flat = Scorer(scorer.model, scorer.catalogue, scorer.popularity, vectors, scorer.device, scorer.second)
+    flat.first.large = 0
+    found = flat.candidates_of(UserState(), NOW)
+    assert found.columns.tolist() == list(range(NEW))
+
+
+@pytest.mark.parametrize(
+    "scorer", [make(200), by_blocks(200), two_stages(200)], ids=["one stage", "by blocks", "two stages"]
+)
 def test_rules_leave_out_what_was_just_bought_and_limit_a_type(scorer: Scorer) -> None:
     state = shopper(4)
     keys, last = state.product_keys(), state.product_counters()["last"]
