@@ -147,7 +147,7 @@ class CandidateFeatures:
             numbers = counts.counters(catalogue.hashes)
             trial, fast = _trial(numbers, catalogue), _fast(numbers, catalogue)
             global_ = np.concatenate([promoted.shares.astype(np.float64), trial, fast], 1).astype(np.float32)
-            self._made = _Daily(counts.features(catalogue.hashes), global_)
+            self._made = _Daily(popularity.features(numbers), global_)
         return self._made
 
 

@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm.compiled import compiled
 from pprm.events import Event, Interaction, Kind
+from pprm.hash_table import HashTable
 from pprm.ids import stable_hash
 from pprm.promotions import Promoted, Promotions
 
@@ -67,8 +66,8 @@ class Catalogue:
         self.promotions = Promotions()
         self._rows: dict[int, int] = {}
         self._hashes = np.zeros(0, np.uint64)
-        self._placed, self._table = 0, _hash_table(self._hashes)
-        """Rows in the hash table, and it; rows are only ever added, so their number tells whether it is up to date."""
+        self._placed, self._table = 0, HashTable.of(self._hashes)
+        """Rows in the table, and it; rows are only ever added, so their number tells whether it is up to date."""
         self._codes = np.zeros((0, 3), np.int32)
         self._vectors = np.zeros((0, dimensions), np.float32)
         self._available = np.zeros(0, bool)
@@ -152,20 +151,22 @@ class Catalogue:
         return np.flatnonzero(self._changed_at[: len(self)] > version)
 
     def put(self, products: Sequence[Product], vectors: NDArray[np.float32]) -> None:
-        """Add products or replace what is known of them; `vectors` [len(products), dimensions]."""
-        self.version += 1
+        """Add products or replace what is known of them; `vectors` [len(products), dimensions].
+
+        The version changes only where one is new or another one than before: most records of a product say a new price.
+        """
         self._reserve(len(self) + len(products))
+        changed = False
         for product, vector in zip(products, vectors, strict=True):
             row = self._row(product.product_id)
-            self._codes[row] = (
-                self.types.of(product.type),
-                self.categories.of(product.category),
-                self.makers.of(product.maker),
-            )
-            self._vectors[row] = vector
-            self._available[row] = product.available
+            codes = self.types.of(product.type), self.categories.of(product.category), self.makers.of(product.maker)
             self.promotions.put(row, product.promotions)
-            self._changed_at[row] = self.version
+            if self._changed_at[row] and self._is(row, codes, product.available, vector):
+                continue
+            changed = True
+            self._codes[row], self._vectors[row], self._available[row] = codes, vector, product.available
+            self._changed_at[row] = self.version + 1
+        self.version += changed
 
     def withdraw(self, product_ids: Iterable[str]) -> None:
         """Never recommend these again; their rows stay for the histories that hold them."""
@@ -178,10 +179,13 @@ class Catalogue:
     def rows(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Rows of products given by hash, -1 where unknown."""
         if self._placed != len(self):
-            self._table = _hash_table(self.hashes)
+            self._table = HashTable.of(self.hashes)
             self._placed = len(self)
-        rows: NDArray[np.int64] = _look_up(self._table[0], self._table[1], hashes)
-        return rows
+        return self._table.rows(hashes)
+
+    def _is(self, row: int, codes: tuple[int, int, int], available: bool, vector: NDArray[np.float32]) -> bool:
+        same_codes = (self._codes[row] == codes).all()
+        return bool(same_codes and self._available[row] == available and np.array_equal(self._vectors[row], vector))
 
     def _row(self, product_id: str) -> int:
         key = stable_hash(product_id)
@@ -201,30 +205,3 @@ class Catalogue:
             new = np.zeros((room, *old.shape[1:]), old.dtype)
             new[: len(old)] = old
             setattr(self, name, new)
-
-
-@compiled
-def _hash_table(hashes: NDArray[np.uint64]) -> Any:
-    """Hashes and rows in open addressing, with linear probing, half full at most; -1 is an empty place."""
-    size = 16
-    while size < 2 * len(hashes):
-        size *= 2
-    keys, rows = np.zeros(size, np.uint64), np.full(size, -1, np.int64)
-    for row in range(len(hashes)):
-        at = hashes[row] & np.uint64(size - 1)
-        while rows[at] >= 0:
-            at = (at + np.uint64(1)) & np.uint64(size - 1)
-        keys[at], rows[at] = hashes[row], row
-    return keys, rows
-
-
-@compiled
-def _look_up(keys: NDArray[np.uint64], rows: NDArray[np.int64], hashes: NDArray[np.uint64]) -> Any:
-    """Row of each hash, -1 where there is none."""
-    found, last = np.empty(len(hashes), np.int64), np.uint64(len(keys) - 1)
-    for i in range(len(hashes)):
-        at = hashes[i] & last
-        while rows[at] >= 0 and keys[at] != hashes[i]:
-            at = (at + np.uint64(1)) & last
-        found[i] = rows[at]
-    return found

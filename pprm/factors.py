@@ -28,7 +28,8 @@ class Factors:
     _inverse: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        gram = self.product.T @ self.product + REGULARISATION * np.eye(self.product.shape[1], dtype=np.float32)
+        known = self.product[self.product[:, 0] != 0]  # a fraction of a large catalogue
+        gram = known.T @ known + REGULARISATION * np.eye(self.product.shape[1], dtype=np.float32)
         object.__setattr__(self, "_inverse", np.linalg.inv(gram))
 
     def fold_in(self, products: NDArray[np.int64], counts: NDArray[np.float64]) -> Floats:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.events import Kind
+from pprm.hash_table import HashTable
 from pprm.user_state import COUNTERS_DTYPE, DAY, INTERACTION, KEY, MAX_PRODUCTS, SEQUENCE_DTYPE, UserState
 
 HALF_LIVES = (np.inf, 7.0, 28.0, np.inf, 7.0, 28.0, 1.0, 3.0)
@@ -99,6 +100,8 @@ class Popularity:
         self.changes = 0
         """Counts what `features` may have changed by: a new day, states or a snapshot added."""
         self._rows: dict[int, int] = {}
+        self._placed, self._table = 0, HashTable.of(np.zeros(0, np.uint64))
+        """Products in the table, and it: `_rows` for many at once; products are only ever added."""
         self._total: Counters = np.zeros((1024, COLUMNS))
         """The sum over partitions, unless it is `_stale`."""
         self._stale = False
@@ -213,17 +216,14 @@ class Popularity:
 
     def features(self, products: NDArray[np.uint64]) -> NDArray[np.float32]:
         """Per product [n, 4]: popularity of about a week, about a month, all time, and the trend, each about 0 to 1."""
-        counters = self.counters(products)
-        # A counter with half-life h stands at rate * h / ln 2: times ln 2 it is comparable with a window of h days.
-        week, month = counters[:, WEEK] * np.log(2), counters[:, MONTH] * np.log(2)
-        trend = np.log((week + 2) / (month / 4 + 2))
-        columns = (np.log1p(week) / 4, np.log1p(month) / 4, np.log1p(counters[:, ALL]) / 6, trend)
-        return np.stack(columns, axis=1).astype(np.float32)
+        return features(self.counters(products))
 
     def counters(self, products: NDArray[np.uint64]) -> Counters:
         """Counters [n, 8] of products by hash, as of the start of the day; 0 for what nobody bought."""
-        get = self._rows.get
-        rows = np.fromiter((get(product, -1) for product in products.tolist()), np.int64, len(products))
+        if self._placed != len(self._rows):
+            self._table = HashTable.of(np.fromiter(self._rows, np.uint64, len(self._rows)))
+            self._placed = len(self._rows)
+        rows = self._table.rows(products)
         return np.where(rows[:, None] >= 0, self._sum()[rows], 0.0)
 
     def _sums(self, bought: "_Bought", latest: "_Latest") -> Counters:
@@ -283,6 +283,15 @@ class Popularity:
         while len(known) > len(self._total):
             self._total = _grown(self._total, 2 * len(self._total))
         return rows
+
+
+def features(counters: Counters) -> NDArray[np.float32]:
+    """Of counters [n, 8], see `Popularity.features`."""
+    # A counter with half-life h stands at rate * h / ln 2: times ln 2 it is comparable with a window of h days.
+    week, month = counters[:, WEEK] * np.log(2), counters[:, MONTH] * np.log(2)
+    trend = np.log((week + 2) / (month / 4 + 2))
+    columns = (np.log1p(week) / 4, np.log1p(month) / 4, np.log1p(counters[:, ALL]) / 6, trend)
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 class _Bought(NamedTuple):

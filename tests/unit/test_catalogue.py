@@ -33,8 +33,15 @@ def test_the_version_tells_what_changed() -> None:
     catalogue = Catalogue(2)
     catalogue.put([product("a"), product("b")], vectors(1, 2))
     before = catalogue.version
-    catalogue.put([product("b"), product("c")], vectors(2, 3))
+    catalogue.put([product("b", maker="other"), product("a"), product("c")], vectors(2, 1, 3))
     assert catalogue.version > before and catalogue.changed_since(before).tolist() == [1, 2]
+    before = catalogue.version
+    catalogue.put([product("c"), product("b", maker="other")], vectors(3, 2))  # a new price, say
+    assert catalogue.version == before
+    for changes, vector in (({"type": "x"}, 1), ({"type": "x"}, 5), ({"type": "x", "available": False}, 5)):
+        before = catalogue.version
+        catalogue.put([product("a", **changes)], vectors(vector))
+        assert catalogue.version > before and catalogue.changed_since(before).tolist() == [0]
     before = catalogue.version
     catalogue.withdraw(["a"])
     assert catalogue.version > before and not len(catalogue.changed_since(before))
