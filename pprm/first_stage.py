@@ -18,9 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pprm import blocks, features, first_layer
+from pprm import blocks, device_input, features, first_layer
 from pprm.candidate_features import Candidates
 from pprm.catalogue import Catalogue
+from pprm.device_input import Items
+from pprm.device_pass import DevicePass, precision, shopper_part
 from pprm.events import Kind
 from pprm.features import CATEGORY, GLOBAL, MAKERS, PRODUCT, SHARE_OF_CATEGORY, SHARE_OF_TYPE, TYPE, Groups
 from pprm.first_layer import Blocks, Products, Shopper, Weights
@@ -35,8 +37,6 @@ EncodeTexts = Callable[[Sequence[str]], Floats]
 
 LARGE = 30_000
 """Candidates above which blocks are looked through: below, scoring all takes less than 2 ms."""
-MOST_AT_ONCE = 1 << 26
-"""Numbers in the first layer's output of one call to torch: 256 MB."""
 
 _KIND_WEIGHT = np.array([KIND_WEIGHTS[kind] for kind in Kind], np.float32)
 
@@ -73,6 +73,16 @@ class Found(NamedTuple):
     """Which the shopper bought before."""
 
 
+class _Read(NamedTuple):
+    """What the network reads of B shoppers, whatever the product: see `device_input.Shopper`."""
+
+    text: Floats
+    scalars: Floats
+    rows: NDArray[np.int64]
+    ages: Floats
+    weights: Floats
+
+
 class FirstStage:
     """Scores; tables are refreshed when the catalogue or the day of the popularity has changed."""
 
@@ -86,20 +96,17 @@ class FirstStage:
         self._daily = torch.zeros(0)
         self.large = LARGE
         """See there; read when tables are made."""
-        self._is_compiled = device.type == "cpu" and model.is_light
+        is_compiled = device.type == "cpu" and model.is_light
+        self._pass = None if is_compiled else DevicePass(self.model, device, precision(device))
         self._products: Products
         self._blocks: Blocks | None = None
         self.daily_popularity = np.zeros((0, 4), np.float32)
         """Popularity features of the candidates on the day of the last shopper, [N, 4]."""
         if model.cross_layer is not None:
-            weight = model.cross_layer.weight.detach()
-            scaled = weight[:, : len(features.CROSS)] / model.cross_scale
-            self._cross = scaled.T.contiguous()
-            self._match = weight[:, len(features.CROSS) :].T.contiguous()
-            shares, output = scaled.T[SHARE_OF_TYPE : SHARE_OF_CATEGORY + 1], model.output
-            parts = (shares, self._match, scaled.T[MAKERS], output.weight[0], output.bias)
+            self._cross, match, self._constant = model.cross_weights()
+            shares, output = self._cross[SHARE_OF_TYPE : SHARE_OF_CATEGORY + 1], model.output
+            parts = (shares, match, self._cross[MAKERS], output.weight[0], output.bias)
             self._weights = Weights(*(part.detach().cpu().contiguous().numpy() for part in parts))
-            self._constant = -(model.cross_mean / model.cross_scale) @ weight[:, : len(features.CROSS)].T
 
     @property
     def candidates(self) -> NDArray[np.int64]:
@@ -117,8 +124,14 @@ class FirstStage:
 
         Earlier times first, each with the popularity of its own day, so that no batch-mate's day looks into another's.
         """
-        for shoppers, groups, user, queries in self._days(states, nows):
-            yield from zip(shoppers, self._logits(self._refresh(0), groups, user, queries), groups, strict=True)
+        if self._pass is not None:
+            read = self._read(states, nows)
+            for some, groups in self._by_day(states, nows):
+                yield from zip(some, self._pass.logits(self._given(states, some, groups, read)), groups, strict=True)
+            return
+        for some, groups, user, queries in self._days(states, nows):
+            for i, g, mine, query in zip(some, groups, user, queries, strict=True):
+                yield i, self._logits(self._shopper(g, mine, query)), g
 
     @torch.inference_mode()
     def retrieve(
@@ -129,16 +142,24 @@ class FirstStage:
         In the order of `score`; -1 in `excluded` is nothing. Of a large catalogue only those blocks are scored that may
         hold one of the best: the candidates are the same.
         """
-        for shoppers, groups, user, queries in self._days(states, nows):
-            if self._blocks is not None and queries is not None:
-                for i, g, mine, query in zip(shoppers, groups, user, queries, strict=True):
-                    yield i, self._find_in_blocks(states[i], self._shopper(g, mine, query), self._blocks, excluded[i])
-                continue
-            every = self._logits(self._refresh(0), groups, user, queries)
-            for i, g, logits in zip(shoppers, groups, every, strict=True):
-                logits = logits.copy()
-                logits[self.columns(excluded[i])] = -np.inf
-                yield i, self.find(states[i], logits, g)
+        if self._pass is not None:
+            read = self._read(states, nows)
+            for some, groups in self._by_day(states, nows):
+                chosen = self._pass.choose(self._given(states, some, groups, read, excluded))
+                for i, g, (at, logits) in zip(some, groups, chosen, strict=True):
+                    rows = self.candidates[at]
+                    yield i, Found(at, Candidates(rows, logits, g), g.product_at[rows] > 0)
+            return
+        for some, groups, user, queries in self._days(states, nows):
+            for i, g, mine, query in zip(some, groups, user, queries, strict=True):
+                yield i, self._retrieve(states[i], self._shopper(g, mine, query), excluded[i])
+
+    def _retrieve(self, state: UserState, s: Shopper, excluded: NDArray[np.int64]) -> Found:
+        if self._blocks is not None:
+            return self._find_in_blocks(state, s, self._blocks, excluded)
+        logits = self._logits(s)
+        logits[self.columns(excluded)] = -np.inf
+        return self.find(state, logits, s.groups)
 
     def find(self, state: UserState, logits: Floats, groups: Groups) -> Found:
         """The second stage's candidates, by the logits of all candidates [N]; -inf is none."""
@@ -178,31 +199,34 @@ class FirstStage:
         keys, looks = state.looked_at()
         return self.columns(self.catalogue.rows(keys[np.argsort(-looks["last"].astype(np.int64), kind="stable")]))
 
-    def _days(
-        self, states: Sequence[UserState], nows: Sequence[float]
-    ) -> Iterator[tuple[list[int], list[Groups], Tensor, Tensor | None]]:
-        """Indices of the shoppers of each day, their cross features, and their parts as `_users` gives them."""
-        user, queries = self._users(self._refresh(0), states, nows)
+    def _by_day(self, states: Sequence[UserState], nows: Sequence[float]) -> Iterator[tuple[list[int], list[Groups]]]:
+        """Indices of the shoppers of each day, on which popularity then is, and their cross features."""
         order = np.argsort(nows, kind="stable").tolist()
         for _, same_day in groupby(order, lambda i: nows[i] // DAY):
-            shoppers = list(same_day)
-            self._refresh(nows[shoppers[0]])
-            groups = [features.groups(states[i], self.catalogue, nows[i]) for i in shoppers]
-            yield shoppers, groups, user[shoppers], None if queries is None else queries[shoppers]
+            some = list(same_day)
+            self._refresh(nows[some[0]])
+            yield some, [features.groups(states[i], self.catalogue, nows[i]) for i in some]
 
-    def _logits(self, t: Tables, groups: Sequence[Groups], user: Tensor, queries: Tensor | None) -> Iterator[Floats]:
-        if queries is not None and self._is_compiled:
-            for g, mine, query in zip(groups, user, queries, strict=True):
-                logits = np.empty(len(t.rows), np.float32)
-                matches = (query @ t.candidates).numpy()
-                first_layer.score(self._shopper(g, mine, query), self._products, self._weights, matches, logits)
-                yield logits
-            return
-        at_once = max(MOST_AT_ONCE // max(self._daily.numel(), 1), 1)
-        for start in range(0, len(groups), at_once):
-            some = slice(start, start + at_once)
-            first = self._first_layer(t, groups[some], user[some], None if queries is None else queries[some])
-            yield from self.model.head(first).cpu().numpy()
+    def _days(
+        self, states: Sequence[UserState], nows: Sequence[float]
+    ) -> Iterator[tuple[list[int], list[Groups], Tensor, Tensor]]:
+        """As `_by_day`, and their `shopper_part`."""
+        read = self._read(states, nows)
+        user, queries = shopper_part(self.model, self._refresh(0).vectors, *map(torch.from_numpy, read))
+        for some, groups in self._by_day(states, nows):
+            yield some, groups, user[some], queries[some]
+
+    def _read(self, states: Sequence[UserState], nows: Sequence[float]) -> _Read:
+        text = self.encode([state.text.decode() for state in states])
+        scalars = np.stack([features.scalars(state, now) for state, now in zip(states, nows, strict=True)])
+        return _Read(text, scalars, *sequences(states, nows, self.catalogue))
+
+    def _logits(self, s: Shopper) -> Floats:
+        """Of all candidates, [N], in compiled loops."""
+        t = self._refresh(0)
+        logits, matches = np.empty(len(t.rows), np.float32), (torch.from_numpy(s.queries) @ t.candidates).numpy()
+        first_layer.score(s, self._products, self._weights, matches, logits)
+        return logits
 
     def _shopper(self, g: Groups, user: Tensor, query: Tensor) -> Shopper:
         cross = self._cross
@@ -211,31 +235,32 @@ class FirstStage:
             _times(g.maker, cross[MAKERS]), _times(g.product, cross[PRODUCT]), query.numpy(),
         )  # fmt: skip
 
-    def _first_layer(self, t: Tables, groups: Sequence[Groups], user: Tensor, queries: Tensor | None) -> Tensor:
-        """What goes into the first layer's ReLU, [B, N, H]."""
-        first = self._daily + user[:, None]
-        if queries is None:
-            return first
-        first += (queries @ t.candidates).transpose(1, 2) @ self._match
-        pairs = torch.cat([self._cross[TYPE], self._cross[CATEGORY], self._cross[SHARE_OF_CATEGORY][None]])
-        first += (self._tensor(np.stack([_of_pairs(g, t.pairs) for g in groups])) @ pairs)[:, self._index(t.pair)]
-        makers = self._tensor(np.stack([g.maker[g.maker_at] for g in groups]))
-        first += (makers @ self._cross[MAKERS])[:, self._index(t.maker)]
-        for number, g in enumerate(groups):
-            at = t.position[g.rows]
-            items = np.concatenate([g.product, _share_of_type(g, self.catalogue)[:, None]], 1)[1:][at >= 0]
-            weights = torch.cat([self._cross[PRODUCT], self._cross[SHARE_OF_TYPE][None]])
-            first[number].index_add_(0, self._index(at[at >= 0]), self._tensor(items) @ weights)
-        return first
+    def _given(
+        self,
+        states: Sequence[UserState],
+        some: list[int],
+        groups: Sequence[Groups],
+        read: _Read,
+        excluded: Sequence[NDArray[np.int64]] | None = None,
+    ) -> list[device_input.Shopper]:
+        """Some of a micro-batch, as the device takes them."""
+        return [
+            device_input.Shopper(
+                read.text[i], read.scalars[i], read.rows[i], read.ages[i], read.weights[i], g,
+                *self._items(states[i], g, excluded[i] if excluded else np.zeros(0, np.int64)),
+            )
+            for i, g in zip(some, groups, strict=True)
+        ]  # fmt: skip
 
-    def _users(self, t: Tables, states: Sequence[UserState], nows: Sequence[float]) -> tuple[Tensor, Tensor | None]:
-        text = self._tensor(self.encode([state.text.decode() for state in states]))
-        if not self.model.config.sequence:
-            return self.model.user_part(text, text, None), None
-        scalars = self._tensor(np.stack([features.scalars(s, now) for s, now in zip(states, nows, strict=True)]))
-        rows, ages, weights = sequences(states, nows, self.catalogue)
-        pooled = self.model.pool(t.vectors[self._index(rows)], self._tensor(ages), self._tensor(weights))
-        return self.model.user_part(text, scalars, pooled), self.model.queries(pooled)
+    def _items(self, state: UserState, g: Groups, excluded: NDArray[np.int64]) -> tuple[Items, Items]:
+        """Candidates that the shopper bought or must not get, and those that they looked at."""
+        known = np.concatenate([g.product, _share_of_type(g, self.catalogue)[:, None]], 1)
+        left_out, bar = self.columns(excluded), np.zeros(len(self.candidates), np.float32)
+        bar[left_out] = -np.inf
+        mine = np.unique(np.concatenate([self.columns(g.rows), left_out]))
+        looked = self._looked_at(state)[:LOOKED]
+        both = [Items(at, known[g.product_at[self.candidates[at]]], bar[at]) for at in (mine, looked)]
+        return both[0], both[1]
 
     def _refresh(self, now: float) -> Tables:
         changed = self._version != self.catalogue.version
@@ -245,12 +270,15 @@ class FirstStage:
         if self.popularity.advance(now) or changed or self._day != self.popularity.changes:
             self._daily = self._make_daily(self._tables)
             self._day = self.popularity.changes
-            if self._is_compiled:
-                self._lay_out(self._tables)
+            self._lay_out(self._tables)
         return self._tables
 
     def _lay_out(self, t: Tables) -> None:
-        """What the compiled loops read."""
+        """What the compiled loops read, or the device."""
+        if self._pass is not None:
+            catalogue = self.catalogue
+            self._pass.load(t.vectors, t.rows, catalogue.codes[t.rows], self._daily, catalogue.sizes)
+            return
         self._products = Products(
             self.catalogue.codes, t.rows, t.position, t.vectors.numpy(), self._daily.numpy(), t.pairs, t.pair, t.maker
         )
@@ -300,13 +328,6 @@ class FirstStage:
 def _times(rows: Floats, weights: Tensor) -> Floats:
     part: Floats = (torch.from_numpy(rows) @ weights).numpy()
     return part
-
-
-def _of_pairs(g: Groups, pairs: NDArray[np.int64]) -> Floats:
-    """Rows of type and category, and the type's share of the category, [P, 19]."""
-    type_, category = g.type_at[pairs[:, 0]], g.category_at[pairs[:, 1]]
-    share = g.type_count[type_] / np.maximum(g.category_count[category], 1)
-    return np.concatenate([g.type[type_], g.category[category], share[:, None]], 1)
 
 
 def _share_of_type(g: Groups, catalogue: Catalogue) -> Floats:

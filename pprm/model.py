@@ -138,6 +138,16 @@ class PPRM(nn.Module):
         part: Tensor = self.cross_layer(torch.cat([standard, matches], -1))
         return part
 
+    def cross_weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The same share's weights: of cross features as they come [40, H] and of dot products [pools, H]; a constant.
+
+        The constant [H] is the standardisation's.
+        """
+        assert self.cross_layer is not None
+        weight = self.cross_layer.weight.detach()
+        scaled = (weight[:, : len(CROSS)] / self.cross_scale).T.contiguous()
+        return scaled, weight[:, len(CROSS) :].T.contiguous(), -self.cross_mean @ scaled
+
     def head(self, first: Tensor) -> Tensor:
         """Logits [...] from the sum of the first layer's shares [..., H]."""
         x = torch.relu(first)

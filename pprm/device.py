@@ -1,0 +1,93 @@
+"""A device and the way to it: the same calls on a GPU and, where there is none, on the CPU.
+
+On a GPU transfers go through page-locked memory while the host goes on, those to it on a stream of their own; functions
+are recorded as CUDA graphs, so that dozens of small kernels cost one launch. On the CPU all this is nothing.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+Size = TypeVar("Size", bound=Hashable)
+
+
+class Link:
+    """Transfers between the host and a device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._is_gpu = device.type == "cuda"
+        self._sending = torch.cuda.Stream(device) if self._is_gpu else None  # type: ignore[no-untyped-call]
+
+    def zeros(self, size: int) -> Tensor:
+        """Zeros on the host to `send`, [size], float32. Their memory is used again only after the transfer."""
+        return torch.zeros(size, pin_memory=self._is_gpu)
+
+    def send(self, host: Tensor) -> Tensor:
+        """A tensor on the device; what is computed from it there waits for the transfer, the host does not."""
+        if self._sending is None:
+            return host.to(self.device)
+        with torch.cuda.stream(self._sending):
+            sent = host.pin_memory().to(self.device, non_blocking=True)  # pinned already: stays where it is
+        here = torch.cuda.current_stream(self.device)
+        here.wait_stream(self._sending)
+        sent.record_stream(here)
+        return sent
+
+    def receive(self, made: Tensor) -> Callable[[], Tensor]:
+        """Begin a transfer to the host; what is returned waits for it."""
+        if self._sending is None:
+            return lambda: made
+        host = torch.empty(made.shape, dtype=made.dtype, pin_memory=True)
+        host.copy_(made, non_blocking=True)
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record(torch.cuda.current_stream(self.device))
+
+        def wait() -> Tensor:
+            done.synchronize()
+            return host
+
+        return wait
+
+
+class _Recording(NamedTuple):
+    graph: torch.cuda.CUDAGraph
+    given: Tensor
+    made: Tensor
+
+
+class Recorded(Generic[Size]):
+    """A function of a size and a tensor whose shape the size tells, recorded once a size on a GPU and then replayed.
+
+    What else the function reads has to stay where it is in memory. Its result is overwritten by the next call.
+    """
+
+    def __init__(self, function: Callable[[Size, Tensor], Tensor], device: torch.device) -> None:
+        self._function, self._device = function, device
+        self._recordings: dict[Size, _Recording] = {}
+
+    @torch.inference_mode()
+    def __call__(self, size: Size, given: Tensor) -> Tensor:
+        """The function's result."""
+        if self._device.type != "cuda":
+            return self._function(size, given)
+        if size not in self._recordings:
+            self._recordings[size] = self._record(size, given.clone())
+        recording = self._recordings[size]
+        recording.given.copy_(given)
+        recording.graph.replay()
+        return recording.made
+
+    def _record(self, size: Size, given: Tensor) -> _Recording:
+        aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        here = torch.cuda.current_stream(self._device)
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):  # libraries set themselves up at a first call, which cannot be recorded
+            self._function(size, given)
+        here.wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            made = self._function(size, given)
+        return _Recording(graph, given, made)

@@ -1,0 +1,291 @@
+"""The first stage for whole micro-batches with torch: on a GPU, and on the CPU for networks of more hidden layers.
+
+What is known of products stays on the device. Of a shopper only what they bought and looked at travels, a few rows, and
+back come the second stage's candidates with their logits. The catalogue is scored in blocks that fit into the device's
+cache, in its fast precision; what is chosen is scored again in float32, so that precision matters only at the border of
+the candidates. Row 0 of every table of products is nothing: candidate n is at n + 1.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from pprm.device import Link, Recorded
+from pprm.device_input import GROUP_WIDTH, Floats, Indices, Sent, Shopper, Size, pack, size_of, unpack
+from pprm.features import CATEGORY, MAKERS, PRODUCT, SHARE_OF_CATEGORY, SHARE_OF_TYPE, TYPE
+from pprm.model import PPRM
+from pprm.second_stage import NEW, SEEN
+
+MOST_SHOPPERS = 64
+"""Of one call; a power of two."""
+MOST_AT_ONCE = 1 << 26
+"""Numbers per candidate, type, category and maker that the shoppers of a call may have together: 256 MB."""
+BLOCK = 1 << 22
+"""Numbers of a hidden layer computed at once: 8 MB in bfloat16, which large GPUs' caches hold several times."""
+ROOM = 1024
+"""Tables have lengths of so many times something, so that a few more products find room in them."""
+
+
+class Chosen(NamedTuple):
+    """The second stage's candidates for a shopper, K of them."""
+
+    columns: Indices
+    """Places among the N candidates, ascending, [K]."""
+    logits: Floats
+    """[K]"""
+
+
+class _Rooms(NamedTuple):
+    """Lengths of tables."""
+
+    rows: int
+    """Of the catalogue."""
+    columns: int
+    """Of candidates, with the row that is nothing; likewise for codes."""
+    types: int
+    categories: int
+    makers: int
+
+
+class _Resident(NamedTuple):
+    """What is known of products; what is beyond them is room."""
+
+    vectors: Tensor
+    """Product vectors of all rows of the catalogue, [rows, d]."""
+    row: Tensor
+    """Catalogue row of each candidate, [columns]."""
+    codes: Tensor
+    """1 + codes of type, category and maker of each candidate, [3, columns]."""
+    daily: Tensor
+    """The share that product and popularity have in the first layer, [columns, H]."""
+    bar: Tensor
+    """0 for candidates, -inf for what is none, [columns]."""
+
+
+class _Given(NamedTuple):
+    """What is known of B shoppers, in one precision; groups are by code."""
+
+    user: Tensor
+    """The shopper's share of the first layer, [B, 1, H]."""
+    queries: Tensor
+    """[B, pools, d]"""
+    types: Tensor
+    """As `features.GROUP`, and the count, [B, types, 10]."""
+    categories: Tensor
+    """[B, categories, 10]"""
+    makers: Tensor
+    """[B, makers, 2]"""
+
+
+class _Network(NamedTuple):
+    """Weights in one precision."""
+
+    groups: Tensor | None
+    """Of what `_groups_of` lays out, [24, H]; None: the network reads nothing but texts."""
+    items: Tensor | None
+    """Of `Items.features`, [15, H]."""
+    hidden: list[tuple[Tensor, Tensor]]
+    output: Tensor
+    bias: Tensor
+
+
+def precision(device: torch.device) -> torch.dtype:
+    """In what a device scores the whole catalogue: bfloat16 where that is built in."""
+    is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if is_fast else torch.float32
+
+
+class DevicePass:
+    """Scores micro-batches and chooses candidates. `load` first, and whenever the catalogue or the day has changed."""
+
+    def __init__(self, model: PPRM, device: torch.device, coarse: torch.dtype) -> None:
+        self._model, self._device, self._link = model, device, Link(device)
+        self._exact, self._coarse = _network(model, torch.float32), _network(model, coarse)
+        self._products, self._rooms = 0, _Rooms(0, 0, 0, 0, 0)
+
+    @torch.inference_mode()
+    def load(self, vectors: Tensor, rows: Indices, codes: NDArray[np.int32], daily: Tensor, sizes: Indices) -> None:
+        """Take in what is known of products, in the place of what was.
+
+        Vectors of all catalogue rows [all, d]; the candidates' catalogue rows [N], codes of type, category and maker
+        [N, 3] and `daily` share of the first layer [N, H]; how many types, categories and makers there are [3].
+        """
+        rooms = _Rooms(*map(_with_room, (len(vectors), 1 + len(rows), *(1 + sizes).tolist())))
+        if rooms != self._rooms:
+            self._rooms = rooms
+            self._resident = _make_resident(rooms, vectors.shape[1], daily.shape[1], self._device)
+            self._score, self._choose = Recorded(self._logits, self._device), Recorded(self._chosen, self._device)
+        r, self._products = self._resident, len(rows)
+        used = slice(1, 1 + self._products)
+        r.vectors[: len(vectors)] = vectors
+        r.row[used] = torch.from_numpy(rows).to(self._device)
+        r.codes[:, used] = torch.from_numpy(codes.T.astype(np.int64) + 1).to(self._device)
+        r.daily[used] = daily
+        r.bar.fill_(-torch.inf)
+        r.bar[used] = 0
+
+    def logits(self, shoppers: Sequence[Shopper]) -> Iterator[Floats]:
+        """Logits of all candidates, [N], shopper by shopper."""
+        for made in self._run(self._score, shoppers):
+            yield from made[:, 1 : 1 + self._products]
+
+    def choose(self, shoppers: Sequence[Shopper]) -> Iterator[Chosen]:
+        """The second stage's candidates, shopper by shopper: those that `second_stage.choose` takes by the logits."""
+        for made in self._run(self._choose, shoppers):
+            for columns, logits in zip(made[:, 0].view(np.int32), made[:, 1], strict=True):
+                there = np.isfinite(logits)
+                taken, at = np.unique(columns[there], return_index=True)
+                yield Chosen(taken.astype(np.int64) - 1, logits[there][at])
+
+    def _run(self, work: Recorded[Size], shoppers: Sequence[Shopper]) -> Iterator[Floats]:
+        """Results of calls of the most shoppers there may be; each begins before the last one's result is read."""
+        most, last = self._most_shoppers(), None
+        for start in range(0, len(shoppers), most):
+            some = shoppers[start : start + most]
+            size = size_of(some)
+            made = self._link.receive(work(size, self._link.send(pack(some, size, self._link.zeros))))
+            if last:
+                yield _read(*last)
+            last = made, len(some)
+        if last:
+            yield _read(*last)
+
+    def _most_shoppers(self) -> int:
+        """A power of two. Each has logits with sort keys of twice their size, and a row a code."""
+        rooms = self._rooms
+        each = 3 * rooms.columns + GROUP_WIDTH * (rooms.types + rooms.categories + rooms.makers)
+        return min(1 << max(MOST_AT_ONCE // each, 1).bit_length() - 1, MOST_SHOPPERS)
+
+    def _logits(self, size: Size, buffer: Tensor) -> Tensor:
+        """Logits of all candidates and of the room beside them, [B, columns]."""
+        sent = unpack(buffer, size)
+        given, bought = self._given(sent), sent.columns[:, : size.bought].long()
+        of_bought = _score(self._exact, self._resident, given, bought, sent.items[:, : size.bought])
+        return _score_all(self._exact, self._resident, given).scatter(1, bought, of_bought)
+
+    def _chosen(self, size: Size, buffer: Tensor) -> Tensor:
+        """Places and logits of the best new and bought ones and of what was looked at, [B, 2, 380]; some are twice."""
+        sent, r = unpack(buffer, size), self._resident
+        given, columns = self._given(sent), sent.columns.long()
+        known = _score(self._exact, r, given, columns, sent.items) + sent.bar
+        bought, looked = columns.tensor_split([size.bought], 1)
+        of_bought, of_looked = known.tensor_split([size.bought], 1)
+        best = first_best(of_bought, SEEN)
+        of_new = _score_all(self._coarse, r, given).scatter(1, bought, -torch.inf)
+        new = first_best(of_new, NEW)
+        is_none = of_new.gather(1, new) == -torch.inf  # fewer than NEW are new
+        of_new = _score(self._exact, r, given, new).masked_fill(is_none, -torch.inf)
+        taken = torch.cat([new, bought.gather(1, best), looked], 1)
+        logits = torch.cat([of_new, of_bought.gather(1, best), of_looked], 1)
+        return torch.stack([taken.int().view(torch.float32), logits], 1)
+
+    def _given(self, sent: Sent[Tensor]) -> _Given:
+        user, queries = shopper_part(
+            self._model, self._resident.vectors, sent.text, sent.scalars, sent.rows.long(), sent.ages, sent.weights
+        )
+        rooms = self._rooms
+        return _Given(
+            user[:, None], queries, _by_code(sent.type_codes, sent.types, rooms.types),
+            _by_code(sent.category_codes, sent.categories, rooms.categories),
+            _by_code(sent.maker_codes, sent.makers, rooms.makers),
+        )  # fmt: skip
+
+
+def shopper_part(
+    model: PPRM, vectors: Tensor, text: Tensor, scalars: Tensor, rows: Tensor, ages: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The shoppers' share of the first layer [B, H], and their queries [B, pools, d].
+
+    `vectors` of all catalogue rows [all, d]; the others as in `Shopper`, [B, ...].
+    """
+    if not model.config.sequence:
+        return model.user_part(text, scalars, None), text.new_zeros(len(text), 0, vectors.shape[1])
+    pooled = model.pool(vectors[rows], ages, weights)
+    return model.user_part(text, scalars, pooled), model.queries(pooled)
+
+
+def first_best(values: Tensor, k: int) -> Tensor:
+    """Columns of the k highest of `values` [B, n], in any order; of equal ones the first, which topk does not promise.
+
+    So it is asked for integers: the bits of a float, in the float's order, and below them the column, backwards.
+    """
+    bits = (values + 0.0).view(torch.int32)  # of the two zeros this makes one
+    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
+    backwards = torch.arange(values.shape[1] - 1, -1, -1, device=values.device)
+    return ((ordered << 32) | backwards).topk(k, sorted=False).indices
+
+
+def _score_all(net: _Network, r: _Resident, given: _Given) -> Tensor:
+    """Logits of all columns as if none had been bought, [B, columns], block after block."""
+    given = _Given(*(part.to(net.output.dtype) for part in given))
+    widest = len(given.user) * max(r.daily.shape[1], *(len(bias) for _, bias in net.hidden), 1)
+    columns = torch.arange(len(r.row), device=r.row.device)[None]
+    return torch.cat([_score(net, r, given, block) for block in torch.split(columns, max(BLOCK // widest, 1), 1)], 1)
+
+
+def _score(net: _Network, r: _Resident, given: _Given, columns: Tensor, items: Tensor | None = None) -> Tensor:
+    """Logits, float32 [B, C], of `columns` [B, C], or [1, C] for all shoppers the same; `items` [B, C, 15]."""
+    x = r.daily[columns].to(net.output.dtype) + given.user
+    if net.groups is not None:
+        x = x + _groups_of(r, given, columns) @ net.groups
+    if net.items is not None and items is not None:
+        x = x + items @ net.items
+    x = torch.relu(x)
+    for weight, bias in net.hidden:
+        x = torch.relu(functional.linear(x, weight, bias))
+    return (x * net.output).sum(-1, dtype=torch.float32) + net.bias + r.bar[columns]
+
+
+def _groups_of(r: _Resident, given: _Given, columns: Tensor) -> Tensor:
+    """What is known of each column's type, category and maker, and its matches, [B, C, 24]."""
+    each, codes = torch.arange(len(given.user), device=columns.device)[:, None], r.codes[:, columns]
+    type_, category, maker = (
+        table[each, code] for table, code in zip((given.types, given.categories, given.makers), codes, strict=True)
+    )
+    share = type_[..., -1:] / category[..., -1:].clamp(min=1)
+    matches = r.vectors[r.row[columns]].to(given.queries.dtype) @ given.queries.mT
+    return torch.cat([type_[..., :-1], category[..., :-1], maker, share, matches], -1)
+
+
+def _network(model: PPRM, dtype: torch.dtype) -> _Network:
+    hidden = [
+        (layer.get_parameter("weight").detach().to(dtype), layer.get_parameter("bias").detach().to(dtype))
+        for layer in model.hidden
+    ]
+    output, bias = model.output.weight.detach()[0].to(dtype), model.output.bias.detach()
+    if model.cross_layer is None:
+        return _Network(None, None, hidden, output, bias)
+    cross, match, _ = model.cross_weights()
+    groups = torch.cat([cross[TYPE], cross[CATEGORY], cross[MAKERS], cross[SHARE_OF_CATEGORY][None], match])
+    items = torch.cat([cross[PRODUCT], cross[SHARE_OF_TYPE][None]])
+    return _Network(groups.to(dtype), items.to(dtype), hidden, output, bias)
+
+
+def _make_resident(rooms: _Rooms, d: int, hidden: int, device: torch.device) -> _Resident:
+    n = rooms.columns
+    return _Resident(
+        torch.zeros(rooms.rows, d, device=device), torch.zeros(n, dtype=torch.int64, device=device),
+        torch.zeros(3, n, dtype=torch.int64, device=device), torch.zeros(n, hidden, device=device),
+        torch.zeros(n, device=device),
+    )  # fmt: skip
+
+
+def _with_room(n: int) -> int:
+    return (n // ROOM + 1) * ROOM
+
+
+def _by_code(codes: Tensor, rows: Tensor, room: int) -> Tensor:
+    """Rows [B, s, f] at their codes [B, s], zeros elsewhere, [B, room, f]; what has code 0 is zeros itself."""
+    table = rows.new_zeros(len(rows), room, rows.shape[2])
+    return table.scatter_(1, codes.long()[..., None].expand_as(rows), rows)
+
+
+def _read(wait: Callable[[], Tensor], shoppers: int) -> Floats:
+    """A result, without the shoppers that fill it up."""
+    made: Floats = wait()[:shoppers].numpy()
+    return made
