@@ -4,13 +4,22 @@ On a GPU transfers go through page-locked memory while the host goes on, those t
 are recorded as CUDA graphs, so that dozens of small kernels cost one launch. On the CPU all this is nothing.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Size = TypeVar("Size", bound=Hashable)
+
+
+def concatenate(parts: Sequence[NDArray[np.float32]], device: torch.device) -> NDArray[np.float32]:
+    """Arrays [n, f] one below the other, in page-locked memory where a GPU is to read them."""
+    shape = (sum(map(len, parts)), parts[0].shape[1])
+    made: NDArray[np.float32] = torch.empty(shape, pin_memory=device.type == "cuda").numpy()
+    return np.concatenate(parts, out=made)
 
 
 class Link:
@@ -26,11 +35,11 @@ class Link:
         return torch.zeros(size, pin_memory=self._is_gpu)
 
     def send(self, host: Tensor) -> Tensor:
-        """A tensor on the device; what is computed from it there waits for the transfer, the host does not."""
+        """What `zeros` gave, on the device; what is computed from it there waits for the transfer, the host does not."""
         if self._sending is None:
             return host.to(self.device)
         with torch.cuda.stream(self._sending):
-            sent = host.pin_memory().to(self.device, non_blocking=True)  # pinned already: stays where it is
+            sent = host.to(self.device, non_blocking=True)
         here = torch.cuda.current_stream(self.device)
         here.wait_stream(self._sending)
         sent.record_stream(here)
@@ -61,12 +70,15 @@ class _Recording(NamedTuple):
 class Recorded(Generic[Size]):
     """A function of a size and a tensor whose shape the size tells, recorded once a size on a GPU and then replayed.
 
-    What else the function reads has to stay where it is in memory. Its result is overwritten by the next call.
+    What else the function reads has to stay where it is in memory. Its result is overwritten by the next call, so that
+    a copy of it has to begin before.
     """
 
     def __init__(self, function: Callable[[Size, Tensor], Tensor], device: torch.device) -> None:
         self._function, self._device = function, device
         self._recordings: dict[Size, _Recording] = {}
+        # one memory for all: they run one after the other, and what one made is read before the next one runs
+        self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     @torch.inference_mode()
     def __call__(self, size: Size, given: Tensor) -> Tensor:
@@ -88,6 +100,6 @@ class Recorded(Generic[Size]):
             self._function(size, given)
         here.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=self._pool):
             made = self._function(size, given)
         return _Recording(graph, given, made)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import embedding, linear
 
 from pprm.device import Link, Recorded
 from pprm.device_input import GROUP_WIDTH, Floats, Indices, Sent, Shopper, Size, pack, size_of, unpack
@@ -25,8 +25,8 @@ MOST_SHOPPERS = 64
 """Of one call; a power of two."""
 MOST_AT_ONCE = 1 << 26
 """Numbers per candidate, type, category and maker that the shoppers of a call may have together: 256 MB."""
-BLOCK = 1 << 22
-"""Numbers of a hidden layer computed at once: 8 MB in bfloat16, which large GPUs' caches hold several times."""
+BLOCKS = {"cuda": 1 << 22, "cpu": 1 << 18}
+"""Numbers of the hidden layer computed at once: 8 MB in bfloat16 and 1 MB, which the caches hold several times."""
 ROOM = 1024
 """Tables have lengths of so many times something, so that a few more products find room in them."""
 
@@ -223,32 +223,33 @@ def first_best(values: Tensor, k: int) -> Tensor:
 def _score_all(net: _Network, r: _Resident, given: _Given) -> Tensor:
     """Logits of all columns as if none had been bought, [B, columns], block after block."""
     given = _Given(*(part.to(net.output.dtype) for part in given))
-    widest = len(given.user) * max(r.daily.shape[1], *(len(bias) for _, bias in net.hidden), 1)
     columns = torch.arange(len(r.row), device=r.row.device)[None]
-    return torch.cat([_score(net, r, given, block) for block in torch.split(columns, max(BLOCK // widest, 1), 1)], 1)
+    at_once = max(BLOCKS[r.row.device.type] // given.user.numel(), 1)
+    return torch.cat([_score(net, r, given, block) for block in torch.split(columns, at_once, 1)], 1)
 
 
 def _score(net: _Network, r: _Resident, given: _Given, columns: Tensor, items: Tensor | None = None) -> Tensor:
     """Logits, float32 [B, C], of `columns` [B, C], or [1, C] for all shoppers the same; `items` [B, C, 15]."""
-    x = r.daily[columns].to(net.output.dtype) + given.user
+    x = embedding(columns, r.daily).to(net.output.dtype) + given.user
     if net.groups is not None:
         x = x + _groups_of(r, given, columns) @ net.groups
     if net.items is not None and items is not None:
         x = x + items @ net.items
     x = torch.relu(x)
     for weight, bias in net.hidden:
-        x = torch.relu(functional.linear(x, weight, bias))
+        x = torch.relu(linear(x, weight, bias))
     return (x * net.output).sum(-1, dtype=torch.float32) + net.bias + r.bar[columns]
 
 
 def _groups_of(r: _Resident, given: _Given, columns: Tensor) -> Tensor:
     """What is known of each column's type, category and maker, and its matches, [B, C, 24]."""
-    each, codes = torch.arange(len(given.user), device=columns.device)[:, None], r.codes[:, columns]
+    each = torch.arange(len(given.user), device=columns.device)[:, None]
     type_, category, maker = (
-        table[each, code] for table, code in zip((given.types, given.categories, given.makers), codes, strict=True)
+        embedding(code[columns] + each * table.shape[1], table.flatten(0, 1))
+        for table, code in zip((given.types, given.categories, given.makers), r.codes, strict=True)
     )
     share = type_[..., -1:] / category[..., -1:].clamp(min=1)
-    matches = r.vectors[r.row[columns]].to(given.queries.dtype) @ given.queries.mT
+    matches = embedding(r.row[columns], r.vectors).to(given.queries.dtype) @ given.queries.mT
     return torch.cat([type_[..., :-1], category[..., :-1], maker, share, matches], -1)
 
 

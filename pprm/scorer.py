@@ -14,6 +14,7 @@ from torch import Tensor
 from pprm import features, slow_tables, user_state
 from pprm.candidate_features import CandidateFeatures, Candidates
 from pprm.catalogue import Catalogue, Product
+from pprm.device import concatenate
 from pprm.events import Interaction, Kind, Position
 from pprm.first_stage import EncodeTexts, FirstStage, Found
 from pprm.fold import fold
@@ -140,7 +141,7 @@ class Scorer:
             numbers.append(number)
             found.append(candidates.rows)  # each is looked at on its own day, before the next one's begins
             inputs.append(self.candidate_features(states[number], nows[number], candidates))
-        logits = predict(self.second, np.concatenate(inputs))
+        logits = predict(self.second, concatenate(inputs, self.device))
         each = np.split(logits, np.cumsum([len(rows) for rows in found])[:-1])
         best = [pick(mine, self.catalogue.type[rows], k, rules) for mine, rows in zip(each, found, strict=True)]
         because = iter(why(self.second, np.concatenate([x[at] for x, at in zip(inputs, best, strict=True)])))

@@ -68,7 +68,7 @@ def predict(model: SecondStage, inputs: NDArray[np.float32]) -> NDArray[np.float
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
-        return torch.cat([model(rows.to(device)) for rows in some]).cpu().numpy()
+        return torch.cat([model(rows.to(device, non_blocking=True)) for rows in some]).cpu().numpy()
     finally:
         torch.set_float32_matmul_precision(before)
 

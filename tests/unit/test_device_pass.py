@@ -100,7 +100,7 @@ def test_neither_blocks_nor_the_shoppers_of_a_call_change_anything(
 ) -> None:
     whole = on_device(config=config)
     expected, logits = retrieved(whole, SHOPPERS, DAYS, None), whole.score(SHOPPERS, DAYS)
-    monkeypatch.setattr(device_pass, "BLOCK", 5_000)
+    monkeypatch.setitem(device_pass.BLOCKS, "cpu", 5_000)
     for most in (150_000, 1):
         monkeypatch.setattr(device_pass, "MOST_AT_ONCE", most)
         pieces = on_device(config=config)  # a new one: days do not go back
