@@ -46,7 +46,7 @@ def main() -> None:
     rounds = 2 if chosen.quick else chosen.rounds
     loaded = artifact.load(ARTIFACT)
     dataset = complete_journey.load()
-    real = _real_catalogue(loaded, dataset)
+    real = real_catalogue(loaded, dataset)
     report: dict[str, Any] = {"environment": measure.environment(), "sizes": {}}
     for size in sizes:
         report["sizes"][size] = _measure(loaded, Shop(real, dataset, size), batches, rounds, households)
@@ -59,7 +59,7 @@ def main() -> None:
     measure.write(chosen.report, report)
 
 
-def _real_catalogue(loaded: Artifact, dataset: Dataset) -> Catalogue:
+def real_catalogue(loaded: Artifact, dataset: Dataset) -> Catalogue:
     encoder = loaded.encoder(None)
     products = [p.to_catalogue() for p in dataset.products if p.available]
     catalogue = Catalogue(encoder.dimensions)

@@ -35,7 +35,7 @@ class Link:
         return torch.zeros(size, pin_memory=self._is_gpu)
 
     def send(self, host: Tensor) -> Tensor:
-        """What `zeros` gave, on the device; what is computed from it there waits for the transfer, the host does not."""
+        """What `zeros` gave, on the device; what is computed from it there waits for the transfer, not the host."""
         if self._sending is None:
             return host.to(self.device)
         with torch.cuda.stream(self._sending):
@@ -78,7 +78,7 @@ class Recorded(Generic[Size]):
         self._function, self._device = function, device
         self._recordings: dict[Size, _Recording] = {}
         # one memory for all: they run one after the other, and what one made is read before the next one runs
-        self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
     @torch.inference_mode()
     def __call__(self, size: Size, given: Tensor) -> Tensor:
