@@ -49,7 +49,7 @@ class Shopper(NamedTuple):
     weights: Floats
     groups: Groups
     bought: Items
-    """In ascending order of columns."""
+    """In ascending order of columns; what must not be chosen is among them, bought or not."""
     looked: Items
     """The newest first: `LOOKED` of them are candidates."""
 
@@ -94,7 +94,7 @@ _INTEGERS = {"rows", "type_codes", "category_codes", "maker_codes", "columns"}
 
 def size_of(shoppers: Sequence[Shopper]) -> Size:
     """The least that they fit in; types, categories and makers bought are not more than products bought."""
-    most = max(len(shopper.groups.rows) for shopper in shoppers)
+    most = max(max(len(shopper.groups.rows), len(shopper.bought.columns)) for shopper in shoppers)
     return Size(power_of_two(len(shoppers)), max(power_of_two(most), LEAST_BOUGHT), len(shoppers[0].text))
 
 
