@@ -51,7 +51,7 @@ class Shopper(NamedTuple):
     bought: Items
     """In ascending order of columns; what must not be chosen is among them, bought or not."""
     looked: Items
-    """The newest first: `LOOKED` of them are candidates."""
+    """`LOOKED` at most."""
 
 
 class Size(NamedTuple):
@@ -141,6 +141,5 @@ def _put_group(at: NDArray[np.int32], rows: Floats, codes: NDArray[np.int32], to
 
 
 def _put_items(items: Items, columns: NDArray[np.int32], features: Floats, bar: Floats) -> None:
-    """As many as there is space for."""
-    n = min(len(items.columns), len(columns))
-    columns[:n], features[:n], bar[:n] = items.columns[:n] + 1, items.features[:n], items.bar[:n]
+    n = len(items.columns)
+    columns[:n], features[:n], bar[:n] = items.columns + 1, items.features, items.bar
