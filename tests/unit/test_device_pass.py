@@ -160,6 +160,26 @@ def test_the_best_are_the_first_of_equal_ones(seed: int) -> None:
     assert np.array_equal(np.sort(best), np.sort(first_best(torch.from_numpy(values), SEEN).numpy()))
 
 
+def test_both_zeros_are_equal() -> None:
+    zeros = torch.tensor([[0.0, -0.0] * 50, [-0.0, 0.0] * 50])
+    assert first_best(zeros, 30).sort().values.tolist() == [list(range(30))] * 2
+
+
+def test_what_is_recorded_stays_valid_while_there_is_room() -> None:
+    scorer = on_device()
+
+    def addresses() -> list[int]:
+        scorer.score(SHOPPERS[:1], [NOW])
+        assert scorer.first._pass
+        return [table.data_ptr() for table in scorer.first._pass._resident]
+
+    before = addresses()
+    scorer.catalogue.put([product(PRODUCTS + i) for i in range(50)], vectors(["new"] * 50))
+    assert addresses() == before
+    scorer.catalogue.put([product(PRODUCTS + i) for i in range(300)], vectors(["new"] * 300))
+    assert addresses() != before
+
+
 def test_a_coarse_precision_decides_at_the_border_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pprm.first_stage.precision", lambda device: torch.bfloat16)
     compiled, coarse = make(PRODUCTS), on_device()
