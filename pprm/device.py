@@ -100,6 +100,7 @@ class Recorded(Generic[Size]):
             self._function(size, given)
         here.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # texts are encoded in a thread of their own, which may ask for memory at any time
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             made = self._function(size, given)
         return _Recording(graph, given, made)
