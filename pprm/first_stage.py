@@ -4,8 +4,8 @@ W [u; b; x] is a sum: a part per product that changes only with the catalogue, a
 day (popularity), one vector per shopper, and parts that are the same for all products of a type, category or maker.
 So only the products bought, and one row per (type, category) pair and per maker, are computed per shopper; the rest
 is adding: on the CPU in one compiled pass, shopper by shopper, or, of a large catalogue, through the blocks of products
-that may hold one of the best; on a GPU, and for networks of more hidden layers, with torch for the whole micro-batch.
-One thread owns a first stage, its catalogue and its popularity.
+that may hold one of the best; on a GPU, and for networks of more hidden layers, with torch for the whole micro-batch
+(`device_pass`). One thread owns a first stage, its catalogue and its popularity.
 """
 
 from collections.abc import Callable, Iterator, Sequence
