@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct
 
-from pprm.events import Event, Interaction, Kind, Profile
+from pprm.events import Event, Interaction, Kind, Position, Profile
 from pprm.user_state import (
     AGAIN,
     BASKET,
@@ -29,7 +29,7 @@ from pprm.user_state import (
     PLACE,
     PROMOTION_DECAY,
     SENTIMENT_HALF_LIFE,
-    WATERMARK,
+    WATERMARKS,
     UserState,
 )
 
@@ -66,8 +66,9 @@ def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
     """
     counted: list[Counted] = []
     repeats = evicted = 0
+    watermarks = list(WATERMARKS.unpack(new.watermarks))
     for event in events:
-        if not _advance(new, event):
+        if not _advance(watermarks, event.position):
             repeats += 1
         elif type(event) is Profile:
             new = _profile(new, event)
@@ -86,6 +87,7 @@ def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
             else:
                 evicted += _look(new, event)
             _remember(new, event)
+    WATERMARKS.pack_into(new.watermarks, 0, *watermarks)
     return Folded(new, counted, repeats, evicted)
 
 
@@ -108,14 +110,12 @@ def _copy(state: UserState) -> UserState:
     )
 
 
-def _advance(state: UserState, event: Event) -> bool:
-    """Move the watermark to the event; False where it has been there before."""
-    position = event.position
-    at, partition, offset = position.source * WATERMARK.size, position.partition, position.offset
-    seen_partition, seen_offset = WATERMARK.unpack_from(state.watermarks, at)
-    if offset <= seen_offset and partition == seen_partition:
+def _advance(watermarks: list[int], position: Position) -> bool:
+    """Move the source's watermark, partition and offset, to the event's; False where it has been there before."""
+    at, partition, offset = 2 * position.source, position.partition, position.offset
+    if offset <= watermarks[at + 1] and partition == watermarks[at]:
         return False
-    WATERMARK.pack_into(state.watermarks, at, partition, offset)
+    watermarks[at], watermarks[at + 1] = partition, offset
     return True
 
 

@@ -95,7 +95,7 @@ _LATEST = 4_102_444_800
 _MAX_OFFSET = 1 << 51
 """A sum of them is still a number in JSON."""
 _KINDS = bytes(Kind)
-_ALL_WATERMARKS = struct.Struct("<" + "iq" * len(SOURCES))
+WATERMARKS = struct.Struct("<" + "iq" * len(SOURCES))
 _ONE, _MAX_COUNT = (struct.unpack("<I", struct.pack("<f", value))[0] for value in (1.0, MAX_COUNT))
 
 _WORDS = COUNTERS_DTYPE.itemsize // 4
@@ -309,7 +309,7 @@ def _wrong(state: UserState) -> str:
 
 
 def _wrong_part(state: UserState) -> str:
-    watermarks = _ALL_WATERMARKS.unpack(state.watermarks)
+    watermarks = WATERMARKS.unpack(state.watermarks)
     if min(watermarks) < -1 or max(watermarks) >= _MAX_OFFSET:
         return "watermarks"
     if state.sequence[12 :: INTERACTION.size].strip(_KINDS):
