@@ -316,7 +316,7 @@ def _wrong_part(state: UserState) -> str:
         return "kinds of interactions"
     if len(state.visits) != min(state.baskets, MAX_BASKETS) * BASKET.size:
         return "baskets"
-    if state.keys and _products_are_wrong(state):
+    if (state.keys or state.places) and _products_are_wrong(state):
         return "product counters"
     if state.browsed and _browsed_is_wrong(state):
         return "browse counters"

@@ -29,13 +29,11 @@ def reader(model: type[Message], time: str) -> Callable[[Sequence[bytes]], list[
         (name, _type(field.annotation, field.metadata), *([] if field.is_required() else [field.default]))
         for name, field in model.model_fields.items()
     ]
-    decode, time_of = (
-        msgspec.json.Decoder(msgspec.defstruct(model.__name__, fields, gc=False)).decode_lines,
-        attrgetter(time),
-    )
+    decoder = msgspec.json.Decoder(msgspec.defstruct(model.__name__, fields, gc=False))
+    time_of = attrgetter(time)
 
     def read(values: Sequence[bytes]) -> list[Any]:
-        messages = _lines(decode, values)
+        messages = _lines(decoder.decode_lines, values)
         if messages is None:
             return [None] if len(values) == 1 else [message for value in values for message in read([value])]
         return [message if EARLIEST <= time_of(message) < LATEST else None for message in messages]

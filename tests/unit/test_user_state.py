@@ -67,6 +67,12 @@ def test_product_counters_that_no_fold_makes_are_refused(
         decode(encode(replace(bought(), **{part: changed})))
 
 
+def test_counters_of_products_that_are_not_there_are_refused() -> None:
+    state = bought()
+    with pytest.raises(StateError, match="product counters"):
+        decode(encode(replace(state, keys=bytearray(), newest=bytearray())))
+
+
 @pytest.mark.parametrize("version", [1, 2, 4])
 def test_states_of_other_versions_are_refused(version: int) -> None:
     with pytest.raises(StateError, match=f"version {version}"):
