@@ -57,8 +57,7 @@ def states() -> list[bytes]:
 def _state(rng: np.random.Generator, hashes: Any, count: int) -> UserState:
     products = hashes[(PRODUCTS * rng.random(count) ** 2).astype(int)].tolist()
     times = np.sort(rng.integers(NOW - 300 * 86_400, NOW, count)).tolist()
-    position = Position(0, 0, 0)
-    bought = [Interaction(position._replace(offset=n), Kind.PURCHASE, products[n], times[n]) for n in range(count)]
+    bought = [Interaction(Position(0, 0, n), Kind.PURCHASE, products[n], times[n]) for n in range(count)]
     return fold(UserState(), bought).state
 
 

@@ -1,23 +1,27 @@
 """The real worker with a recommender that gives everybody the same list at once: all that is not the model.
 
-`python -m benchmarks.stub_worker` in place of `pprm worker`; settings come from the environment.
+`python -m benchmarks.stub_worker [--counting]` in place of `pprm worker`; settings come from the environment. With
+`--counting` the artifact is loaded and popularity counted as ever, and only the ranking is left out.
 """
 
+import sys
 from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from benchmarks.stream.job import HASHES, ITEMS, MODEL
 from pprm.catalogue import Catalogue
 from pprm.fold import Counted
 from pprm.popularity import Popularity
-from pprm.ranking import NO_RULES, Rules
+from pprm.ranking import NO_RULES, Ranking, Rules
+from pprm.scorer import Scorer
 from worker import app, recommender
 from worker.recommender import Ranked, Recommender, Request
 from worker.settings import Model, load
 
-MODEL = {"name": "stub", "version": "1", "sha256": "0" * 64}
+COUNTING = "--counting"
 DIMENSIONS = 8
 """Of the product texts' vectors, which nobody reads."""
 
@@ -34,15 +38,27 @@ def load_stub(_: Model, k: int, rules: Rules = NO_RULES) -> Recommender:
 
 def same_list(self: Recommender, _: Iterable[Counted], requests: Sequence[Request]) -> list[Ranked]:
     """In place of `Recommender.answer`: counts nothing, ranks nothing."""
-    items = [(f"product-{rank}", 0.5, ["popular"]) for rank in range(self.k)]
-    return [Ranked(list(range(1, self.k + 1)), items)] * len(requests)
+    return [Ranked(HASHES, ITEMS)] * len(requests)
 
 
-def main() -> None:
-    recommender.load = load_stub
-    Recommender.answer = same_list  # type: ignore[method-assign]
-    app.run(load())
+def first_products(
+    self: Scorer, states: Sequence[Any], nows: Sequence[float], k: int, rules: Any = None
+) -> list[Ranking]:
+    """In place of `Scorer.recommend`: the first products of the catalogue."""
+    rows = np.arange(min(k, len(self.catalogue)))
+    ranking = Ranking(rows, np.full(len(rows), 0.5, np.float32), [["popular"] for _ in rows])
+    return [ranking] * len(states)
+
+
+def install(counting: bool = False) -> None:
+    """Put the stub into this process's worker."""
+    if counting:
+        Scorer.recommend = first_products  # type: ignore[method-assign, assignment]
+    else:
+        recommender.load = load_stub
+        Recommender.answer = same_list  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
-    main()
+    install(COUNTING in sys.argv)
+    app.run(load())

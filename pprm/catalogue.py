@@ -5,6 +5,7 @@ from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pprm.events import Event, Interaction, Kind
@@ -143,7 +144,7 @@ class Catalogue:
             if isinstance(event, Interaction) and event.kind is Kind.PURCHASE and self.promotions:
                 row = self._rows.get(event.product)
                 if row is not None:
-                    event = event._replace(promotion=self.promotions.share(row, event.time))
+                    event = replace(event, promotion=self.promotions.share(row, event.time))
             yield event
 
     def changed_since(self, version: int) -> NDArray[np.int64]:

@@ -1,7 +1,12 @@
-"""What the fold understands: one shopper's interactions and profile records, free of any wire format."""
+"""What the fold understands: one shopper's interactions and profile records, free of any wire format.
+
+Structs of msgspec: a fifth of a named tuple's time to make, and no garbage collector looks at them.
+"""
 
 from enum import IntEnum
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
+
+from msgspec import Struct
 
 SOURCES = ("purchases", "browses", "reviews", "users")
 """The user-keyed topics. A record's `source` is an index into it; the order is part of the state's layout."""
@@ -18,7 +23,7 @@ class Kind(IntEnum):
     REVIEW = 5
 
 
-class Position(NamedTuple):
+class Position(Struct, frozen=True, gc=False):
     """Where a record stands in its topic."""
 
     source: int
@@ -26,7 +31,7 @@ class Position(NamedTuple):
     offset: int
 
 
-class Interaction(NamedTuple):
+class Interaction(Struct, frozen=True, gc=False):
     """One act of a shopper on a product.
 
     `product` and `basket` are `ids.stable_hash` values (basket 0: purchases of one `time` form a basket), `time` is
@@ -46,7 +51,7 @@ class Interaction(NamedTuple):
     """Shares of stores that had the product in the mailer, and on display, when it was bought; None where unknown."""
 
 
-class Profile(NamedTuple):
+class Profile(Struct, frozen=True, gc=False):
     """The newest attributes of a shopper as one text; `text` None forgets the shopper."""
 
     position: Position

@@ -1,19 +1,21 @@
 """The fold: a shopper's events into the state, one after the other. Pure, idempotent, bounded, each event in O(1)."""
 
+import struct
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
-from pprm.events import Event, Interaction, Kind, Profile
+from pprm.events import Event, Interaction, Kind, Position, Profile
 from pprm.user_state import (
+    AGAIN,
     BASKET,
     BASKET_DECAY,
     BROWSE_HALF_LIVES,
     BROWSED,
-    COUNTERS,
     DAY,
     HALF_LIVES,
     INTERACTION,
@@ -23,14 +25,16 @@ from pprm.user_state import (
     MAX_PRODUCTS,
     MAX_SEQUENCE,
     MAX_TEXT_BYTES,
+    NEWEST,
+    PLACE,
     PROMOTION_DECAY,
     SENTIMENT_HALF_LIFE,
-    WATERMARK,
+    WATERMARKS,
     UserState,
 )
 
 
-class Counted(NamedTuple):
+class Counted(Struct, frozen=True, gc=False):
     """A purchase that entered the counters: what product popularity adds."""
 
     event: Interaction
@@ -62,25 +66,33 @@ def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
     """
     counted: list[Counted] = []
     repeats = evicted = 0
+    watermarks = list(WATERMARKS.unpack(new.watermarks))
     for event in events:
-        if not _advance(new, event):
+        if not _advance(watermarks, event.position):
             repeats += 1
-        elif isinstance(event, Profile):
+        elif type(event) is Profile:
             new = _profile(new, event)
         else:
-            new.active_at = max(new.active_at, event.time)
-            if event.kind is Kind.PURCHASE:
+            assert type(event) is Interaction
+            if event.time > new.active_at:
+                new.active_at = event.time
+            if event.kind is _BOUGHT:
                 is_first, is_repeat, was_full = _purchase(new, event)
                 evicted += was_full
                 if is_repeat:
                     continue
                 counted.append(Counted(event, is_first))
-            elif event.kind is Kind.REVIEW:
+            elif event.kind is _REVIEWED:
                 _review(new, event)
             else:
                 evicted += _look(new, event)
             _remember(new, event)
+    WATERMARKS.pack_into(new.watermarks, 0, *watermarks)
     return Folded(new, counted, repeats, evicted)
+
+
+_BOUGHT, _REVIEWED = Kind.PURCHASE, Kind.REVIEW
+"""Looked up once: an enum's attribute costs as much as a step of the fold."""
 
 
 def _copy(state: UserState) -> UserState:
@@ -90,20 +102,20 @@ def _copy(state: UserState) -> UserState:
         sequence=bytearray(state.sequence),
         visits=bytearray(state.visits),
         keys=bytearray(state.keys),
-        counters=bytearray(state.counters),
+        newest=bytearray(state.newest),
+        places=bytearray(state.places),
+        again=bytearray(state.again),
         browsed_keys=bytearray(state.browsed_keys),
         browsed=bytearray(state.browsed),
     )
 
 
-def _advance(state: UserState, event: Event) -> bool:
-    """Move the watermark to the event; False where it has been there before."""
-    source, partition, offset = event.position
-    at = source * WATERMARK.size
-    seen_partition, seen_offset = WATERMARK.unpack_from(state.watermarks, at)
-    if partition == seen_partition and offset <= seen_offset:
+def _advance(watermarks: list[int], position: Position) -> bool:
+    """Move the source's watermark, partition and offset, to the event's; False where it has been there before."""
+    at, partition, offset = 2 * position.source, position.partition, position.offset
+    if offset <= watermarks[at + 1] and partition == watermarks[at]:
         return False
-    WATERMARK.pack_into(state.watermarks, at, partition, offset)
+    watermarks[at], watermarks[at + 1] = partition, offset
     return True
 
 
@@ -117,19 +129,24 @@ def _profile(state: UserState, event: Profile) -> UserState:
 
 def _remember(state: UserState, event: Interaction) -> None:
     state.sequence += INTERACTION.pack(event.product, event.time, event.kind)
-    del state.sequence[: -MAX_SEQUENCE * INTERACTION.size]
+    if len(state.sequence) > _SEQUENCE_BYTES:
+        del state.sequence[:-_SEQUENCE_BYTES]
+
+
+_SEQUENCE_BYTES = MAX_SEQUENCE * INTERACTION.size
 
 
 def _purchase(state: UserState, event: Interaction) -> tuple[bool, bool, bool]:
     """Count a purchase; returns (first of its product, repeat within the basket, evicted another)."""
     _basket(state, event)
-    at = _find(state.keys, event.product)
+    key = KEY.pack(event.product)
+    at = _find(state.keys, key)
     is_first, evicted = at < 0, False
     if is_first:
         evicted = _make_room(state)
-        state.keys += KEY.pack(event.product)
-        state.counters += COUNTERS.pack(1, 1.0, 1.0, 1.0, 1.0, event.time, event.time, state.baskets, 1)
-    elif not _count_again(state, at * COUNTERS.size, event.time):
+        state.keys += key
+        state.newest += NEWEST.pack(event.time, state.baskets)
+    elif not _count_again(state, at, event.time):
         return False, True, False
     state.purchases += 1
     _into_basket(state, event)
@@ -156,9 +173,10 @@ def _basket(state: UserState, event: Interaction) -> None:
 
 def _into_basket(state: UserState, event: Interaction) -> None:
     """Count the product into the size of the current basket, and its promotion into the shopper's affinity."""
-    at = len(state.visits) - BASKET.size
-    time, store, size = BASKET.unpack_from(state.visits, at)
-    BASKET.pack_into(state.visits, at, time, store, min(size + 1, 0xFFFF))
+    at = len(state.visits) - _SIZE.size
+    (size,) = _SIZE.unpack_from(state.visits, at)
+    if size < 0xFFFF:
+        _SIZE.pack_into(state.visits, at, size + 1)
     if event.promotion:
         mailer, display = event.promotion
         state.promotions = state.promotions * PROMOTION_DECAY + 1.0
@@ -166,18 +184,34 @@ def _into_basket(state: UserState, event: Interaction) -> None:
         state.display = state.display * PROMOTION_DECAY + display
 
 
-def _count_again(state: UserState, at: int, time: int) -> bool:
-    count, d7, d28, d112, per_basket, first, last, basket, ring = COUNTERS.unpack_from(state.counters, at)
+_SIZE = struct.Struct("<H")
+"""A basket's last part: how many products it holds."""
+
+
+def _count_again(state: UserState, product: int, time: int) -> bool:
+    last, basket = NEWEST.unpack_from(state.newest, product * NEWEST.size)
     later = state.baskets - basket
     if not later:
         return False
-    newest = max(last, time)
+    at = _bought_again(state, product, last) * AGAIN.size
+    count, d7, d28, d112, per_basket, first, ring = AGAIN.unpack_from(state.again, at)
     decays = [_decayed(kept, last, time, days) for kept, days in zip((d7, d28, d112), HALF_LIVES, strict=True)]
     per_basket = per_basket * BASKET_DECAY**later + 1.0
     ring = (ring << later | 1) & _RING if later < MAX_BASKETS else 1
-    first = min(first, time)
-    COUNTERS.pack_into(state.counters, at, count + 1, *decays, per_basket, first, newest, state.baskets, ring)
+    AGAIN.pack_into(state.again, at, count + 1, *decays, per_basket, min(first, time), ring)
+    NEWEST.pack_into(state.newest, product * NEWEST.size, max(last, time), state.baskets)
     return True
+
+
+def _bought_again(state: UserState, product: int, first: int) -> int:
+    """Row of a product's counters; where it was bought once, at `first`, they are made."""
+    place = PLACE.pack(product)
+    row = _find(state.places, place)
+    if row < 0:
+        row = len(state.places) // PLACE.size
+        state.places += place
+        state.again += AGAIN.pack(1, 1.0, 1.0, 1.0, 1.0, first, 1)
+    return row
 
 
 _RING = (1 << MAX_BASKETS) - 1
@@ -194,11 +228,12 @@ _BROWSE_DAYS = (*BROWSE_HALF_LIVES, *[BROWSE_HALF_LIVES[-1]] * 3)
 
 def _look(state: UserState, event: Interaction) -> bool:
     """Count a look, or a move to or from the cart; returns whether another product had to go."""
-    at, evicted = _find(state.browsed_keys, event.product), False
+    key = KEY.pack(event.product)
+    at, evicted = _find(state.browsed_keys, key), False
     if at < 0:
         evicted = _make_room_to_look(state)
         at = len(state.browsed_keys) // KEY.size
-        state.browsed_keys += KEY.pack(event.product)
+        state.browsed_keys += key
         state.browsed += BROWSED.pack(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, event.time)
     *kept, last = BROWSED.unpack_from(state.browsed, at * BROWSED.size)
     is_look = float(event.kind in (Kind.VIEW, Kind.SEARCH_CLICK))
@@ -220,13 +255,12 @@ def _decay(seconds: float, half_life: float) -> float:
     return float(2.0 ** (-seconds / (DAY * half_life))) if seconds else 1.0
 
 
-def _find(keys: bytearray, product: int) -> int:
-    """Index of a product, -1 where there is none: a search for its 8 bytes is faster than any index at this size."""
-    needle, at = KEY.pack(product), -1
-    while (at := keys.find(needle, at + 1)) >= 0:
-        if at % KEY.size == 0:
-            return at // KEY.size
-    return -1
+def _find(column: bytearray, value: bytes) -> int:
+    """Row of a value, -1 where there is none: a search for its bytes is faster than any index at this size."""
+    at = column.find(value)
+    while at >= 0 and at % len(value):
+        at = column.find(value, at + 1)
+    return at // len(value)
 
 
 def _make_room(state: UserState) -> bool:
@@ -236,8 +270,13 @@ def _make_room(state: UserState) -> bool:
     counters = state.product_counters()
     weight = np.log2(counters["decay112"]) + counters["last"].astype(np.float64) / (DAY * HALF_LIVES[2])
     at = int(np.argmin(weight))
-    del counters  # a live view forbids resizing
-    _drop(state.keys, state.counters, COUNTERS.size, at)
+    if (row := _find(state.places, PLACE.pack(at))) >= 0:
+        _drop(state.places, PLACE.size, row)
+        _drop(state.again, AGAIN.size, row)
+    places = np.frombuffer(state.places, "<u2")
+    places -= places > at
+    _drop(state.keys, KEY.size, at)
+    _drop(state.newest, NEWEST.size, at)
     return True
 
 
@@ -246,10 +285,10 @@ def _make_room_to_look(state: UserState) -> bool:
     if len(state.browsed_keys) < MAX_BROWSED * KEY.size:
         return False
     at = int(np.argmin(state.looked_at()[1]["last"]))
-    _drop(state.browsed_keys, state.browsed, BROWSED.size, at)
+    _drop(state.browsed_keys, KEY.size, at)
+    _drop(state.browsed, BROWSED.size, at)
     return True
 
 
-def _drop(keys: bytearray, counters: bytearray, size: int, at: int) -> None:
-    del keys[at * KEY.size : (at + 1) * KEY.size]
-    del counters[at * size : (at + 1) * size]
+def _drop(column: bytearray, size: int, row: int) -> None:
+    del column[row * size : (row + 1) * size]

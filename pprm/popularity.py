@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pprm.events import Kind
 from pprm.hash_table import HashTable
-from pprm.user_state import COUNTERS_DTYPE, DAY, INTERACTION, KEY, MAX_PRODUCTS, SEQUENCE_DTYPE, UserState
+from pprm.user_state import DAY, INTERACTION, KEY, MAX_PRODUCTS, SEQUENCE_DTYPE, UserState
 
 HALF_LIVES = (np.inf, 7.0, 28.0, np.inf, 7.0, 28.0, 1.0, 3.0)
 """Days after which a purchase counts half, per column. All can be had from the shoppers' states, so that these add up
@@ -135,7 +135,7 @@ class Popularity:
 
     def add_states(self, states: Sequence[UserState], partition: int = 0) -> None:
         """Count all that shoppers of a partition owned have bought. Many at once cost a tenth of one by one."""
-        buyers = [state for state in states if state.counters]
+        buyers = [state for state in states if state.keys]
         if not buyers:
             return
         self.changes += 1
@@ -322,7 +322,7 @@ def _bought(states: Sequence[UserState]) -> _Bought:
     keys = np.frombuffer(b"".join(state.keys for state in states), "<u8")
     products, product = np.unique(keys, return_inverse=True)
     shopper = np.repeat(np.arange(len(states)), [len(state.keys) // KEY.size for state in states])
-    counters = np.frombuffer(b"".join(state.counters for state in states), COUNTERS_DTYPE)
+    counters = np.concatenate([state.product_counters() for state in states])
     return _Bought(products, product, shopper, counters)
 
 

@@ -4,13 +4,20 @@ Only counters per product are kept. Those per product type, category and maker a
 is additive), made from the catalogue when features are computed: an event that arrives before its product's record, or
 a product that changes category, needs no repair. So is product popularity: it is the sum over all shoppers.
 
-Binary layout, version 2, little endian, bounded (`MAX_BYTES`): `header | watermarks | sequence | baskets | product keys
-(u64 each) | product counters | browsed keys (u64 each) | browse counters | published list (u64 each) | profile text`.
+Most products are bought once, and the counters of such a purchase follow from its time and basket: only those of
+products bought again are held.
+
+Binary layout, version 3, little endian, bounded (`MAX_BYTES`): `header | watermarks | sequence | baskets | product keys
+(u64 each) | newest purchases | places of products bought again (u16 each, into the keys) | their counters | browsed
+keys (u64 each) | browse counters | published list (u64 each) | profile text`.
 """
 
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from operator import gt
 from typing import Any
 
 import numpy as np
@@ -20,7 +27,7 @@ from pprm.compiled import compiled
 from pprm.events import SOURCES, Kind
 from pprm.ids import stable_hash
 
-VERSION = 2
+VERSION = 3
 DAY = 86_400.0
 HALF_LIVES = (7.0, 28.0, 112.0)
 """Days after which an interaction counts half, in the three decayed counters."""
@@ -45,9 +52,11 @@ MAX_TEXT_BYTES = 1024
 _HEADER = struct.Struct("<BBHHHHHHHQIIIIIIddddddd")
 # float64: a state that went through bytes between two events must equal one that did not
 WATERMARK = struct.Struct("<iq")
-INTERACTION = struct.Struct("<QIB3x")
+INTERACTION = struct.Struct("<QIB")
 BASKET = struct.Struct("<IIH")
-COUNTERS = struct.Struct("<IffffIIIQ")
+NEWEST = struct.Struct("<II")
+PLACE = struct.Struct("<H")
+AGAIN = struct.Struct("<IffffIQ")
 BROWSED = struct.Struct("<ffffffI")
 KEY = struct.Struct("<Q")
 
@@ -56,15 +65,13 @@ MAX_BYTES = (
     + len(SOURCES) * WATERMARK.size
     + MAX_SEQUENCE * INTERACTION.size
     + MAX_BASKETS * BASKET.size
-    + MAX_PRODUCTS * (KEY.size + COUNTERS.size)
+    + MAX_PRODUCTS * (KEY.size + NEWEST.size + PLACE.size + AGAIN.size)
     + MAX_BROWSED * (KEY.size + BROWSED.size)
     + MAX_PUBLISHED * KEY.size
     + MAX_TEXT_BYTES
 )
 
-SEQUENCE_DTYPE = np.dtype(
-    {"names": ["product", "time", "kind"], "formats": ["<u8", "<u4", "u1"], "offsets": [0, 8, 12], "itemsize": 16}
-)
+SEQUENCE_DTYPE = np.dtype([("product", "<u8"), ("time", "<u4"), ("kind", "u1")])
 COUNTERS_DTYPE = np.dtype(
     [("count", "<u4"), ("decay7", "<f4"), ("decay28", "<f4"), ("decay112", "<f4"), ("basket_decay", "<f4"),
      ("first", "<u4"), ("last", "<u4"), ("basket", "<u4"), ("ring", "<u8")]
@@ -88,10 +95,11 @@ _LATEST = 4_102_444_800
 _MAX_OFFSET = 1 << 51
 """A sum of them is still a number in JSON."""
 _KINDS = bytes(Kind)
-_ALL_WATERMARKS = struct.Struct("<" + "iq" * len(SOURCES))
+WATERMARKS = struct.Struct("<" + "iq" * len(SOURCES))
 _ONE, _MAX_COUNT = (struct.unpack("<I", struct.pack("<f", value))[0] for value in (1.0, MAX_COUNT))
 
-_WORDS = COUNTERS.size // 4
+_WORDS = COUNTERS_DTYPE.itemsize // 4
+_AGAIN_WORDS = AGAIN.size // 4
 
 _NO_WATERMARKS = WATERMARK.pack(-1, -1) * len(SOURCES)
 
@@ -132,7 +140,12 @@ class UserState:
     visits: bytearray = field(default_factory=bytearray)
     """The last `MAX_BASKETS` baskets, oldest first."""
     keys: bytearray = field(default_factory=bytearray)
-    counters: bytearray = field(default_factory=bytearray)
+    newest: bytearray = field(default_factory=bytearray)
+    """Of each product, as `NEWEST`: Unix seconds of the newest purchase, number of the basket that held it last."""
+    places: bytearray = field(default_factory=bytearray)
+    """Which of the products were bought again, as `PLACE`."""
+    again: bytearray = field(default_factory=bytearray)
+    """Of each of these, as `AGAIN`: what `COUNTERS_DTYPE` has besides."""
     browsed_keys: bytearray = field(default_factory=bytearray)
     browsed: bytearray = field(default_factory=bytearray)
     published: bytes = b""
@@ -160,14 +173,22 @@ class UserState:
         return np.frombuffer(self.keys, "<u8")
 
     def product_counters(self) -> NDArray[Any]:
-        """Counters of the products bought as `COUNTERS_DTYPE` (a view)."""
-        return np.frombuffer(self.counters, COUNTERS_DTYPE)
+        """Counters of the products bought as `COUNTERS_DTYPE`."""
+        words = np.empty(len(self.newest) // NEWEST.size * _WORDS, "<u4")
+        _expand(
+            words,
+            np.frombuffer(self.newest, "<u4"),
+            np.frombuffer(self.places, "<u2"),
+            np.frombuffer(self.again, "<u4"),
+        )
+        return words.view(COUNTERS_DTYPE)
 
     def published_list(self) -> NDArray[np.uint64]:
         """Hashes of the products last recommended, best first (a view)."""
         return np.frombuffer(self.published, "<u8")
 
 
+@lru_cache(maxsize=1 << 14)
 def store_code(store_id: str | None) -> int:
     """A store in 32 bits, 0 where it is unknown."""
     return (stable_hash(store_id) & 0xFFFFFFFF or 1) if store_id else 0
@@ -183,7 +204,8 @@ def anew(positions: Mapping[int, tuple[int, int]]) -> UserState:
 
 def publish(state: UserState, products: Iterable[int]) -> UserState:
     """Note the list (product hashes, best first) that was recommended; returns the state."""
-    state.published = b"".join(map(KEY.pack, products))[: MAX_PUBLISHED * KEY.size]
+    first = list(products)[:MAX_PUBLISHED]
+    state.published = struct.pack(f"<{len(first)}Q", *first)
     return state
 
 
@@ -198,7 +220,7 @@ def encode(state: UserState) -> bytes:
         len(state.browsed_keys) // KEY.size,
         len(state.published) // KEY.size,
         len(state.text),
-        0,
+        len(state.places) // PLACE.size,
         state.basket,
         state.purchases,
         state.baskets,
@@ -215,8 +237,8 @@ def encode(state: UserState) -> bytes:
         state.display,
     )
     return b"".join(
-        (header, state.watermarks, state.sequence, state.visits, state.keys, state.counters,
-         state.browsed_keys, state.browsed, state.published, state.text)
+        (header, state.watermarks, state.sequence, state.visits, state.keys, state.newest, state.places,
+         state.again, state.browsed_keys, state.browsed, state.published, state.text)
     )  # fmt: skip
 
 
@@ -233,41 +255,38 @@ def decode(value: bytes | None) -> UserState:
             f"not a version {VERSION} user state ({len(value)} bytes, version {value[0] if value else '-'})"
         )
     (
-        _, pad, *counts, pad2, basket, purchases, baskets, first, last, active, reviewed_at,
+        _, filling, *counts, basket, purchases, baskets, first, last, active, reviewed_at,
         decay28, decay112, sentiment, reviews, promotions, mailer, display,
     ) = _HEADER.unpack_from(value)  # fmt: skip
-    filling, parts = pad or pad2, _parts(value, counts)
-    marks, sequence, visits, keys, counters, browsed_keys, browsed = map(bytearray, parts[:7])
+    parts = _parts(value, counts)
+    marks, sequence, visits, keys, newest, places, again, browsed_keys, browsed = map(bytearray, parts[:9])
     state = UserState(
         purchases, baskets, basket, first, last, active, decay28, decay112, sentiment, reviews,
         promotions, mailer, display, reviewed_at,
-        marks, sequence, visits, keys, counters, browsed_keys, browsed, parts[7], parts[8],
+        marks, sequence, visits, keys, newest, places, again, browsed_keys, browsed, parts[9], parts[10],
     )  # fmt: skip
     if filling or (wrong := _wrong(state)):
         raise StateError(f"a damaged user state: {'filling' if filling else wrong}")
     return state
 
 
-_LIMITS = (MAX_SEQUENCE, MAX_BASKETS, MAX_PRODUCTS, MAX_BROWSED, MAX_PUBLISHED, MAX_TEXT_BYTES)
+_LIMITS = (MAX_SEQUENCE, MAX_BASKETS, MAX_PRODUCTS, MAX_BROWSED, MAX_PUBLISHED, MAX_TEXT_BYTES, MAX_PRODUCTS)
 
 
 def _parts(value: bytes, counts: list[int]) -> list[bytes]:
     """Cut what follows the header, by the header's counts of `_LIMITS`."""
-    if any(count > limit for count, limit in zip(counts, _LIMITS, strict=True)):
+    if any(map(gt, counts, _LIMITS)):
         raise StateError(f"a user state of {counts} parts, at most {_LIMITS} are possible")
-    interactions, visits, products, browsed, published, text = counts
+    interactions, visits, products, browsed, published, text, again = counts
     sizes = (
         len(SOURCES) * WATERMARK.size, interactions * INTERACTION.size, visits * BASKET.size,
-        products * KEY.size, products * COUNTERS.size, browsed * KEY.size, browsed * BROWSED.size,
-        published * KEY.size, text,
+        products * KEY.size, products * NEWEST.size, again * PLACE.size, again * AGAIN.size,
+        browsed * KEY.size, browsed * BROWSED.size, published * KEY.size, text,
     )  # fmt: skip
-    if _HEADER.size + sum(sizes) != len(value):
-        raise StateError(f"a user state of {_HEADER.size + sum(sizes)} bytes was announced, {len(value)} came")
-    parts, at = [], _HEADER.size
-    for size in sizes:
-        parts.append(value[at : at + size])
-        at += size
-    return parts
+    cuts = list(accumulate(sizes, initial=_HEADER.size))
+    if cuts[-1] != len(value):
+        raise StateError(f"a user state of {cuts[-1]} bytes was announced, {len(value)} came")
+    return [value[start:stop] for start, stop in pairwise(cuts)]
 
 
 def _wrong(state: UserState) -> str:
@@ -290,15 +309,14 @@ def _wrong(state: UserState) -> str:
 
 
 def _wrong_part(state: UserState) -> str:
-    watermarks = _ALL_WATERMARKS.unpack(state.watermarks)
+    watermarks = WATERMARKS.unpack(state.watermarks)
     if min(watermarks) < -1 or max(watermarks) >= _MAX_OFFSET:
         return "watermarks"
     if state.sequence[12 :: INTERACTION.size].strip(_KINDS):
         return "kinds of interactions"
     if len(state.visits) != min(state.baskets, MAX_BASKETS) * BASKET.size:
         return "baskets"
-    words = np.frombuffer(state.counters, "<u4")
-    if len(words) and _counters_are_wrong(words, state.active_at, state.baskets):
+    if (state.keys or state.places) and _products_are_wrong(state):
         return "product counters"
     if state.browsed and _browsed_is_wrong(state):
         return "browse counters"
@@ -309,21 +327,55 @@ def _wrong_part(state: UserState) -> str:
     return ""
 
 
+def _products_are_wrong(state: UserState) -> bool:
+    newest = np.frombuffer(state.newest, "<u4")
+    if _purchases_are_wrong(newest, state.active_at, state.baskets):
+        return True
+    if not state.places:
+        return False
+    places, again = np.frombuffer(state.places, "<u2"), np.frombuffer(state.again, "<u4")
+    return _counters_are_wrong(places, again, len(newest) // 2, state.active_at)
+
+
 @compiled
-def _counters_are_wrong(words: NDArray[np.uint32], active_at: int, baskets: int) -> bool:
-    """Whether any counter is wrong, given in words of 4 bytes.
+def _purchases_are_wrong(newest: NDArray[np.uint32], active_at: int, baskets: int) -> bool:
+    """Whether any time or basket is wrong, given in turns."""
+    for at in range(0, len(newest), 2):  # noqa: SIM110  # numba compiles no generator
+        if newest[at] > active_at or not 1 <= newest[at + 1] <= baskets:
+            return True
+    return False
+
+
+@compiled
+def _counters_are_wrong(places: NDArray[np.uint16], again: NDArray[np.uint32], products: int, active_at: int) -> bool:
+    """Whether any place or counter is wrong; these in words of 4 bytes.
 
     Floats from 0 up are in the order of their bits; a NaN and what is negative are above all of them.
     """
-    for at in range(0, len(words), _WORDS):
-        if not (1 <= words[at] < MAX_COUNT and 1 <= words[at + 7] <= baskets):
-            return True
-        if words[at + 5] > active_at or words[at + 6] > active_at:
+    for row in range(len(places)):
+        at = row * _AGAIN_WORDS
+        if places[row] >= products or not 2 <= again[at] < MAX_COUNT or again[at + 5] > active_at:
             return True
         for decayed in range(at + 1, at + 5):
-            if not _ONE <= words[decayed] <= _MAX_COUNT:
+            if not _ONE <= again[decayed] <= _MAX_COUNT:
                 return True
     return False
+
+
+@compiled
+def _expand(
+    words: NDArray[np.uint32], newest: NDArray[np.uint32], places: NDArray[np.uint16], again: NDArray[np.uint32]
+) -> None:
+    """Fill in counters as `COUNTERS_DTYPE`; all but the places in words of 4 bytes."""
+    for product in range(len(newest) // 2):
+        at, time, basket = product * _WORDS, newest[2 * product], newest[2 * product + 1]
+        words[at], words[at + 1], words[at + 2], words[at + 3], words[at + 4] = 1, _ONE, _ONE, _ONE, _ONE
+        words[at + 5], words[at + 6], words[at + 7], words[at + 8], words[at + 9] = time, time, basket, 1, 0
+    for row in range(len(places)):
+        at, of = places[row] * _WORDS, row * _AGAIN_WORDS
+        for word in range(6):
+            words[at + word] = again[of + word]
+        words[at + 8], words[at + 9] = again[of + 6], again[of + 7]
 
 
 def _browsed_is_wrong(state: UserState) -> bool:

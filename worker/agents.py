@@ -5,17 +5,16 @@ partitions away in between, nothing more of the batch is written; if anything el
 batch is read again.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic, time
-from typing import Any
 
 from pprm import user_state
 from pprm.events import SOURCES
 from pprm.fold import fold_into
 from pprm.user_state import StateError, UserState
 from worker import codec, popularity, publishing
-from worker.codec import Decoded, Invalid
+from worker.codec import Invalid
 from worker.components import Components
 from worker.fatal import exit_now
 from worker.recommender import Request
@@ -50,10 +49,10 @@ async def answer(c: Components, batch: MicroBatch) -> bool:
     c.metrics.queue_wait_seconds.observe(monotonic() - batch.arrived)
     with _stage(c, "decode"):
         work = decode(c, batch)
-    shoppers = list(work.shoppers.values())
+    shoppers = work.shoppers
     with _stage(c, "fold"):
         await promote(c, shoppers)
-        fold_batch(c, shoppers)
+        fold_batch(c, work)
     with _stage(c, "score"):
         await score(c, shoppers)
     async with c.writing:
@@ -87,25 +86,13 @@ def decode(c: Components, batch: MicroBatch) -> Work:
     # Topics in the order of their families, whatever they are called: a replay folds in the same order.
     for (topic, partition), records in sorted(batch.records.items(), key=lambda i: (c.families[i[0][0]], i[0][1])):
         family = c.families[topic]
-        for record in records:
-            if family == "products":
-                said: Any = codec.decode_product(record, dimensions)
-            else:
-                said = codec.decode(family, record, now)
-            if isinstance(said, Decoded):
-                _receive(work, partition, record, said)
-            elif isinstance(said, Invalid):
-                work.refused.append((record, said))
+        if family == "products":
+            judged = ((record, codec.decode_product(record, dimensions)) for record in records)
+            work.refused += [(record, said) for record, said in judged if isinstance(said, Invalid)]
+        else:
+            work.receive(partition, records, codec.decode_all(family, records, now))
         c.metrics.events_consumed.labels(topic).inc(len(records))
     return work
-
-
-def _receive(work: Work, partition: int, record: Any, said: Decoded) -> None:
-    shopper = work.shoppers.get((partition, record.key))
-    if shopper is None:
-        shopper = work.shoppers[partition, record.key] = Shopper(partition, record.key)
-    shopper.received.append((record, said))
-    shopper.events.append(said.event)
 
 
 async def promote(c: Components, shoppers: list[Shopper]) -> None:
@@ -121,14 +108,11 @@ async def promote(c: Components, shoppers: list[Shopper]) -> None:
     await c.model.run(look_up)
 
 
-def fold_batch(c: Components, shoppers: Iterable[Shopper]) -> None:
+def fold_batch(c: Components, work: Work) -> None:
     """One multi-get per partition, then every shopper's events into the state."""
-    by_partition: dict[int, list[Shopper]] = {}
-    for shopper in shoppers:
-        by_partition.setdefault(shopper.partition, []).append(shopper)
-    for partition, group in by_partition.items():
-        values = c.table.get_many(partition, [shopper.key for shopper in group])
-        for shopper, value in zip(group, values, strict=True):
+    for partition, shoppers in work.partitions.items():
+        values = c.table.get_many(partition, list(shoppers))
+        for shopper, value in zip(shoppers.values(), values, strict=True):
             shopper.folded = fold_into(_read_state(c, shopper, value), shopper.events)
 
 
@@ -163,13 +147,13 @@ async def score(c: Components, shoppers: list[Shopper]) -> None:
 
 
 def _measure(c: Components, work: Work) -> None:
-    metrics, now, shoppers = c.metrics, time(), list(work.shoppers.values())
-    metrics.batch_size.observe(len(work.refused) + sum(len(s.received) for s in shoppers))
+    metrics, now, shoppers = c.metrics, time(), work.shoppers
+    metrics.batch_size.observe(len(work.refused) + sum(len(s.events) for s in shoppers))
     metrics.state_evictions.inc(sum(s.folded.evicted for s in shoppers if s.folded))
     newest: dict[str, int] = {}
     for shopper in shoppers:
         assert shopper.folded
-        last, decoded = shopper.received[-1]
+        last, decoded = shopper.last
         newest[last.topic] = decoded.event.time
         if shopper.folded.repeats:
             metrics.events_repeated.labels(last.topic).inc(shopper.folded.repeats)

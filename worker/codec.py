@@ -5,8 +5,7 @@ refused, by pydantic's own parser, which builds the model without a dictionary b
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import isfinite
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
+from msgspec import Struct
 from pydantic import ValidationError
 
 from pprm import catalogue, promotions
@@ -47,7 +47,7 @@ class Invalid(NamedTuple):
     stage: str = "decode"
 
 
-class Decoded(NamedTuple):
+class Decoded(Struct, frozen=True, gc=False):
     """What a user-keyed record says."""
 
     event: Event
@@ -55,8 +55,7 @@ class Decoded(NamedTuple):
     event_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True, gc=False):
     """What a recommendation record says: the shopper, the record answered, the model, and the items best first."""
 
     user_id: str
@@ -71,24 +70,36 @@ class Answer:
 
 def decode(family: str, record: Any, now: float) -> Decoded | Invalid:
     """Read a record of a user-keyed topic; `now` is Unix seconds."""
-    checked = _envelope(record)
-    if isinstance(checked, Invalid):
-        return checked
-    position = Position(SOURCES.index(family), record.partition, record.offset)
-    if record.value is None:
-        if family != "users":
-            return Invalid("tombstone", "a null value means something on users and products only")
-        return Decoded(Profile(position, record.timestamp // 1000, None), checked, _record_id(record))
-    model, to_event = _FAMILIES[family]
-    message = _parse(model, record.value)
-    if isinstance(message, Invalid):
-        return message
-    if message.user_id != checked:
-        return Invalid("key", "the key is not the value's user_id", "validate")
-    event = to_event(message, position, record)
-    if event.time > now + FUTURE_SECONDS:
-        return Invalid("future", f"the event lies {event.time - now:.0f} s ahead of the worker's clock", "validate")
-    return Decoded(event, checked, getattr(message, "event_id", None) or _record_id(record))
+    return decode_all(family, [record], now)[0]
+
+
+def decode_all(family: str, records: Sequence[Any], now: float) -> list[Decoded | Invalid]:
+    """Read records of a user-keyed topic, each in its place; `now` is Unix seconds."""
+    source, (model, to_event) = SOURCES.index(family), _FAMILIES[family]
+
+    def read(record: Any, message: Any) -> Decoded | Invalid:
+        user_id = _envelope(record)
+        if isinstance(user_id, Invalid):
+            return user_id
+        position = Position(source, record.partition, record.offset)
+        if record.value is None:
+            return _tombstone(family, record, position, user_id)
+        if message is None and isinstance(message := _parse(model, record.value), Invalid):
+            return message
+        if message.user_id != user_id:
+            return Invalid("key", "the key is not the value's user_id", "validate")
+        event = to_event(message, position, record)
+        if event.time > now + FUTURE_SECONDS:
+            return Invalid("future", f"the event lies {event.time - now:.0f} s ahead of the worker's clock", "validate")
+        return Decoded(event, user_id, getattr(message, "event_id", None) or _record_id(record))
+
+    return list(map(read, records, _plain(model, records)))
+
+
+def _tombstone(family: str, record: Any, position: Position, user_id: str) -> Decoded | Invalid:
+    if family != "users":
+        return Invalid("tombstone", "a null value means something on users and products only")
+    return Decoded(Profile(position, record.timestamp // 1000, None), user_id, _record_id(record))
 
 
 def decode_product(record: Any, dimensions: int) -> tuple[str, catalogue.Product | None] | Invalid:
@@ -125,14 +136,20 @@ def _envelope(record: Any) -> str | Invalid:
     return text
 
 
-_PLAIN: dict[type[Message], Callable[[bytes], Any]] = {
+_PLAIN: dict[type[Message], Callable[[Sequence[bytes]], list[Any]]] = {
     model: plain_json.reader(model, "occurred_at") for model in (Purchase, Browse)
 }
 
 
+def _plain(model: type[Message], records: Sequence[Any]) -> list[Any]:
+    """What the fast reader makes of the records, None where it makes nothing of one."""
+    read = _PLAIN.get(model)
+    if read is None:
+        return [None] * len(records)
+    return read([r.value if r.value and len(r.value) <= MAX_VALUE_BYTES else b"" for r in records])
+
+
 def _parse(model: type[Message], value: bytes) -> Any:
-    if (read := _PLAIN.get(model)) and (message := read(value)) is not None:
-        return message
     try:
         return model.model_validate_json(value)
     except ValidationError as error:
@@ -152,16 +169,22 @@ def _invalid(error: ValidationError, value: bytes) -> Invalid:
     return Invalid(reason, first["msg"][:512])
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def _seconds(time: datetime) -> int:
-    return int(time.timestamp())
+    since = time - _EPOCH
+    return since.days * 86_400 + since.seconds
 
 
 def _purchase(message: Purchase, position: Position, _: Any) -> Interaction:
     basket = stable_hash(message.basket_id) if message.basket_id else 0
     product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
-    return Interaction(position, Kind.PURCHASE, product, time, basket, 0.0, store_code(message.store_id))
+    return Interaction(position, _BOUGHT, product, time, basket, 0.0, store_code(message.store_id))
 
 
+_BOUGHT = Kind.PURCHASE
+"""Looked up once: an enum's attribute costs as much as the event."""
 _ACTIONS = {kind.name.lower(): kind for kind in Kind}
 
 
@@ -231,7 +254,7 @@ def encode_recommendation(answer: Answer, now: datetime) -> tuple[bytes, bytes, 
     for rank, (product_id, score, reasons) in enumerate(answer.items, start=1):
         if not isfinite(score):
             raise ValueError(f"the score of rank {rank} is {score}")
-        items.append({"product_id": product_id, "rank": rank, "score": round(score, 6), "reasons": reasons})
+        items.append({"product_id": product_id, "rank": rank, "score": round(score * 1e6) / 1e6, "reasons": reasons})
     identity = recommendation_id(answer.user_id, record, answer.model["sha256"])
     value = {
         "recommendation_id": identity,

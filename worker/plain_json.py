@@ -1,11 +1,13 @@
 """A fast way to read the plain cases of a message; whatever else comes is left to the model, and so is every refusal.
 
-Plain is what almost every producer sends: ASCII without escapes, nested no deeper than `attributes`. msgspec reads it
-in a fifth of pydantic's time. The fields and limits are taken from the pydantic model, so that there is one definition.
+Plain is what almost every producer sends: ASCII without escapes, on one line, nested no deeper than `attributes`.
+msgspec reads it in a fifth of pydantic's time, and all that came together in one go. The fields and limits are taken
+from the pydantic model, so that there is one definition.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -18,8 +20,8 @@ from schemas.limits import EARLIEST, LATEST, Message
 _LIMITS = {MinLen: "min_length", MaxLen: "max_length", Gt: "gt", Ge: "ge", Le: "le"}
 
 
-def reader(model: type[Message], time: str) -> Callable[[bytes], Any]:
-    """Function from JSON to an object with the model's fields, or None where the model must decide.
+def reader(model: type[Message], time: str) -> Callable[[Sequence[bytes]], list[Any]]:
+    """Function from JSON texts to as many objects with the model's fields, None where the model must decide.
 
     What it returns, the model takes with the same values; `time` is the model's field of type `Time`.
     """
@@ -27,25 +29,38 @@ def reader(model: type[Message], time: str) -> Callable[[bytes], Any]:
         (name, _type(field.annotation, field.metadata), *([] if field.is_required() else [field.default]))
         for name, field in model.model_fields.items()
     ]
-    decode = msgspec.json.Decoder(msgspec.defstruct(model.__name__, fields, gc=False)).decode
+    decoder = msgspec.json.Decoder(msgspec.defstruct(model.__name__, fields, gc=False))
+    time_of = attrgetter(time)
 
-    def read(value: bytes) -> Any:
-        if not _is_plain(value):
-            return None
-        try:
-            message = decode(value)
-        except msgspec.MsgspecError:
-            return None
-        return message if EARLIEST <= getattr(message, time) < LATEST else None
+    def read(values: Sequence[bytes]) -> list[Any]:
+        messages = _lines(decoder.decode_lines, values)
+        if messages is None:
+            return [None] if len(values) == 1 else [message for value in values for message in read([value])]
+        return [message if EARLIEST <= time_of(message) < LATEST else None for message in messages]
 
     return read
 
 
-def _is_plain(value: bytes) -> bool:
-    """ASCII without escapes has as many bytes as characters; nothing is nested deeply; no second is rounded up."""
+def _lines(decode: Callable[[bytes], list[Any]], values: Sequence[bytes]) -> list[Any] | None:
+    """One object of each value, None where one of them is not plain."""
+    text = b"\n".join(values)
+    if not _is_plain(text, len(values)):
+        return None
+    try:
+        messages = decode(text)
+    except msgspec.MsgspecError:
+        return None
+    return messages if len(messages) == len(values) else None
+
+
+def _is_plain(text: bytes, lines: int) -> bool:
+    """ASCII without escapes has as many bytes as characters; nothing is nested deeply; no second is rounded up.
+
+    A value is one line and an object, so that no two of them can pass for two others.
+    """
     return (
-        value.isascii() and b"\\" not in value and b"[" not in value and value.count(b"{") <= 2
-        and b".999999" not in value
+        text.isascii() and b"\\" not in text and b"[" not in text and text.count(b"{") <= lines + 1
+        and b".999999" not in text and text.count(b"\n") == lines - 1
     )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ async def publish(c: Components, batch: MicroBatch, work: Work) -> Appends:
     def add(unit: str, topic: str, partition: int, row: Row) -> None:
         rows[unit].setdefault((topic, partition), []).append(row)
 
-    for shopper in work.shoppers.values():
+    for shopper in work.shoppers:
         unit, partition = c.unit("users", shopper.partition), shopper.partition
         shopper.value = user_state.encode(shopper.state)
         add(unit, log, partition, Row(shopper.key, shopper.value, stamp))
@@ -72,7 +72,7 @@ async def _write(c: Components, batch: MicroBatch, rows: dict[str, dict[TopicPar
 
 
 def _list_row(c: Components, shopper: Shopper, now: datetime) -> Row | None:
-    record, decoded = shopper.received[-1]
+    record, decoded = shopper.last
     if shopper.forgotten:
         return Row(shopper.key, None)
     if shopper.ranked is None:

@@ -80,8 +80,9 @@ class Recommender:
     def answer(self, bought: Iterable[Counted], requests: Sequence[Request]) -> list[Ranked]:
         """Count purchases, then rank the catalogue for every request."""
         by_partition: dict[int, list[Purchase]] = {}
-        for event, is_first in bought:
-            purchase = Purchase(event.product, event.time, is_first)
+        for counted in bought:
+            event = counted.event
+            purchase = Purchase(event.product, event.time, counted.is_first)
             by_partition.setdefault(event.position.partition, []).append(purchase)
         for partition, purchases in by_partition.items():
             self.popularity.add(purchases, partition)

@@ -1,5 +1,6 @@
 """What one micro-batch is about: the shoppers it touches and the records it refuses."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +17,10 @@ class Shopper:
 
     partition: int
     key: bytes
-    received: list[tuple[Any, Decoded]] = field(default_factory=list)
-    """Records with what they say, in the order they are folded."""
     events: list[Event] = field(default_factory=list)
-    """What they say, as it is folded: purchases know the promotion of their product."""
+    """What came, in the order it is folded: purchases know the promotion of their product."""
+    last: tuple[Any, Decoded] = field(init=False)
+    """The record of the last of them, and what it says."""
     damaged: bytes | None = None
     """What the table held, where it could not be read as a state."""
     folded: Folded | None = None
@@ -36,12 +37,12 @@ class Shopper:
     @property
     def newest(self) -> int:
         """Event time of the newest of the events, Unix seconds."""
-        return max(decoded.event.time for _, decoded in self.received)
+        return max(event.time for event in self.events)
 
     @property
     def forgotten(self) -> bool:
         """The last word on this shopper was to forget."""
-        event = self.received[-1][1].event
+        event = self.events[-1]
         return isinstance(event, Profile) and event.text is None
 
 
@@ -49,5 +50,24 @@ class Shopper:
 class Work:
     """A decoded micro-batch."""
 
-    shoppers: dict[tuple[int, bytes], Shopper] = field(default_factory=dict)
+    partitions: dict[int, dict[bytes, Shopper]] = field(default_factory=dict)
+    """Shoppers by partition and key."""
     refused: list[tuple[Any, Invalid]] = field(default_factory=list)
+
+    @property
+    def shoppers(self) -> list[Shopper]:
+        """Those of all partitions."""
+        return [shopper for shoppers in self.partitions.values() for shopper in shoppers.values()]
+
+    def receive(self, partition: int, records: Iterable[Any], said: Iterable[Decoded | Invalid]) -> None:
+        """Take in records of a partition, with what they say."""
+        shoppers = self.partitions.setdefault(partition, {})
+        for record, answer in zip(records, said, strict=True):
+            if isinstance(answer, Invalid):
+                self.refused.append((record, answer))
+                continue
+            shopper = shoppers.get(record.key)
+            if shopper is None:
+                shopper = shoppers[record.key] = Shopper(partition, record.key)
+            shopper.last = record, answer
+            shopper.events.append(answer.event)

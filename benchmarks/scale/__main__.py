@@ -24,6 +24,7 @@ from benchmarks import measure
 from benchmarks.measure import console, median, show
 from benchmarks.processes import MIB, alone
 from benchmarks.scale import growth, partitions, state, store, workers
+from pprm.datasets.source import BUNDLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def render(report: Mapping[str, Any]) -> None:
         [(f"{r['products']:,}", r["ms_per_list"], r["before_bytes"] / MIB, r["resident_bytes"] / MIB)
          for r in report["catalogue"]],
     )  # fmt: skip
-    _render_state(report["state"])
+    state.render(BUNDLED, report["state"])
     show(
         "(c) real workers and the partitions they share, stub scorer",
         ("workers", "partitions", "events/s", "CPU µs/event", "idle cores", "ready s", "MiB", "files", "threads"),
@@ -146,20 +147,6 @@ def render(report: Mapping[str, Any]) -> None:
           long["end_bytes"] / MIB, long["bytes_per_million_events"] / MIB,
           report["today"]["bytes_per_purchase"] * 1e6 / MIB)],
     )  # fmt: skip
-
-
-def _render_state(found: Mapping[str, Any]) -> None:
-    spreads = {
-        "purchases": found["purchases"], "products": found["products"], "bytes": found["bytes"],
-        "bytes, denser layout (computed)": found["dense_bytes"],
-        **{f"bytes after {n} purchases": spread for n, spread in found["after_purchases"].items()},
-    }  # fmt: skip
-    names = ("median", "p95", "max", "mean")
-    rows = [(what, *(f"{spread[name]:,.0f}" for name in names)) for what, spread in spreads.items()]
-    show(f"State of {found['households']:,} households after a year", ("", *names), rows)
-    rows = [(f"{name}, mean bytes", f"{size:,.0f}") for name, size in found["parts"].items()]
-    rows += [(f"on disk, {name}", f"{size:,.0f}") for name, size in found["disk_bytes_per_user"].items()]
-    show("What the bytes are, and what RocksDB makes of them", ("", "bytes per household"), rows)
 
 
 def _render_partitions(report: Mapping[str, Any]) -> None:

@@ -1,43 +1,54 @@
-"""How many bytes a shopper's state takes: real households, part by part, and what compression makes of them."""
+"""How many bytes a shopper's state takes: real shoppers, part by part, and what compression makes of them.
 
+`python -m benchmarks.scale.state [DATASET FILE ...]`, datasets and their files as docs/data.md lists them; without any,
+the households of Complete Journey, as in the whole `benchmarks.scale`.
+"""
+
+import argparse
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rocksdict
 
+from benchmarks.measure import show
 from pprm import user_state
-from pprm.datasets import complete_journey
+from pprm.datasets import DATASETS, complete_journey
 from pprm.datasets.dataset import Dataset
+from pprm.datasets.source import BUNDLED
 from pprm.events import Interaction, Position, Profile
 from pprm.fold import fold
-from pprm.user_state import INTERACTION, UserState
+from pprm.user_state import UserState
 
 GOAL = 1024
 CHECKPOINTS = (1, 3, 10, 30, 100, 300, 1000)
-"""Purchases after which a household's state is weighed."""
+"""Events after which a shopper's state is weighed."""
 COMPRESSIONS = ("none", "snappy", "lz4", "zstd")
-PARTS = ("watermarks", "sequence", "visits", "keys", "counters", "published", "text")
-ONCE, AGAIN, SEEN = 8 + 4 + 2, 8 + 2 + 16 + 8 + 2 + 8, 2 + 4 + 1
-"""Bytes in a denser layout without loss. A product bought once: key, time, basket. One bought again: key, count, four
-decayed counters, two times, basket, ring. An interaction with a product that is there anyway: index, time, kind."""
+PARTS = (
+    "watermarks", "sequence", "visits", "keys", "newest", "places", "again", "browsed_keys", "browsed", "published",
+    "text",
+)  # fmt: skip
 
 
 def measure(households: int | None) -> dict[str, Any]:
     """Distribution over the households of Complete Journey at the end of their year (None: all of them)."""
-    ids = complete_journey.household_ids()[:households]
-    dataset = complete_journey.load(ids)
+    return weigh(complete_journey.load(complete_journey.household_ids()[:households]))
+
+
+def weigh(dataset: Dataset) -> dict[str, Any]:
+    """Distribution over the shoppers of a dataset at its end."""
     weighed: dict[int, list[int]] = {number: [] for number in CHECKPOINTS}
     states = [_year(dataset, user, events, weighed) for user, events in _by_user(dataset)]
     values = [user_state.encode(state) for state in states]
     return {
-        "households": len(states), "purchases": _spread([state.purchases for state in states]),
+        "shoppers": len(states), "purchases": _spread([state.purchases for state in states]),
         "products": _spread([len(state.product_keys()) for state in states]),
         "bytes": _spread(list(map(len, values))), "within_goal": float(np.mean([len(v) <= GOAL for v in values])),
-        "dense_bytes": _spread(list(map(dense, states))), "parts": _parts(states),
+        "parts": _parts(states),
         "bought_once": float(np.mean(np.concatenate([s.product_counters()["count"] for s in states]) == 1)),
-        "after_purchases": {number: _spread(found) for number, found in weighed.items() if found},
+        "after_events": {number: _spread(found) for number, found in weighed.items() if found},
         "disk_bytes_per_user": {name: _on_disk(values, name) / len(values) for name in COMPRESSIONS},
     }  # fmt: skip
 
@@ -51,7 +62,7 @@ def _by_user(dataset: Dataset) -> Iterator[tuple[int, list[Interaction]]]:
 
 
 def _year(dataset: Dataset, user: int, events: Sequence[Interaction], weighed: Mapping[int, list[int]]) -> UserState:
-    """A household's state after its purchases and a list of 10; on its way it is weighed at `CHECKPOINTS`."""
+    """A shopper's state after all events and a list of 10; on its way it is weighed at `CHECKPOINTS`."""
     state = fold(UserState(), [Profile(Position(3, 0, 0), 0, dataset.profile(dataset.users[user]))]).state
     state = user_state.publish(state, range(10))
     start = 0
@@ -61,15 +72,6 @@ def _year(dataset: Dataset, user: int, events: Sequence[Interaction], weighed: M
             if stop in weighed:
                 weighed[stop].append(len(user_state.encode(state)))
     return state
-
-
-def dense(state: UserState) -> int:
-    """Bytes of the state in the denser layout, the rest as it is."""
-    counts = state.product_counters()["count"]
-    once = int((counts == 1).sum())
-    known = int(np.isin(state.interactions()["product"], state.product_keys()).sum())
-    saved_products = len(state.keys) + len(state.counters) - once * ONCE - (len(counts) - once) * AGAIN
-    return len(user_state.encode(state)) - saved_products - known * (INTERACTION.size - SEEN)
 
 
 def _parts(states: Sequence[UserState]) -> dict[str, float]:
@@ -97,3 +99,30 @@ def _on_disk(values: Iterable[bytes], compression: str) -> int:
 def _spread(values: Sequence[int]) -> dict[str, float]:
     middle, most = np.percentile(values, [50, 95])
     return {"median": float(middle), "p95": float(most), "max": float(max(values)), "mean": float(np.mean(values))}
+
+
+def render(name: str, found: Mapping[str, Any]) -> None:
+    """Print the tables."""
+    spreads = {
+        "purchases": found["purchases"], "products": found["products"], "bytes": found["bytes"],
+        **{f"bytes after {n} events": spread for n, spread in found["after_events"].items()},
+    }  # fmt: skip
+    names = ("median", "p95", "max", "mean")
+    rows = [(what, *(f"{spread[name]:,.0f}" for name in names)) for what, spread in spreads.items()]
+    within = f"{found['within_goal']:.0%} within {GOAL} B, {found['bought_once']:.0%} of products bought once"
+    show(f"State of {found['shoppers']:,} shoppers of {name}: {within}", ("", *names), rows)
+    rows = [(f"{name}, mean bytes", f"{size:,.0f}") for name, size in found["parts"].items()]
+    rows += [(f"on disk, {name}", f"{size:,.0f}") for name, size in found["disk_bytes_per_user"].items()]
+    show("What the bytes are, and what RocksDB makes of them", ("", "bytes per shopper"), rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", nargs="?", choices=list(DATASETS), default=BUNDLED)
+    parser.add_argument("files", nargs="*", metavar="FILE", type=Path)
+    options = parser.parse_args()
+    render(options.dataset, weigh(DATASETS[options.dataset](*options.files)))
+
+
+if __name__ == "__main__":
+    main()

@@ -22,8 +22,9 @@ import numpy as np
 import orjson
 from aiokafka import AIOKafkaProducer
 
-from benchmarks import processes
+from benchmarks import processes, site
 from benchmarks.scale import shop
+from benchmarks.stub_worker import COUNTING
 from tests.integration.brokers import apache_kafka, embedded_broker, has_apache
 from tests.integration.shop import Worker, product
 from worker import topics
@@ -111,7 +112,7 @@ def _start(settings: Settings, directory: Path) -> Worker:
     }
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.scale.stub"], env=environment, stdout=out, stderr=subprocess.STDOUT
+            [sys.executable, *site.STUB, COUNTING], env=environment, stdout=out, stderr=subprocess.STDOUT
         )
     return Worker(process, port, log)
 

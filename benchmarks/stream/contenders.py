@@ -17,17 +17,13 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from benchmarks.stream.job import (
     COMMIT_SECONDS,
     FETCH_WAIT_MS,
-    HASHES,
-    ITEMS,
-    MODEL,
     PARTITIONS,
     SESSION_SECONDS,
     Job,
@@ -52,10 +48,11 @@ LIBRDKAFKA_PRODUCER = {"acks": "all", "linger.ms": 0}
 
 def ours(job: Job) -> None:
     """The worker as `pprm worker` runs it."""
-    from worker import app, recommender
+    from benchmarks import stub_worker
+    from worker import app
     from worker.settings import load
 
-    recommender.load = lambda *_: _Stub()  # type: ignore[assignment]
+    stub_worker.install()
     settings = load(
         {
             "app_id": job.group,
@@ -78,23 +75,6 @@ def topics(job: Job) -> dict[str, Any]:
     own = ("browses", "reviews", "users", "products", "dead_letters")
     names = {family: f"{job.group}-{family}" for family in own}
     return {**names, "purchases": job.source, "recommendations": job.output, "partitions": PARTITIONS}
-
-
-class _Stub:
-    """In place of `worker.recommender.Recommender`."""
-
-    def __init__(self) -> None:
-        from pprm.catalogue import Catalogue
-        from pprm.popularity import Popularity
-        from worker.recommender import Ranked
-
-        self.catalogue, self.popularity, self.model = Catalogue(1), Popularity(), MODEL
-        self.ranked = Ranked(HASHES, ITEMS)
-        self.encoder = SimpleNamespace(unknown=lambda texts: [])
-        self.scorer = SimpleNamespace(device="stub", gpu_bytes=lambda: 0)
-
-    def answer(self, _: Any, requests: list[Any]) -> list[Any]:
-        return [self.ranked] * len(requests)
 
 
 def plain_faust(job: Job) -> None:
@@ -188,7 +168,7 @@ async def _raw_send_batch(job: Job) -> None:
                 committed = time.monotonic()
 
 
-def _work(states: dict[bytes, bytes], records: Iterable[Any]) -> tuple[list[Row], list[Row]]:
+def _work(states: dict[bytes, bytes], records: Sequence[Any]) -> tuple[list[Row], list[Row]]:
     """What a loop does with the records of a partition: rows of the changelog and of the output."""
     changes, lists, now = [], [], utc()
     for key, received in by_shopper(records, time.time()).items():

@@ -1,7 +1,7 @@
 """The job that all contenders do, with the product's own functions: what differs between them is the machinery alone.
 
-Per event: decode and validate the JSON (`worker.codec.decode`). Per shopper of whatever a contender takes at a time, an
-event or a batch: read the state, fold (`pprm.fold.fold`), note the list, write the state to the changelog and one
+Of whatever a contender takes at a time, an event or a batch: decode and validate the JSON (`worker.codec.decode_all`).
+Per shopper of it: read the state, fold (`pprm.fold.fold`), note the list, write the state to the changelog and one
 record to the output. Instead of PPRM a stub recommends the same ten products to everybody.
 """
 
@@ -79,11 +79,12 @@ def read(record: Any, now: float) -> Decoded:
     return decoded
 
 
-def by_shopper(records: Iterable[Any], now: float) -> dict[bytes, list[tuple[Any, Decoded]]]:
+def by_shopper(records: Sequence[Any], now: float) -> dict[bytes, list[tuple[Any, Decoded]]]:
     """Decoded records of each key, in order."""
     received: dict[bytes, list[tuple[Any, Decoded]]] = {}
-    for record in records:
-        received.setdefault(record.key, []).append((record, read(record, now)))
+    for record, decoded in zip(records, codec.decode_all("purchases", records, now), strict=True):
+        assert isinstance(decoded, Decoded), decoded
+        received.setdefault(record.key, []).append((record, decoded))
     return received
 
 

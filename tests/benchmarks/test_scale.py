@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.scale import growth, shop, state
+from benchmarks.scale import growth, shop
 from benchmarks.scale.__main__ import flatness
 from benchmarks.scale.partitions import PAPER, paper
 from benchmarks.scale.store import STAGES
@@ -36,11 +36,6 @@ def test_shoppers_of_the_benchmark_are_read_by_the_worker() -> None:
 def test_a_batch_has_no_shopper_twice() -> None:
     batches = shop.batches(10, 4, seed=0)
     assert all(len(set(next(batches))) == 4 for _ in range(5))
-
-
-def test_a_denser_layout_is_smaller() -> None:
-    made = shop.state_after(7, 50)
-    assert 0 < state.dense(made) < len(user_state.encode(made))
 
 
 def test_paper_is_a_straight_line() -> None:

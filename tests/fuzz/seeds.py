@@ -8,7 +8,7 @@ from pathlib import Path
 from pprm import user_state
 from pprm.events import Interaction, Kind, Position, Profile
 from pprm.fold import fold
-from pprm.user_state import UserState
+from pprm.user_state import INTERACTION, UserState
 from tests.fuzz.targets import CORPUS, FAMILIES, NOW
 
 AT = "2026-01-02T03:04:05Z"
@@ -62,7 +62,7 @@ def states() -> dict[str, bytes]:
 def _purchase_far_ahead(state: UserState) -> bytes:
     """Found by fuzzing: decayed backwards from 2095 it made everybody's popularity infinite."""
     sequence = bytearray(state.sequence)
-    struct.pack_into("<I", sequence, 12 * 16 + 8, 2**32 - 1)
+    struct.pack_into("<I", sequence, 12 * INTERACTION.size + 8, 2**32 - 1)
     return user_state.encode(replace(state, sequence=sequence))
 
 

@@ -80,12 +80,11 @@ def decode_state(data: bytes) -> None:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {"event": decode_event, "state": decode_state}
 
-_AT = Position(0, 3, 1 << 40)
 _EVENTS = [
-    *(Interaction(_AT._replace(offset=_AT.offset + i), kind, i, int(NOW), i) for i, kind in enumerate(Kind)),
-    Interaction(_AT._replace(offset=_AT.offset + 90), Kind.PURCHASE, 7, int(NOW) - 86_400 * 400),
-    Interaction(_AT._replace(source=2), Kind.REVIEW, 7, int(NOW), sentiment=-1.0),
-    Profile(_AT._replace(source=3), int(NOW), "x" * 2000),
+    *(Interaction(Position(0, 3, (1 << 40) + i), kind, i, int(NOW), i) for i, kind in enumerate(Kind)),
+    Interaction(Position(0, 3, (1 << 40) + 90), Kind.PURCHASE, 7, int(NOW) - 86_400 * 400),
+    Interaction(Position(2, 3, 1 << 40), Kind.REVIEW, 7, int(NOW), sentiment=-1.0),
+    Profile(Position(3, 3, 1 << 40), int(NOW), "x" * 2000),
 ]
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
-from pprm.events import Interaction, Kind
+from pprm.events import Interaction, Kind, Position
 from pprm.ids import stable_hash
 from schemas import DeadLetterHeaders, Recommendation
 from worker import codec
@@ -23,7 +23,7 @@ def record(value, key=b"u", headers=()):
 
 def test_purchase():
     decoded = codec.decode("purchases", record(GOOD % b""), NOW)
-    assert decoded.event == Interaction((0, 1, 7), Kind.PURCHASE, stable_hash("p"), int(NOW))
+    assert decoded.event == Interaction(Position(0, 1, 7), Kind.PURCHASE, stable_hash("p"), int(NOW))
     assert (decoded.user_id, decoded.event_id) == ("u", "e")
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import orjson
 import pytest
+from msgspec.structs import astuple
 
 from pprm.datasets.dataset import Product
 from pprm.events import Interaction, Kind, Profile
@@ -45,7 +46,7 @@ def test_a_basket_is_one_basket() -> None:
     (row,) = records.visit_rows(Visit(AT, "7", "purchases", ("11",), "b1"))
     decoded = codec.decode("purchases", record("purchases", row), AT)
     assert isinstance(decoded, codec.Decoded)
-    assert decoded.event[1:5] == (Kind.PURCHASE, stable_hash("11"), AT, stable_hash("b1"))
+    assert astuple(decoded.event)[1:5] == (Kind.PURCHASE, stable_hash("11"), AT, stable_hash("b1"))
 
 
 def test_every_simulated_event_says_so() -> None:

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from itertools import pairwise
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from pprm.user_state import (
     encode,
     publish,
 )
+from tests.unit import wide_counters
 
 DAY = 86_400
 START = 1_500_000_000
@@ -71,6 +73,21 @@ def recount(events: list[Event]) -> dict[int, tuple[int, float, float, float, in
         )
         for product, times in bought.items()
     }  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("most", [3, MAX_PRODUCTS])
+@given(events=histories(), cuts=st.sets(st.integers(0, 40), max_size=3))
+def test_counters_that_are_not_held_are_those_that_the_fold_would_have_kept(
+    most: int, events: list[Event], cuts: set[int]
+) -> None:
+    """Bit for bit, whatever was evicted, and however often the state went through bytes."""
+    products, counters = wide_counters.folded(events, most)
+    state = UserState()
+    with mock.patch("pprm.fold.MAX_PRODUCTS", most):
+        for start, stop in pairwise([0, *sorted(cuts), len(events)]):
+            state = decode(encode(fold(state, events[start:stop]).state))
+    assert state.product_keys().tolist() == products
+    assert state.product_counters().tobytes() == counters.tobytes()
 
 
 @given(histories())
@@ -182,7 +199,7 @@ def test_basket_rates_decay() -> None:
     assert math.isclose(state.product_counters()["basket_decay"][0], 1 + 0.95 + 0.95**2, rel_tol=1e-6)
 
 
-@pytest.mark.parametrize("value", [b"", b"\x02" + b"\0" * 100, encode(UserState())[:-1], encode(UserState()) + b"x"])
+@pytest.mark.parametrize("value", [b"", b"\x03" + b"\0" * 100, encode(UserState())[:-1], encode(UserState()) + b"x"])
 def test_foreign_bytes_are_refused(value: bytes) -> None:
     with pytest.raises(StateError):
         decode(value)

@@ -18,6 +18,7 @@ from pprm.ids import stable_hash
 from pprm.user_state import UserState
 from tests.faults.oracle.judge import Log, Record, Report, judge
 from tests.faults.workload import START, event
+from tests.unit.wide_counters import with_counters
 
 ITEMS = ["p1", "p2", "p3"]
 KEY = b"u0"
@@ -126,10 +127,9 @@ def test_committed_and_never_processed_is_lost_and_not_committed_is_unseen() -> 
 def test_an_event_in_a_state_twice() -> None:
     log = logged()
     state = user_state.decode(log.changelog[-1].value)
-    again = bytearray(state.counters)
-    count = int.from_bytes(again[:4], "little")
-    again[:4] = (count + 1).to_bytes(4, "little")
-    doctored = with_last_state(log, user_state.encode(replace(state, counters=again)))
+    counters = state.product_counters()
+    counters["count"][0] += 1
+    doctored = with_last_state(log, user_state.encode(with_counters(state, counters)))
     assert named(judge(doctored)) == {"duplicate_state"}
     sequence = state.sequence + state.sequence[-user_state.INTERACTION.size :]
     doctored = with_last_state(log, user_state.encode(replace(state, sequence=sequence)))
@@ -139,9 +139,9 @@ def test_an_event_in_a_state_twice() -> None:
 def test_decayed_counts_that_are_wrong() -> None:
     log = logged()
     state = user_state.decode(log.changelog[-1].value)
-    counters = state.product_counters().copy()
+    counters = state.product_counters()
     counters["decay28"] *= 1.01
-    doctored = with_last_state(log, user_state.encode(replace(state, counters=bytearray(counters.tobytes()))))
+    doctored = with_last_state(log, user_state.encode(with_counters(state, counters)))
     assert named(judge(doctored)) == {"wrong"}
 
 
@@ -240,9 +240,9 @@ def test_an_interaction_that_nobody_made() -> None:
 def test_a_counter_that_lacks_a_purchase_which_the_sequence_shows() -> None:
     log = logged()
     state = user_state.decode(log.changelog[-1].value)
-    counters = state.product_counters().copy()
+    counters = state.product_counters()
     counters["count"][counters["count"].argmax()] -= 1
-    doctored = with_last_state(log, user_state.encode(replace(state, counters=bytearray(counters.tobytes()))))
+    doctored = with_last_state(log, user_state.encode(with_counters(state, counters)))
     assert named(judge(doctored)) == {"skip", "lost"}
 
 

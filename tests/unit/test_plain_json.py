@@ -15,6 +15,13 @@ MODELS = (Purchase, Browse)
 READ = {model: reader(model, "occurred_at") for model in MODELS}
 GOOD = {"event_id": "e", "user_id": "u", "product_id": "p", "occurred_at": "2026-01-02T03:04:05Z"}
 
+TEXT = json.dumps(GOOD).encode()
+PARTS = (
+    b"", b" ", b"\n", b"}", TEXT, TEXT[:-1], TEXT[9:], TEXT + b"," + TEXT[:9],
+    TEXT + b"\n" + TEXT, TEXT + b"\n", b"\n" + TEXT, b"\r" + TEXT, TEXT.replace(b", ", b",\n"),
+)  # fmt: skip
+"""Which put together may pass for other values."""
+
 times = st.builds(
     "{}-{}{}{}{}{}".format,
     st.sampled_from(["2026-01", "1999-12", "2000-01", "2099-12", "2100-01", "2026-02", "2026-13", "26-01", "2026-W1"]),
@@ -54,7 +61,7 @@ messages = st.lists(fields, max_size=4).map(
 @given(st.sampled_from(MODELS), messages)
 def test_what_it_takes_the_model_takes_with_the_same_values(model: Any, text: str) -> None:
     value = text.encode(errors="surrogatepass")
-    if (message := READ[model](value)) is None:
+    if (message := READ[model]([value])[0]) is None:
         return
     try:
         wanted = model.model_validate_json(value)
@@ -67,6 +74,11 @@ def test_what_it_takes_the_model_takes_with_the_same_values(model: Any, text: st
         assert (type(got), got) == (type(right), right), name
 
 
+@given(st.lists(st.one_of(messages.map(lambda text: text.encode(errors="surrogatepass")), st.sampled_from(PARTS))))
+def test_what_came_together_is_read_as_if_it_came_alone(values: list[bytes]) -> None:
+    assert READ[Purchase](values) == [message for value in values for message in READ[Purchase]([value])]
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -76,8 +88,8 @@ def test_what_it_takes_the_model_takes_with_the_same_values(model: Any, text: st
     ],
 )
 def test_what_producers_send_is_read_fast(more: dict[str, Any]) -> None:
-    assert READ[Purchase](json.dumps(GOOD | more).encode()) is not None
-    assert READ[Browse](json.dumps(GOOD | {"action": "view"} | more).encode()) is not None
+    assert READ[Purchase]([json.dumps(GOOD | more).encode()]) != [None]
+    assert READ[Browse]([json.dumps(GOOD | {"action": "view"} | more).encode()]) != [None]
 
 
 @pytest.mark.parametrize(
@@ -91,4 +103,4 @@ def test_what_producers_send_is_read_fast(more: dict[str, Any]) -> None:
     ],
 )
 def test_the_rest_is_left_to_the_model(more: dict[str, Any]) -> None:
-    assert READ[Purchase](json.dumps(GOOD | more).encode()) is None
+    assert READ[Purchase]([json.dumps(GOOD | more).encode()]) == [None]

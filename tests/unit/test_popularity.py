@@ -32,7 +32,7 @@ def states_of(purchases: list[tuple[int, int, int]]) -> tuple[list[UserState], l
         event = Interaction(Position(0, 0, number), Kind.PURCHASE, product, START + day * DAY, number + 1)
         folded = fold(states.get(user, UserState()), [event])
         states[user] = folded.state
-        counted += [Purchase(one.product, one.time, first) for one, first in folded.counted]
+        counted += [Purchase(one.event.product, one.event.time, one.is_first) for one in folded.counted]
     return list(states.values()), counted
 
 
@@ -215,7 +215,7 @@ class Workers:
     def buy(self, user: int, event: Interaction) -> list[tuple[int, int]]:
         folded = fold(self.shoppers.get(user, UserState()), [event])
         self.shoppers[user] = folded.state
-        bought = [Purchase(one.product, one.time, first) for one, first in folded.counted]
+        bought = [Purchase(one.event.product, one.event.time, one.is_first) for one in folded.counted]
         self.workers[self.owner[user % 4]].add(bought, user % 4)
         return bought
 

@@ -9,7 +9,7 @@ import pytest
 from pprm import user_state
 from pprm.events import Interaction, Kind, Position
 from pprm.fold import fold
-from pprm.user_state import COUNTERS, INTERACTION, WATERMARK, StateError, UserState, decode, encode
+from pprm.user_state import AGAIN, INTERACTION, NEWEST, PLACE, WATERMARK, StateError, UserState, decode, encode
 
 START = 1_500_000_000
 REPLACEMENTS = {
@@ -48,25 +48,41 @@ def test_values_that_no_fold_makes_are_refused(changes: dict[str, object]) -> No
 
 
 @pytest.mark.parametrize(
-    ("column", "form", "value"),
+    ("part", "word", "form", "value"),
     [
-        (0, "<I", 0), (0, "<I", 2**32 - 1), (1, "<f", math.nan), (2, "<f", math.inf), (3, "<f", -1.0), (3, "<f", 0.0),
-        (4, "<f", 3e38), (5, "<I", 2**32 - 1), (6, "<I", 2**32 - 1), (7, "<I", 0), (7, "<I", 10),
+        ("newest", 0, "<I", 2**32 - 1), ("newest", 1, "<I", 0), ("newest", 1, "<I", 10), ("places", 0, "<H", 3),
+        ("again", 0, "<I", 1), ("again", 0, "<I", 2**32 - 1), ("again", 1, "<f", math.nan),
+        ("again", 2, "<f", math.inf), ("again", 3, "<f", -1.0), ("again", 3, "<f", 0.0), ("again", 4, "<f", 3e38),
+        ("again", 5, "<I", 2**32 - 1),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("row", [0, 2])
-def test_product_counters_that_no_fold_makes_are_refused(column: int, form: str, value: float, row: int) -> None:
-    counters = bytearray(bought().counters)
-    struct.pack_into(form, counters, row * COUNTERS.size + 4 * column, value)
+def test_product_counters_that_no_fold_makes_are_refused(
+    part: str, word: int, form: str, value: float, row: int
+) -> None:
+    changed = bytearray(getattr(bought(), part))
+    size = {"newest": NEWEST, "places": PLACE, "again": AGAIN}[part].size
+    struct.pack_into(form, changed, row * size + 4 * word, value)
     with pytest.raises(StateError, match="product counters"):
-        decode(encode(replace(bought(), counters=counters)))
+        decode(encode(replace(bought(), **{part: changed})))
 
 
-@pytest.mark.parametrize("at", [1, 14, 15])
-def test_filling_that_is_not_zero_is_refused(at: int) -> None:
+def test_counters_of_products_that_are_not_there_are_refused() -> None:
+    state = bought()
+    with pytest.raises(StateError, match="product counters"):
+        decode(encode(replace(state, keys=bytearray(), newest=bytearray())))
+
+
+@pytest.mark.parametrize("version", [1, 2, 4])
+def test_states_of_other_versions_are_refused(version: int) -> None:
+    with pytest.raises(StateError, match=f"version {version}"):
+        decode(bytes([version]) + encode(bought())[1:])
+
+
+def test_filling_that_is_not_zero_is_refused() -> None:
     """Else the state would not be written back as it was read."""
     value = bytearray(encode(bought()))
-    value[at] = 1
+    value[1] = 1
     with pytest.raises(StateError, match="filling"):
         decode(bytes(value))
 
@@ -74,6 +90,6 @@ def test_filling_that_is_not_zero_is_refused(at: int) -> None:
 def test_more_products_than_fit_are_refused() -> None:
     state = bought()
     many = user_state.MAX_PRODUCTS + 1
-    full = replace(state, keys=bytearray(8 * many), counters=state.counters[: COUNTERS.size] * many)
+    full = replace(state, keys=bytearray(8 * many), newest=state.newest[: NEWEST.size] * many)
     with pytest.raises(StateError):
         decode(encode(full))

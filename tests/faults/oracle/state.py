@@ -1,15 +1,16 @@
-"""Reads the bytes of a shopper's state, by the layout's description in docs: version 2, little endian."""
+"""Reads the bytes of a shopper's state, by the layout's description in docs: version 3, little endian."""
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 FAMILIES = ("purchases", "browses", "reviews", "users")
-HEADER = struct.Struct("<B x HHHHHH 2x Q IIIIII ddddddd")
+HEADER = struct.Struct("<B x HHHHHHH Q IIIIII ddddddd")
 WATERMARK = struct.Struct("<iq")
-INTERACTION = struct.Struct("<QIB3x")
+INTERACTION = struct.Struct("<QIB")
 BASKET, BROWSED = 10, 8 + 28
 """Bytes."""
-COUNTER = struct.Struct("<IffffIIIQ")
+NEWEST, PLACE, AGAIN = struct.Struct("<II"), struct.Struct("<H"), struct.Struct("<IffffIQ")
 MARKS_END = HEADER.size + len(FAMILIES) * WATERMARK.size
 
 Watermarks = dict[str, tuple[int, int]]
@@ -82,19 +83,34 @@ def parse(value: bytes) -> State:
     at, products = sizes.products_at, sizes.products
     keys = struct.unpack_from(f"<{products}Q", value, at)
     at += 8 * products
-    counters = {key: Counter(*COUNTER.unpack_from(value, at + i * COUNTER.size)) for i, key in enumerate(keys)}
+    newest = [NEWEST.unpack_from(value, at + i * NEWEST.size) for i in range(products)]
+    counters = {
+        key: Counter(1, 1, 1, 1, 1, time, time, basket, 1) for key, (time, basket) in zip(keys, newest, strict=True)
+    }
+    counters |= _again(value, at + products * NEWEST.size, sizes.again, keys, newest)
     if len(counters) < products:
         raise Unreadable("a product twice")
-    purchases, baskets, first, last, _, _, decay28, decay112, _, reviews, *_ = HEADER.unpack_from(value)[8:]
+    purchases, baskets, first, last, _, _, decay28, decay112, _, reviews, *_ = HEADER.unpack_from(value)[9:]
     totals = Totals(purchases, baskets, first, last, decay28, decay112, reviews)
     return State(_watermarks(value), sequence, counters, totals)
+
+
+def _again(
+    value: bytes, at: int, count: int, keys: Sequence[int], newest: Sequence[tuple[int, int]]
+) -> dict[int, Counter]:
+    """Counters of the products bought more than once."""
+    counters = {}
+    for row, (place,) in enumerate(PLACE.iter_unpack(value[at : at + count * PLACE.size])):
+        *counted, first, ring = AGAIN.unpack_from(value, at + count * PLACE.size + row * AGAIN.size)
+        counters[keys[place]] = Counter(*counted, first, *newest[place], ring)
+    return counters
 
 
 def shorten(value: bytes) -> bytes:
     """The state without sequence, counters and text: all that is needed of one that is not the last."""
     sizes = _sizes(value)
     header = bytearray(value[: HEADER.size])
-    struct.pack_into("<HHHHHH", header, 2, 0, 0, 0, 0, sizes.published, 0)
+    struct.pack_into("<HHHHHHH", header, 2, 0, 0, 0, 0, sizes.published, 0, 0)
     published = value[sizes.published_at : sizes.published_at + 8 * sizes.published]
     return bytes(header) + value[HEADER.size : MARKS_END] + published
 
@@ -110,6 +126,7 @@ class _Sizes(NamedTuple):
     browsed: int
     published: int
     text: int
+    again: int
 
     @property
     def products_at(self) -> int:
@@ -117,14 +134,15 @@ class _Sizes(NamedTuple):
 
     @property
     def published_at(self) -> int:
-        return self.products_at + self.products * (8 + COUNTER.size) + self.browsed * BROWSED
+        products = self.products * (8 + NEWEST.size) + self.again * (PLACE.size + AGAIN.size)
+        return self.products_at + products + self.browsed * BROWSED
 
 
 def _sizes(value: bytes) -> _Sizes:
     if len(value) < HEADER.size:
         raise Unreadable(f"{len(value)} bytes")
-    version, *counts = HEADER.unpack_from(value)[:7]
+    version, *counts = HEADER.unpack_from(value)[:8]
     sizes = _Sizes(*counts)
-    if version != 2 or sizes.published_at + 8 * sizes.published + sizes.text != len(value):
+    if version != 3 or sizes.published_at + 8 * sizes.published + sizes.text != len(value):
         raise Unreadable(f"version {version}, {len(value)} bytes")
     return sizes
