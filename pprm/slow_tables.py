@@ -75,44 +75,52 @@ class SlowTables:
         at = _find(self.products, catalogue.hashes)
         by_type = _find(self.types, np.array([stable_hash(name) for name in catalogue.types], np.uint64))
         sources = catalogue.rows(self.products)[self.sources]
+        factors = np.zeros((len(self.products) + 1, self.factors.shape[1]), np.float32)
+        factors[at[at >= 0]] = self.factors[at[at >= 0]]
         return LaidOut(
             catalogue.codes.copy(),
-            _take(self.product_hazards, at, self.hazards[0]),
-            _take(self.type_hazards, by_type, self.hazards[1]),
-            Factors(_take(self.factors, at, np.zeros(self.factors.shape[1], np.float32))),
             at,
+            np.concatenate([self.product_hazards, self.hazards[:1]]),
+            np.concatenate([self.type_hazards, self.hazards[1:]])[by_type],
+            Factors(factors),
             Regression(np.maximum(sources, 0).astype(np.int32), np.where(sources < 0, 0, self.weights)),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class LaidOut:
-    """Tables over a catalogue."""
+    """Tables over a catalogue; p products are in both."""
 
     codes: NDArray[np.int32]
     """Of the catalogue."""
+    at: NDArray[np.int64]
+    """Row of the tables by product for each catalogue row, -1, their last, where nothing is known."""
     product_hazards: Floats
-    """By catalogue row, [rows, BUCKETS]."""
+    """[p + 1, BUCKETS]"""
     type_hazards: Floats
     """By type code, [types, BUCKETS]."""
     factors: Factors
-    """By catalogue row."""
-    at: NDArray[np.int64]
-    """Row of `regression` for each catalogue row, -1: none."""
+    """[p + 1, FACTORS]"""
     regression: Regression
+    """[p]; -1 is none."""
 
     def hazard(self, groups: Groups, rows: NDArray[np.int64]) -> Floats:
         """Log hazards of candidate rows and of their types, 0 of what the shopper never had, [len(rows), 2]."""
         out, ages = np.zeros((len(rows), 2), np.float32), np.concatenate([[0.0], groups.ages])
-        _fill_hazards(self.product_hazards, self.type_hazards, groups, self.codes, rows, ages, hazard.bucket(ages), out)
+        _fill_hazards(
+            self.product_hazards, self.type_hazards, groups, self.codes, rows, self.at[rows], ages, hazard.bucket(ages),
+            out,
+        )  # fmt: skip
         return out
 
     def affinity(self, groups: Groups, rows: NDArray[np.int64]) -> Floats:
         """Dot products of the factors of a shopper and of candidate rows, [len(rows)]."""
-        known = self.factors.product[groups.rows, 0] != 0
+        bought = self.at[groups.rows]
+        known = self.factors.product[bought, 0] != 0
         if not known.any():
             return np.zeros(len(rows), np.float32)
-        return self.factors.product[rows] @ self.factors.fold_in(groups.rows[known], groups.decays[1:, 2][known])
+        shopper = self.factors.fold_in(bought[known], groups.decays[1:, 2][known])
+        return self.factors.product[self.at[rows]] @ shopper
 
     def neighbours(self, groups: Groups, rows: NDArray[np.int64]) -> Floats:
         """What the shopper's other purchases say of candidate rows, [len(rows)]."""
@@ -122,9 +130,9 @@ class LaidOut:
 @compiled
 def _fill_hazards(
     product: Floats, type_: Floats, g: Groups, codes: NDArray[np.int32], rows: NDArray[np.int64],
-    ages: NDArray[np.float64], buckets: NDArray[np.int64], out: Floats,
+    at: NDArray[np.int64], ages: NDArray[np.float64], buckets: NDArray[np.int64], out: Floats,
 ) -> None:  # fmt: skip
-    """`ages` and `buckets` of the products bought, from place 1 on."""
+    """`at` are the rows of `product`; `ages` and `buckets` of the products bought, from place 1 on."""
     newest = np.zeros(len(g.type), np.int64)
     for i in range(1, len(ages)):
         of = g.type_at[codes[g.rows[i - 1], 0]]
@@ -133,7 +141,7 @@ def _fill_hazards(
     for k in range(len(rows)):
         item, of = g.product_at[rows[k]], g.type_at[codes[rows[k], 0]]
         if item > 0:
-            out[k, 0] = product[rows[k], buckets[item]]
+            out[k, 0] = product[at[k], buckets[item]]
         if of > 0:
             out[k, 1] = type_[codes[rows[k], 0], buckets[newest[of]]]
 
@@ -144,11 +152,6 @@ def _find(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.in
         return np.full(len(wanted), -1)
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[at] == wanted, at, -1)
-
-
-def _take(table: Floats, at: NDArray[np.int64], otherwise: Floats) -> Floats:
-    """Rows of a table, `otherwise` where the index is -1."""
-    return np.concatenate([table, otherwise[None]])[at]  # -1 is the last
 
 
 def nothing() -> SlowTables:

@@ -170,5 +170,5 @@ def test_the_hazard_of_a_type_is_that_of_its_newest_purchase(shop: tuple[object,
         ]
         found = tables.hazard(groups(fold(UserState(), events).state, catalogue, NOW), rows)
         assert (found[:, 1] == tables.type_hazards[type_, hazard.bucket(np.array([3.0]))[0]]).all()
-        of_products = tables.product_hazards[rows, hazard.bucket(np.array(ages, float))]
+        of_products = tables.product_hazards[tables.at[rows], hazard.bucket(np.array(ages, float))]
         assert np.array_equal(found[:, 0], of_products)
