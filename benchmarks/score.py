@@ -18,21 +18,20 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import measure
+from benchmarks.large_shop import NOW, Shop
 from pprm import artifact, features, metrics
 from pprm.artifact import Artifact
 from pprm.catalogue import Catalogue
 from pprm.datasets import complete_journey
-from pprm.events import Interaction, Kind, Position
+from pprm.datasets.dataset import Dataset
 from pprm.first_stage import sequences
-from pprm.fold import fold
-from pprm.popularity import Popularity, Purchase
 from pprm.scorer import Scorer
 from pprm.second_stage import predict
 from pprm.user_state import UserState
 
 ARTIFACT = Path(__file__).parent.parent / "pprm" / "artifacts" / "complete-journey"
-NOW = 1_512_000_000
-BOUGHT = 300
+WEEKS_AGO = (0, 8, 16, 24)
+"""Households are taken as they were then: four lists of each."""
 SIZES, BATCHES = (1_000, 11_691, 100_000, 1_000_000), (1, 8, 64, 256)
 FACTORS = 64
 SECOND_STAGE = 200
@@ -43,85 +42,54 @@ def main() -> None:
     parser = measure.parser(__doc__, rounds=7)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    sizes, batches, shoppers = (SIZES, BATCHES, 1_000) if not chosen.quick else ((1_000, 11_691), (1, 8), 20)
+    sizes, batches, households = (SIZES, BATCHES, 2_500) if not chosen.quick else ((1_000, 11_691), (1, 8), 20)
     rounds = 2 if chosen.quick else chosen.rounds
     loaded = artifact.load(ARTIFACT)
-    real = _real_catalogue(loaded)
+    dataset = complete_journey.load()
+    real = _real_catalogue(loaded, dataset)
     report: dict[str, Any] = {"environment": measure.environment(), "sizes": {}}
     for size in sizes:
-        report["sizes"][size] = _measure(loaded, real, size, batches, rounds)
+        report["sizes"][size] = _measure(loaded, Shop(real, dataset, size), batches, rounds, households)
         _show(size, report["sizes"][size])
-    scorer = _scorer(loaded, real)
-    report["agreement"] = _agreement(scorer, [shopper(real, seed) for seed in range(shoppers)])
-    report["second_stage_milliseconds"] = _second_stage(scorer, shopper(real, 0), rounds)
+    shop = Shop(real, dataset, len(real))
+    scorer, states = _scorer(loaded, shop, len(real)), shop.states(WEEKS_AGO[:1], min(households, 1_000))
+    report["agreement"] = _agreement(scorer, states)
+    report["second_stage_milliseconds"] = _second_stage(scorer, max(states, key=lambda s: s.purchases), rounds)
     measure.console.print_json(data={key: report[key] for key in ("agreement", "second_stage_milliseconds")})
     measure.write(chosen.report, report)
 
 
-def shopper(catalogue: Catalogue, seed: int) -> UserState:
-    """Somebody who bought 300 random products in 200 days."""
-    rng = np.random.default_rng(seed)
-    known = np.flatnonzero(catalogue.available)
-    hashes = catalogue.hashes[rng.choice(known, BOUGHT)].tolist()
-    times = np.sort(rng.integers(NOW - 200 * 86_400, NOW, BOUGHT)).tolist()
-    events = [
-        Interaction(Position(0, 0, i), Kind.PURCHASE, hashed, time, time // 86_400)
-        for i, (hashed, time) in enumerate(zip(hashes, times, strict=True))
-    ]
-    return fold(UserState(), events).state
-
-
-def _real_catalogue(loaded: Artifact) -> Catalogue:
+def _real_catalogue(loaded: Artifact, dataset: Dataset) -> Catalogue:
     encoder = loaded.encoder(None)
-    products = [p.to_catalogue() for p in complete_journey.load().products if p.available]
+    products = [p.to_catalogue() for p in dataset.products if p.available]
     catalogue = Catalogue(encoder.dimensions)
     catalogue.put(products, encoder.encode([product.text for product in products]))
     return catalogue
 
 
-def _of_size(real: Catalogue, size: int) -> Catalogue:
-    """The first products of a catalogue, or copies of them with noise in their vectors."""
-    rng, made, n = np.random.default_rng(0), Catalogue(real.vectors.shape[1]), len(real)
-    names = [list(codes) for codes in (real.types, real.categories, real.makers)]
-    for start in range(0, size, 50_000):
-        rows = np.arange(start, min(start + 50_000, size))
-        noise = rng.normal(scale=0.01, size=(len(rows), real.vectors.shape[1])).astype(np.float32)
-        made.put(
-            [_copy(real, int(row), n, names) for row in rows], real.vectors[rows % n] + noise * (rows >= n)[:, None]
-        )
-    return made
+def _scorer(loaded: Artifact, shop: Shop, large: int) -> Scorer:
+    """One that looks through blocks where there are more products than `large`."""
+    scorer = loaded.scorer(shop.catalogue, shop.popularity(), loaded.encoder(None).encode, torch.device("cpu"))
+    scorer.first.large = large
+    return scorer
 
 
-def _copy(real: Catalogue, row: int, n: int, names: list[list[str]]) -> Any:
-    from pprm.catalogue import Product
-
-    type_, category, maker = (names[i][code] for i, code in enumerate(real.codes[row % n]))
-    # copies are of other makers and, one in two, of another type: a larger shop is broader, not only deeper
-    times = row // n
-    return Product(f"{real.ids[row % n]}-{times}", "", f"{type_}-{times // 2}", category, f"{maker}-{times}")
-
-
-def _scorer(loaded: Artifact, catalogue: Catalogue) -> Scorer:
-    popularity, rng = Popularity(), np.random.default_rng(0)
-    bought = catalogue.hashes[rng.choice(len(catalogue), 5_000)].tolist()
-    popularity.add(Purchase(hashed, NOW - 86_400) for hashed in bought)
-    return loaded.scorer(catalogue, popularity, loaded.encoder(None).encode, torch.device("cpu"))
-
-
-def _measure(loaded: Artifact, real: Catalogue, size: int, batches: tuple[int, ...], rounds: int) -> dict[str, Any]:
-    catalogue = _of_size(real, size)
-    scorer, als = _scorer(loaded, catalogue), _Als(catalogue)
-    states = [shopper(catalogue, seed) for seed in range(max(batches))]
+def _measure(loaded: Artifact, shop: Shop, batches: tuple[int, ...], rounds: int, households: int) -> dict[str, Any]:
+    size, states = len(shop.catalogue), shop.states(WEEKS_AGO, households)
+    whole, by_blocks, als = _scorer(loaded, shop, size), _scorer(loaded, shop, 0), _Als(shop.catalogue)
     contenders: dict[str, tuple[Callable[[list[UserState]], object], int]] = {
-        "ALS": (als.recommend, batches[-1]), "naive PPRM": (lambda some: [naive(scorer, s) for s in some], 1)
+        "ALS": (als.recommend, batches[-1]), "naive PPRM": (lambda some: [naive(whole, s) for s in some], 1)
     }  # fmt: skip
     for batch in batches:
-        contenders[f"first stage, batch {batch}"] = (lambda some: scorer.score(some, [NOW] * len(some)), batch)
-        contenders[f"both stages, batch {batch}"] = (lambda some: scorer.recommend(some, [NOW] * len(some), 10), batch)
+        contenders |= {
+            f"first stage, batch {batch}": (lambda some: whole.score(some, [NOW] * len(some)), batch),
+            f"both stages, batch {batch}": (lambda some: whole.recommend(some, [NOW] * len(some), 10), batch),
+            f"both by blocks, batch {batch}": (lambda some: by_blocks.recommend(some, [NOW] * len(some), 10), batch),
+        }
     lists = max(1, min(256, 3_000_000 // size))
     timed = {name: _timed(work, states, batch, lists) for name, (work, batch) in contenders.items()}
     milliseconds = {name: measure.median(found) for name, found in measure.in_turn(timed, rounds).items()}
-    milliseconds["limit of the machine"] = _limit(scorer)
+    milliseconds["limit of the machine"] = _limit(whole)
     best = min(value for name, value in milliseconds.items() if name.startswith("first stage"))
     return {
         "milliseconds": milliseconds, "lists_per_second": {name: 1e3 / ms for name, ms in milliseconds.items()},
@@ -129,7 +97,18 @@ def _measure(loaded: Artifact, real: Catalogue, size: int, batches: tuple[int, .
             "naive": milliseconds["naive PPRM"] / best, "als": milliseconds["ALS"] / best,
             "limit": best / milliseconds["limit of the machine"],
         },
+        "by_blocks": _same_lists(whole, by_blocks, states),
     }  # fmt: skip
+
+
+def _same_lists(whole: Scorer, by_blocks: Scorer, states: list[UserState]) -> dict[str, float]:
+    """Share of lists whose ten products, and their order, are the same with all products scored and by blocks."""
+    same = 0
+    for start in range(0, len(states), 8):
+        some = states[start : start + 8]
+        all_, ours = (scorer.recommend(some, [NOW] * len(some), 10) for scorer in (whole, by_blocks))
+        same += sum(np.array_equal(one.rows, other.rows) for one, other in zip(all_, ours, strict=True))
+    return {"lists": len(states), "same_top_10": same / len(states)}
 
 
 def _timed(
@@ -253,7 +232,7 @@ def _seconds(call: Callable[[], object]) -> float:
 def _show(size: int, found: dict[str, Any]) -> None:
     rows = [(name, ms, 1e3 / ms) for name, ms in found["milliseconds"].items()]
     measure.show(f"{size:,} products", ("", "ms a list", "lists a second"), rows)
-    measure.console.print({name: round(value, 2) for name, value in found["ratios"].items()})
+    measure.console.print({name: round(value, 2) for name, value in found["ratios"].items()}, found["by_blocks"])
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pprm.compiled import compiled
 from pprm.first_layer import Blocks, Floats, Ints, Products, Weights
 
-BLOCK = 32
+BLOCK = 24
 """Products of a block at most."""
 NEAR = np.float32(0.25)
 """How far from a block's centre a product vector is taken to be, as a share of the largest distance. At 1 the bounds

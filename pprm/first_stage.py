@@ -148,17 +148,17 @@ class FirstStage:
 
     def _find_in_blocks(self, state: UserState, s: Shopper, b: Blocks, excluded: NDArray[np.int64]) -> Found:
         """As `find`: what is new to the shopper from the blocks; what is not, and what was looked at, one by one."""
-        bought, gone = self.columns(s.groups.rows), self.columns(excluded)
-        looked = self._looked_at(state)[:LOOKED]
-        left_out = np.zeros(len(self._products.rows), bool)
-        left_out[bought], left_out[gone] = True, True
-        matches = (torch.from_numpy(s.queries) @ torch.from_numpy(b.centres)).numpy()
-        bounds = first_layer.bounds(s, self._products, self._weights, b, matches)
-        new = first_layer.best(s, self._products, self._weights, b, bounds, np.argsort(-bounds), left_out, NEW)
-        columns = np.setdiff1d(np.concatenate([new, bought, looked]), gone)
-        logits = first_layer.score_some(s, self._products, self._weights, columns)
-        places = np.searchsorted(columns, np.setdiff1d(looked, gone))
-        return self._found(columns, logits, np.isin(columns, bought), places, s.groups)
+        p, w, looked = self._products, self._weights, self._looked_at(state)[:LOOKED]
+        bought, gone = np.zeros((2, len(p.rows)), bool)
+        mine = self.columns(s.groups.rows)
+        bought[mine], gone[self.columns(excluded)] = True, True
+        bounds = first_layer.bounds(s, p, w, b, (torch.from_numpy(s.queries) @ torch.from_numpy(b.centres)).numpy())
+        new = first_layer.best(s, p, w, b, bounds, np.argsort(-bounds), bought | gone, NEW)
+        columns = np.sort(np.concatenate([new, mine, looked]))
+        columns = columns[np.diff(columns, prepend=-1).astype(bool) & ~gone[columns]]
+        places = np.searchsorted(columns, looked[~gone[looked]])
+        logits = first_layer.score_some(s, p, w, columns)
+        return self._found(columns, logits, bought[columns], places, s.groups)
 
     def _found(
         self,

@@ -156,12 +156,13 @@ async def _follow_catalogue(c: Components) -> None:
             log.warning("a product was passed over", key=record.key.decode(), detail=said.detail)
         return None
 
-    async def apply(changes: Changes, count: int) -> None:
+    async def apply(changes: Changes, count: int) -> int:
         await c.encode(c.recommender.texts(changes))
         available, known = await c.model.run(lambda: c.recommender.change(changes))
         c.metrics.catalogue_products.labels("available").set(available)
         c.metrics.catalogue_products.labels("known").set(known)
         c.metrics.catalogue_records.inc(count)
+        return known
 
     def read() -> None:
         log.info("catalogue read", products=len(c.recommender.catalogue))
