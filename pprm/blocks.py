@@ -16,7 +16,7 @@ BLOCK = 24
 """Products of a block at most."""
 NEAR = np.float32(0.25)
 """How far from a block's centre a product vector is taken to be, as a share of the largest distance. At 1 the bounds
-hold whatever comes; but that a vector is that far off, in the direction that suits each hidden unit most, never comes.
+hold whatever comes; but a vector that is so far off in the direction that suits each hidden unit most was never seen.
 """
 
 

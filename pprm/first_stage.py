@@ -140,7 +140,7 @@ class FirstStage:
         """Index of a shopper, and the second stage's candidates, without the catalogue rows `excluded` for each.
 
         In the order of `score`; -1 in `excluded` is nothing. Of a large catalogue only those blocks are scored that may
-        hold one of the best: the candidates are the same.
+        hold one of the best: the candidates are the same, in all lists that were measured (ADR 12).
         """
         if self._pass is not None:
             read = self._read(states, nows)
