@@ -25,7 +25,7 @@ AT_ONCE = 1000
 """Events of one partition sent together at most."""
 DRAIN_SECONDS = 30.0
 """How long answers are waited for when all is sent."""
-OCCURRED_AT = "2017-11-01T00:00:00Z"
+OCCURRED_AT = "2017-12-01T00:00:00Z"
 
 Positions = dict[int, int]
 """Where to go on reading, per partition. Kept from run to run: not every broker tells the right end of a topic."""

@@ -64,12 +64,12 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class _Daily:
-    """Per catalogue row, what does not depend on the shopper and changes with the day or the catalogue."""
+    """Per catalogue row, what does not depend on the shopper and changes with popularity or the catalogue."""
 
     popularity: Floats
     """As `features.GLOBAL`, [rows, 4]."""
-    global_: Floats
-    """Promotion shares, trial and fast, [rows, 19]."""
+    others: Floats
+    """`TRIAL` and `FAST`, [rows, 14]."""
 
 
 class CandidateFeatures:
@@ -78,7 +78,7 @@ class CandidateFeatures:
     def __init__(self, catalogue: Catalogue, counts: Popularity) -> None:
         self.catalogue, self.counts = catalogue, counts
         self._version: tuple[int, ...] = ()
-        self._made = _Daily(np.zeros((0, 4), np.float32), np.zeros((0, 19), np.float32))
+        self._made = _Daily(np.zeros((0, 4), np.float32), np.zeros((0, 14), np.float32))
         self._laid_out: tuple[SlowTables, int, LaidOut] | None = None
 
     def of(
@@ -91,18 +91,18 @@ class CandidateFeatures:
     ) -> Floats:
         """Features at Unix time `now`, [K, len(NAMES)], or of those candidates only whose indices are in `keep`."""
         keep = np.arange(len(candidates.rows)) if keep is None else keep
-        rows, daily, baskets = candidates.rows[keep], self._daily(now), Baskets.of(state, now)
+        rows, daily, baskets = candidates.rows[keep], self._daily(), Baskets.of(state, now)
+        promoted, others = self.catalogue.promoted(now), daily.others[rows]
         out = np.zeros((len(rows), len(NAMES)), np.float32)
         own = out[:, COLUMNS["first_stage_input"]]
         features.lay_out(candidates.groups, self.catalogue.codes, rows, daily.popularity[rows], own)
         out[:, COLUMNS["first_stage"]] = _stage(candidates, self.catalogue)[keep]
-        global_, promotion = daily.global_[rows], out[:, COLUMNS["promotion"]]
-        promotion[:, :5] = global_[:, :5]
-        promotion[:, 5:10] = self.catalogue.promoted(now).at_store(baskets.usual_store, rows)
+        promotion = out[:, COLUMNS["promotion"]]
+        promotion[:, :5] = promoted.shares[rows]
+        promotion[:, 5:10] = promoted.at_store(baskets.usual_store, rows)
         promotion[:, 10:] = np.array([state.mailer, state.display]) / max(state.promotions, 1.0)
         self._histories(out, state, tables, candidates.groups, rows, baskets)
-        out[:, COLUMNS["trial"]] = global_[:, 5:15]
-        out[:, COLUMNS["fast"]] = global_[:, 15:]
+        out[:, COLUMNS["trial"]], out[:, COLUMNS["fast"]] = others[:, :10], others[:, 10:]
         if state.browsed_keys:
             out[:, COLUMNS["browse"]] = _browse(state, now, rows, self.catalogue)
         out[:, COLUMNS["moment"]][:, :-1] = moment(baskets, now)
@@ -137,17 +137,15 @@ class CandidateFeatures:
             self._laid_out = tables, self.catalogue.version, tables.over(self.catalogue)
         return self._laid_out[2]
 
-    def _daily(self, now: float) -> _Daily:
-        """What only changes with the day, made again when it has."""
+    def _daily(self) -> _Daily:
+        """Made again when what it is made of has changed."""
         catalogue, counts = self.catalogue, self.counts
-        promoted = catalogue.promoted(now)
-        version = (catalogue.version, counts.changes, catalogue.promotions.version, int(now // DAY))
+        version = (catalogue.version, counts.changes)
         if version != self._version:
             self._version = version
             numbers = counts.counters(catalogue.hashes)
-            trial, fast = _trial(numbers, catalogue), _fast(numbers, catalogue)
-            global_ = np.concatenate([promoted.shares.astype(np.float64), trial, fast], 1).astype(np.float32)
-            self._made = _Daily(popularity.features(numbers), global_)
+            others = np.concatenate([_trial(numbers, catalogue), _fast(numbers, catalogue)], 1)
+            self._made = _Daily(popularity.features(numbers), others.astype(np.float32))
         return self._made
 
 
