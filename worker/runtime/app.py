@@ -1,5 +1,6 @@
 """The Faust app with our runtime put in: transport, stream, table, recovery."""
 
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,13 @@ def _credentials(client: dict[str, Any]) -> Any:
     return faust.SSLCredentials(context) if context else None
 
 
+SWITCH_SECONDS = 0.0005
+"""After so long a busy thread lets another one go on. By default it is ten times that, and an event passes from the
+consumer's thread to the event loop, to the model's and back: at 50 lists/s half of them took 14 ms, 21 before."""
+
+
 def run(app: RuntimeApp) -> None:
     """Run a worker process for the app until SIGTERM or SIGINT; ends the process, with code 1 after a crash."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     worker = faust.Worker(app, loglevel=None, override_logging=False, redirect_stdouts=False, quiet=True)
     worker.execute_from_commandline()
