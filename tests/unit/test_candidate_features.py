@@ -217,6 +217,28 @@ def test_first_buyers_and_the_last_days_are_popularity_of_their_own() -> None:
     assert np.flatnonzero(column(values, "fast", "day")).tolist() == [1, 2]
 
 
+def test_shoppers_of_many_days_in_turn_share_what_popularity_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    catalogue, popularity, summed = catalogue_of(), Popularity(), []
+    catalogue.promotions.put(3, [(START, START + int(DAY), 0, MAILER)])
+    popularity.advance(START)
+    popularity.add([Purchase(stable_hash("p1"), START - 3600, True)])
+    plain = popularity.counters
+    monkeypatch.setattr(popularity, "counters", lambda products: summed.append(1) or plain(products))
+    shared, days = CandidateFeatures(catalogue, popularity), [START, START - int(DAY), START]
+
+    def values(made: CandidateFeatures, now: int) -> np.ndarray:
+        state = UserState()
+        return made.of(state, now, NONE, candidates_of(state, now, np.arange(N), np.zeros(N, np.float32), catalogue))
+
+    found = [values(shared, now) for now in days]
+    assert len(summed) == 1
+    assert all(
+        np.array_equal(a, values(CandidateFeatures(catalogue, popularity), now))
+        for a, now in zip(found, days, strict=True)
+    )
+    assert [column(each, "promotion", "mailer")[3] for each in found] == [1, 0, 1]
+
+
 @pytest.mark.parametrize("visits", [400])
 def test_the_future_changes_nothing(visits: int) -> None:
     """The whole stream and one that ends early give the same numbers up to there."""

@@ -1,5 +1,7 @@
 """Replay, training set, training and evaluation on a small shop: no look-ahead, same seed same model, right counts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from pprm import baselines, training_set
 from pprm.baselines.top_frequency import PersonalTopFrequency
 from pprm.evaluation import protocol, report
 from pprm.evaluation.contenders import AsServed, AtVisit
-from pprm.fit import fit
+from pprm.fit import LEAST_STEPS, fit
 from pprm.model import PPRMConfig
 from pprm.plan import COMPLETE_JOURNEY
 from pprm.popularity import Popularity
@@ -97,6 +99,12 @@ def test_training_learns_and_the_same_seed_gives_the_same_model(config: PPRMConf
     assert losses[:half] == losses[half:] and np.mean(losses[half - 10 : half]) < np.mean(losses[:5])
     for one, other in zip(*(model.state_dict().values() for model in models), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_small_shop_takes_as_many_steps_as_it_needs() -> None:
+    steps: list[int] = []
+    fit(replace(CONFIG, epochs=1), examples_of(40), CATALOGUE, USERS, 0, lambda step, *_: steps.append(step))
+    assert LEAST_STEPS <= len(steps) < LEAST_STEPS + 10
 
 
 def test_inputs_that_never_varied_get_no_say() -> None:

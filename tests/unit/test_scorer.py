@@ -17,7 +17,7 @@ from pprm.model import PPRM, PPRMConfig
 from pprm.popularity import Popularity, Purchase
 from pprm.ranking import Rules
 from pprm.scorer import Scorer
-from pprm.second_stage import HIDDEN, MEMBERS, NEW, SEEN, SecondStage, choose
+from pprm.second_stage import HIDDEN, MEMBERS, NEW, ROWS, SEEN, SecondStage, choose, predict
 from pprm.user_state import UserState
 
 NOW = 1_510_000_000
@@ -174,6 +174,19 @@ def two_stages(n: int = 400) -> Scorer:
     second.mean.copy_(torch.rand(len(NAMES)))
     scorer.second = second.eval()
     return scorer
+
+
+def test_many_rows_get_the_logits_that_each_gets_alone() -> None:
+    second = SecondStage().eval()
+    rows = np.random.default_rng(0).normal(size=(2 * ROWS + 7, len(NAMES))).astype(np.float32)
+    before = torch.get_float32_matmul_precision()
+    together = predict(second, rows)
+    assert torch.get_float32_matmul_precision() == before
+    with torch.inference_mode():
+        alone = np.concatenate([second(torch.from_numpy(row[None])).numpy() for row in rows[:: ROWS // 4]])
+    assert together.shape == (len(rows),)
+    assert np.allclose(together[:: ROWS // 4], alone, atol=1e-3)  # bfloat16 where the CPU multiplies in it
+    assert predict(second, rows[:0]).shape == (0,)
 
 
 @pytest.mark.parametrize("seed", range(5))
