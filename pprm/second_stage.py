@@ -48,7 +48,7 @@ class SecondStage(nn.Module):
 
     def each(self, x: Tensor) -> Tensor:
         """Features [n, len(NAMES)] to the logits of each member, [M, n]."""
-        hidden = torch.relu_(self.first(self.standard(x))).view(len(x), len(self.second), -1).transpose(0, 1)
+        hidden = torch.relu_(self.first(self.standard(x))).view(len(x), *self.second.shape[:2]).transpose(0, 1)
         hidden = torch.relu_(torch.baddbmm(self.second_bias, hidden, self.second))
         logits: Tensor = torch.baddbmm(self.output_bias, hidden, self.output)[..., 0]
         return logits
