@@ -6,7 +6,7 @@ No pickle anywhere: loading runs no code of the artifact's maker.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,10 @@ class Artifact:
     metrics: Mapping[str, Any]
     second: SecondStage | None = None
     tables: SlowTables | None = None
+
+    def first_stage(self) -> "Artifact":
+        """The lighter model: the first stage alone, under a name of its own."""
+        return replace(self, name=f"{self.name}, first stage", second=None, tables=None)
 
     def scorer(self, catalogue: Catalogue, popularity: Popularity, encode: EncodeTexts, device: torch.device) -> Scorer:
         """A scorer with this model."""

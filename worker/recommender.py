@@ -114,6 +114,8 @@ def load(settings: Model, k: int, rules: Rules = NO_RULES) -> Recommender:
     use_threads(settings.threads)
     device = choose_device(settings.device)
     loaded = artifact.load(settings.directory)
+    if settings.stages == 1:
+        loaded = loaded.first_stage()
     encoder = loaded.encoder(settings.encoder, device)
     catalogue = Catalogue(loaded.model.config.vector_dimensions)
     scorer = loaded.scorer(catalogue, Popularity(), encoder.encode, device)

@@ -13,6 +13,8 @@ from pprm.model import PPRM, PPRMConfig
 from pprm.second_stage import SecondStage
 from pprm.slow_tables import SlowTables
 from pprm.text_encoder import text_hash
+from worker import recommender
+from worker.settings import Model
 
 CONFIG = PPRMConfig(text_dimensions=4, projected=2, product=3, hidden=(5, 4))
 
@@ -127,3 +129,10 @@ def test_the_bundled_artifact_is_whole_and_small() -> None:
     assert sum(path.stat().st_size for path in directory.iterdir()) <= 14_000_000
     assert loaded.metrics["PPRM"]["all"]["ndcg_at_10"] >= 0.229
     assert loaded.metrics["PPRM"]["new"]["ndcg_at_10"] >= 0.033
+
+
+def test_the_lighter_model_is_a_setting() -> None:
+    whole, light = (recommender.load(Model(device="cpu", stages=stages), 10) for stages in (2, 1))
+    assert whole.scorer.second and not light.scorer.second
+    assert light.scorer.learned_bytes() == whole.scorer.learned_bytes(1) < whole.scorer.learned_bytes() / 10
+    assert light.model == whole.model | {"name": "pprm-s, first stage"}
