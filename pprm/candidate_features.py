@@ -63,7 +63,7 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
-class _Daily:
+class _Shared:
     """Per catalogue row, what does not depend on the shopper and changes with popularity or the catalogue."""
 
     popularity: Floats
@@ -78,7 +78,7 @@ class CandidateFeatures:
     def __init__(self, catalogue: Catalogue, counts: Popularity) -> None:
         self.catalogue, self.counts = catalogue, counts
         self._version: tuple[int, ...] = ()
-        self._made = _Daily(np.zeros((0, 4), np.float32), np.zeros((0, 14), np.float32))
+        self._made = _Shared(np.zeros((0, 4), np.float32), np.zeros((0, 14), np.float32))
         self._laid_out: tuple[SlowTables, int, LaidOut] | None = None
 
     def of(
@@ -91,18 +91,18 @@ class CandidateFeatures:
     ) -> Floats:
         """Features at Unix time `now`, [K, len(NAMES)], or of those candidates only whose indices are in `keep`."""
         keep = np.arange(len(candidates.rows)) if keep is None else keep
-        rows, daily, baskets = candidates.rows[keep], self._daily(), Baskets.of(state, now)
-        promoted, others = self.catalogue.promoted(now), daily.others[rows]
+        rows, shared, baskets = candidates.rows[keep], self._shared(), Baskets.of(state, now)
+        promoted, others = self.catalogue.promoted(now), shared.others[rows]
         out = np.zeros((len(rows), len(NAMES)), np.float32)
         own = out[:, COLUMNS["first_stage_input"]]
-        features.lay_out(candidates.groups, self.catalogue.codes, rows, daily.popularity[rows], own)
+        features.lay_out(candidates.groups, self.catalogue.codes, rows, shared.popularity[rows], own)
         out[:, COLUMNS["first_stage"]] = _stage(candidates, self.catalogue)[keep]
         promotion = out[:, COLUMNS["promotion"]]
         promotion[:, :5] = promoted.shares[rows]
         promotion[:, 5:10] = promoted.at_store(baskets.usual_store, rows)
         promotion[:, 10:] = np.array([state.mailer, state.display]) / max(state.promotions, 1.0)
         self._histories(out, state, tables, candidates.groups, rows, baskets)
-        out[:, COLUMNS["trial"]], out[:, COLUMNS["fast"]] = others[:, :10], others[:, 10:]
+        out[:, COLUMNS["trial"]], out[:, COLUMNS["fast"]] = others[:, : len(TRIAL)], others[:, len(TRIAL) :]
         if state.browsed_keys:
             out[:, COLUMNS["browse"]] = _browse(state, now, rows, self.catalogue)
         out[:, COLUMNS["moment"]][:, :-1] = moment(baskets, now)
@@ -137,7 +137,7 @@ class CandidateFeatures:
             self._laid_out = tables, self.catalogue.version, tables.over(self.catalogue)
         return self._laid_out[2]
 
-    def _daily(self) -> _Daily:
+    def _shared(self) -> _Shared:
         """Made again when what it is made of has changed."""
         catalogue, counts = self.catalogue, self.counts
         version = (catalogue.version, counts.changes)
@@ -145,7 +145,7 @@ class CandidateFeatures:
             self._version = version
             numbers = counts.counters(catalogue.hashes)
             others = np.concatenate([_trial(numbers, catalogue), _fast(numbers, catalogue)], 1)
-            self._made = _Daily(popularity.features(numbers), others.astype(np.float32))
+            self._made = _Shared(popularity.features(numbers), others.astype(np.float32))
         return self._made
 
 

@@ -15,7 +15,7 @@ from pprm.training_set import IGNORED, TrainingSet
 WARM_UP = 50
 """Steps until the full learning rate."""
 LEAST_STEPS = 300
-"""A small shop's examples are gone through more often than `epochs` says: too few steps teach nothing."""
+"""A small shop's examples are gone through more often: too few steps teach nothing."""
 
 
 def fit(
@@ -41,7 +41,7 @@ def fit(
     optimiser = torch.optim.Adam(model.parameters(), config.learning_rate)
     rng = np.random.default_rng(seed)
     batches = _Batches(data, catalogue, user_texts, config)
-    epochs = max(config.epochs, -(-LEAST_STEPS // batches.per_epoch)) if config.sequence else config.epochs
+    epochs = passes(config.epochs, batches.per_epoch) if config.sequence else config.epochs
     steps, step = epochs * batches.per_epoch, 0
     for _ in range(epochs):
         for chosen in batches.shuffled(rng):
@@ -55,6 +55,11 @@ def fit(
             progress(step, steps, loss.item())
     _silence_constants(model, data)
     return model.eval()
+
+
+def passes(epochs: int, per_epoch: int) -> int:
+    """How often examples of so many steps are gone through: `epochs` times, or until there are `LEAST_STEPS`."""
+    return max(epochs, -(-LEAST_STEPS // per_epoch))
 
 
 def _schedule(step: int, steps: int) -> float:

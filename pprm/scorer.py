@@ -4,6 +4,7 @@ One thread owns a scorer and its catalogue and popularity.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -50,6 +51,17 @@ def use_threads(threads: int) -> None:
     """
     torch.set_num_threads(threads)
     threadpool_limits(threads)
+
+
+class _Asked(NamedTuple):
+    """A micro-batch of shoppers to rank the catalogue for."""
+
+    states: Sequence[UserState]
+    nows: Sequence[float]
+    excluded: Sequence[NDArray[np.int64]]
+    """Catalogue rows that the rules leave out for each, -1 among them where one is not known."""
+    k: int
+    rules: Rules
 
 
 class Scorer:
@@ -100,50 +112,37 @@ class Scorer:
         """The k best available products for each shopper, by the shop's rules; equal scores in the order of hashes."""
         lately = [self._bought_lately(state, now, rules) for state, now in zip(states, nows, strict=True)]
         rank = self._rank_first if self.second is None else self._rank_second
-        rankings = rank(states, nows, lately, k, rules) if states else {}
+        rankings = rank(_Asked(states, nows, lately, k, rules)) if states else {}
         return [rankings[number] for number in range(len(states))]
 
     def _bought_lately(self, state: UserState, now: float, rules: Rules) -> NDArray[np.int64]:
-        """Catalogue rows that the rules leave out, -1 among them where one is not known."""
+        """See `_Asked.excluded`."""
         lately = state.product_counters()["last"] > now - rules.exclude_bought_days * DAY
         return self.catalogue.rows(state.product_keys()[lately])
 
-    def _rank_first(
-        self,
-        states: Sequence[UserState],
-        nows: Sequence[float],
-        excluded: Sequence[NDArray[np.int64]],
-        k: int,
-        rules: Rules,
-    ) -> dict[int, Ranking]:
+    def _rank_first(self, asked: _Asked) -> dict[int, Ranking]:
         rankings = {}
-        for number, logits, groups in self.first.score(states, nows):
+        for number, logits, groups in self.first.score(asked.states, asked.nows):
             logits = logits.copy()
-            logits[self.first.columns(excluded[number])] = -np.inf
-            at = pick(logits, self.catalogue.type[self.candidates], k, rules)
+            logits[self.first.columns(asked.excluded[number])] = -np.inf
+            at = pick(logits, self.catalogue.type[self.candidates], asked.k, asked.rules)
             rows = self.candidates[at]
             cross = features.dense(groups, self.catalogue, rows, self.first.daily_popularity[at])
             rankings[number] = Ranking(rows, _probabilities(logits[at]), [reasons(row) for row in cross])
         return rankings
 
-    def _rank_second(
-        self,
-        states: Sequence[UserState],
-        nows: Sequence[float],
-        excluded: Sequence[NDArray[np.int64]],
-        k: int,
-        rules: Rules,
-    ) -> dict[int, Ranking]:
+    def _rank_second(self, asked: _Asked) -> dict[int, Ranking]:
         """All shoppers' candidates together, so that a micro-batch is one call of the networks."""
         assert self.second is not None
         numbers, found, inputs = [], [], []
-        for number, (_, candidates, _) in self.first.retrieve(states, nows, excluded):
+        for number, (_, candidates, _) in self.first.retrieve(asked.states, asked.nows, asked.excluded):
             numbers.append(number)
             found.append(candidates.rows)  # each is looked at on its own day, before the next one's begins
-            inputs.append(self.candidate_features(states[number], nows[number], candidates))
+            inputs.append(self.candidate_features(asked.states[number], asked.nows[number], candidates))
         logits = predict(self.second, concatenate(inputs, self.device))
         each = np.split(logits, np.cumsum([len(rows) for rows in found])[:-1])
-        best = [pick(mine, self.catalogue.type[rows], k, rules) for mine, rows in zip(each, found, strict=True)]
+        types = self.catalogue.type
+        best = [pick(mine, types[rows], asked.k, asked.rules) for mine, rows in zip(each, found, strict=True)]
         because = iter(why(self.second, np.concatenate([x[at] for x, at in zip(inputs, best, strict=True)])))
         return {
             number: Ranking(rows[at], _probabilities(mine[at]), [next(because) for _ in at])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pprm.datasets.dataset import Dataset
+from pprm.fit import passes
 from pprm.replay import next_visits, replay
 from pprm.scorer import Scorer
 from pprm.second_stage import MEMBERS, SecondStage
@@ -28,8 +29,6 @@ SERVED = 3
 """One in so many visits is also learned from as the worker serves it."""
 BATCH = 2048
 EPOCHS = 4
-LEAST_STEPS = 300
-"""A small shop's candidates are gone through more often."""
 LEARNING_RATE = 3e-3
 DECAY = 1e-5
 """Of the weights."""
@@ -139,7 +138,7 @@ def fit(
     _standardise(model, data.features[known[::7]])
     model.scale[without] = np.inf
     per_epoch = max(len(known) // BATCH, 1)
-    epochs = max(EPOCHS, -(-LEAST_STEPS // per_epoch))
+    epochs = passes(EPOCHS, per_epoch)
     steps = epochs * per_epoch
     optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE)
     for step, at in enumerate(_batches(np.random.default_rng(seed), known, epochs)):

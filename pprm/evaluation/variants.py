@@ -23,7 +23,7 @@ from pprm.model import PPRM, PPRMConfig
 from pprm.popularity import Popularity
 from pprm.replay import Visit
 from pprm.scorer import NOT_A_CANDIDATE, Scorer
-from pprm.second_stage import SecondStage
+from pprm.second_stage import SecondStage, predict
 from pprm.second_training import CandidateSet
 from pprm.sizes import nbytes
 from pprm.training_set import TrainingSet
@@ -181,9 +181,8 @@ class _WithoutGroup:
     def add(self, visit: Visit) -> None:
         """Nothing to keep."""
 
-    @torch.inference_mode()
     def scores(self, visit: Visit) -> Floats:
         rows, inputs, first = self.shared.of(visit)
         scores = first - NOT_A_CANDIDATE
-        scores[rows] = self.network(torch.from_numpy(inputs)).numpy()
+        scores[rows] = predict(self.network, inputs)
         return scores

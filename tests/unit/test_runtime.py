@@ -1,6 +1,7 @@
 """Ranges of records, and rows handed to a producer, with small fakes."""
 
 import asyncio
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -221,3 +222,14 @@ def test_a_seek_is_made_in_the_consumers_thread_and_a_partition_given_away_meanw
         assert sought == [("here", 5)]
     finally:
         thread.thread_loop.close()
+
+
+def test_a_worker_lets_its_threads_take_turns_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, seen = sys.getswitchinterval(), []
+    worker = SimpleNamespace(execute_from_commandline=lambda: seen.append(sys.getswitchinterval()))
+    monkeypatch.setattr(app.faust, "Worker", lambda *_, **__: worker)
+    try:
+        app.run(SimpleNamespace())
+    finally:
+        sys.setswitchinterval(before)
+    assert seen == [pytest.approx(app.SWITCH_SECONDS, rel=0.01)] and seen[0] < before

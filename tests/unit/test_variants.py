@@ -12,7 +12,7 @@ from pprm.evaluation import protocol, questions, report, variants
 from pprm.evaluation.contenders import AtVisit
 from pprm.evaluation.variants import Bench
 from pprm.events import Interaction, Kind, Position
-from pprm.fit import fit
+from pprm.fit import LEAST_STEPS, fit
 from pprm.fold import fold
 from pprm.model import PPRMConfig
 from pprm.plan import COMPLETE_JOURNEY, Split
@@ -94,6 +94,7 @@ def test_the_second_stage_learns_the_same_from_the_same_seed(learned: tuple[Scor
     losses: list[float] = []
     one, other = (second_training.fit(examples, UNTIL, 4, lambda _, __, loss: losses.append(loss)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    assert len(losses) >= 2 * LEAST_STEPS  # of a small shop, too
 
 
 def test_the_second_stage_learns_nothing_from_later_visits_and_large_ones_count_for_less(
