@@ -237,6 +237,12 @@ def test_shoppers_of_many_days_in_turn_share_what_popularity_says(monkeypatch: p
         for a, now in zip(found, days, strict=True)
     )
     assert [column(each, "promotion", "mailer")[3] for each in found] == [1, 0, 1]
+    popularity.add([Purchase(stable_hash("p2"), START, True)])
+    popularity.advance(START + int(DAY))  # now it counts, and a product that is new has a row
+    catalogue.put([Product("late", "", "t0", "c0", "m0")], np.zeros((1, 2), np.float32))
+    later = START + int(DAY)
+    assert np.array_equal(values(shared, later), values(CandidateFeatures(catalogue, popularity), later))
+    assert np.flatnonzero(column(values(shared, later), "trial", "first_week")).tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("visits", [400])
