@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -75,6 +75,9 @@ def test_what_it_takes_the_model_takes_with_the_same_values(model: Any, text: st
 
 
 @given(st.lists(st.one_of(messages.map(lambda text: text.encode(errors="surrogatepass")), st.sampled_from(PARTS))))
+@example([TEXT + b"\n" + TEXT, b""])  # two objects are not the events of two records
+@example([b"", TEXT + b"\n" + TEXT])
+@example([TEXT[:9] + b"\n" + TEXT[9:], TEXT])
 def test_what_came_together_is_read_as_if_it_came_alone(values: list[bytes]) -> None:
     assert READ[Purchase](values) == [message for value in values for message in READ[Purchase]([value])]
 
