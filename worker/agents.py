@@ -1,10 +1,12 @@
 """The story of the worker: the way of a micro-batch from bytes to published lists.
 
-decode ─ fold into the shoppers' states ─ score ─ publish, await every acknowledgement ─ store. If a rebalance takes the
-partitions away in between, nothing more of the batch is written; if anything else goes wrong, the process ends and the
-batch is read again.
+decode ─ fold into the shoppers' states ─ score ─ encode ─ publish, await every acknowledgement ─ store. While a batch
+is published and stored, the next one is made ready up to there, on states that are not stored yet. If a rebalance takes
+the partitions away in between, nothing more of either is written; if anything else goes wrong, the process ends and
+both are read again.
 """
 
+from asyncio import Task, TaskGroup
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic, time
@@ -22,7 +24,7 @@ from worker.runtime import collector
 from worker.runtime.changelog import Superseded
 from worker.runtime.delivery import NotOurs
 from worker.runtime.stream import LedgerStream, MicroBatch
-from worker.work import Shopper, Work
+from worker.work import Shopper, Values, Work
 
 
 def attach(c: Components) -> None:
@@ -33,40 +35,62 @@ def attach(c: Components) -> None:
         collector.spare()
         c.health.agent_running = True
         try:
-            async for batch in stream.micro_batches():
-                if not await answer(c, batch):
-                    await popularity.recount(c, c.owned)
-        except Exception as error:
-            exit_now("a micro-batch failed: nothing of it is committed, it will be read again", error)
+            await work_on(c, stream)
+        except* Exception as errors:
+            first = errors.exceptions[0]
+            exit_now("a micro-batch failed: nothing of it is committed, it will be read again", first)
         finally:
             c.health.agent_running = False
 
     c.app.agent(c.source, name="interactions")(interactions)
 
 
-async def answer(c: Components, batch: MicroBatch) -> bool:
-    """Take a micro-batch all the way; False, with nothing written locally, where it is no longer ours."""
+async def work_on(c: Components, stream: LedgerStream) -> None:
+    """Answer micro-batches in order, two at a time: one is made ready while the one before it is written."""
+    async with TaskGroup() as writes:
+        last: Task[None] | None = None
+        epoch, unstored = -1, dict[int, dict[bytes, bytes]]()
+        async for batch in stream.micro_batches():
+            if last and batch.epoch != epoch:  # what was counted of a batch that came to nothing is counted anew first
+                await last
+                unstored = {}
+            work = await make_ready(c, batch, unstored)
+            if last:
+                await last
+            last = writes.create_task(write(c, stream, batch, work))
+            epoch, unstored = batch.epoch, work.values
+
+
+async def make_ready(c: Components, batch: MicroBatch, unstored: Values) -> Work:
+    """All of a micro-batch up to the rows to be written; `unstored` are states that are newer than the table's."""
     c.metrics.queue_wait_seconds.observe(monotonic() - batch.arrived)
     with _stage(c, "decode"):
         work = decode(c, batch)
-    shoppers = work.shoppers
     with _stage(c, "fold"):
-        await promote(c, shoppers)
-        fold_batch(c, work)
+        await promote(c, work.shoppers)
+        fold_batch(c, work, unstored)
     with _stage(c, "score"):
-        await score(c, shoppers)
-    async with c.writing:
-        try:
-            with _stage(c, "publish"):
-                appended = await publishing.publish(c, batch, work)
-            with _stage(c, "store"):
-                await publishing.store(c, batch, shoppers, appended)
-        except (NotOurs, Superseded):
-            if c.epoch == batch.epoch:
-                raise
-            return False
-    _measure(c, work)
-    return True
+        await score(c, work.shoppers)
+    with _stage(c, "encode"):
+        publishing.encode(c, work)
+    return work
+
+
+async def write(c: Components, stream: LedgerStream, batch: MicroBatch, work: Work) -> None:
+    """Publish and store a micro-batch, unless it is no longer ours: then nothing is written locally."""
+    with stream.finishing(batch):
+        async with c.writing:
+            try:
+                with _stage(c, "publish"):
+                    appended = await publishing.publish(c, batch, work.rows)
+                with _stage(c, "store"):
+                    await publishing.store(c, batch, work.values, appended)
+            except (NotOurs, Superseded):
+                if c.epoch == batch.epoch:
+                    raise
+                await popularity.recount(c, c.owned)
+                return
+        _measure(c, work)
 
 
 @contextmanager
@@ -76,7 +100,7 @@ def _stage(c: Components, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        c.health.leave()
+        c.health.leave(name)
     c.metrics.stage_duration_seconds.labels(name).observe(monotonic() - started)
 
 
@@ -108,11 +132,13 @@ async def promote(c: Components, shoppers: list[Shopper]) -> None:
     await c.model.run(look_up)
 
 
-def fold_batch(c: Components, work: Work) -> None:
+def fold_batch(c: Components, work: Work, unstored: Values) -> None:
     """One multi-get per partition, then every shopper's events into the state."""
     for partition, shoppers in work.partitions.items():
-        values = c.table.get_many(partition, list(shoppers))
-        for shopper, value in zip(shoppers.values(), values, strict=True):
+        newer = unstored.get(partition, {})
+        stored = iter(c.table.get_many(partition, [key for key in shoppers if key not in newer]))
+        for key, shopper in shoppers.items():
+            value = newer[key] if key in newer else next(stored)
             shopper.folded = fold_into(_read_state(c, shopper, value), shopper.events)
 
 

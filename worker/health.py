@@ -4,8 +4,8 @@ Alive never depends on the broker: an outage of the broker must not restart ever
 tells people what is going on; Kafka moves partitions without asking.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 LOOP_BLOCKED_SECONDS = 30.0
 """The event loop beats every second; this long without a beat, something blocks it that should not."""
@@ -64,9 +64,8 @@ class Health:
     """The products topic has been read to its end once."""
     agent_running: bool | None = None
     """None until the agent has started; it ends with the worker only."""
-    stage: str | None = None
-    """Stage of the micro-batch that is being worked on."""
-    stage_since: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
+    """Stages that micro-batches are in, each since when; replaced as a whole."""
     progress: Progress | None = None
     """None until the broker was asked once."""
     stopping: bool = False
@@ -76,12 +75,12 @@ class Health:
     """The error that ends the process, once there is one."""
 
     def enter(self, stage: str, now: float) -> None:
-        """A micro-batch enters a stage."""
-        self.stage, self.stage_since = stage, now
+        """A micro-batch enters a stage; there is never more than one in it."""
+        self.stages = {**self.stages, stage: now}
 
-    def leave(self) -> None:
+    def leave(self, stage: str) -> None:
         """It has left the stage."""
-        self.stage = None
+        self.stages = {name: since for name, since in self.stages.items() if name != stage}
 
 
 def live(health: Health, now: float) -> tuple[bool, str]:
@@ -103,9 +102,10 @@ def _stalls(health: Health, now: float) -> Iterator[str | None]:
         yield f"recovery has stalled for {stalled:.0f} s with {recovery.remaining} events left"
     if health.agent_running is False and not health.stopping:
         yield "the agent has ended: events are not processed any more"
-    if health.stage not in (None, WAITS_FOR_BROKER) and (stalled := now - health.stage_since) > STALLED_SECONDS:
-        yield f"a micro-batch has been in the stage {health.stage} for {stalled:.0f} s"
-    at_rest = health.stage is None and not health.rebalancing and recovery is None
+    for stage, since in health.stages.items():
+        if stage != WAITS_FOR_BROKER and (stalled := now - since) > STALLED_SECONDS:
+            yield f"a micro-batch has been in the stage {stage} for {stalled:.0f} s"
+    at_rest = not health.stages and not health.rebalancing and recovery is None
     if progress and progress.behind and at_rest and progress.answered_at - progress.moved_at > STALLED_SECONDS:
         stalled = progress.answered_at - progress.moved_at
         yield f"{progress.behind} events wait and none has been processed for {stalled:.0f} s"

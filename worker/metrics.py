@@ -22,7 +22,7 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 
 NAMESPACE = "pprm"
-STAGES = ("decode", "fold", "score", "publish", "store")
+STAGES = ("decode", "fold", "score", "encode", "publish", "store")
 """The stages of a micro-batch, in their order."""
 
 LATENCY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from aiokafka import TopicPartition as ClientPartition
@@ -12,29 +12,25 @@ from worker import codec
 from worker.codec import Answer
 from worker.components import Components
 from worker.runtime import changelog
-from worker.runtime.delivery import Append, Appends, NotOurs, Row
+from worker.runtime.delivery import Append, Appends, NotOurs, Row, Rows
 from worker.runtime.ledger import TopicPartition
 from worker.runtime.stream import MicroBatch
-from worker.work import Shopper, Work
+from worker.work import Shopper, Values, Work
 
 
-async def publish(c: Components, batch: MicroBatch, work: Work) -> Appends:
-    """Send states, lists and dead letters, and await all; returns what the changelog's partitions took.
-
-    Raises:
-        NotOurs: a rebalance took the partitions meanwhile: nothing of the batch counts.
-    """
-    rows, now = defaultdict[str, dict[TopicPartition, list[Row]]](dict), datetime.now(UTC)
+def encode(c: Components, work: Work) -> None:
+    """Make `work.values` and `work.rows`: states, lists and dead letters, by unit of work and partition."""
+    now = datetime.now(UTC)
     lists, letters = c.settings.topics.name("recommendations"), c.settings.topics.name("dead_letters")
     log, stamp = c.settings.changelog, changelog.stamp(c.generation)
 
     def add(unit: str, topic: str, partition: int, row: Row) -> None:
-        rows[unit].setdefault((topic, partition), []).append(row)
+        work.rows[unit][topic, partition].append(row)
 
     for shopper in work.shoppers:
         unit, partition = c.unit("users", shopper.partition), shopper.partition
-        shopper.value = user_state.encode(shopper.state)
-        add(unit, log, partition, Row(shopper.key, shopper.value, stamp))
+        value = work.values[partition][shopper.key] = user_state.encode(shopper.state)
+        add(unit, log, partition, Row(shopper.key, value, stamp))
         if (row := _list_row(c, shopper, now)) is not None:
             add(unit, lists, partition, row)
         if shopper.damaged is not None:
@@ -45,11 +41,13 @@ async def publish(c: Components, batch: MicroBatch, work: Work) -> Appends:
         row = Row(*codec.dead_letter(record, invalid))
         add(unit, letters, record.partition % c.dead_letter_partitions, row)
 
-    appended = await _write(c, batch, rows)
-    return {tp: appends for tp, appends in appended.items() if tp[0] == log}
 
+async def publish(c: Components, batch: MicroBatch, rows: Mapping[str, Rows]) -> Appends:
+    """Send a micro-batch's rows and await all; returns what the changelog's partitions took.
 
-async def _write(c: Components, batch: MicroBatch, rows: dict[str, dict[TopicPartition, list[Row]]]) -> Appends:
+    Raises:
+        NotOurs: a rebalance took the partitions meanwhile: nothing of the batch counts.
+    """
     offsets = defaultdict[str, dict[TopicPartition, int]](dict)
     for (topic, partition), end in batch.ends.items():
         offsets[c.unit(c.families[topic], partition)][topic, partition] = end
@@ -61,14 +59,15 @@ async def _write(c: Components, batch: MicroBatch, rows: dict[str, dict[TopicPar
     if not ours():
         raise NotOurs
     written = await asyncio.gather(
-        *(c.app.delivery.write(unit, rows[unit], offsets[unit], ours) for unit in units), return_exceptions=True
+        *(c.app.delivery.write(unit, rows.get(unit, {}), offsets[unit], ours) for unit in units), return_exceptions=True
     )
-    for result in written:  # only now: none may still be at work when the next batch begins
+    for result in written:  # only now: none may still be at work when the next batch is written
         if isinstance(result, BaseException):
             raise result
     if not ours():
         raise NotOurs
-    return {tp: appends for result in written if isinstance(result, dict) for tp, appends in result.items()}
+    appended = {tp: appends for result in written if isinstance(result, dict) for tp, appends in result.items()}
+    return {tp: appends for tp, appends in appended.items() if tp[0] == c.settings.changelog}
 
 
 def _list_row(c: Components, shopper: Shopper, now: datetime) -> Row | None:
@@ -83,8 +82,8 @@ def _list_row(c: Components, shopper: Shopper, now: datetime) -> Row | None:
     return Row(*codec.encode_recommendation(answer, now))
 
 
-async def store(c: Components, batch: MicroBatch, shoppers: Iterable[Shopper], appended: Appends) -> None:
-    """One RocksDB WriteBatch per partition, with the changelog offset that covers it.
+async def store(c: Components, batch: MicroBatch, values: Values, appended: Appends) -> None:
+    """One RocksDB WriteBatch of encoded states per partition, with the changelog offset that covers it.
 
     Before, look whether somebody else wrote to the changelog; afterwards, write over what a former owner left there.
 
@@ -95,11 +94,8 @@ async def store(c: Components, batch: MicroBatch, shoppers: Iterable[Shopper], a
     foreign = {tp[1]: await _foreign(c, tp, appends) for tp, appends in appended.items()}
     if c.epoch != batch.epoch:
         raise NotOurs
-    values: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
-    for shopper in shoppers:
-        values[shopper.partition][shopper.key] = shopper.value
     for (_, partition), appends in appended.items():
-        c.table.write(partition, values[partition], appends[-1].end - 1, c.generation)
+        c.table.write(partition, values.get(partition, {}), appends[-1].end - 1, c.generation)
         c.table.next_append[partition] = appends[-1].end
     for partition, keys in foreign.items():
         await append_again(c, partition, keys)

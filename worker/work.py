@@ -1,14 +1,20 @@
 """What one micro-batch is about: the shoppers it touches and the records it refuses."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from pprm.events import Event, Profile
 from pprm.fold import Folded
 from pprm.user_state import UserState
 from worker.codec import Decoded, Invalid
 from worker.recommender import Ranked
+from worker.runtime.delivery import Row
+from worker.runtime.ledger import TopicPartition
+
+Values: TypeAlias = Mapping[int, Mapping[bytes, bytes]]
+"""Encoded states by partition and key."""
 
 
 @dataclass(slots=True)
@@ -25,8 +31,6 @@ class Shopper:
     """What the table held, where it could not be read as a state."""
     folded: Folded | None = None
     ranked: Ranked | None = None
-    value: bytes = b""
-    """The state after the batch, as stored."""
 
     @property
     def state(self) -> UserState:
@@ -53,6 +57,12 @@ class Work:
     partitions: dict[int, dict[bytes, Shopper]] = field(default_factory=dict)
     """Shoppers by partition and key."""
     refused: list[tuple[Any, Invalid]] = field(default_factory=list)
+    values: dict[int, dict[bytes, bytes]] = field(default_factory=lambda: defaultdict(dict))
+    """The states after the batch, as they are stored."""
+    rows: dict[str, dict[TopicPartition, list[Row]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    """What is to be appended, by unit of work and partition."""
 
     @property
     def shoppers(self) -> list[Shopper]:

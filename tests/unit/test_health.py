@@ -53,7 +53,7 @@ def test_what_keeps_a_live_worker_from_being_ready(health: Health, reason: str) 
         (Health(fatal="model refused"), "model refused"),
         (replace(WELL, disk_free=DISK_FLOOR_BYTES - 1), "disk nearly full"),
         (replace(WELL, agent_running=False), "the agent has ended"),
-        (replace(WELL, stage="score", stage_since=NOW - IDLE - 1), "in the stage score for 121 s"),
+        (replace(WELL, stages={"publish": NOW, "score": NOW - IDLE - 1}), "in the stage score for 121 s"),
         (replace(WELL, progress=Progress(7, 100, NOW - IDLE - 1, NOW)), "7 events wait"),
     ],
     ids=[
@@ -81,13 +81,13 @@ def test_an_absent_broker_is_no_reason_to_restart() -> None:
     assert not ready(waiting, NOW)[0]
     assert live(Health(heartbeat=NOW), NOW + 1)[0], "never assigned, since the broker was never there"
     assert live(replace(WELL, progress=Progress(7, 100, NOW - 3600, NOW - 3600)), NOW)[0], "nobody tells where it ends"
-    assert live(replace(WELL, stage="publish", stage_since=NOW - 3600), NOW)[0], "acknowledgements do not come"
+    assert live(replace(WELL, stages={"publish": NOW - 3600}), NOW)[0], "acknowledgements do not come"
 
 
 def test_lag_alone_is_no_stall() -> None:
     """Records wait: during a rebalance, a recovery or a batch at work that is how it should be."""
     waiting = Progress(7, 100, NOW - 3600, NOW)
-    for busy in ({"rebalancing": True}, {"recovery": Recovery(3, NOW, NOW)}, {"stage": "score", "stage_since": NOW}):
+    for busy in ({"rebalancing": True}, {"recovery": Recovery(3, NOW, NOW)}, {"stages": {"score": NOW}}):
         assert live(replace(WELL, progress=waiting, **busy), NOW)[0]
     assert live(replace(WELL, progress=Progress(10**9, 100, NOW - 1, NOW)), NOW)[0]
     assert live(replace(WELL, agent_running=False, stopping=True), NOW)[0]

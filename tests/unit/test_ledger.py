@@ -18,10 +18,18 @@ def test_takes_what_is_next_and_commits_it_once_finished() -> None:
     ledger = ledger_at(10)
     assert ledger.admit(TP, 10, 14) is Verdict.TAKE
     assert ledger.committable() == {}
-    ledger.finish(ledger.epoch, [TP])
+    ledger.finish(ledger.epoch, {TP: 15})
     assert ledger.committable() == {TP: 15}
     ledger.committed({TP: 15})
     assert ledger.committable() == {}
+
+
+def test_a_batch_finishes_what_is_its_own_and_not_what_was_admitted_after_it() -> None:
+    ledger = ledger_at(10)
+    ledger.admit(TP, 10, 14)
+    ledger.admit(TP, 15, 19)
+    ledger.finish(ledger.epoch, {TP: 15})
+    assert ledger.committable() == {TP: 15} and ledger.positions() == {TP: 15} and ledger.fetch_from() == {TP: 20}
 
 
 def test_an_overlapping_range_is_taken_from_the_expected_offset() -> None:
@@ -44,7 +52,7 @@ def test_what_the_broker_has_deleted_is_passed_over_and_counted() -> None:
     assert ledger.begins(TP, 7) == ledger.begins(TP, 10) == 0
     assert ledger.begins(TP, 12) == 2
     assert ledger.admit(TP, 12, 13) is Verdict.TAKE
-    ledger.finish(ledger.epoch, [TP])
+    ledger.finish(ledger.epoch, {TP: 14})
     assert ledger.committable() == {TP: 14}
 
 
@@ -55,19 +63,28 @@ def test_what_was_admitted_before_a_rebalance_is_never_committed() -> None:
     ledger.revoke()
     assert ledger.admit(TP, 15, 16) is Verdict.FOREIGN
     ledger.assign({TP: 10})
-    ledger.finish(before, [TP])
+    ledger.finish(before, {TP: 15})
     assert ledger.committable() == {}
     assert ledger.expected(TP) == 10
 
 
 Step = st.one_of(
     st.tuples(st.just("fetch"), st.integers(1, 5)),
-    st.tuples(st.just("drop"), st.integers(1, 9)),
-    st.tuples(st.just("repeat"), st.integers(1, 9)),
+    st.tuples(st.just("finish"), st.integers(1, 2)),
+    st.tuples(st.just("move"), st.integers(-9, 9)),
     st.tuples(st.just("delete"), st.integers(1, 9)),
     st.tuples(st.just("rebalance"), st.just(0)),
     st.tuples(st.just("commit"), st.just(0)),
 )
+
+
+def finish(ledger: Ledger, in_hand: list[range], n: int) -> set[int]:
+    """Finish the first n batches in hand; returns their offsets."""
+    some = in_hand[:n]
+    del in_hand[:n]
+    for batch in some:
+        ledger.finish(ledger.epoch, {TP: batch.stop})
+    return {offset for batch in some for offset in batch}
 
 
 @given(st.lists(Step, max_size=60))
@@ -75,19 +92,21 @@ def test_no_offset_is_lost_or_committed_unprocessed(steps: list[tuple[str, int]]
     """An independent count of what was processed: everything below the commit, in order, is in it."""
     ledger, position, committed = ledger_at(0), 0, 0
     processed: set[int] = set()
+    in_hand: list[range] = []
     beginning = 0
     for what, n in steps:
-        if what == "drop":
-            position += n  # fetched and thrown away by someone on the way
-        elif what == "repeat":
-            position = max(position - n, beginning)
+        if what == "move":  # on: fetched and thrown away by someone on the way; back: a repeat
+            position = max(position + n, beginning)
         elif what == "delete":  # by retention; whoever then fetches what is gone gets what the log begins with
             beginning += n
             position = max(position, beginning)
         elif what == "rebalance":
             ledger.revoke()
             ledger.assign({TP: committed})
+            in_hand.clear()
             position = max(committed, beginning)
+        elif what == "finish":
+            processed |= finish(ledger, in_hand, n)
         elif what == "commit":
             offsets = ledger.committable()
             committed = offsets.get(TP, committed)
@@ -97,9 +116,8 @@ def test_no_offset_is_lost_or_committed_unprocessed(steps: list[tuple[str, int]]
             assert expected is not None
             verdict = ledger.admit(TP, position, position + n - 1)
             if verdict is Verdict.TAKE:
-                processed |= {offset for offset in range(position, position + n) if offset >= expected}
-                ledger.finish(ledger.epoch, [TP])
                 position += n
+                in_hand.append(range(expected, position))
             else:
                 expected += ledger.begins(TP, beginning)
                 position = expected
@@ -113,7 +131,7 @@ def test_a_batch_of_before_a_rebalance_does_not_finish_what_was_admitted_after()
     ledger.revoke()
     ledger.assign({TP: 10})
     ledger.admit(TP, 10, 14)
-    ledger.finish(before, [TP])
+    ledger.finish(before, {TP: 15})
     assert ledger.committable() == {}
 
 

@@ -24,7 +24,7 @@ def test_every_metric_has_the_prefix_and_a_meaning(instruments: Metrics) -> None
 def test_counters_and_histograms_start_at_zero_for_every_known_label_value(instruments: Metrics) -> None:
     value = instruments.registry.get_sample_value
     assert value("pprm_events_invalid_total", {"topic": "browses", "reason": "schema"}) == 0
-    assert [value("pprm_stage_duration_seconds_count", {"stage": stage}) for stage in metrics.STAGES] == [0] * 5
+    assert [value("pprm_stage_duration_seconds_count", {"stage": stage}) for stage in metrics.STAGES] == [0] * 6
     labelled = [
         instrument
         for name in Metrics.__slots__

@@ -72,6 +72,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self.idle = asyncio.Event()
         """Set while no micro-batch is being worked on."""
         self.idle.set()
+        self._in_hand = 0
         self.commits_itself = True
         """False where the delivery commits the offsets."""
         super().__init__(*args, **kwargs)
@@ -93,6 +94,17 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         positions = {tp: beginnings.get(tp, offset) for tp, offset in sources.items()}
         await self._thread.seek_wait(positions)
         self.ledger.assign(positions)
+
+    def take_in_hand(self) -> None:
+        """A micro-batch more is being worked on."""
+        self._in_hand += 1
+        self.idle.clear()
+
+    def let_go(self) -> None:
+        """One less."""
+        self._in_hand -= 1
+        if not self._in_hand:
+            self.idle.set()
 
     def seek_what_never_arrived(self) -> None:
         """Fetch again what was fetched and thrown away on its way here; call it every few seconds.
@@ -133,14 +145,14 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self._thread.seek(driver.ensure_aiokafka_TP(TP(*tp)), offset)
 
     async def wait_empty(self) -> None:
-        """Before partitions are given away: let the batch in hand finish, commit, and disown the rest.
+        """Before partitions are given away: let the batches in hand finish, commit, and disown the rest.
 
-        Bounded, since the broker waits: a batch that takes longer finds another epoch and writes nothing.
+        Bounded, since the broker waits: one that takes longer finds another epoch and writes nothing.
         """
         try:
             await asyncio.wait_for(self.idle.wait(), self.app.conf.broker_session_timeout / 2)
         except TimeoutError:
-            self.log.warning("the micro-batch in hand outlasts the rebalance: it will be read again by the next owner")
+            self.log.warning("a micro-batch in hand outlasts the rebalance: it will be read again by the next owner")
         await self.commit()
         self.ledger.revoke()
 

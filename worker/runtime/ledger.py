@@ -5,7 +5,7 @@ record handed over can lie beyond the committed offset, and its commit logic ste
 (https://github.com/faust-streaming/faust/issues/606). Pure: no I/O, no clock.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
@@ -81,13 +81,12 @@ class Ledger:
         entry.next += gone
         return gone
 
-    def finish(self, epoch: int, tps: Iterable[TopicPartition]) -> None:
-        """All that was admitted of these partitions in this epoch is processed and acknowledged."""
+    def finish(self, epoch: int, ends: Mapping[TopicPartition, int]) -> None:
+        """All that was admitted in this epoch below these offsets is processed and acknowledged."""
         if epoch != self.epoch:
             return
-        for tp in tps:
-            entry = self._entries[tuple_of(tp)]
-            entry.done = entry.next
+        for tp, end in ends.items():
+            self._entries[tuple_of(tp)].done = end
 
     def committable(self) -> dict[TopicPartition, int]:
         """Offsets that are ahead of what is committed."""

@@ -4,7 +4,8 @@ Cut at the fetch instead, a steady load of one or two records a fetch pays a rou
 queues for seconds at 1,000 events/s; cut here, the batch size follows the load by itself.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,7 @@ class LedgerStream(Stream):  # type: ignore[misc]
     """A Faust stream that yields micro-batches."""
 
     async def micro_batches(self) -> AsyncIterator[MicroBatch]:
-        """Yield batches; one counts as finished when the body comes back for the next, if its epoch is still valid."""
+        """Yield batches, each to be `finishing`; the next may be asked for before."""
         self.enable_acks = False
         consumer: LedgerConsumer = self.app.consumer
         async for _ in self:
@@ -42,12 +43,18 @@ class LedgerStream(Stream):  # type: ignore[misc]
                 await self._fetch_again(consumer, tp, batch.epoch)
             if not batch.records:
                 continue
-            consumer.idle.clear()
-            try:
-                yield batch
-                consumer.ledger.finish(batch.epoch, batch.records)
-            finally:
-                consumer.idle.set()
+            consumer.take_in_hand()
+            yield batch
+
+    @contextmanager
+    def finishing(self, batch: MicroBatch) -> Iterator[None]:
+        """A batch counts as finished when the block ends without an error, if its epoch is still valid."""
+        consumer: LedgerConsumer = self.app.consumer
+        try:
+            yield
+            consumer.ledger.finish(batch.epoch, batch.ends)
+        finally:
+            consumer.let_go()
 
     def _take(self, first: Any) -> list[Any]:
         """The event in hand and all that waits behind it, up to `MAX_BATCH` records."""
