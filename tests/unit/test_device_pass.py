@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event
 
 import numpy as np
@@ -19,7 +20,7 @@ from pprm.model import PPRM, PPRMConfig
 from pprm.scorer import Scorer
 from pprm.second_stage import LOOKED, NEW, SEEN
 from pprm.user_state import UserState
-from tests.unit.test_scorer import CONFIG, DEEP, NOW, PAPER, make, product, two_stages, vectors
+from tests.unit.test_scorer import CONFIG, DEEP, NOW, PAPER, dense_logits, make, product, two_stages, vectors
 
 DAY = 86_400
 PRODUCTS = 900
@@ -95,6 +96,13 @@ def test_candidates_of_other_networks_are_the_best_by_their_logits(config: PPRMC
     for state, found in zip(SHOPPERS, retrieved(scorer, SHOPPERS, [NOW] * 8, None), strict=True):
         ((_, logits, groups),) = scorer.first.score([state], [NOW])
         same([scorer.first.find(state, logits, groups)], [found])
+
+
+@pytest.mark.parametrize("pools", [1, 4, 7])
+def test_any_number_of_pooled_means_is_scored(pools: int) -> None:
+    scorer = make(90, replace(CONFIG, pool_days=tuple(4.0 * 2**k for k in range(pools))))
+    for state, logits in zip(SHOPPERS, scorer.score(SHOPPERS, [NOW] * 8), strict=True):
+        assert torch.allclose(logits, dense_logits(scorer, state, NOW), atol=1e-5)
 
 
 @pytest.mark.parametrize("config", [CONFIG, DEEP], ids=["one layer", "deep"])
