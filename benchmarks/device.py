@@ -1,8 +1,8 @@
 """A micro-batch by the clock, on a GPU with `--device cuda`: candidates alone, both stages, and what the GPU computes.
 
-Catalogues and shoppers are those of `benchmarks.score`. Beside it the same on the CPU in compiled loops, and the share
-of candidates that are the same. `GPU` is the time of its kernels and transfers, added up: what the clock has beyond it
-is the host preparing inputs and features, and waiting.
+Catalogues and shoppers are those of `benchmarks.score`. Beside it, in turn, the same on one core of the CPU in compiled
+loops, and the share of candidates that are the same. `GPU` is the time of its kernels and transfers, added up: what the
+clock has beyond it is the host preparing inputs and features, and waiting. Lists a second are those of both stages.
 """
 
 import time
@@ -60,8 +60,11 @@ def _measure(cpu: Scorer, there: Scorer, states: list[UserState], rounds: int) -
         "both stages, CPU": lambda: cpu.recommend(states, [NOW] * len(states), 10),
     }
     taken = measure.in_turn({name: _timed(call) for name, call in work.items()}, rounds)
+    milliseconds = {name: measure.median(values) for name, values in taken.items()}
     return {
-        **{name: measure.median(values) for name, values in taken.items()},
+        **milliseconds,
+        "lists/s": len(states) * 1e3 / milliseconds["both stages"],
+        "lists/s, CPU": len(states) * 1e3 / milliseconds["both stages, CPU"],
         "candidates, GPU": _of_gpu(work["candidates"]), "both stages, GPU": _of_gpu(work["both stages"]),
     }  # fmt: skip
 
@@ -82,7 +85,7 @@ def _timed(call: Callable[[], object]) -> Callable[[], float]:
     return once
 
 
-def _of_gpu(call: Callable[[], object], times: int = 10) -> float:
+def _of_gpu(call: Callable[[], object], times: int = 3) -> float:
     """Milliseconds of kernels and transfers of one call; 0 without a GPU."""
     if not torch.cuda.is_available():
         return 0.0

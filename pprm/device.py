@@ -22,6 +22,15 @@ def concatenate(parts: Sequence[NDArray[np.float32]], device: torch.device) -> N
     return np.concatenate(parts, out=made)
 
 
+def dot(rows: Tensor, weights: Tensor) -> Tensor:
+    """[n, f] times [f], added up in float32, [n]."""
+    if rows.dtype == torch.float32:
+        return rows @ weights
+    if rows.device.type == "cuda":
+        return torch.mm(rows, weights[:, None], out_dtype=torch.float32)[:, 0]
+    return rows.float() @ weights.float()
+
+
 class Link:
     """Transfers between the host and a device."""
 

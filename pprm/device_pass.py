@@ -1,32 +1,42 @@
 """The first stage for whole micro-batches with torch: on a GPU, and on the CPU for networks of more hidden layers.
 
 What is known of products stays on the device. Of a shopper only what they bought and looked at travels, a few rows, and
-back come the second stage's candidates with their logits. The catalogue is scored in blocks that fit into the device's
-cache, in its fast precision; what is chosen is scored again in float32, so that precision matters only at the border of
-the candidates. Row 0 of every table of products is nothing: candidate n is at n + 1.
+back come the second stage's candidates with their logits. The catalogue is scored in blocks, in the device's fast
+precision; what is chosen is scored again in float32, so that precision matters only at the border of the candidates.
+Row 0 of every table of products is nothing: candidate n is at n + 1.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import embedding, linear
+from torch.nn.functional import embedding, linear, pad
 
-from pprm.device import Link, Recorded
+from pprm.device import Link, Recorded, dot
 from pprm.device_input import GROUP_WIDTH, Floats, Indices, Sent, Shopper, Size, pack, size_of, unpack
-from pprm.features import CATEGORY, MAKERS, PRODUCT, SHARE_OF_CATEGORY, SHARE_OF_TYPE, TYPE
+from pprm.features import CATEGORY, MAKER, MAKERS, PRODUCT, SHARE_OF_CATEGORY, SHARE_OF_TYPE, TYPE
 from pprm.model import PPRM
 from pprm.second_stage import NEW, SEEN
 
-MOST_SHOPPERS = 64
-"""Of one call; a power of two."""
+MOST_SHOPPERS = 32
+"""Of one call; a power of two. A micro-batch is several: the host prepares one while the device computes another."""
 MOST_AT_ONCE = 1 << 26
 """Numbers per candidate, type, category and maker that the shoppers of a call may have together: 256 MB."""
-BLOCKS = {"cuda": 1 << 22, "cpu": 1 << 18}
-"""Numbers of the hidden layer computed at once: 8 MB in bfloat16 and 1 MB, which the caches hold several times."""
+BLOCKS = {"cuda": 1 << 25, "cpu": 1 << 18}
+"""Numbers of the hidden layer computed at once: 1 MB, which a core's cache holds several times; on a GPU so many that
+what a kernel costs, however little it does, no longer counts."""
+COUNT = GROUP_WIDTH - 1
+"""Column of a type's purchases."""
+LINE = 4
+"""Numbers that are gathered at once, as if they were one: a GPU takes as long for a number of two bytes."""
+WIDE = {torch.bfloat16: torch.int64, torch.float32: torch.complex128}
+"""A number as large as a line."""
+LINES = (-(-GROUP_WIDTH // LINE), -(-GROUP_WIDTH // LINE), -(-len(MAKER) // LINE))
+"""Of a type, a category, a maker."""
 ROOM = 1024
 """Tables have lengths of so many times something, so that a few more products find room in them."""
 
@@ -59,8 +69,9 @@ class _Resident(NamedTuple):
     """Product vectors of all rows of the catalogue, [rows, d]."""
     row: Tensor
     """Catalogue row of each candidate, [columns]."""
-    codes: Tensor
-    """1 + codes of type, category and maker of each candidate, [3, columns]."""
+    lines: Tensor
+    """Where in `_Given.lines` each candidate's type, category and maker are, and as many zeros as there are lines of
+    `_Given.queries`, [columns, 8]."""
     daily: Tensor
     """The share that product and popularity have in the first layer, [columns, H]."""
     bar: Tensor
@@ -68,25 +79,21 @@ class _Resident(NamedTuple):
 
 
 class _Given(NamedTuple):
-    """What is known of B shoppers, in one precision; groups are by code."""
+    """What is known of B shoppers, in one precision."""
 
     user: Tensor
     """The shopper's share of the first layer, [B, 1, H]."""
     queries: Tensor
-    """[B, pools, d]"""
-    types: Tensor
-    """As `features.GROUP`, and the count, [B, types, 10]."""
-    categories: Tensor
-    """[B, categories, 10]"""
-    makers: Tensor
-    """[B, makers, 2]"""
+    """With one that is zeros at least, in whole lines, [B, 4, d]."""
+    lines: Tensor
+    """Types, categories (as `features.GROUP`, and the count) and makers by code, each some lines, [B, all, LINE]."""
 
 
 class _Network(NamedTuple):
     """Weights in one precision."""
 
     groups: Tensor | None
-    """Of what `_groups_of` lays out, [24, H]; None: the network reads nothing but texts."""
+    """Of what `_groups_of` lays out, [32, H]; None: the network reads nothing but texts."""
     items: Tensor | None
     """Of `Items.features`, [15, H]."""
     hidden: list[tuple[Tensor, Tensor]]
@@ -118,47 +125,50 @@ class DevicePass:
         rooms = _Rooms(*map(_with_room, (len(vectors), 1 + len(rows), *(1 + sizes).tolist())))
         if rooms != self._rooms:
             self._rooms = rooms
-            self._resident = _make_resident(rooms, vectors.shape[1], daily.shape[1], self._device)
+            lines = sum(LINES) + _whole(1 + len(self._model.config.pool_days)) // LINE
+            self._resident = _make_resident(rooms, vectors.shape[1], daily.shape[1], lines, self._device)
             self._score, self._choose = Recorded(self._logits, self._device), Recorded(self._chosen, self._device)
         r, self._products = self._resident, len(rows)
         used = slice(1, 1 + self._products)
         r.vectors[: len(vectors)] = vectors
         r.row[used] = torch.from_numpy(rows).to(self._device)
-        r.codes[:, used] = torch.from_numpy(codes.T.astype(np.int64) + 1).to(self._device)
+        r.lines[used, : sum(LINES)] = torch.from_numpy(_lines_of(codes, rooms)).to(self._device)
         r.daily[used] = daily
         r.bar.fill_(-torch.inf)
         r.bar[used] = 0
 
-    def logits(self, shoppers: Sequence[Shopper]) -> Iterator[Floats]:
+    def logits(self, shoppers: Iterable[Shopper]) -> Iterator[tuple[Shopper, Floats]]:
         """Logits of all candidates, [N], shopper by shopper."""
-        for made in self._run(self._score, shoppers):
-            yield from made[:, 1 : 1 + self._products]
+        for some, made in self._run(self._score, shoppers):
+            yield from zip(some, made[:, 1 : 1 + self._products], strict=True)
 
-    def choose(self, shoppers: Sequence[Shopper]) -> Iterator[Chosen]:
+    def choose(self, shoppers: Iterable[Shopper]) -> Iterator[tuple[Shopper, Chosen]]:
         """The second stage's candidates, shopper by shopper: those that `second_stage.choose` takes by the logits."""
-        for made in self._run(self._choose, shoppers):
-            for columns, logits in zip(made[:, 0].view(np.int32), made[:, 1], strict=True):
+        for some, made in self._run(self._choose, shoppers):
+            for shopper, columns, logits in zip(some, made[:, 0].view(np.int32), made[:, 1], strict=True):
                 there = np.isfinite(logits)
                 taken, at = np.unique(columns[there], return_index=True)
-                yield Chosen(taken.astype(np.int64) - 1, logits[there][at])
+                yield shopper, Chosen(taken.astype(np.int64) - 1, logits[there][at])
 
-    def _run(self, work: Recorded[Size], shoppers: Sequence[Shopper]) -> Iterator[Floats]:
-        """Results of calls of the most shoppers there may be; each begins before the last one's result is read."""
-        most, last = self._most_shoppers(), None
-        for start in range(0, len(shoppers), most):
-            some = shoppers[start : start + most]
+    def _run(self, work: Recorded[Size], shoppers: Iterable[Shopper]) -> Iterator[tuple[list[Shopper], Floats]]:
+        """Calls of the most shoppers there may be, and their results.
+
+        Each begins before the last one's result is read, and before the next one's shoppers are asked for.
+        """
+        shoppers, most, last = iter(shoppers), self._most_shoppers(), None
+        while some := list(islice(shoppers, most)):
             size = size_of(some)
             made = self._link.receive(work(size, self._link.send(pack(some, size, self._link.zeros))))
             if last:
-                yield _read(*last)
-            last = made, len(some)
+                yield last[0], _read(*last)
+            last = some, made
         if last:
-            yield _read(*last)
+            yield last[0], _read(*last)
 
     def _most_shoppers(self) -> int:
         """A power of two. Each has logits with sort keys of twice their size, and a row a code."""
         rooms = self._rooms
-        each = 3 * rooms.columns + GROUP_WIDTH * (rooms.types + rooms.categories + rooms.makers)
+        each = 3 * rooms.columns + LINE * sum(_lines_by_code(rooms))
         return min(1 << max(MOST_AT_ONCE // each, 1).bit_length() - 1, MOST_SHOPPERS)
 
     def _logits(self, size: Size, buffer: Tensor) -> Tensor:
@@ -166,7 +176,7 @@ class DevicePass:
         sent = unpack(buffer, size)
         given, bought = self._given(sent), sent.columns[:, : size.bought].long()
         of_bought = _score(self._exact, self._resident, given, bought, sent.items[:, : size.bought])
-        return _score_all(self._exact, self._resident, given).scatter(1, bought, of_bought)
+        return _score_all(self._exact, self._resident, given).scatter_(1, bought, of_bought)
 
     def _chosen(self, size: Size, buffer: Tensor) -> Tensor:
         """Places and logits of the best new and bought ones and of what was looked at, [B, 2, 380]; some are twice."""
@@ -176,7 +186,7 @@ class DevicePass:
         bought, looked = columns.tensor_split([size.bought], 1)
         of_bought, of_looked = known.tensor_split([size.bought], 1)
         best = first_best(of_bought, SEEN)
-        of_new = _score_all(self._coarse, r, given).scatter(1, bought, -torch.inf)
+        of_new = _score_all(self._coarse, r, given).scatter_(1, bought, -torch.inf)
         new = first_best(of_new, NEW)
         is_none = of_new.gather(1, new) == -torch.inf  # fewer than NEW are new
         of_new = _score(self._exact, r, given, new).masked_fill(is_none, -torch.inf)
@@ -189,11 +199,13 @@ class DevicePass:
             self._model, self._resident.vectors, sent.text, sent.scalars, sent.rows.long(), sent.ages, sent.weights
         )
         rooms = self._rooms
-        return _Given(
-            user[:, None], queries, _by_code(sent.type_codes, sent.types, rooms.types),
+        groups = (
+            _by_code(sent.type_codes, sent.types, rooms.types),
             _by_code(sent.category_codes, sent.categories, rooms.categories),
             _by_code(sent.maker_codes, sent.makers, rooms.makers),
-        )  # fmt: skip
+        )
+        queries = _filled(queries, _whole(queries.shape[1] + 1))
+        return _Given(user[:, None], queries, torch.cat([lines.view(len(user), -1, LINE) for lines in groups], 1))
 
 
 def shopper_part(
@@ -231,26 +243,26 @@ def _score_all(net: _Network, r: _Resident, given: _Given) -> Tensor:
 def _score(net: _Network, r: _Resident, given: _Given, columns: Tensor, items: Tensor | None = None) -> Tensor:
     """Logits, float32 [B, C], of `columns` [B, C], or [1, C] for all shoppers the same; `items` [B, C, 15]."""
     x = embedding(columns, r.daily).to(net.output.dtype) + given.user
+    rows = x.flatten(0, 1)
     if net.groups is not None:
-        x = x + _groups_of(r, given, columns) @ net.groups
+        rows.addmm_(_groups_of(r, given, columns).flatten(0, 1), net.groups)
     if net.items is not None and items is not None:
-        x = x + items @ net.items
-    x = torch.relu(x)
+        rows.addmm_(items.flatten(0, 1), net.items)
+    rows = torch.relu_(rows)
     for weight, bias in net.hidden:
-        x = torch.relu(linear(x, weight, bias))
-    return (x * net.output).sum(-1, dtype=torch.float32) + net.bias + r.bar[columns]
+        rows = torch.relu_(linear(rows, weight, bias))
+    return dot(rows, net.output).view(x.shape[:2]) + (net.bias + r.bar[columns])
 
 
 def _groups_of(r: _Resident, given: _Given, columns: Tensor) -> Tensor:
-    """What is known of each column's type, category and maker, and its matches, [B, C, 24]."""
-    each = torch.arange(len(given.user), device=columns.device)[:, None]
-    type_, category, maker = (
-        embedding(code[columns] + each * table.shape[1], table.flatten(0, 1))
-        for table, code in zip((given.types, given.categories, given.makers), r.codes, strict=True)
-    )
-    share = type_[..., -1:] / category[..., -1:].clamp(min=1)
+    """What is known of each column's type, category and maker, and its matches, [B, C, 32]."""
+    lines = given.lines.flatten(1).view(WIDE[given.lines.dtype])
+    at = r.lines[columns].flatten(1).expand(len(lines), -1)
+    groups = lines.gather(1, at).view(given.lines.dtype).view(len(lines), columns.shape[1], -1)
     matches = embedding(r.row[columns], r.vectors).to(given.queries.dtype) @ given.queries.mT
-    return torch.cat([type_[..., :-1], category[..., :-1], maker, share, matches], -1)
+    groups[..., -matches.shape[2] :] = matches
+    groups[..., -1] = groups[..., COUNT] / groups[..., _whole(GROUP_WIDTH) + COUNT].clamp(min=1)
+    return groups
 
 
 def _network(model: PPRM, dtype: torch.dtype) -> _Network:
@@ -262,16 +274,37 @@ def _network(model: PPRM, dtype: torch.dtype) -> _Network:
     if model.cross_layer is None:
         return _Network(None, None, hidden, output, bias)
     cross, match, _ = model.cross_weights()
-    groups = torch.cat([cross[TYPE], cross[CATEGORY], cross[MAKERS], cross[SHARE_OF_CATEGORY][None], match])
+    groups = torch.cat([
+        _filled(cross[TYPE], _whole(GROUP_WIDTH)), _filled(cross[CATEGORY], _whole(GROUP_WIDTH)),
+        _filled(cross[MAKERS], _whole(len(MAKER))), _filled(match, _whole(len(match) + 1) - 1),
+        cross[SHARE_OF_CATEGORY][None],
+    ])  # fmt: skip
     items = torch.cat([cross[PRODUCT], cross[SHARE_OF_TYPE][None]])
     return _Network(groups.to(dtype), items.to(dtype), hidden, output, bias)
 
 
-def _make_resident(rooms: _Rooms, d: int, hidden: int, device: torch.device) -> _Resident:
+def _lines_of(codes: NDArray[np.int32], rooms: _Rooms) -> Indices:
+    """See `_Resident.lines`; of codes of type, category and maker [N, 3], without the zeros."""
+    starts = np.cumsum([0, *_lines_by_code(rooms)[:-1]])
+    return np.concatenate(
+        [
+            start + (1 + code.astype(np.int64)[:, None]) * width + np.arange(width)
+            for start, code, width in zip(starts, codes.T, LINES, strict=True)
+        ],
+        1,
+    )
+
+
+def _lines_by_code(rooms: _Rooms) -> list[int]:
+    """Lines of all types, categories and makers."""
+    return [room * width for room, width in zip((rooms.types, rooms.categories, rooms.makers), LINES, strict=True)]
+
+
+def _make_resident(rooms: _Rooms, d: int, hidden: int, lines: int, device: torch.device) -> _Resident:
     n = rooms.columns
     return _Resident(
         torch.zeros(rooms.rows, d, device=device), torch.zeros(n, dtype=torch.int64, device=device),
-        torch.zeros(3, n, dtype=torch.int64, device=device), torch.zeros(n, hidden, device=device),
+        torch.zeros(n, lines, dtype=torch.int64, device=device), torch.zeros(n, hidden, device=device),
         torch.zeros(n, device=device),
     )  # fmt: skip
 
@@ -281,12 +314,25 @@ def _with_room(n: int) -> int:
 
 
 def _by_code(codes: Tensor, rows: Tensor, room: int) -> Tensor:
-    """Rows [B, s, f] at their codes [B, s], zeros elsewhere, [B, room, f]; what has code 0 is zeros itself."""
-    table = rows.new_zeros(len(rows), room, rows.shape[2])
-    return table.scatter_(1, codes.long()[..., None].expand_as(rows), rows)
+    """Rows [B, s, f] at their codes [B, s], zeros elsewhere, [B, room, f]; what has code 0 is zeros itself.
+
+    With zeros behind the f numbers, up to whole lines.
+    """
+    table = rows.new_zeros(len(rows), room, _whole(rows.shape[2]))
+    table[..., : rows.shape[2]].scatter_(1, codes.long()[..., None].expand_as(rows), rows)
+    return table
 
 
-def _read(wait: Callable[[], Tensor], shoppers: int) -> Floats:
+def _filled(rows: Tensor, n: int) -> Tensor:
+    """Rows [..., r, f] with zeros below, [..., n, f]."""
+    return pad(rows, (0, 0, 0, n - rows.shape[-2]))
+
+
+def _whole(n: int) -> int:
+    return -(-n // LINE) * LINE
+
+
+def _read(shoppers: list[Shopper], wait: Callable[[], Tensor]) -> Floats:
     """A result, without the shoppers that fill it up."""
-    made: Floats = wait()[:shoppers].numpy()
+    made: Floats = wait()[: len(shoppers)].numpy()
     return made

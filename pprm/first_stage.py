@@ -8,7 +8,7 @@ that may hold one of the best; on a GPU, and for networks of more hidden layers,
 (`device_pass`). One thread owns a first stage, its catalogue and its popularity.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -100,6 +100,7 @@ class FirstStage:
         self._pass = None if is_compiled else DevicePass(self.model, device, precision(device))
         self._products: Products
         self._blocks: Blocks | None = None
+        self._bar = np.zeros(0, np.float32)  # zeros, of all candidates; what the rules leave out is marked for a moment
         self.daily_popularity = np.zeros((0, 4), np.float32)
         """Popularity features of the candidates on the day of the last shopper, [N, 4]."""
         if model.cross_layer is not None:
@@ -127,7 +128,8 @@ class FirstStage:
         if self._pass is not None:
             read = self._read(states, nows)
             for some, groups in self._by_day(states, nows):
-                yield from zip(some, self._pass.logits(self._given(states, some, groups, read)), groups, strict=True)
+                scored = self._pass.logits(self._given(states, some, groups, read))
+                yield from ((i, logits, given.groups) for i, (given, logits) in zip(some, scored, strict=True))
             return
         for some, groups, user, queries in self._days(states, nows):
             for i, g, mine, query in zip(some, groups, user, queries, strict=True):
@@ -146,8 +148,8 @@ class FirstStage:
             read = self._read(states, nows)
             for some, groups in self._by_day(states, nows):
                 chosen = self._pass.choose(self._given(states, some, groups, read, excluded))
-                for i, g, (at, logits) in zip(some, groups, chosen, strict=True):
-                    rows = self.candidates[at]
+                for i, (given, (at, logits)) in zip(some, chosen, strict=True):
+                    rows, g = self.candidates[at], given.groups
                     yield i, Found(at, Candidates(rows, logits, g), g.product_at[rows] > 0)
             return
         for some, groups, user, queries in self._days(states, nows):
@@ -199,17 +201,19 @@ class FirstStage:
         keys, looks = state.looked_at()
         return self.columns(self.catalogue.rows(keys[np.argsort(-looks["last"].astype(np.int64), kind="stable")]))
 
-    def _by_day(self, states: Sequence[UserState], nows: Sequence[float]) -> Iterator[tuple[list[int], list[Groups]]]:
-        """Indices of the shoppers of each day, on which popularity then is, and their cross features."""
+    def _by_day(
+        self, states: Sequence[UserState], nows: Sequence[float]
+    ) -> Iterator[tuple[list[int], Iterator[Groups]]]:
+        """Indices of the shoppers of each day, on which popularity then is, and their cross features, one by one."""
         order = np.argsort(nows, kind="stable").tolist()
         for _, same_day in groupby(order, lambda i: nows[i] // DAY):
             some = list(same_day)
             self._refresh(nows[some[0]])
-            yield some, [features.groups(states[i], self.catalogue, nows[i]) for i in some]
+            yield some, (features.groups(states[i], self.catalogue, nows[i]) for i in some)
 
     def _days(
         self, states: Sequence[UserState], nows: Sequence[float]
-    ) -> Iterator[tuple[list[int], list[Groups], Tensor, Tensor]]:
+    ) -> Iterator[tuple[list[int], Iterator[Groups], Tensor, Tensor]]:
         """As `_by_day`, and their `shopper_part`."""
         read = self._read(states, nows)
         user, queries = shopper_part(self.model, self._refresh(0).vectors, *map(torch.from_numpy, read))
@@ -239,27 +243,28 @@ class FirstStage:
         self,
         states: Sequence[UserState],
         some: list[int],
-        groups: Sequence[Groups],
+        groups: Iterable[Groups],
         read: _Read,
         excluded: Sequence[NDArray[np.int64]] | None = None,
-    ) -> list[device_input.Shopper]:
-        """Some of a micro-batch, as the device takes them."""
-        return [
+    ) -> Iterator[device_input.Shopper]:
+        """Some of a micro-batch, as the device takes them, one by one: it computes while the next ones are made."""
+        return (
             device_input.Shopper(
                 read.text[i], read.scalars[i], read.rows[i], read.ages[i], read.weights[i], g,
                 *self._items(states[i], g, excluded[i] if excluded else np.zeros(0, np.int64)),
             )
             for i, g in zip(some, groups, strict=True)
-        ]  # fmt: skip
+        )  # fmt: skip
 
     def _items(self, state: UserState, g: Groups, excluded: NDArray[np.int64]) -> tuple[Items, Items]:
         """Candidates that the shopper bought or must not get, and those that they looked at."""
         known = np.concatenate([g.product, _share_of_type(g, self.catalogue)[:, None]], 1)
-        left_out, bar = self.columns(excluded), np.zeros(len(self.candidates), np.float32)
+        left_out, bar = self.columns(excluded), self._bar
         bar[left_out] = -np.inf
         mine = np.unique(np.concatenate([self.columns(g.rows), left_out]))
         looked = self._looked_at(state)[:LOOKED]
         both = [Items(at, known[g.product_at[self.candidates[at]]], bar[at]) for at in (mine, looked)]
+        bar[left_out] = 0
         return both[0], both[1]
 
     def _refresh(self, now: float) -> Tables:
@@ -276,7 +281,7 @@ class FirstStage:
     def _lay_out(self, t: Tables) -> None:
         """What the compiled loops read, or the device."""
         if self._pass is not None:
-            catalogue = self.catalogue
+            catalogue, self._bar = self.catalogue, np.zeros(len(t.rows), np.float32)
             self._pass.load(t.vectors, t.rows, catalogue.codes[t.rows], self._daily, catalogue.sizes)
             return
         self._products = Products(

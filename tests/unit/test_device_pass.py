@@ -1,6 +1,9 @@
 """The pass for GPUs against the compiled one. It runs here on the CPU, and on a GPU where there is one."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Event
 
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ from pprm.model import PPRM, PPRMConfig
 from pprm.scorer import Scorer
 from pprm.second_stage import LOOKED, NEW, SEEN
 from pprm.user_state import UserState
-from tests.unit.test_scorer import CONFIG, DEEP, NOW, PAPER, make, product, two_stages, vectors
+from tests.unit.test_scorer import CONFIG, DEEP, NOW, PAPER, dense_logits, make, product, two_stages, vectors
 
 DAY = 86_400
 PRODUCTS = 900
@@ -93,6 +96,13 @@ def test_candidates_of_other_networks_are_the_best_by_their_logits(config: PPRMC
     for state, found in zip(SHOPPERS, retrieved(scorer, SHOPPERS, [NOW] * 8, None), strict=True):
         ((_, logits, groups),) = scorer.first.score([state], [NOW])
         same([scorer.first.find(state, logits, groups)], [found])
+
+
+@pytest.mark.parametrize("pools", [1, 4, 7])
+def test_any_number_of_pooled_means_is_scored(pools: int) -> None:
+    scorer = make(90, replace(CONFIG, pool_days=tuple(4.0 * 2**k for k in range(pools))))
+    for state, logits in zip(SHOPPERS, scorer.score(SHOPPERS, [NOW] * 8), strict=True):
+        assert torch.allclose(logits, dense_logits(scorer, state, NOW), atol=1e-5)
 
 
 @pytest.mark.parametrize("config", [CONFIG, DEEP], ids=["one layer", "deep"])
@@ -212,16 +222,62 @@ def gpu() -> Iterator[Scorer]:
     yield scorer
 
 
+def nearly_same(expected: list[Found], found: list[Found]) -> None:
+    """Of candidates some of which were chosen in the device's fast precision."""
+    for a, b in zip(expected, found, strict=True):
+        both, of_a, of_b = np.intersect1d(a.columns, b.columns, return_indices=True)
+        assert len(a.columns) == len(b.columns) and len(both) >= 0.95 * len(a.columns)
+        assert np.allclose(a.candidates.logits[of_a], b.candidates.logits[of_b], atol=1e-4)
+
+
 @pytest.mark.gpu
 def test_a_gpu_scores_as_a_cpu_when_recorded_and_when_replayed(gpu: Scorer) -> None:
     compiled = make(PRODUCTS)
     for states in (SHOPPERS, SHOPPERS[::-1], SHOPPERS[:3], SHOPPERS[3:6]):
         nows = [NOW + 3 * DAY] * len(states)
         assert torch.allclose(compiled.score(states, nows), gpu.score(states, nows), atol=1e-4)
-        for a, b in zip(retrieved(compiled, states, nows, None), retrieved(gpu, states, nows, None), strict=True):
-            both, of_a, of_b = np.intersect1d(a.columns, b.columns, return_indices=True)
-            assert len(a.columns) == len(b.columns) and len(both) >= 0.95 * len(a.columns)
-            assert np.allclose(a.candidates.logits[of_a], b.candidates.logits[of_b], atol=1e-4)
+        for excluded in (None, left_out(compiled, states)):
+            nearly_same(retrieved(compiled, states, nows, excluded), retrieved(gpu, states, nows, excluded))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("config", [DEEP, PAPER], ids=["deep", "paper"])
+def test_a_gpu_scores_other_networks_as_a_cpu(gpu: Scorer, config: PPRMConfig) -> None:
+    cpu, other = make(PRODUCTS, config), make(PRODUCTS, config, "cuda")
+    assert torch.allclose(cpu.score(SHOPPERS, DAYS), other.score(SHOPPERS, DAYS), atol=1e-4)
+    nearly_same(retrieved(cpu, SHOPPERS, DAYS, None), retrieved(other, SHOPPERS, DAYS, None))
+
+
+@pytest.mark.gpu
+def test_calls_of_a_gpu_that_overlap_change_nothing(gpu: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    nows = [NOW + 3 * DAY] * 64
+    whole = retrieved(gpu, SHOPPERS * 8, nows, None)
+    monkeypatch.setattr(device_pass, "MOST_SHOPPERS", 2)  # so there are 32: each is sent while another one runs
+    for _ in range(5):
+        same(whole, retrieved(gpu, SHOPPERS * 8, nows, None))
+
+
+@pytest.mark.gpu
+def test_a_gpu_records_while_another_thread_uses_it(gpu: Scorer) -> None:
+    stop = Event()
+
+    def use() -> int:
+        sizes = 0
+        while not stop.is_set():
+            sizes += 1 << 16  # ever more, which the allocator does not have
+            torch.ones(sizes % (1 << 24) + 1, device="cuda").sum().item()
+        return sizes
+
+    with ThreadPoolExecutor(1) as pool:
+        used = pool.submit(use)
+        try:
+            for most in (1, 2, 4, 8):  # a recording each
+                other = make(PRODUCTS, device="cuda")
+                states, nows = SHOPPERS[:most], [NOW] * most
+                nearly_same(retrieved(make(PRODUCTS), states, nows, None), retrieved(other, states, nows, None))
+        finally:
+            stop.set()
+        assert used.result() > 0
 
 
 @pytest.mark.gpu
