@@ -26,7 +26,7 @@ from pprm.datasets import complete_journey
 from pprm.datasets.dataset import Dataset
 from pprm.first_stage import sequences
 from pprm.scorer import Scorer
-from pprm.second_stage import predict
+from pprm.second_pass import SecondPass
 from pprm.user_state import UserState
 
 ARTIFACT = Path(__file__).parent.parent / "pprm" / "artifacts" / "complete-journey"
@@ -182,10 +182,10 @@ def _second_stage(scorer: Scorer, state: UserState, rounds: int) -> dict[str, fl
     assert scorer.second is not None
     found = scorer.candidates_of(state, NOW).candidates
     keep = np.linspace(0, len(found.rows) - 1, SECOND_STAGE).astype(np.int64)
-    second, inputs = scorer.second, scorer.candidate_features(state, NOW, found, keep)
+    second, inputs = SecondPass(scorer.second), scorer.candidate_features(state, NOW, found, keep)
     work: dict[str, Callable[[], object]] = {
         "features": lambda: scorer.candidate_features(state, NOW, found, keep),
-        "networks": lambda: predict(second, inputs),
+        "networks": lambda: second.logits([inputs]),
     }
     taken = measure.in_turn({name: _per_call(call) for name, call in work.items()}, rounds)
     medians = {name: statistics.median(values) for name, values in taken.items()}

@@ -1,6 +1,7 @@
 """Factorised scoring against the plain network on dense features, and what a ranking promises."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from pprm.model import PPRM, PPRMConfig
 from pprm.popularity import Popularity, Purchase
 from pprm.ranking import Rules
 from pprm.scorer import Scorer
-from pprm.second_stage import HIDDEN, MEMBERS, NEW, ROWS, SEEN, SecondStage, choose, predict
+from pprm.second_pass import ROWS, SecondPass
+from pprm.second_stage import HIDDEN, MEMBERS, NEW, SEEN, SecondStage, choose
 from pprm.user_state import UserState
 
 NOW = 1_510_000_000
@@ -38,7 +40,9 @@ def vectors(texts: object) -> np.ndarray:
     return np.stack([np.random.default_rng(len(str(t))).normal(size=DIM).astype(np.float32) for t in texts])  # type: ignore[attr-defined]
 
 
-def make(n: int = 60, config: PPRMConfig | None = None, device: str = "cpu") -> Scorer:
+def make(
+    n: int = 60, config: PPRMConfig | None = None, device: str = "cpu", second: SecondStage | None = None
+) -> Scorer:
     torch.manual_seed(0)
     model = PPRM(config or CONFIG)
     if model.config.sequence:
@@ -53,7 +57,7 @@ def make(n: int = 60, config: PPRMConfig | None = None, device: str = "cpu") -> 
     catalogue.put(products, described)
     popularity = Popularity()
     popularity.add(Purchase(stable_hash(f"p{i % n}"), NOW - i * 5000) for i in range(300))
-    return Scorer(model, catalogue, popularity, vectors, torch.device(device))
+    return Scorer(model, catalogue, popularity, vectors, torch.device(device), second)
 
 
 def shopper(seed: int, n: int = 40) -> UserState:
@@ -167,26 +171,53 @@ def test_scores_that_are_not_finite_are_an_error_not_a_short_list() -> None:
         scorer.recommend([shopper(1)], [NOW], 10)
 
 
-def two_stages(n: int = 400) -> Scorer:
-    scorer = make(n)
+def second_stage() -> SecondStage:
     torch.manual_seed(3)
-    second = SecondStage()
-    second.mean.copy_(torch.rand(len(NAMES)))
-    scorer.second = second.eval()
-    return scorer
-
-
-def test_many_rows_get_the_logits_that_each_gets_alone() -> None:
     second = SecondStage().eval()
-    rows = np.random.default_rng(0).normal(size=(2 * ROWS + 7, len(NAMES))).astype(np.float32)
-    before = torch.get_float32_matmul_precision()
-    together = predict(second, rows)
-    assert torch.get_float32_matmul_precision() == before
+    second.mean.copy_(torch.rand(len(NAMES)))
+    second.scale.copy_(torch.rand(len(NAMES)) + 0.5)
+    second.scale[-3:] = torch.inf
+    return second
+
+
+def two_stages(n: int = 400, **how: Any) -> Scorer:
+    return make(n, second=second_stage(), **how)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5, ROWS, 2 * ROWS + 7])
+@pytest.mark.parametrize("same", [0, 61, len(NAMES)])
+def test_the_compiled_networks_are_those_of_torch(rows: int, same: int) -> None:
+    second, x = second_stage(), np.random.default_rng(0).normal(size=(rows, len(NAMES))).astype(np.float32)
+    x[:, :same] = x[:1, :same]
+    x[:, 50] *= 100  # clipped
+    (logits,) = SecondPass(second).logits([x])
     with torch.inference_mode():
-        alone = np.concatenate([second(torch.from_numpy(row[None])).numpy() for row in rows[:: ROWS // 4]])
-    assert together.shape == (len(rows),)
-    assert np.allclose(together[:: ROWS // 4], alone, atol=1e-3)  # bfloat16 where the CPU multiplies in it
-    assert predict(second, rows[:0]).shape == (0,)
+        assert np.allclose(logits, second(torch.from_numpy(x)).numpy(), atol=1e-5)
+
+
+def test_the_networks_of_a_call_leave_nothing_for_the_next_one() -> None:
+    made, x = SecondPass(second_stage()), np.random.default_rng(0).normal(size=(40, len(NAMES))).astype(np.float32)
+    first, _, again = made.logits([x[:7], x, x[:7]])
+    assert np.array_equal(first, again)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_seen_in_the_logits(bad: float) -> None:
+    for name in ("first", "second", "output"):
+        second = second_stage()
+        getattr(second.first if name == "first" else second, "weight" if name == "first" else name).data.fill_(bad)
+        (logits,) = SecondPass(second).logits([np.random.default_rng(0).random((5, len(NAMES))).astype(np.float32)])
+        assert not np.isfinite(logits).any()
+
+
+def test_lifts_are_what_the_network_says_less_without_a_group() -> None:
+    second, rng = second_stage(), np.random.default_rng(0)
+    x, at = rng.normal(size=(6, len(NAMES))).astype(np.float32), np.array([0, 3, 3, 5])
+    columns = rng.random((4, len(NAMES))) < 0.2
+    without = torch.from_numpy(np.where(columns, second.mean.numpy(), x[at]))
+    with torch.inference_mode():
+        expected = second(torch.from_numpy(x[at])) - second(without)
+    assert np.allclose(SecondPass(second).lifts(x, at, columns), expected.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(5))
