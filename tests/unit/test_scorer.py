@@ -96,7 +96,9 @@ def dense_logits(scorer: Scorer, state: UserState, now: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("events", [0, 1, 5, 40])
-@pytest.mark.parametrize("config", [CONFIG, DEEP, replace(CONFIG, pool_days=(4.0, 30.0)), PAPER])
+@pytest.mark.parametrize(
+    "config", [CONFIG, DEEP, replace(CONFIG, product=6, hidden=(9,)), replace(CONFIG, pool_days=(4.0, 30.0)), PAPER]
+)
 def test_factorised_equals_dense(events: int, config: PPRMConfig) -> None:
     scorer, state = make(config=config), shopper(events, events)
     assert torch.allclose(
@@ -318,11 +320,13 @@ def test_bounds_hold_for_each_product_and_few_blocks_are_looked_through() -> Non
         ((_, (groups,), user, queries),) = first._days([state], [NOW])
         assert queries is not None
         one = first._shopper(groups, user[0], queries[0])
-        bound = first_layer.bounds(one, first._products, first._weights, made, one.queries @ made.centres)
+        bound = first_layer.bounds(
+            one, p := first._products, first._weights, made, first_layer.matches(one.queries, made.centres)
+        )
     logits = scorer.score([state], [NOW])[0].numpy()
-    new = np.setdiff1d(made.order, first.columns(groups.rows))
-    block = np.empty(len(made.order), np.int64)
-    block[made.order] = np.repeat(np.arange(len(made.pair)), np.diff(made.starts))
+    new = np.setdiff1d(p.columns, first.columns(groups.rows))
+    block = np.empty(len(p.columns), np.int64)
+    block[p.columns] = np.repeat(np.arange(len(made.pair)), np.diff(made.starts))
     assert (logits[new] <= bound[block[new]]).all()
     assert np.mean(bound < np.sort(logits[new])[-NEW]) > 0.5
 
