@@ -21,6 +21,7 @@ from benchmarks import measure
 from benchmarks.large_shop import NOW, Shop
 from pprm import artifact, features, metrics
 from pprm.artifact import Artifact
+from pprm.candidate_features import Candidates
 from pprm.catalogue import Catalogue
 from pprm.datasets import complete_journey
 from pprm.datasets.dataset import Dataset
@@ -181,10 +182,11 @@ def _second_stage(scorer: Scorer, state: UserState, rounds: int) -> dict[str, fl
     """Milliseconds a list of 200 candidates: their features, and the networks."""
     assert scorer.second is not None
     found = scorer.candidates_of(state, NOW).candidates
-    keep = np.linspace(0, len(found.rows) - 1, SECOND_STAGE).astype(np.int64)
-    second, inputs = SecondPass(scorer.second), scorer.candidate_features(state, NOW, found, keep)
+    kept = np.linspace(0, len(found.rows) - 1, SECOND_STAGE).astype(np.int64)
+    found = Candidates(found.rows[kept], found.logits[kept], found.groups)
+    second, inputs = SecondPass(scorer.second), scorer.candidate_features(state, NOW, found)
     work: dict[str, Callable[[], object]] = {
-        "features": lambda: scorer.candidate_features(state, NOW, found, keep),
+        "features": lambda: scorer.candidate_features(state, NOW, found),
         "networks": lambda: second.logits([inputs]),
     }
     taken = measure.in_turn({name: _per_call(call) for name, call in work.items()}, rounds)

@@ -78,7 +78,7 @@ class Products(NamedTuple):
     vectors: Floats
     """product vectors, [N, d];"""
     across: Floats
-    """and the same as `matches` takes them;"""
+    """and the same as `dot_products` takes them;"""
     maker: Ints
     """and makers, [N]."""
     pairs: Ints
@@ -100,7 +100,7 @@ class Blocks(NamedTuple):
     """The most that `daily` of one of its products can do for the logit: per hidden unit the greatest where the
     output's weight is positive, else the smallest, [b, H]."""
     centres: Floats
-    """Means of the product vectors, as `matches` takes them."""
+    """Means of the product vectors, as `dot_products` takes them."""
     radius: Floats
     """How far from the mean a product vector is taken to be, [b]."""
     maker_starts: Ints
@@ -161,18 +161,20 @@ def parts(g: Groups, w: Weights) -> Any:
 
 @compiled
 def _times(rows: Floats, w: Floats) -> Any:
-    """`rows` [n, k] @ the first k of `w`, [n, H]; the first row is zeros."""
-    out = np.zeros((len(rows), w.shape[1]), np.float32)
+    """`rows` [n, k] @ the first k of `w` [k + 3 or more, H], four inputs at a time, [n, H]; the first row is zeros."""
+    inputs, out = rows.shape[1], np.zeros((len(rows), w.shape[1]), np.float32)
+    filled = np.zeros(inputs + 3, np.float32)
     for i in range(1, len(rows)):
-        for k in range(rows.shape[1]):
-            x = rows[i, k]
+        filled[:inputs] = rows[i]
+        for k in range(0, inputs, 4):
+            a, b, c, d = filled[k], filled[k + 1], filled[k + 2], filled[k + 3]
             for h in range(w.shape[1]):
-                out[i, h] += x * w[k, h]
+                out[i, h] += a * w[k, h] + b * w[k + 1, h] + c * w[k + 2, h] + d * w[k + 3, h]
     return out
 
 
 @compiled
-def matches(queries: Floats, across: Floats) -> Any:
+def dot_products(queries: Floats, across: Floats) -> Any:
     """Dot products of the three queries [3, d] with vectors [d or more, n], [3, n]; what is beyond d is 0.
 
     Some hundred vectors at a time, and four of their numbers, so that a sum is loaded and stored for four products.
@@ -195,24 +197,45 @@ def matches(queries: Floats, across: Floats) -> Any:
 
 
 def across(vectors: Floats) -> Floats:
-    """Vectors [n, d] as `matches` takes them: transposed, and filled up with zeros to a multiple of four."""
+    """Vectors [n, d] as `dot_products` takes them: transposed, and filled up with zeros to a multiple of four."""
     return np.ascontiguousarray(np.pad(vectors, ((0, 0), (0, -vectors.shape[1] % 4))).T)
 
 
 @compiled
 def score(s: Shopper, p: Products, w: Weights) -> Any:
     """Logits of all candidates by column, [N]."""
-    out, match, base = np.empty(len(p.rows), np.float32), matches(s.queries, p.across), np.empty_like(w.output)
-    for i in range(len(p.pairs)):
-        _fill_pair(s, w, p.pairs[i], base)
-        for n in range(p.starts[i], p.starts[i + 1]):
-            maker = s.makers[s.groups.maker_at[p.maker[n]]]
-            out[p.columns[n]] = _logit(p.daily[n], base, maker, (match[0, n], match[1, n], match[2, n]), w)
+    out, base = np.empty(len(p.rows), np.float32), np.empty_like(w.output)
+    _score_new(s, p, w, dot_products(s.queries, p.across), out)
     for row in s.groups.rows:
         n = p.position[row]
         if n >= 0:
             out[p.columns[n]] = _logit_of(s, p, w, n, base)
     return out
+
+
+@compiled
+def _score_new(s: Shopper, p: Products, w: Weights, matches: Floats, out: Floats) -> None:
+    """As if nothing had been bought. Two products of a pair at a time: what they share is loaded once.
+
+    Written out, without a slice of any table: so it becomes vector instructions, and nothing else.
+    """
+    base = np.empty_like(w.output)
+    for i in range(len(p.pairs)):
+        _fill_pair(s, w, p.pairs[i], base)
+        last = p.starts[i + 1] - 1
+        for n in range(p.starts[i], last + 1, 2):
+            m = min(n + 1, last)
+            maker, other = s.groups.maker_at[p.maker[n]], s.groups.maker_at[p.maker[m]]
+            a, b, c = matches[0, n], matches[1, n], matches[2, n]
+            d, e, f = matches[0, m], matches[1, m], matches[2, m]
+            total, another = np.float32(0), np.float32(0)
+            for h in range(len(base)):
+                u, v, t, weight = w.match[0, h], w.match[1, h], w.match[2, h], w.output[h]
+                x = p.daily[n, h] + base[h] + s.makers[maker, h] + a * u + b * v + c * t
+                y = p.daily[m, h] + base[h] + s.makers[other, h] + d * u + e * v + f * t
+                total += max(x, np.float32(0)) * weight
+                another += max(y, np.float32(0)) * weight
+            out[p.columns[n]], out[p.columns[m]] = w.bias[0] + total, w.bias[0] + another
 
 
 @compiled

@@ -173,7 +173,7 @@ class FirstStage:
         bought, gone = np.zeros((2, len(p.rows)), bool)
         mine = self.columns(s.groups.rows)
         bought[mine], gone[self.columns(excluded)] = True, True
-        bounds = first_layer.bounds(s, p, w, b, first_layer.matches(s.queries, b.centres))
+        bounds = first_layer.bounds(s, p, w, b, first_layer.dot_products(s.queries, b.centres))
         new = first_layer.best(s, p, w, b, bounds, np.argsort(-bounds), bought | gone, NEW)
         columns = np.sort(np.concatenate([new, mine, looked]))
         columns = columns[np.diff(columns, prepend=-1).astype(bool) & ~gone[columns]]

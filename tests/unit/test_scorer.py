@@ -321,7 +321,7 @@ def test_bounds_hold_for_each_product_and_few_blocks_are_looked_through() -> Non
         assert queries is not None
         one = first._shopper(groups, user[0], queries[0])
         bound = first_layer.bounds(
-            one, p := first._products, first._weights, made, first_layer.matches(one.queries, made.centres)
+            one, p := first._products, first._weights, made, first_layer.dot_products(one.queries, made.centres)
         )
     logits = scorer.score([state], [NOW])[0].numpy()
     new = np.setdiff1d(p.columns, first.columns(groups.rows))
