@@ -58,7 +58,7 @@ class _Room(NamedTuple):
 
 
 class SecondPass:
-    """Predicts with a model as it is now, on its device."""
+    """Predicts with a model as it is now, on its device. One thread owns it."""
 
     def __init__(self, model: SecondStage) -> None:
         self._model, self._network = model, _network(model)
