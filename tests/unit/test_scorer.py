@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from pprm import blocks, features, first_layer
-from pprm.candidate_features import NAMES
+from pprm import blocks, features, first_layer, ranking
+from pprm.candidate_features import COLUMNS, NAMES
 from pprm.catalogue import Catalogue, Product
 from pprm.events import Interaction, Kind, Position
 from pprm.first_stage import sequences
@@ -269,6 +269,20 @@ def test_two_stages_of_a_batch_are_those_of_each_alone() -> None:
     for i in np.argsort(nows, kind="stable"):
         (alone,) = fresh.recommend([states[i]], [nows[i]], 5)
         assert alone.rows.tolist() == together[i].rows.tolist() and alone.reasons == together[i].reasons
+
+
+def test_reasons_are_the_true_ones_without_whose_features_the_logit_falls_most() -> None:
+    second, x = second_stage(), np.random.default_rng(4).normal(size=(30, len(NAMES))).astype(np.float32)
+    for row, reasons in zip(x, ranking.why(SecondPass(second), x), strict=True):
+        lifts = {}
+        for name, group, holds in ranking._FACTS:
+            without = row.copy()
+            without[COLUMNS[group]] = second.mean.numpy()[COLUMNS[group]]
+            with torch.inference_mode():
+                logits = second(torch.from_numpy(np.stack([row, without])))
+            if holds(row[None])[0]:
+                lifts[name] = float(logits[0] - logits[1])
+        assert reasons == sorted(lifts, key=lambda name: -lifts[name])[:2]
 
 
 def test_what_was_looked_at_is_a_candidate_and_reasons_are_true() -> None:
