@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm import first_layer
 from pprm.compiled import compiled
 from pprm.first_layer import Blocks, Floats, Ints, Products, Weights
 
@@ -20,26 +21,21 @@ hold whatever comes; but a vector that is so far off in the direction that suits
 """
 
 
+def order(pair: Ints, logit: Floats) -> Ints:
+    """Candidates by pair, and in each by what their own part of the first layer does to the logit."""
+    bits = (logit - logit.min(initial=0)).view(np.int32)  # of floats that are not negative, the bits are in their order
+    return np.argsort(pair << 32 | bits, kind="stable")
+
+
 def make(p: Products, w: Weights) -> Blocks:
-    """Blocks of the candidates."""
-    order = _in_order(p.pair, p.daily @ w.output)
-    products = np.bincount(p.pair, minlength=len(p.pairs))
+    """Blocks of the candidates, which are in that order."""
+    products = np.diff(p.starts)
     blocks = -(-products // BLOCK)
     pair = np.repeat(np.arange(len(products)), blocks)
     place = np.arange(len(pair)) - np.repeat(np.cumsum(blocks) - blocks, blocks)
-    starts = np.append((np.cumsum(products) - products)[pair] + place * BLOCK, len(order))
-    daily, vectors = p.daily[order], p.vectors[p.rows[order]]
-    corner, centres, radius = _enclose(daily, vectors, starts, w.output > 0)
-    return Blocks(
-        order, starts, daily, vectors, p.maker[order], pair, corner, np.ascontiguousarray(centres.T), radius * NEAR,
-        *_of_makers(p.maker[order], starts),
-    )  # fmt: skip
-
-
-def _in_order(pair: Ints, logit: Floats) -> Ints:
-    """Candidates by pair, and in each by a logit."""
-    bits = (logit - logit.min()).view(np.int32)  # of floats that are not negative, the bits are in their order
-    return np.argsort(pair << 32 | bits, kind="stable")
+    starts = np.append(p.starts[pair] + place * BLOCK, len(p.rows))
+    corner, centres, radius = _enclose(p.daily, p.vectors, starts, w.output > 0)
+    return Blocks(starts, pair, corner, first_layer.across(centres), radius * NEAR, *_of_makers(p.maker, starts))
 
 
 def _of_makers(maker: Ints, starts: Ints) -> tuple[Ints, Ints]:

@@ -48,6 +48,11 @@ NAMES = tuple(f"{group}.{name}" for group, names in GROUPS.items() for name in n
 """Columns, in order."""
 _ENDS = np.cumsum([len(names) for names in GROUPS.values()]).tolist()
 COLUMNS = dict(zip(GROUPS, (slice(a, b) for a, b in zip([0, *_ENDS], _ENDS, strict=False)), strict=True))
+_PROMOTION, _TRIAL, _SUBSTITUTION, _MOMENT = (
+    COLUMNS[group].start for group in ("promotion", "trial", "substitution", "moment")
+)
+_AT_STORE = slice(_PROMOTION + 5, _PROMOTION + 10)
+_TYPE_PRODUCTS = COLUMNS["type_pattern"].stop - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +95,19 @@ class CandidateFeatures:
         keep: NDArray[np.int64] | None = None,
     ) -> Floats:
         """Features at Unix time `now`, [K, len(NAMES)], or of those candidates only whose indices are in `keep`."""
-        keep = np.arange(len(candidates.rows)) if keep is None else keep
-        rows, shared, baskets = candidates.rows[keep], self._shared(), Baskets.of(state, now)
-        promoted, others = self.catalogue.promoted(now), shared.others[rows]
+        rows, catalogue, baskets = candidates.rows, self.catalogue, Baskets.of(state, now)
+        shared, promoted = self._shared(), catalogue.promoted(now)
         out = np.zeros((len(rows), len(NAMES)), np.float32)
-        own = out[:, COLUMNS["first_stage_input"]]
-        features.lay_out(candidates.groups, self.catalogue.codes, rows, shared.popularity[rows], own)
-        out[:, COLUMNS["first_stage"]] = _stage(candidates, self.catalogue)[keep]
-        promotion = out[:, COLUMNS["promotion"]]
-        promotion[:, :5] = promoted.shares[rows]
-        promotion[:, 5:10] = promoted.at_store(baskets.usual_store, rows)
-        promotion[:, 10:] = np.array([state.mailer, state.display]) / max(state.promotions, 1.0)
-        self._histories(out, state, tables, candidates.groups, rows, baskets)
-        out[:, COLUMNS["trial"]], out[:, COLUMNS["fast"]] = others[:, : len(TRIAL)], others[:, len(TRIAL) :]
+        features.lay_out(candidates.groups, catalogue.codes, rows, shared.popularity[rows], out)
+        _fill_stage(candidates.logits, rows, catalogue.codes, catalogue.sizes, out[:, COLUMNS["first_stage"]])
+        out[:, _AT_STORE] = promoted.at_store(baskets.usual_store, rows)
+        explores = self._histories(out, state, tables, candidates.groups, rows, baskets)
+        own = np.array([state.mailer, state.display]) / max(state.promotions, 1.0)
+        same = np.array([*own, *moment(baskets, now), explores], np.float32)
+        _fill_shared(rows, promoted.shares, shared.others, same, out)
         if state.browsed_keys:
-            out[:, COLUMNS["browse"]] = _browse(state, now, rows, self.catalogue)
-        out[:, COLUMNS["moment"]][:, :-1] = moment(baskets, now)
-        return out
+            _browse(state, now, rows, catalogue, out[:, COLUMNS["browse"]])
+        return out if keep is None else out[keep]
 
     def _histories(
         self,
@@ -116,21 +117,19 @@ class CandidateFeatures:
         groups: Groups,
         rows: NDArray[np.int64],
         baskets: Baskets,
-    ) -> None:
-        """What the shopper bought: patterns, hazards, factors, neighbours."""
+    ) -> float:
+        """What the shopper bought: patterns, hazards, factors, neighbours; returns how much they explore."""
         if not len(groups.rows):
-            return
+            return 0.0
         rings, explores = basket_patterns.rings(state.product_counters(), groups.counters, state.baskets)
-        out[:, COLUMNS["moment"].stop - 1] = explores
-        mine = _of_candidates(groups, self.catalogue.codes, rings, rows, baskets.masks)
-        patterns(mine[0], baskets, out[:, COLUMNS["pattern"]])
-        patterns(mine[1], baskets, out[:, COLUMNS["type_pattern"]][:, :-1])
-        out[:, COLUMNS["type_pattern"].stop - 1] = mine[2]
-        out[:, COLUMNS["substitution"]] = mine[3]
+        mine, types = _fill_types(groups, self.catalogue.codes, rings, rows, baskets.masks, out)
+        patterns(mine, baskets, out[:, COLUMNS["pattern"]])
+        patterns(types, baskets, out[:, COLUMNS["type_pattern"]][:, :-1])
         laid_out = self._over_the_catalogue(tables)
         out[:, COLUMNS["hazard"]] = laid_out.hazard(groups, rows)
-        out[:, COLUMNS["factors"]] = laid_out.affinity(groups, rows)[:, None]
-        out[:, COLUMNS["neighbours"]] = laid_out.neighbours(groups, rows)[:, None]
+        out[:, COLUMNS["factors"].start] = laid_out.affinity(groups, rows)
+        out[:, COLUMNS["neighbours"].start] = laid_out.neighbours(groups, rows)
+        return explores
 
     def _over_the_catalogue(self, tables: SlowTables) -> LaidOut:
         if self._laid_out is None or self._laid_out[0] is not tables or self._laid_out[1] != self.catalogue.version:
@@ -150,10 +149,29 @@ class CandidateFeatures:
 
 
 @compiled
-def _of_candidates(
-    g: Groups, codes: NDArray[np.int32], rings: NDArray[np.uint64], rows: NDArray[np.int64], masks: NDArray[np.uint64]
-) -> Any:
-    """Per candidate: its ring, its type's, log of the type's products that the shopper had, and `SUBSTITUTION`."""
+def _fill_shared(rows: NDArray[np.int64], shares: Floats, others: Floats, same: Floats, out: Floats) -> None:
+    """What is known of products by catalogue row, and what is the same for all candidates: own promotions, moment."""
+    for k in range(len(rows)):
+        row = rows[k]
+        for i in range(5):
+            out[k, _PROMOTION + i] = shares[row, i]
+        for i in range(2):
+            out[k, _PROMOTION + 10 + i] = same[i]
+        for i in range(14):
+            out[k, _TRIAL + i] = others[row, i]
+        for i in range(8):
+            out[k, _MOMENT + i] = same[2 + i]
+
+
+@compiled
+def _fill_types(
+    g: Groups, codes: NDArray[np.int32], rings: NDArray[np.uint64], rows: NDArray[np.int64], masks: NDArray[np.uint64],
+    out: Floats,
+) -> Any:  # fmt: skip
+    """Log of the products of each candidate's type that the shopper had, and `SUBSTITUTION`; returns rings.
+
+    Those of the candidates, and of their types.
+    """
     of_types = np.zeros(len(g.type), np.uint64)
     products, sums = np.zeros(len(g.type)), np.zeros((len(g.type), 2))
     for i in range(len(rings)):
@@ -162,11 +180,12 @@ def _of_candidates(
         products[type_] += 1
         sums[type_, 0] += g.decays[i + 1, 1]
         sums[type_, 1] += g.decays[i + 1, 2]
+    for type_ in range(len(products)):
+        products[type_] = math.log1p(products[type_])
     mine, types = np.zeros(len(rows), np.uint64), np.zeros(len(rows), np.uint64)
-    more, substitution = np.zeros(len(rows), np.float32), np.zeros((len(rows), 3), np.float32)
     for k in range(len(rows)):
         item, type_ = g.product_at[rows[k]], g.type_at[codes[rows[k], 0]]
-        types[k], more[k] = of_types[type_], math.log1p(products[type_])
+        types[k], out[k, _TYPE_PRODUCTS] = of_types[type_], products[type_]
         if item > 0:
             mine[k] = rings[item - 1]
             # baskets that held the type since the one that held the product
@@ -175,27 +194,19 @@ def _of_candidates(
             since, count = since & (newest - np.uint64(1)), 0
             while since != 0:
                 since, count = since & (since - np.uint64(1)), count + 1
-            substitution[k, 0] = math.log1p(count)
-            substitution[k, 1] = g.decays[item, 1] / (sums[type_, 0] + 0.1)
-            substitution[k, 2] = g.decays[item, 2] / (sums[type_, 1] + 0.1)
-    return mine, types, more, substitution
-
-
-def _stage(candidates: Candidates, catalogue: Catalogue) -> Floats:
-    """The first stage's verdict and the place that it gives a candidate among the others."""
-    logits = candidates.logits.astype(np.float64)
-    order = np.argsort(-logits, kind="stable")
-    places: Floats = _places(logits, order, candidates.rows, catalogue.codes, catalogue.sizes)
-    return places
+            out[k, _SUBSTITUTION] = math.log1p(count)
+            out[k, _SUBSTITUTION + 1] = g.decays[item, 1] / (sums[type_, 0] + 0.1)
+            out[k, _SUBSTITUTION + 2] = g.decays[item, 2] / (sums[type_, 1] + 0.1)
+    return mine, types
 
 
 @compiled
-def _places(
-    logits: NDArray[np.float64], order: NDArray[np.int64], rows: NDArray[np.int64], codes: NDArray[np.int32],
-    sizes: NDArray[np.int64],
-) -> Any:  # fmt: skip
-    out = np.zeros((len(rows), 6), np.float32)
+def _fill_stage(
+    logits: Floats, rows: NDArray[np.int64], codes: NDArray[np.int32], sizes: NDArray[np.int64], out: Floats
+) -> None:
+    """As `STAGE`: the first stage's verdict and the place that it gives a candidate among the others."""
     of_type, of_category, mass = np.zeros(sizes[0], np.int32), np.zeros(sizes[1], np.int32), np.zeros(sizes[0])
+    order = np.argsort(-logits, kind="mergesort")
     for place in range(len(order)):
         k = order[place]
         type_, category = codes[rows[k], 0], codes[rows[k], 1]
@@ -203,11 +214,10 @@ def _places(
         out[k, 2], out[k, 5] = math.log1p(of_type[type_]), math.log1p(of_category[category])
         of_type[type_] += 1
         of_category[category] += 1
-        mass[type_] += 1 / (1 + math.exp(-logits[k]))
+        mass[type_] += 1 / (1 + math.exp(-np.float64(logits[k])))
     for k in range(len(rows)):
         of_its_type = mass[codes[rows[k], 0]]
-        out[k, 3], out[k, 4] = 1 / (1 + math.exp(-logits[k])) / of_its_type, math.log(of_its_type + 1e-6)
-    return out
+        out[k, 3], out[k, 4] = 1 / (1 + math.exp(-np.float64(logits[k]))) / of_its_type, math.log(of_its_type + 1e-6)
 
 
 def ranks(values: NDArray[Any], group: NDArray[Any]) -> NDArray[np.float64]:
@@ -252,12 +262,10 @@ def _by_type(values: NDArray[np.float64], catalogue: Catalogue) -> NDArray[np.fl
     return np.bincount(catalogue.type, values, len(catalogue.types)).astype(np.float64)[catalogue.type]
 
 
-def _browse(state: UserState, now: float, rows: NDArray[np.int64], catalogue: Catalogue) -> Floats:
+def _browse(state: UserState, now: float, rows: NDArray[np.int64], catalogue: Catalogue, out: Floats) -> None:
     """What the shopper looked at, as `BROWSE`, [K, 10]."""
     keys, counters = state.looked_at()
-    out = np.zeros((len(rows), len(BROWSE)), np.float32)
     _fill_browse(counters, catalogue.rows(keys), rows, catalogue.codes, catalogue.sizes, float(now), out)
-    return out
 
 
 @compiled

@@ -132,9 +132,9 @@ def _groups(
     type_at, types = _grouped(bought, codes[known, 0], sizes[0])
     category_at, categories = _grouped(bought, codes[known, 1], sizes[1])
     maker_at, makers = _grouped(bought, codes[known, 2], sizes[2])
-    product = np.zeros((len(known) + 1, 14), np.float32)
+    product, settled = np.zeros((len(known) + 1, 14), np.float32), 1 - BASKET_DECAY ** float(max(baskets, 1))
     for i in range(len(known)):
-        _fill_item(bought[i], product[i + 1], baskets, baskets28, baskets112)
+        _fill_item(bought[i], product[i + 1], baskets, baskets28, baskets112, settled)
     maker = np.zeros((len(makers) + 1, 2), np.float32)
     for i in range(len(makers)):
         maker[i + 1, 0], maker[i + 1, 1] = math.log1p(makers[i, COUNT]) / 3, math.log1p(makers[i, DECAY112]) / 3
@@ -214,14 +214,16 @@ def _group_rows(sums: NDArray[np.float64], baskets112: float) -> Any:
 
 
 @compiled
-def _fill_item(b: NDArray[np.float64], out: Floats, baskets: int, baskets28: float, baskets112: float) -> None:
-    """As `ITEM`."""
+def _fill_item(
+    b: NDArray[np.float64], out: Floats, baskets: int, baskets28: float, baskets112: float, settled: float
+) -> None:
+    """As `ITEM`; `settled` is the weight of all baskets so far, of what it would come to."""
     _fill_common(b, out)
     rate112 = b[DECAY112] / max(baskets112, 1e-9)
     out[7] = abs(out[6] - 0.5)
     out[8] = b[COUNT] / max(baskets, 1)
     out[9], out[10] = b[DECAY28] / (baskets28 + 0.05), rate112
-    out[11] = b[PER_BASKET] * (1 - BASKET_DECAY) / (1 - BASKET_DECAY ** float(max(baskets, 1)))
+    out[11] = b[PER_BASKET] * (1 - BASKET_DECAY) / settled
     out[12], out[13] = math.log(rate112 + 0.01) / 4.6 + 1, 1
 
 
@@ -236,7 +238,7 @@ def dense(groups: Groups, catalogue: Catalogue, candidates: NDArray[np.int64], p
 def lay_out(
     g: Groups, codes: NDArray[np.int32], candidates: NDArray[np.int64], popularity: Floats, out: Floats
 ) -> None:
-    """`dense` into `out` [len(candidates), 40]; `codes` are the catalogue's."""
+    """`dense` into the first columns of `out` [len(candidates), 40 or more]; `codes` are the catalogue's."""
     for k in range(len(candidates)):
         row = candidates[k]
         item, type_ = g.product_at[row], g.type_at[codes[row, 0]]

@@ -22,9 +22,9 @@ from pprm import blocks, device_input, features, first_layer
 from pprm.candidate_features import Candidates
 from pprm.catalogue import Catalogue
 from pprm.device_input import Items
-from pprm.device_pass import DevicePass, precision, shopper_part
+from pprm.device_pass import DevicePass, precision
 from pprm.events import Kind
-from pprm.features import CATEGORY, GLOBAL, MAKERS, PRODUCT, SHARE_OF_CATEGORY, SHARE_OF_TYPE, TYPE, Groups
+from pprm.features import GLOBAL, Groups
 from pprm.first_layer import Blocks, Products, Shopper, Weights
 from pprm.model import KIND_WEIGHTS, PPRM
 from pprm.popularity import Popularity
@@ -51,16 +51,12 @@ class Tables:
     """Candidate of each catalogue row, -1 where it is none."""
     vectors: Tensor
     """Product vectors of all rows of the catalogue, [all, d]."""
-    candidates: Tensor
-    """Product vectors of the candidates, transposed, [d, N]."""
     static: Tensor
     """Wb b + b1 + the standardisation's constant, [N, H]."""
     pairs: NDArray[np.int64]
     """Distinct (type, category) pairs of the candidates, [P, 2]."""
     pair: NDArray[np.int64]
     """Pair of each candidate, [N]."""
-    maker: NDArray[np.int64]
-    """Maker of each candidate, [N]."""
 
 
 class Found(NamedTuple):
@@ -105,9 +101,13 @@ class FirstStage:
         """Popularity features of the candidates on the day of the last shopper, [N, 4]."""
         if model.cross_layer is not None:
             self._cross, match, self._constant = model.cross_weights()
-            shares, output = self._cross[SHARE_OF_TYPE : SHARE_OF_CATEGORY + 1], model.output
-            parts = (shares, match, self._cross[MAKERS], output.weight[0], output.bias)
-            self._weights = Weights(*(part.detach().cpu().contiguous().numpy() for part in parts))
+        if is_compiled:
+            assert model.log_pool_days is not None
+            parts = (
+                model.user_layer.weight, model.user_layer.bias, model.log_pool_days.exp(), torch.stack([*model.match]),
+                self._cross, match, model.output.weight[0], model.output.bias,
+            )  # fmt: skip
+            self._weights = Weights(*(part.detach().contiguous().numpy() for part in parts))
 
     @property
     def candidates(self) -> NDArray[np.int64]:
@@ -133,7 +133,7 @@ class FirstStage:
             return
         for some, groups, user, queries in self._days(states, nows):
             for i, g, mine, query in zip(some, groups, user, queries, strict=True):
-                yield i, self._logits(self._shopper(g, mine, query)), g
+                yield i, first_layer.score(self._shopper(g, mine, query), self._products, self._weights), g
 
     @torch.inference_mode()
     def retrieve(
@@ -159,7 +159,7 @@ class FirstStage:
     def _retrieve(self, state: UserState, s: Shopper, excluded: NDArray[np.int64]) -> Found:
         if self._blocks is not None:
             return self._find_in_blocks(state, s, self._blocks, excluded)
-        logits = self._logits(s)
+        logits = first_layer.score(s, self._products, self._weights)
         logits[self.columns(excluded)] = -np.inf
         return self.find(state, logits, s.groups)
 
@@ -175,7 +175,7 @@ class FirstStage:
         bought, gone = np.zeros((2, len(p.rows)), bool)
         mine = self.columns(s.groups.rows)
         bought[mine], gone[self.columns(excluded)] = True, True
-        bounds = first_layer.bounds(s, p, w, b, (torch.from_numpy(s.queries) @ torch.from_numpy(b.centres)).numpy())
+        bounds = first_layer.bounds(s, p, w, b, first_layer.dot_products(s.queries, b.centres))
         new = first_layer.best(s, p, w, b, bounds, np.argsort(-bounds), bought | gone, NEW)
         columns = np.sort(np.concatenate([new, mine, looked]))
         columns = columns[np.diff(columns, prepend=-1).astype(bool) & ~gone[columns]]
@@ -213,10 +213,10 @@ class FirstStage:
 
     def _days(
         self, states: Sequence[UserState], nows: Sequence[float]
-    ) -> Iterator[tuple[list[int], Iterator[Groups], Tensor, Tensor]]:
-        """As `_by_day`, and their `shopper_part`."""
-        read = self._read(states, nows)
-        user, queries = shopper_part(self.model, self._refresh(0).vectors, *map(torch.from_numpy, read))
+    ) -> Iterator[tuple[list[int], Iterator[Groups], Floats, Floats]]:
+        """As `_by_day`, and their `first_layer.shopper_part`."""
+        vectors = self._refresh(0).vectors.numpy()
+        user, queries = first_layer.shopper_part(self._weights, vectors, *self._read(states, nows))
         for some, groups in self._by_day(states, nows):
             yield some, groups, user[some], queries[some]
 
@@ -225,19 +225,9 @@ class FirstStage:
         scalars = np.stack([features.scalars(state, now) for state, now in zip(states, nows, strict=True)])
         return _Read(text, scalars, *sequences(states, nows, self.catalogue))
 
-    def _logits(self, s: Shopper) -> Floats:
-        """Of all candidates, [N], in compiled loops."""
-        t = self._refresh(0)
-        logits, matches = np.empty(len(t.rows), np.float32), (torch.from_numpy(s.queries) @ t.candidates).numpy()
-        first_layer.score(s, self._products, self._weights, matches, logits)
-        return logits
-
-    def _shopper(self, g: Groups, user: Tensor, query: Tensor) -> Shopper:
-        cross = self._cross
-        return Shopper(
-            g, user.numpy(), _times(g.type, cross[TYPE]), _times(g.category, cross[CATEGORY]),
-            _times(g.maker, cross[MAKERS]), _times(g.product, cross[PRODUCT]), query.numpy(),
-        )  # fmt: skip
+    def _shopper(self, g: Groups, user: Floats, query: Floats) -> Shopper:
+        types, categories, makers, items = first_layer.parts(g, self._weights)
+        return Shopper(g, user, types, categories, makers, items, query)
 
     def _given(
         self,
@@ -284,10 +274,22 @@ class FirstStage:
             catalogue, self._bar = self.catalogue, np.zeros(len(t.rows), np.float32)
             self._pass.load(t.vectors, t.rows, catalogue.codes[t.rows], self._daily, catalogue.sizes)
             return
-        self._products = Products(
-            self.catalogue.codes, t.rows, t.position, t.vectors.numpy(), self._daily.numpy(), t.pairs, t.pair, t.maker
-        )
+        self._products = self._in_order(t)
         self._blocks = blocks.make(self._products, self._weights) if len(t.rows) > self.large else None
+
+    def _in_order(self, t: Tables) -> Products:
+        """The candidates as the loops read them."""
+        codes, daily = self.catalogue.codes, self._daily.numpy()
+        columns = blocks.order(t.pair, daily @ self._weights.output)
+        rows, pair, places = t.rows[columns], t.pair[columns], np.empty_like(columns)
+        position, places[columns] = np.full(len(codes), -1), np.arange(len(columns))
+        position[rows] = np.arange(len(columns))
+        vectors = t.vectors[self._index(rows)].numpy()
+        return Products(
+            codes, position, rows, columns, places, self._daily[self._index(columns)].numpy(), vectors,
+            first_layer.across(vectors), codes[rows, 2].astype(np.int64), t.pairs, pair,
+            np.searchsorted(pair, np.arange(len(t.pairs) + 1)),
+        )  # fmt: skip
 
     @torch.inference_mode()
     def _make_tables(self) -> Tables:
@@ -302,8 +304,8 @@ class FirstStage:
         both = catalogue.type[rows].astype(np.int64) << 32 | catalogue.category[rows]
         coded, pair = np.unique(both, return_inverse=True)
         return Tables(
-            rows, position, vectors, chosen.T.contiguous(), static,
-            np.stack([coded >> 32, coded & 0xFFFFFFFF], 1), pair.reshape(-1), catalogue.maker[rows].astype(np.int64),
+            rows, position, vectors, static,
+            np.stack([coded >> 32, coded & 0xFFFFFFFF], 1), pair.reshape(-1),
         )  # fmt: skip
 
     def _product_vectors(self) -> Tensor:
@@ -328,11 +330,6 @@ class FirstStage:
 
     def _index(self, array: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
-
-
-def _times(rows: Floats, weights: Tensor) -> Floats:
-    part: Floats = (torch.from_numpy(rows) @ weights).numpy()
-    return part
 
 
 def _share_of_type(g: Groups, catalogue: Catalogue) -> Floats:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm.candidate_features import COLUMNS, GROUPS, ranks
+from pprm.candidate_features import COLUMNS, GROUPS, NAMES, ranks
 from pprm.features import CATEGORY, GLOBAL, ITEM, TYPE
 from pprm.metrics import top
-from pprm.second_stage import SecondStage, predict
+from pprm.second_pass import SecondPass
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +89,23 @@ _FACTS: tuple[tuple[str, str, Callable[[NDArray[np.float32]], Any]], ...] = (
     ("popular", "first_stage", lambda x: x[:, GLOBAL].any(1)),
 )
 """Reasons: the group of features that may have lifted a product for it, and of which of them it is true."""
+_OF_FACT = np.array([[name.startswith(f"{group}.") for name in NAMES] for _, group, _ in _FACTS])
+"""Columns of the group of each, [facts, len(NAMES)]."""
 MOST_REASONS = 2
 
 
-def why(model: SecondStage, inputs: NDArray[np.float32]) -> list[list[str]]:
+def why(second: SecondPass, inputs: NDArray[np.float32]) -> list[list[str]]:
     """Why each product is in a list, from its candidate features [k, len(NAMES)].
 
     Of what is true of it, that whose group of features lifted it most: by how much the logit falls when the group is
     replaced by what is usual among candidates.
     """
-    groups = [group for _, group, _ in _FACTS]
-    without = np.repeat(inputs[None], 1 + len(groups), axis=0)
-    usual = model.mean.cpu().numpy()
-    for at, group in enumerate(groups, start=1):
-        without[at, :, COLUMNS[group]] = usual[COLUMNS[group]]
-    logits = predict(model, without.reshape(-1, inputs.shape[1])).reshape(without.shape[:2])
-    lifts = (logits[0] - logits[1:]).T
     true = np.stack([holds(inputs) for _, _, holds in _FACTS], 1)
-    strongest = np.argsort(np.where(true, -lifts, np.inf), axis=1, kind="stable")[:, :MOST_REASONS]
+    at, facts = np.nonzero(true)
+    lifts = np.full(true.shape, -np.inf, np.float32)
+    lifts[at, facts] = second.lifts(inputs, at, _OF_FACT[facts])
+    strongest = np.argsort(-lifts, axis=1, kind="stable")[:, :MOST_REASONS]
     return [
-        [_FACTS[at][0] for at in mine if holds[at]]
+        [_FACTS[fact][0] for fact in mine if holds[fact]]
         for mine, holds in zip(strongest.tolist(), true.tolist(), strict=True)
     ]

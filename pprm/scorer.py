@@ -15,7 +15,6 @@ from torch import Tensor
 from pprm import features, slow_tables, user_state
 from pprm.candidate_features import CandidateFeatures, Candidates
 from pprm.catalogue import Catalogue, Product
-from pprm.device import concatenate
 from pprm.events import Interaction, Kind, Position
 from pprm.first_stage import EncodeTexts, FirstStage, Found
 from pprm.fold import fold
@@ -23,7 +22,8 @@ from pprm.ids import stable_hash
 from pprm.model import PPRM
 from pprm.popularity import Popularity
 from pprm.ranking import NO_RULES, Ranking, Rules, pick, reasons, why
-from pprm.second_stage import SecondStage, predict
+from pprm.second_pass import SecondPass
+from pprm.second_stage import SecondStage
 from pprm.sizes import nbytes
 from pprm.slow_tables import SlowTables
 from pprm.user_state import DAY, UserState
@@ -82,6 +82,7 @@ class Scorer:
         self.tables = tables or slow_tables.nothing()
         self.model, self.catalogue, self.popularity, self.device = model, catalogue, popularity, device
         self._features = CandidateFeatures(catalogue, popularity)
+        self._second = SecondPass(self.second) if self.second else None
 
     @property
     def candidates(self) -> NDArray[np.int64]:
@@ -132,18 +133,15 @@ class Scorer:
         return rankings
 
     def _rank_second(self, asked: _Asked) -> dict[int, Ranking]:
-        """All shoppers' candidates together, so that a micro-batch is one call of the networks."""
-        assert self.second is not None
+        assert self._second is not None
         numbers, found, inputs = [], [], []
         for number, (_, candidates, _) in self.first.retrieve(asked.states, asked.nows, asked.excluded):
             numbers.append(number)
             found.append(candidates.rows)  # each is looked at on its own day, before the next one's begins
             inputs.append(self.candidate_features(asked.states[number], asked.nows[number], candidates))
-        logits = predict(self.second, concatenate(inputs, self.device))
-        each = np.split(logits, np.cumsum([len(rows) for rows in found])[:-1])
-        types = self.catalogue.type
+        each, types = self._second.logits(inputs), self.catalogue.type
         best = [pick(mine, types[rows], asked.k, asked.rules) for mine, rows in zip(each, found, strict=True)]
-        because = iter(why(self.second, np.concatenate([x[at] for x, at in zip(inputs, best, strict=True)])))
+        because = iter(why(self._second, np.concatenate([x[at] for x, at in zip(inputs, best, strict=True)])))
         return {
             number: Ranking(rows[at], _probabilities(mine[at]), [next(because) for _ in at])
             for number, rows, mine, at in zip(numbers, found, each, best, strict=True)
@@ -157,11 +155,11 @@ class Scorer:
         """
         ((_, logits, groups),) = self.first.score([state], [now])
         scores: NDArray[np.float32] = logits.copy()
-        if self.second is None:
+        if self._second is None:
             return scores
         found = self.first.find(state, scores, groups)
         scores -= NOT_A_CANDIDATE
-        scores[found.columns] = predict(self.second, self.candidate_features(state, now, found.candidates))
+        (scores[found.columns],) = self._second.logits([self.candidate_features(state, now, found.candidates)])
         return scores
 
     @torch.inference_mode()

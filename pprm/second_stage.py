@@ -4,6 +4,8 @@
 bought before and the best of what is new to them, so that neither drives out the other, and what they looked at lately.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,8 +18,6 @@ SEEN, NEW, LOOKED = 130, 200, 50
 """Candidates: products bought before, others, and the newest looks."""
 HIDDEN = (64, 32)
 MEMBERS = 3
-ROWS = 2048
-"""Rows of one call on a CPU: what lies between two layers stays in its cache, and in memory that it already has."""
 CLIP = 4.0
 """Standard deviations: further out an input says no more."""
 
@@ -59,23 +59,6 @@ class SecondStage(nn.Module):
         return logits.view(x.shape[:-1])
 
 
-@torch.inference_mode()
-def predict(model: SecondStage, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logits [n] of features [n, len(NAMES)], on the model's device."""
-    device = model.mean.device
-    if device.type != "cpu":  # exactly: there these networks take a fraction of their transfer
-        made: NDArray[np.float32] = model(torch.from_numpy(inputs).to(device, non_blocking=True)).cpu().numpy()
-        return made
-    some = torch.split(torch.from_numpy(inputs), ROWS)
-    # oneDNN multiplies: the same numbers in half the time, and in bf16 where the CPU has units for it (AMX)
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        return torch.cat([model(rows) for rows in some]).numpy()
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
 def _uniform(shape: tuple[int, ...], inputs: int) -> Tensor:
     """Weights to begin with, as `nn.Linear` has them."""
     weights: Tensor = (torch.rand(shape) * 2 - 1) / inputs**0.5
@@ -84,26 +67,38 @@ def _uniform(shape: tuple[int, ...], inputs: int) -> Tensor:
 
 def choose(logits: NDArray[np.float32], seen: NDArray[np.bool_], looked: NDArray[np.int64]) -> NDArray[np.int64]:
     """Columns of the candidates among N products: `logits` [N], `seen` [N], `looked` columns, the newest look first."""
-    chosen = np.zeros(len(logits), bool)
-    _mark_best(logits, seen, False, NEW, chosen)
-    _mark_best(logits, seen, True, SEEN, chosen)
-    chosen[looked[:LOOKED]] = True
+    chosen: NDArray[np.int64] = _choose(logits, seen, looked[:LOOKED])
+    return chosen
+
+
+@compiled
+def _choose(logits: NDArray[np.float32], seen: NDArray[np.bool_], looked: NDArray[np.int64]) -> Any:
+    chosen, new, n = np.zeros(len(logits), np.bool_), np.empty(len(logits), np.int64), 0
+    bar = _bar(logits, seen, NEW)
+    for i in range(len(logits)):
+        if logits[i] >= bar and not seen[i]:
+            new[n] = i
+            n += 1
+    _mark_best(logits, new[:n], NEW, chosen)
+    _mark_best(logits, np.flatnonzero(seen), SEEN, chosen)
+    chosen[looked] = True
     return np.flatnonzero(chosen)
 
 
 @compiled
-def _mark_best(
-    values: NDArray[np.float32], seen: NDArray[np.bool_], wanted: bool, k: int, chosen: NDArray[np.bool_]
-) -> None:
-    """Mark the k highest values where `seen` is as wanted, of equal ones the first: one pass with a rising bar."""
-    held, n, bar = np.empty(2 * k, np.int64), 0, np.float32(-np.inf)
-    for i in range(len(values)):
-        if seen[i] == wanted and values[i] > bar:
-            held[n] = i
-            n += 1
-            if n == len(held):
-                held[:k] = held[np.argsort(-values[held], kind="mergesort")[:k]]
-                n, bar = k, values[held[k - 1]]
-    best = held[:n][np.argsort(-values[held[:n]], kind="mergesort")[:k]]
+def _bar(logits: NDArray[np.float32], seen: NDArray[np.bool_], k: int) -> Any:
+    """A logit that k new products reach, and few more: the k-th best of the best of every 2 k-th one."""
+    best = np.full(2 * k, np.float32(-np.inf))
+    for start in range(0, len(logits), 2 * k):
+        for i in range(start, min(start + 2 * k, len(logits))):
+            value = np.float32(-np.inf) if seen[i] else logits[i]
+            best[i - start] = value if value > best[i - start] else best[i - start]
+    return best[np.argsort(best, kind="mergesort")[k]]  # the sort that is compiled for candidates anyway
+
+
+@compiled
+def _mark_best(logits: NDArray[np.float32], columns: NDArray[np.int64], k: int, chosen: NDArray[np.bool_]) -> None:
+    """Mark the k highest of some columns in ascending order, of equal ones the first."""
+    best = columns[np.argsort(-logits[columns], kind="mergesort")[:k]]
     for i in range(len(best)):
-        chosen[best[i]] = True
+        chosen[best[i]] = logits[best[i]] > -np.inf

@@ -106,11 +106,9 @@ class LaidOut:
 
     def hazard(self, groups: Groups, rows: NDArray[np.int64]) -> Floats:
         """Log hazards of candidate rows and of their types, 0 of what the shopper never had, [len(rows), 2]."""
-        out, ages = np.zeros((len(rows), 2), np.float32), np.concatenate([[0.0], groups.ages])
-        _fill_hazards(
-            self.product_hazards, self.type_hazards, groups, self.codes, rows, self.at[rows], ages, hazard.bucket(ages),
-            out,
-        )  # fmt: skip
+        out = np.zeros((len(rows), 2), np.float32)
+        buckets = hazard.bucket(groups.ages)
+        _fill_hazards(self.product_hazards, self.type_hazards, groups, self.codes, rows, self.at, buckets, out)
         return out
 
     def affinity(self, groups: Groups, rows: NDArray[np.int64]) -> Floats:
@@ -130,18 +128,18 @@ class LaidOut:
 @compiled
 def _fill_hazards(
     product: Floats, type_: Floats, g: Groups, codes: NDArray[np.int32], rows: NDArray[np.int64],
-    at: NDArray[np.int64], ages: NDArray[np.float64], buckets: NDArray[np.int64], out: Floats,
+    at: NDArray[np.int64], buckets: NDArray[np.int64], out: Floats,
 ) -> None:  # fmt: skip
-    """`at` are the rows of `product`; `ages` and `buckets` of the products bought, from place 1 on."""
-    newest = np.zeros(len(g.type), np.int64)
-    for i in range(1, len(ages)):
-        of = g.type_at[codes[g.rows[i - 1], 0]]
-        if newest[of] == 0 or ages[i] < ages[newest[of]]:
+    """`at` are the rows of `product` by catalogue row; `buckets` those of the products bought."""
+    newest = np.full(len(g.type), -1)
+    for i in range(len(buckets)):
+        of = g.type_at[codes[g.rows[i], 0]]
+        if newest[of] < 0 or g.ages[i] < g.ages[newest[of]]:
             newest[of] = i
     for k in range(len(rows)):
         item, of = g.product_at[rows[k]], g.type_at[codes[rows[k], 0]]
         if item > 0:
-            out[k, 0] = product[at[k], buckets[item]]
+            out[k, 0] = product[at[rows[k]], buckets[item - 1]]
         if of > 0:
             out[k, 1] = type_[codes[rows[k], 0], buckets[newest[of]]]
 

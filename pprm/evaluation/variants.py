@@ -23,7 +23,8 @@ from pprm.model import PPRM, PPRMConfig
 from pprm.popularity import Popularity
 from pprm.replay import Visit
 from pprm.scorer import NOT_A_CANDIDATE, Scorer
-from pprm.second_stage import SecondStage, predict
+from pprm.second_pass import SecondPass
+from pprm.second_stage import SecondStage
 from pprm.second_training import CandidateSet
 from pprm.sizes import nbytes
 from pprm.training_set import TrainingSet
@@ -184,5 +185,5 @@ class _WithoutGroup:
     def scores(self, visit: Visit) -> Floats:
         rows, inputs, first = self.shared.of(visit)
         scores = first - NOT_A_CANDIDATE
-        scores[rows] = predict(self.network, inputs)
+        (scores[rows],) = SecondPass(self.network).logits([inputs])
         return scores

@@ -18,20 +18,33 @@ from pprm.fold import fold
 from pprm.ids import stable_hash
 from pprm.model import PPRM, PPRMConfig
 from pprm.scorer import Scorer
-from pprm.second_stage import LOOKED, NEW, SEEN
+from pprm.second_stage import LOOKED, NEW, SEEN, SecondStage
 from pprm.user_state import UserState
-from tests.unit.test_scorer import CONFIG, DEEP, NOW, PAPER, dense_logits, make, product, two_stages, vectors
+from tests.unit.test_scorer import (
+    CONFIG,
+    DEEP,
+    NOW,
+    PAPER,
+    dense_logits,
+    make,
+    product,
+    second_stage,
+    two_stages,
+    vectors,
+)
 
 DAY = 86_400
 PRODUCTS = 900
 NOTHING = np.zeros(0, np.int64)
 
 
-def on_device(n: int = PRODUCTS, config: PPRMConfig = CONFIG, device: str = "cpu") -> Scorer:
+def on_device(
+    n: int = PRODUCTS, config: PPRMConfig = CONFIG, device: str = "cpu", second: SecondStage | None = None
+) -> Scorer:
     """As `make`, but never compiled."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(PPRM, "is_light", False)
-        return make(n, config, device)
+        return make(n, config, device, second)
 
 
 def shopper(seed: int, bought: int, looked: int = 0) -> UserState:
@@ -206,8 +219,7 @@ def test_a_coarse_precision_decides_at_the_border_only(monkeypatch: pytest.Monke
 
 
 def test_lists_of_both_stages_are_those_of_the_compiled_pass() -> None:
-    compiled, device = two_stages(PRODUCTS), on_device()
-    device.second = compiled.second
+    compiled, device = two_stages(PRODUCTS), on_device(second=second_stage())
     for a, b in zip(compiled.recommend(SHOPPERS, DAYS, 10), device.recommend(SHOPPERS, DAYS, 10), strict=True):
         assert a.rows.tolist() == b.rows.tolist() and a.reasons == b.reasons
         assert np.allclose(a.scores, b.scores, atol=1e-5)
@@ -217,9 +229,7 @@ def test_lists_of_both_stages_are_those_of_the_compiled_pass() -> None:
 def gpu() -> Iterator[Scorer]:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    scorer = make(PRODUCTS, device="cuda")
-    scorer.second = two_stages(PRODUCTS).second.to("cuda")  # type: ignore[union-attr]
-    yield scorer
+    yield two_stages(PRODUCTS, device="cuda")
 
 
 def nearly_same(expected: list[Found], found: list[Found]) -> None:

@@ -1,13 +1,14 @@
 """Factorised scoring against the plain network on dense features, and what a ranking promises."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from pprm import blocks, features, first_layer
-from pprm.candidate_features import NAMES
+from pprm import blocks, features, first_layer, ranking
+from pprm.candidate_features import COLUMNS, NAMES
 from pprm.catalogue import Catalogue, Product
 from pprm.events import Interaction, Kind, Position
 from pprm.first_stage import sequences
@@ -17,7 +18,8 @@ from pprm.model import PPRM, PPRMConfig
 from pprm.popularity import Popularity, Purchase
 from pprm.ranking import Rules
 from pprm.scorer import Scorer
-from pprm.second_stage import HIDDEN, MEMBERS, NEW, ROWS, SEEN, SecondStage, choose, predict
+from pprm.second_pass import ROWS, SecondPass
+from pprm.second_stage import HIDDEN, MEMBERS, NEW, SEEN, SecondStage, choose
 from pprm.user_state import UserState
 
 NOW = 1_510_000_000
@@ -38,7 +40,9 @@ def vectors(texts: object) -> np.ndarray:
     return np.stack([np.random.default_rng(len(str(t))).normal(size=DIM).astype(np.float32) for t in texts])  # type: ignore[attr-defined]
 
 
-def make(n: int = 60, config: PPRMConfig | None = None, device: str = "cpu") -> Scorer:
+def make(
+    n: int = 60, config: PPRMConfig | None = None, device: str = "cpu", second: SecondStage | None = None
+) -> Scorer:
     torch.manual_seed(0)
     model = PPRM(config or CONFIG)
     if model.config.sequence:
@@ -53,7 +57,7 @@ def make(n: int = 60, config: PPRMConfig | None = None, device: str = "cpu") -> 
     catalogue.put(products, described)
     popularity = Popularity()
     popularity.add(Purchase(stable_hash(f"p{i % n}"), NOW - i * 5000) for i in range(300))
-    return Scorer(model, catalogue, popularity, vectors, torch.device(device))
+    return Scorer(model, catalogue, popularity, vectors, torch.device(device), second)
 
 
 def shopper(seed: int, n: int = 40) -> UserState:
@@ -92,7 +96,9 @@ def dense_logits(scorer: Scorer, state: UserState, now: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("events", [0, 1, 5, 40])
-@pytest.mark.parametrize("config", [CONFIG, DEEP, replace(CONFIG, pool_days=(4.0, 30.0)), PAPER])
+@pytest.mark.parametrize(
+    "config", [CONFIG, DEEP, replace(CONFIG, product=6, hidden=(9,)), replace(CONFIG, pool_days=(4.0, 30.0)), PAPER]
+)
 def test_factorised_equals_dense(events: int, config: PPRMConfig) -> None:
     scorer, state = make(config=config), shopper(events, events)
     assert torch.allclose(
@@ -167,26 +173,53 @@ def test_scores_that_are_not_finite_are_an_error_not_a_short_list() -> None:
         scorer.recommend([shopper(1)], [NOW], 10)
 
 
-def two_stages(n: int = 400) -> Scorer:
-    scorer = make(n)
+def second_stage() -> SecondStage:
     torch.manual_seed(3)
-    second = SecondStage()
-    second.mean.copy_(torch.rand(len(NAMES)))
-    scorer.second = second.eval()
-    return scorer
-
-
-def test_many_rows_get_the_logits_that_each_gets_alone() -> None:
     second = SecondStage().eval()
-    rows = np.random.default_rng(0).normal(size=(2 * ROWS + 7, len(NAMES))).astype(np.float32)
-    before = torch.get_float32_matmul_precision()
-    together = predict(second, rows)
-    assert torch.get_float32_matmul_precision() == before
+    second.mean.copy_(torch.rand(len(NAMES)))
+    second.scale.copy_(torch.rand(len(NAMES)) + 0.5)
+    second.scale[-3:] = torch.inf
+    return second
+
+
+def two_stages(n: int = 400, **how: Any) -> Scorer:
+    return make(n, second=second_stage(), **how)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5, ROWS, 2 * ROWS + 7])
+@pytest.mark.parametrize("same", [0, 61, len(NAMES)])
+def test_the_compiled_networks_are_those_of_torch(rows: int, same: int) -> None:
+    second, x = second_stage(), np.random.default_rng(0).normal(size=(rows, len(NAMES))).astype(np.float32)
+    x[:, :same] = x[:1, :same]
+    x[:, 50] *= 100  # clipped
+    (logits,) = SecondPass(second).logits([x])
     with torch.inference_mode():
-        alone = np.concatenate([second(torch.from_numpy(row[None])).numpy() for row in rows[:: ROWS // 4]])
-    assert together.shape == (len(rows),)
-    assert np.allclose(together[:: ROWS // 4], alone, atol=1e-3)  # bfloat16 where the CPU multiplies in it
-    assert predict(second, rows[:0]).shape == (0,)
+        assert np.allclose(logits, second(torch.from_numpy(x)).numpy(), atol=1e-5)
+
+
+def test_the_networks_of_a_call_leave_nothing_for_the_next_one() -> None:
+    made, x = SecondPass(second_stage()), np.random.default_rng(0).normal(size=(40, len(NAMES))).astype(np.float32)
+    first, _, again = made.logits([x[:7], x, x[:7]])
+    assert np.array_equal(first, again)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_seen_in_the_logits(bad: float) -> None:
+    for name in ("first", "second", "output"):
+        second = second_stage()
+        getattr(second.first if name == "first" else second, "weight" if name == "first" else name).data.fill_(bad)
+        (logits,) = SecondPass(second).logits([np.random.default_rng(0).random((5, len(NAMES))).astype(np.float32)])
+        assert not np.isfinite(logits).any()
+
+
+def test_lifts_are_what_the_network_says_less_without_a_group() -> None:
+    second, rng = second_stage(), np.random.default_rng(0)
+    x, at = rng.normal(size=(6, len(NAMES))).astype(np.float32), np.array([0, 3, 3, 5])
+    columns = rng.random((4, len(NAMES))) < 0.2
+    without = torch.from_numpy(np.where(columns, second.mean.numpy(), x[at]))
+    with torch.inference_mode():
+        expected = second(torch.from_numpy(x[at])) - second(without)
+    assert np.allclose(SecondPass(second).lifts(x, at, columns), expected.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -238,6 +271,20 @@ def test_two_stages_of_a_batch_are_those_of_each_alone() -> None:
         assert alone.rows.tolist() == together[i].rows.tolist() and alone.reasons == together[i].reasons
 
 
+def test_reasons_are_the_true_ones_without_whose_features_the_logit_falls_most() -> None:
+    second, x = second_stage(), np.random.default_rng(4).normal(size=(30, len(NAMES))).astype(np.float32)
+    for row, reasons in zip(x, ranking.why(SecondPass(second), x), strict=True):
+        lifts = {}
+        for name, group, holds in ranking._FACTS:
+            without = row.copy()
+            without[COLUMNS[group]] = second.mean.numpy()[COLUMNS[group]]
+            with torch.inference_mode():
+                logits = second(torch.from_numpy(np.stack([row, without])))
+            if holds(row[None])[0]:
+                lifts[name] = float(logits[0] - logits[1])
+        assert reasons == sorted(lifts, key=lambda name: -lifts[name])[:2]
+
+
 def test_what_was_looked_at_is_a_candidate_and_reasons_are_true() -> None:
     scorer, state = two_stages(), shopper(5)
     worst = int(np.argmin(scorer.score([state], [NOW])[0].numpy()))
@@ -287,11 +334,13 @@ def test_bounds_hold_for_each_product_and_few_blocks_are_looked_through() -> Non
         ((_, (groups,), user, queries),) = first._days([state], [NOW])
         assert queries is not None
         one = first._shopper(groups, user[0], queries[0])
-        bound = first_layer.bounds(one, first._products, first._weights, made, one.queries @ made.centres)
+        bound = first_layer.bounds(
+            one, p := first._products, first._weights, made, first_layer.dot_products(one.queries, made.centres)
+        )
     logits = scorer.score([state], [NOW])[0].numpy()
-    new = np.setdiff1d(made.order, first.columns(groups.rows))
-    block = np.empty(len(made.order), np.int64)
-    block[made.order] = np.repeat(np.arange(len(made.pair)), np.diff(made.starts))
+    new = np.setdiff1d(p.columns, first.columns(groups.rows))
+    block = np.empty(len(p.columns), np.int64)
+    block[p.columns] = np.repeat(np.arange(len(made.pair)), np.diff(made.starts))
     assert (logits[new] <= bound[block[new]]).all()
     assert np.mean(bound < np.sort(logits[new])[-NEW]) > 0.5
 
