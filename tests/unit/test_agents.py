@@ -156,7 +156,7 @@ def test_what_a_rebalance_took_is_counted_anew_and_not_stored(monkeypatch: pytes
     assert recounted == [frozenset({3})] * (epoch == 2) and not components.health.stages
 
 
-def test_a_batch_is_in_hand_until_it_is_finished() -> None:
+def test_nothing_is_in_hand_only_when_both_batches_are_finished() -> None:
     consumer: Any = LedgerConsumer.__new__(LedgerConsumer)
     consumer.ledger, consumer.idle, consumer._in_hand = Ledger(), asyncio.Event(), 0
     consumer.ledger.assign({TP: 7})

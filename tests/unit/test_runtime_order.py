@@ -1,7 +1,6 @@
 """What must come before what: each order that a promise rests on, with fakes that write down what they are told."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -124,17 +123,17 @@ def components(epochs: list[int], diary: Diary) -> Any:
 def test_a_batch_of_before_a_rebalance_is_not_published() -> None:
     diary = Diary()
     with pytest.raises(NotOurs):
-        asyncio.run(publishing._write(components([2], diary), MicroBatch(1, {}, {TP: 9}, 0.0), defaultdict(dict)))
+        asyncio.run(publishing.publish(components([2], diary), MicroBatch(1, {}, {TP: 9}, 0.0), {}))
     assert diary.lines == []
 
 
 def test_a_batch_that_a_rebalance_overtook_while_it_was_published_is_not_stored() -> None:
     diary = Diary()
     with pytest.raises(NotOurs):
-        asyncio.run(publishing._write(components([1, 2], diary), MicroBatch(1, {}, {TP: 9}, 0.0), defaultdict(dict)))
+        asyncio.run(publishing.publish(components([1, 2], diary), MicroBatch(1, {}, {TP: 9}, 0.0), {}))
     assert diary.lines == ["write"]
     with pytest.raises(NotOurs):
-        asyncio.run(publishing.store(components([2], diary), MicroBatch(1, {}, {TP: 9}, 0.0), [], {}))
+        asyncio.run(publishing.store(components([2], diary), MicroBatch(1, {}, {TP: 9}, 0.0), {}, {}))
     assert diary.lines == ["write"]
 
 
@@ -146,8 +145,10 @@ def stream_of(ranges: list[tuple[int, int]], beginning: int) -> tuple[Any, Diary
         return {tp: beginning for tp in tps}
 
     consumer: Any = SimpleNamespace(
-        ledger=Ledger(), idle=asyncio.Event(), seek_back=diary.seek_back, earliest_offsets=earliest_offsets
+        ledger=Ledger(), idle=asyncio.Event(), _in_hand=0, seek_back=diary.seek_back, earliest_offsets=earliest_offsets
     )
+    consumer.take_in_hand = lambda: LedgerConsumer.take_in_hand(consumer)
+    consumer.let_go = lambda: LedgerConsumer.let_go(consumer)
     consumer.beginning_of = lambda tp: LedgerConsumer.beginning_of(consumer, tp)
     flow = FlowControlEvent(initially_suspended=False)
 
@@ -176,10 +177,11 @@ def test_a_batch_may_be_committed_only_after_its_body_and_never_after_another_ep
         stream, _ = stream_of([(5, 8), (8, 9)], beginning=0)
         ledger, seen = stream.app.consumer.ledger, []
         async for batch in stream.micro_batches():
-            seen.append(ledger.committable())
-            if batch.ends[TP] == 9:
-                ledger.revoke()
-                ledger.assign({TP: 8})
+            with stream.finishing(batch):
+                seen.append(ledger.committable())
+                if batch.ends[TP] == 9:
+                    ledger.revoke()
+                    ledger.assign({TP: 8})
         assert seen == [{}, {TP: 8}]
         assert ledger.committable() == {} and ledger.expected(TP) == 8
 
