@@ -2,9 +2,8 @@
 
 import struct
 from collections.abc import Iterable
-from dataclasses import replace
+from copy import copy
 from itertools import repeat
-from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -42,7 +41,7 @@ class Counted(Struct, frozen=True, gc=False):
     """The shopper's first of the product."""
 
 
-class Folded(NamedTuple):
+class Folded(Struct, frozen=True, gc=False):
     """A state after events, and what the fold had to say about them."""
 
     state: UserState
@@ -55,7 +54,7 @@ class Folded(NamedTuple):
 
 def fold(state: UserState, events: Iterable[Event]) -> Folded:
     """Apply a shopper's events in the order given; the argument stays as it was. See `fold_into`."""
-    return fold_into(_copy(state), events)
+    return fold_into(copy(state), events)
 
 
 def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
@@ -87,7 +86,7 @@ def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
             else:
                 evicted += _look(new, event)
             _remember(new, event)
-    WATERMARKS.pack_into(new.watermarks, 0, *watermarks)
+    new.watermarks = WATERMARKS.pack(*watermarks)
     return Folded(new, counted, repeats, evicted)
 
 
@@ -95,27 +94,12 @@ _BOUGHT, _REVIEWED = Kind.PURCHASE, Kind.REVIEW
 """Looked up once: an enum's attribute costs as much as a step of the fold."""
 
 
-def _copy(state: UserState) -> UserState:
-    return replace(
-        state,
-        watermarks=bytearray(state.watermarks),
-        sequence=bytearray(state.sequence),
-        visits=bytearray(state.visits),
-        keys=bytearray(state.keys),
-        newest=bytearray(state.newest),
-        places=bytearray(state.places),
-        again=bytearray(state.again),
-        browsed_keys=bytearray(state.browsed_keys),
-        browsed=bytearray(state.browsed),
-    )
-
-
 def _advance(watermarks: list[int], position: Position) -> bool:
     """Move the source's watermark, partition and offset, to the event's; False where it has been there before."""
     at, partition, offset = 2 * position.source, position.partition, position.offset
     if offset <= watermarks[at + 1] and partition == watermarks[at]:
         return False
-    watermarks[at], watermarks[at + 1] = partition, offset
+    watermarks[at : at + 2] = partition, offset
     return True
 
 
@@ -128,12 +112,12 @@ def _profile(state: UserState, event: Profile) -> UserState:
 
 
 def _remember(state: UserState, event: Interaction) -> None:
-    state.sequence += INTERACTION.pack(event.product, event.time, event.kind)
-    if len(state.sequence) > _SEQUENCE_BYTES:
-        del state.sequence[:-_SEQUENCE_BYTES]
+    kept = state.sequence if len(state.sequence) < _SEQUENCE_BYTES else state.sequence[INTERACTION.size :]
+    state.sequence = kept + INTERACTION.pack(event.product, event.time, event.kind)
 
 
 _SEQUENCE_BYTES = MAX_SEQUENCE * INTERACTION.size
+_BASKETS_BYTES = MAX_BASKETS * BASKET.size
 
 
 def _purchase(state: UserState, event: Interaction) -> tuple[bool, bool, bool]:
@@ -159,24 +143,19 @@ def _basket(state: UserState, event: Interaction) -> None:
         return
     state.basket = key
     state.baskets += 1
-    state.visits += BASKET.pack(event.time, event.store, 0)
-    del state.visits[: -MAX_BASKETS * BASKET.size]
-    newest = max(state.last_purchase, event.time)
-    if state.last_purchase:
-        state.basket_decay28 *= _decay(newest - state.last_purchase, 28.0)
-        state.basket_decay112 *= _decay(newest - state.last_purchase, 112.0)
-    state.basket_decay28 += _decay(newest - event.time, 28.0)
-    state.basket_decay112 += _decay(newest - event.time, 112.0)
-    state.last_purchase = newest
+    kept = state.visits if len(state.visits) < _BASKETS_BYTES else state.visits[BASKET.size :]
+    state.visits = kept + BASKET.pack(event.time, event.store, 0)
+    state.basket_decay28 = _decayed(state.basket_decay28, state.last_purchase, event.time, 28.0)
+    state.basket_decay112 = _decayed(state.basket_decay112, state.last_purchase, event.time, 112.0)
+    state.last_purchase = max(state.last_purchase, event.time)
     state.first_purchase = min(state.first_purchase or event.time, event.time)
 
 
 def _into_basket(state: UserState, event: Interaction) -> None:
     """Count the product into the size of the current basket, and its promotion into the shopper's affinity."""
-    at = len(state.visits) - _SIZE.size
-    (size,) = _SIZE.unpack_from(state.visits, at)
+    (size,) = _SIZE.unpack_from(state.visits, len(state.visits) - _SIZE.size)
     if size < 0xFFFF:
-        _SIZE.pack_into(state.visits, at, size + 1)
+        state.visits = state.visits[: -_SIZE.size] + _SIZE.pack(size + 1)
     if event.promotion:
         mailer, display = event.promotion
         state.promotions = state.promotions * PROMOTION_DECAY + 1.0
@@ -195,11 +174,12 @@ def _count_again(state: UserState, product: int, time: int) -> bool:
         return False
     at = _bought_again(state, product, last) * AGAIN.size
     count, d7, d28, d112, per_basket, first, ring = AGAIN.unpack_from(state.again, at)
-    decays = [_decayed(kept, last, time, days) for kept, days in zip((d7, d28, d112), HALF_LIVES, strict=True)]
+    d7, d28, d112 = _decayed(d7, last, time, _D7), _decayed(d28, last, time, _D28), _decayed(d112, last, time, _D112)
     per_basket = per_basket * BASKET_DECAY**later + 1.0
     ring = (ring << later | 1) & _RING if later < MAX_BASKETS else 1
-    AGAIN.pack_into(state.again, at, count + 1, *decays, per_basket, min(first, time), ring)
-    NEWEST.pack_into(state.newest, product * NEWEST.size, max(last, time), state.baskets)
+    counted = AGAIN.pack(count + 1, d7, d28, d112, per_basket, min(first, time), ring)
+    state.again = _replaced(state.again, at, counted)
+    state.newest = _replaced(state.newest, product * NEWEST.size, NEWEST.pack(max(last, time), state.baskets))
     return True
 
 
@@ -215,6 +195,7 @@ def _bought_again(state: UserState, product: int, first: int) -> int:
 
 
 _RING = (1 << MAX_BASKETS) - 1
+_D7, _D28, _D112 = HALF_LIVES
 
 
 def _review(state: UserState, event: Interaction) -> None:
@@ -240,22 +221,22 @@ def _look(state: UserState, event: Interaction) -> bool:
     added = (is_look, is_look, is_look, float(event.kind is Kind.ADD_TO_CART),
              float(event.kind is Kind.REMOVE_FROM_CART), event.dwell / 60)  # fmt: skip
     counters = map(_decayed, kept, repeat(last), repeat(event.time), _BROWSE_DAYS, added)
-    BROWSED.pack_into(state.browsed, at * BROWSED.size, *counters, max(last, event.time))
+    state.browsed = _replaced(state.browsed, at * BROWSED.size, BROWSED.pack(*counters, max(last, event.time)))
     return evicted
 
 
 def _decayed(kept: float, last: int, time: int, half_life: float, added: float = 1.0) -> float:
     """A decayed counter as of the later of `last`, its own moment, and `time`, when something is added."""
-    newest = max(last, time)
-    before = kept * _decay(newest - last, half_life) if kept else 0.0
-    return before + added * _decay(newest - time, half_life)
+    if time < last:
+        return kept + added * _decay(last - time, half_life)
+    return kept * _decay(time - last, half_life) + added if kept else added
 
 
-def _decay(seconds: float, half_life: float) -> float:
-    return float(2.0 ** (-seconds / (DAY * half_life))) if seconds else 1.0
+def _decay(seconds: int, half_life: float) -> float:
+    return 2.0 ** (-seconds / (DAY * half_life)) if seconds else 1.0
 
 
-def _find(column: bytearray, value: bytes) -> int:
+def _find(column: bytes, value: bytes) -> int:
     """Row of a value, -1 where there is none: a search for its bytes is faster than any index at this size."""
     at = column.find(value)
     while at >= 0 and at % len(value):
@@ -271,12 +252,12 @@ def _make_room(state: UserState) -> bool:
     weight = np.log2(counters["decay112"]) + counters["last"].astype(np.float64) / (DAY * HALF_LIVES[2])
     at = int(np.argmin(weight))
     if (row := _find(state.places, PLACE.pack(at))) >= 0:
-        _drop(state.places, PLACE.size, row)
-        _drop(state.again, AGAIN.size, row)
+        state.places = _without(state.places, PLACE.size, row)
+        state.again = _without(state.again, AGAIN.size, row)
     places = np.frombuffer(state.places, "<u2")
-    places -= places > at
-    _drop(state.keys, KEY.size, at)
-    _drop(state.newest, NEWEST.size, at)
+    state.places = (places - (places > at)).tobytes()
+    state.keys = _without(state.keys, KEY.size, at)
+    state.newest = _without(state.newest, NEWEST.size, at)
     return True
 
 
@@ -285,10 +266,16 @@ def _make_room_to_look(state: UserState) -> bool:
     if len(state.browsed_keys) < MAX_BROWSED * KEY.size:
         return False
     at = int(np.argmin(state.looked_at()[1]["last"]))
-    _drop(state.browsed_keys, KEY.size, at)
-    _drop(state.browsed, BROWSED.size, at)
+    state.browsed_keys = _without(state.browsed_keys, KEY.size, at)
+    state.browsed = _without(state.browsed, BROWSED.size, at)
     return True
 
 
-def _drop(column: bytearray, size: int, row: int) -> None:
-    del column[row * size : (row + 1) * size]
+def _replaced(column: bytes, at: int, value: bytes) -> bytes:
+    """A column with other bytes from `at` on."""
+    return column[:at] + value + column[at + len(value) :]
+
+
+def _without(column: bytes, size: int, row: int) -> bytes:
+    """A column without a row of this size."""
+    return column[: row * size] + column[(row + 1) * size :]

@@ -1,10 +1,10 @@
 """Counters of products bought, all of them held in full: what the fold keeps, without the layout's omissions."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pprm.events import Event, Interaction, Kind
@@ -53,9 +53,9 @@ def with_counters(state: UserState, counters: NDArray[Any]) -> UserState:
     places = np.flatnonzero(counters["count"] != 1)
     return replace(
         state,
-        newest=bytearray(np.stack([counters["last"], counters["basket"]], axis=1).tobytes()),
-        places=bytearray(places.astype("<u2").tobytes()),
-        again=bytearray(b"".join(np.array(tuple(counters[AGAIN][at]), _packed()).tobytes() for at in places)),
+        newest=np.stack([counters["last"], counters["basket"]], axis=1).tobytes(),
+        places=places.astype("<u2").tobytes(),
+        again=b"".join(np.array(tuple(counters[AGAIN][at]), _packed()).tobytes() for at in places),
     )
 
 
