@@ -14,11 +14,11 @@ from pprm.user_state import (
     BASKET,
     BASKET_DECAY,
     BROWSE_HALF_LIVES,
-    BROWSED,
     DAY,
     HALF_LIVES,
     INTERACTION,
     KEY,
+    LOOKS,
     MAX_BASKETS,
     MAX_BROWSED,
     MAX_PRODUCTS,
@@ -28,6 +28,7 @@ from pprm.user_state import (
     PLACE,
     PROMOTION_DECAY,
     SENTIMENT_HALF_LIFE,
+    TIME,
     WATERMARKS,
     UserState,
 )
@@ -90,7 +91,8 @@ def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
     return Folded(new, counted, repeats, evicted)
 
 
-_BOUGHT, _REVIEWED = Kind.PURCHASE, Kind.REVIEW
+_BOUGHT, _REVIEWED, _VIEWED, _CLICKED = Kind.PURCHASE, Kind.REVIEW, Kind.VIEW, Kind.SEARCH_CLICK
+_ADDED, _REMOVED = Kind.ADD_TO_CART, Kind.REMOVE_FROM_CART
 """Looked up once: an enum's attribute costs as much as a step of the fold."""
 
 
@@ -205,24 +207,42 @@ def _review(state: UserState, event: Interaction) -> None:
 
 
 _BROWSE_DAYS = (*BROWSE_HALF_LIVES, *[BROWSE_HALF_LIVES[-1]] * 3)
+_NOTHING, _ONE_LOOK = LOOKS.pack(0, 0, 0, 0, 0, 0), LOOKS.pack(1, 1, 1, 0, 0, 0)
 
 
 def _look(state: UserState, event: Interaction) -> bool:
     """Count a look, or a move to or from the cart; returns whether another product had to go."""
-    key = KEY.pack(event.product)
+    key, is_look = KEY.pack(event.product), event.kind is _VIEWED or event.kind is _CLICKED
     at, evicted = _find(state.browsed_keys, key), False
     if at < 0:
         evicted = _make_room_to_look(state)
-        at = len(state.browsed_keys) // KEY.size
+        at, last = len(state.browsed_keys) // KEY.size, event.time
         state.browsed_keys += key
-        state.browsed += BROWSED.pack(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, event.time)
-    *kept, last = BROWSED.unpack_from(state.browsed, at * BROWSED.size)
-    is_look = float(event.kind in (Kind.VIEW, Kind.SEARCH_CLICK))
-    added = (is_look, is_look, is_look, float(event.kind is Kind.ADD_TO_CART),
-             float(event.kind is Kind.REMOVE_FROM_CART), event.dwell / 60)  # fmt: skip
+        state.browsed_at += TIME.pack(last)
+        if is_look and not event.dwell:  # its counters follow
+            return evicted
+        row = _held_looks(state, at, _NOTHING)
+    else:
+        (last,) = TIME.unpack_from(state.browsed_at, at * TIME.size)
+        row = _held_looks(state, at, _ONE_LOOK)
+    kept = LOOKS.unpack_from(state.looks, row * LOOKS.size)
+    added = (is_look, is_look, is_look, event.kind is _ADDED, event.kind is _REMOVED, event.dwell / 60)
     counters = map(_decayed, kept, repeat(last), repeat(event.time), _BROWSE_DAYS, added)
-    state.browsed = _replaced(state.browsed, at * BROWSED.size, BROWSED.pack(*counters, max(last, event.time)))
+    state.looks = _replaced(state.looks, row * LOOKS.size, LOOKS.pack(*counters))
+    if event.time > last:
+        state.browsed_at = _replaced(state.browsed_at, at * TIME.size, TIME.pack(event.time))
     return evicted
+
+
+def _held_looks(state: UserState, product: int, counters: bytes) -> int:
+    """Row of the counters held of a product looked at; where there are none, with these."""
+    place = PLACE.pack(product)
+    row = _find(state.look_places, place)
+    if row < 0:
+        row = len(state.look_places) // PLACE.size
+        state.look_places += place
+        state.looks += counters
+    return row
 
 
 def _decayed(kept: float, last: int, time: int, half_life: float, added: float = 1.0) -> float:
@@ -251,13 +271,8 @@ def _make_room(state: UserState) -> bool:
     counters = state.product_counters()
     weight = np.log2(counters["decay112"]) + counters["last"].astype(np.float64) / (DAY * HALF_LIVES[2])
     at = int(np.argmin(weight))
-    if (row := _find(state.places, PLACE.pack(at))) >= 0:
-        state.places = _without(state.places, PLACE.size, row)
-        state.again = _without(state.again, AGAIN.size, row)
-    places = np.frombuffer(state.places, "<u2")
-    state.places = (places - (places > at)).tobytes()
-    state.keys = _without(state.keys, KEY.size, at)
-    state.newest = _without(state.newest, NEWEST.size, at)
+    state.keys, state.newest = _without(state.keys, KEY.size, at), _without(state.newest, NEWEST.size, at)
+    state.places, state.again = _without_product(state.places, state.again, AGAIN.size, at)
     return True
 
 
@@ -265,10 +280,19 @@ def _make_room_to_look(state: UserState) -> bool:
     """Drop the product that was not looked at for the longest time, if there are too many."""
     if len(state.browsed_keys) < MAX_BROWSED * KEY.size:
         return False
-    at = int(np.argmin(state.looked_at()[1]["last"]))
+    at = int(np.argmin(np.frombuffer(state.browsed_at, "<u4")))
     state.browsed_keys = _without(state.browsed_keys, KEY.size, at)
-    state.browsed = _without(state.browsed, BROWSED.size, at)
+    state.browsed_at = _without(state.browsed_at, TIME.size, at)
+    state.look_places, state.looks = _without_product(state.look_places, state.looks, LOOKS.size, at)
     return True
+
+
+def _without_product(places: bytes, held: bytes, size: int, at: int) -> tuple[bytes, bytes]:
+    """Places, and the counters of this size held there, when the product at one place has gone."""
+    if (row := _find(places, PLACE.pack(at))) >= 0:
+        places, held = _without(places, PLACE.size, row), _without(held, size, row)
+    moved = np.frombuffer(places, "<u2")
+    return (moved - (moved > at)).tobytes(), held
 
 
 def _replaced(column: bytes, at: int, value: bytes) -> bytes:

@@ -5,11 +5,13 @@ is additive), made from the catalogue when features are computed: an event that 
 a product that changes category, needs no repair. So is product popularity: it is the sum over all shoppers.
 
 Most products are bought once, and the counters of such a purchase follow from its time and basket: only those of
-products bought again are held.
+products bought again are held. Alike of products looked at: what one look without a dwelling time comes to follows from
+its time.
 
-Binary layout, version 3, little endian, bounded (`MAX_BYTES`): `header | watermarks | sequence | baskets | product keys
+Binary layout, version 4, little endian, bounded (`MAX_BYTES`): `header | watermarks | sequence | baskets | product keys
 (u64 each) | newest purchases | places of products bought again (u16 each, into the keys) | their counters | browsed
-keys (u64 each) | browse counters | published list (u64 each) | profile text`.
+keys (u64 each) | newest looks (u32 each) | places of products whose looks are held (u16 each, into the browsed keys) |
+their counters | published list (u64 each) | profile text`.
 """
 
 import struct
@@ -22,11 +24,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from pprm import layout3
 from pprm.compiled import compiled
 from pprm.events import SOURCES, Kind
 from pprm.ids import stable_hash
 
-VERSION = 3
+VERSION = 4
 DAY = 86_400.0
 HALF_LIVES = (7.0, 28.0, 112.0)
 """Days after which an interaction counts half, in the three decayed counters."""
@@ -48,7 +51,7 @@ MAX_BROWSED = 256
 MAX_PUBLISHED = 100
 MAX_TEXT_BYTES = 1024
 
-_HEADER = struct.Struct("<BBHHHHHHHQIIIIIIddddddd")
+_HEADER = struct.Struct("<BBHHHHHHHHQIIIIIIddddddd")
 # float64: a state that went through bytes between two events must equal one that did not
 WATERMARK = struct.Struct("<iq")
 INTERACTION = struct.Struct("<QIB")
@@ -56,7 +59,8 @@ BASKET = struct.Struct("<IIH")
 NEWEST = struct.Struct("<II")
 PLACE = struct.Struct("<H")
 AGAIN = struct.Struct("<IffffIQ")
-BROWSED = struct.Struct("<ffffffI")
+TIME = struct.Struct("<I")
+LOOKS = struct.Struct("<ffffff")
 KEY = struct.Struct("<Q")
 
 MAX_BYTES = (
@@ -65,7 +69,7 @@ MAX_BYTES = (
     + MAX_SEQUENCE * INTERACTION.size
     + MAX_BASKETS * BASKET.size
     + MAX_PRODUCTS * (KEY.size + NEWEST.size + PLACE.size + AGAIN.size)
-    + MAX_BROWSED * (KEY.size + BROWSED.size)
+    + MAX_BROWSED * (KEY.size + TIME.size + PLACE.size + LOOKS.size)
     + MAX_PUBLISHED * KEY.size
     + MAX_TEXT_BYTES
 )
@@ -94,6 +98,7 @@ _LATEST = 4_102_444_800
 _MAX_OFFSET = 1 << 51
 """A sum of them is still a number in JSON."""
 _KINDS = len(Kind)
+_LAYOUT_3 = bytes([layout3.VERSION])
 WATERMARKS = struct.Struct("<" + "iq" * len(SOURCES))
 (_ONE,) = struct.unpack("<I", struct.pack("<f", 1.0))
 
@@ -104,11 +109,13 @@ _NO_WATERMARKS = WATERMARK.pack(-1, -1) * len(SOURCES)
 
 _HEADER_DTYPE = np.dtype(
     [("version", "u1"), ("filling", "u1"), ("interactions", "<u2"), ("visits", "<u2"), ("products", "<u2"),
-     ("browsed", "<u2"), ("published", "<u2"), ("text", "<u2"), ("again", "<u2"), ("basket", "<u8"),
+     ("browsed", "<u2"), ("published", "<u2"), ("text", "<u2"), ("again", "<u2"), ("looks", "<u2"),
+     ("basket", "<u8"),
      ("purchases", "<u4"), ("baskets", "<u4"), ("first_purchase", "<u4"), ("last_purchase", "<u4"),
      ("active_at", "<u4"), ("reviewed_at", "<u4"), ("basket_decay28", "<f8"), ("basket_decay112", "<f8"),
      ("sentiment", "<f8"), ("reviews", "<f8"), ("promotions", "<f8"), ("mailer", "<f8"), ("display", "<f8")]
 )  # fmt: skip
+_LOOKS_DTYPE = np.dtype([(name, "<f4") for name in ("session", "day", "week", "cart", "removed", "dwell")])
 _WATERMARK_DTYPE = np.dtype([("partition", "<i4"), ("offset", "<i8")])
 _NEWEST_DTYPE = np.dtype([("time", "<u4"), ("basket", "<u4")])
 _AGAIN_DTYPE = np.dtype(
@@ -116,7 +123,8 @@ _AGAIN_DTYPE = np.dtype(
      ("first", "<u4"), ("ring", "<u8")]
 )  # fmt: skip
 _HEADER_BYTES, _KEY_BYTES, _INTERACTION_BYTES, _BASKET_BYTES = _HEADER.size, KEY.size, INTERACTION.size, BASKET.size
-_NEWEST_BYTES, _PLACE_BYTES, _AGAIN_BYTES, _BROWSED_BYTES = NEWEST.size, PLACE.size, AGAIN.size, BROWSED.size
+_NEWEST_BYTES, _PLACE_BYTES, _AGAIN_BYTES, _TIME_BYTES = NEWEST.size, PLACE.size, AGAIN.size, TIME.size
+_LOOKS_BYTES = LOOKS.size
 _FIXED = _HEADER.size + WATERMARKS.size
 """Bytes of the parts that every state has: header and watermarks."""
 
@@ -166,7 +174,12 @@ class UserState(Struct, gc=False):
     again: bytes = b""
     """Of each of these, as `AGAIN`: what `COUNTERS_DTYPE` has besides."""
     browsed_keys: bytes = b""
-    browsed: bytes = b""
+    browsed_at: bytes = b""
+    """Of each product looked at, as `TIME`: Unix seconds of the newest browse event."""
+    look_places: bytes = b""
+    """Which of these were more than looked at once, as `PLACE`."""
+    looks: bytes = b""
+    """Of each of those, as `LOOKS`: what `BROWSED_DTYPE` has besides."""
     published: bytes = b""
     text: bytes = b""
 
@@ -185,8 +198,13 @@ class UserState(Struct, gc=False):
         return np.frombuffer(self.visits, BASKETS_DTYPE)
 
     def looked_at(self) -> tuple[NDArray[np.uint64], NDArray[Any]]:
-        """Hashes of the products looked at, and their counters as `BROWSED_DTYPE` (views)."""
-        return np.frombuffer(self.browsed_keys, "<u8"), np.frombuffer(self.browsed, BROWSED_DTYPE)
+        """Hashes of the products looked at (a view), and their counters as `BROWSED_DTYPE`."""
+        counters = np.empty(len(self.browsed_at) // TIME.size, BROWSED_DTYPE)
+        _expand_looks(
+            counters, np.frombuffer(self.browsed_at, "<u4"), np.frombuffer(self.look_places, "<u2"),
+            np.frombuffer(self.looks, _LOOKS_DTYPE),
+        )  # fmt: skip
+        return np.frombuffer(self.browsed_keys, "<u8"), counters
 
     def product_keys(self) -> NDArray[np.uint64]:
         """Hashes of the products bought (a view), in the order of `product_counters`."""
@@ -239,6 +257,7 @@ def encode(state: UserState) -> bytes:
         len(state.published) // KEY.size,
         len(state.text),
         len(state.places) // PLACE.size,
+        len(state.look_places) // PLACE.size,
         state.basket,
         state.purchases,
         state.baskets,
@@ -256,7 +275,7 @@ def encode(state: UserState) -> bytes:
     )
     return b"".join(
         (header, state.watermarks, state.sequence, state.visits, state.keys, state.newest, state.places,
-         state.again, state.browsed_keys, state.browsed, state.published, state.text)
+         state.again, state.browsed_keys, state.browsed_at, state.look_places, state.looks, state.published, state.text)
     )  # fmt: skip
 
 
@@ -268,6 +287,8 @@ def decode(value: bytes | None) -> UserState:
     """
     if value is None:
         return UserState()
+    if value[:1] == _LAYOUT_3:
+        value = layout3.to_layout_4(value)
     if len(value) < _FIXED or value[0] != VERSION:
         raise StateError(
             f"not a version {VERSION} user state ({len(value)} bytes, version {value[0] if value else '-'})"
@@ -275,8 +296,8 @@ def decode(value: bytes | None) -> UserState:
     if wrong := _wrong(value):
         raise StateError(f"a damaged user state of {len(value)} bytes: {wrong}")
     (
-        _, _, interactions, visits, products, browsed, published, _, again, basket, purchases, baskets, first, last,
-        active, reviewed_at, decay28, decay112, sentiment, reviews, promotions, mailer, display,
+        _, _, interactions, visits, products, browsed, published, _, again, looks, basket, purchases, baskets, first,
+        last, active, reviewed_at, decay28, decay112, sentiment, reviews, promotions, mailer, display,
     ) = _HEADER.unpack_from(value)  # fmt: skip
     sequence_end = _FIXED + interactions * INTERACTION.size  # written out: a loop takes twice as long
     visits_end = sequence_end + visits * BASKET.size
@@ -285,8 +306,10 @@ def decode(value: bytes | None) -> UserState:
     places_end = newest_end + again * PLACE.size
     again_end = places_end + again * AGAIN.size
     browsed_keys_end = again_end + browsed * KEY.size
-    browsed_end = browsed_keys_end + browsed * BROWSED.size
-    published_end = browsed_end + published * KEY.size
+    browsed_at_end = browsed_keys_end + browsed * TIME.size
+    look_places_end = browsed_at_end + looks * PLACE.size
+    looks_end = look_places_end + looks * LOOKS.size
+    published_end = looks_end + published * KEY.size
     text = value[published_end:]
     if text and not _is_utf8(text):
         raise StateError("a damaged user state: text")
@@ -294,8 +317,8 @@ def decode(value: bytes | None) -> UserState:
         purchases, baskets, basket, first, last, active, decay28, decay112, sentiment, reviews, promotions, mailer,
         display, reviewed_at, value[_HEADER.size : _FIXED], value[_FIXED:sequence_end], value[sequence_end:visits_end],
         value[visits_end:keys_end], value[keys_end:newest_end], value[newest_end:places_end],
-        value[places_end:again_end], value[again_end:browsed_keys_end], value[browsed_keys_end:browsed_end],
-        value[browsed_end:published_end], text,
+        value[places_end:again_end], value[again_end:browsed_keys_end], value[browsed_keys_end:browsed_at_end],
+        value[browsed_at_end:look_places_end], value[look_places_end:looks_end], value[looks_end:published_end], text,
     )  # fmt: skip
 
 
@@ -320,9 +343,12 @@ def _wrong(value: bytes) -> str:
     newest = sequence_end + h.visits * _BASKET_BYTES + h.products * _KEY_BYTES
     places = newest + h.products * _NEWEST_BYTES
     again = places + h.again * _PLACE_BYTES
-    browsed = again + h.again * _AGAIN_BYTES + h.browsed * _KEY_BYTES
-    browsed_end = browsed + h.browsed * _BROWSED_BYTES
-    if browsed_end + h.published * _KEY_BYTES + h.text != len(data):
+    again_end = again + h.again * _AGAIN_BYTES
+    browsed_at = again_end + h.browsed * _KEY_BYTES
+    look_places = browsed_at + h.browsed * _TIME_BYTES
+    looks = look_places + h.looks * _PLACE_BYTES
+    looks_end = looks + h.looks * _LOOKS_BYTES
+    if looks_end + h.published * _KEY_BYTES + h.text != len(data):
         return "another length than was announced"
     wrong = _wrong_header(h)
     if wrong:
@@ -336,7 +362,10 @@ def _wrong(value: bytes) -> str:
         data[again : again + h.again * _AGAIN_BYTES].view(_AGAIN_DTYPE), h,
     ):  # fmt: skip
         return "product counters"
-    if _browsed_is_wrong(data[browsed:browsed_end].view(BROWSED_DTYPE), h.active_at):
+    if _looks_are_wrong(
+        data[browsed_at:look_places].view(np.uint32), data[look_places:looks].view(np.uint16),
+        data[looks:looks_end].view(np.float32), h.active_at,
+    ):  # fmt: skip
         return "browse counters"
     return ""
 
@@ -345,7 +374,7 @@ def _wrong(value: bytes) -> str:
 def _holds_too_much(h: Any) -> Any:
     return (
         h.interactions > MAX_SEQUENCE or h.visits > MAX_BASKETS or h.products > MAX_PRODUCTS or h.again > MAX_PRODUCTS
-        or h.browsed > MAX_BROWSED or h.published > MAX_PUBLISHED or h.text > MAX_TEXT_BYTES
+        or h.browsed > MAX_BROWSED or h.looks > MAX_BROWSED or h.published > MAX_PUBLISHED or h.text > MAX_TEXT_BYTES
     )  # fmt: skip
 
 
@@ -402,12 +431,17 @@ def _products_are_wrong(newest: NDArray[Any], places: NDArray[np.uint16], again:
 
 
 @compiled
-def _browsed_is_wrong(browsed: NDArray[Any], active_at: int) -> bool:
-    for look in browsed:
-        for decayed in (look.session, look.day, look.week, look.cart, look.removed, look.dwell):
-            if not 0 <= decayed < MAX_COUNT:
-                return True
-        if look.last > active_at:
+def _looks_are_wrong(
+    browsed_at: NDArray[np.uint32], places: NDArray[np.uint16], looks: NDArray[np.float32], active_at: int
+) -> bool:
+    for time in browsed_at:
+        if time > active_at:
+            return True
+    for place in places:
+        if place >= len(browsed_at):
+            return True
+    for decayed in looks:  # noqa: SIM110
+        if not 0 <= decayed < MAX_COUNT:
             return True
     return False
 
@@ -428,15 +462,35 @@ def _expand(
         words[at + 8], words[at + 9] = again[of + 6], again[of + 7]
 
 
+@compiled
+def _expand_looks(
+    counters: NDArray[Any], browsed_at: NDArray[np.uint32], places: NDArray[np.uint16], looks: NDArray[Any]
+) -> None:
+    """Fill in counters as `BROWSED_DTYPE`."""
+    for product in range(len(browsed_at)):
+        look = counters[product]
+        look.session = look.day = look.week = 1
+        look.cart = look.removed = look.dwell = 0
+        look.last = browsed_at[product]
+    for row in range(len(places)):
+        look, held = counters[places[row]], looks[row]
+        look.session, look.day, look.week = held.session, held.day, held.week
+        look.cart, look.removed, look.dwell = held.cart, held.removed, held.dwell
+
+
 def follows(value: bytes, held: bytes) -> bool:
     """Whether a state was folded from another one or from a later one, as far as the watermarks can say.
 
     A state that is older in any source was made by somebody who did not know the one held. Where one of them has no
     readable watermarks there is nothing to compare.
     """
-    end = _HEADER.size + len(SOURCES) * WATERMARK.size
-    if len(value) < end or len(held) < end:
+    now, before = _watermarks(value), _watermarks(held)
+    if len(now) < WATERMARKS.size or len(before) < WATERMARKS.size:
         return True
-    pairs = zip(WATERMARK.iter_unpack(value[_HEADER.size : end]), WATERMARK.iter_unpack(held[_HEADER.size : end]),
-                strict=True)  # fmt: skip
-    return all(now[0] != before[0] or bool(now[1] >= before[1]) for now, before in pairs)
+    pairs = zip(WATERMARK.iter_unpack(now), WATERMARK.iter_unpack(before), strict=True)
+    return all(mine[0] != theirs[0] or bool(mine[1] >= theirs[1]) for mine, theirs in pairs)
+
+
+def _watermarks(value: bytes) -> bytes:
+    at = layout3.HEADER_BYTES if value[:1] == _LAYOUT_3 else _HEADER.size
+    return value[at : at + WATERMARKS.size]

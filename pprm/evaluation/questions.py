@@ -69,7 +69,7 @@ def without_looks(visit: Visit) -> UserState:
     """The state before a visit, as if nobody had seen what the shopper looked at."""
     state = visit.before
     bought = state.interactions()[state.interactions()["kind"] == Kind.PURCHASE]
-    return replace(state, sequence=bought.tobytes(), browsed_keys=b"", browsed=b"")
+    return replace(state, sequence=bought.tobytes(), browsed_keys=b"", browsed_at=b"", look_places=b"", looks=b"")
 
 
 @dataclass(slots=True)

@@ -11,14 +11,15 @@ from pprm.fold import fold
 from pprm.user_state import (
     AGAIN,
     BASKET,
-    BROWSED,
     INTERACTION,
     KEY,
+    LOOKS,
     MAX_BASKETS,
     MAX_BROWSED,
     MAX_PRODUCTS,
     NEWEST,
     PLACE,
+    TIME,
     WATERMARK,
     StateError,
     UserState,
@@ -97,20 +98,23 @@ def test_product_counters_that_no_fold_makes_are_refused(
         decode(encode(replace(bought(), **{part: bytes(changed)})))
 
 
+def looked() -> UserState:
+    """Three products looked at twice each."""
+    return fold(UserState(), [Interaction(Position(1, 1, i), Kind.VIEW, i % 3 + 1, START + i) for i in range(6)]).state
+
+
 @pytest.mark.parametrize(
-    ("word", "form", "value"),
-    [(word, "<f", value) for word in range(6) for value in (math.nan, math.inf, -1.0, 2.0**31)]
-    + [(6, "<I", 2**32 - 1)],
+    ("part", "at", "form", "value"),
+    [("looks", 4 * word, "<f", value) for word in (0, 5, 12, 17) for value in (math.nan, math.inf, -1.0, 2.0**31)]
+    + [("browsed_at", 0, "<I", START + 6), ("browsed_at", 8, "<I", 2**32 - 1)]
+    + [("look_places", 0, "<H", 3), ("look_places", 4, "<H", 2**16 - 1)],
 )
-@pytest.mark.parametrize("row", [0, 2])
-def test_browse_counters_that_no_fold_makes_are_refused(word: int, form: str, value: float, row: int) -> None:
-    events = [Interaction(Position(1, 1, i), Kind.VIEW, i + 1, START + i) for i in range(3)]
-    state = fold(UserState(), events).state
-    changed = bytearray(state.browsed)
-    struct.pack_into(form, changed, row * BROWSED.size + 4 * word, value)
-    assert decode(encode(state))
+def test_browse_counters_that_no_fold_makes_are_refused(part: str, at: int, form: str, value: float) -> None:
+    changed = bytearray(getattr(looked(), part))
+    struct.pack_into(form, changed, at, value)
+    assert decode(encode(looked()))
     with pytest.raises(StateError, match="browse counters"):
-        decode(encode(replace(state, browsed=bytes(changed))))
+        decode(encode(replace(looked(), **{part: bytes(changed)})))
 
 
 def test_counters_of_products_that_are_not_there_are_refused() -> None:
@@ -119,7 +123,7 @@ def test_counters_of_products_that_are_not_there_are_refused() -> None:
         decode(encode(replace(state, keys=b"", newest=b"")))
 
 
-@pytest.mark.parametrize("version", [1, 2, 4])
+@pytest.mark.parametrize("version", [1, 2, 5])
 def test_states_of_other_versions_are_refused(version: int) -> None:
     with pytest.raises(StateError, match=f"version {version}"):
         decode(bytes([version]) + encode(bought())[1:])
@@ -138,14 +142,15 @@ def test_more_parts_than_fit_are_refused() -> None:
     for changes in (
         dict(keys=bytes(KEY.size * many), newest=state.newest[: NEWEST.size] * many),
         dict(places=bytes(PLACE.size * many), again=state.again[: AGAIN.size] * many),
-        dict(browsed_keys=bytes(KEY.size * looks), browsed=bytes(BROWSED.size * looks)),
+        dict(browsed_keys=bytes(KEY.size * looks), browsed_at=bytes(TIME.size * looks)),
+        dict(look_places=bytes(PLACE.size * looks), looks=bytes(LOOKS.size * looks)),
         dict(visits=bytes(BASKET.size * (MAX_BASKETS + 1)), baskets=100, purchases=100),
     ):
         with pytest.raises(StateError, match="more parts"):
             decode(encode(replace(state, **changes)))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("cut", [0, 1, 103, 151, 152, -1])
+@pytest.mark.parametrize("cut", [0, 1, 105, 153, 154, -1])
 def test_bytes_that_are_not_all_there_are_refused(cut: int) -> None:
     with pytest.raises(StateError):
         decode(encode(bought())[:cut])
