@@ -65,13 +65,14 @@ def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
     The counters do not depend on the order of purchases in time, so late events need no care.
     """
     counted: list[Counted] = []
+    acts: list[Interaction] = []  # for the sequence, which is written once
     repeats = evicted = 0
     watermarks = list(WATERMARKS.unpack(new.watermarks))
     for event in events:
         if not _advance(watermarks, event.position):
             repeats += 1
         elif type(event) is Profile:
-            new = _profile(new, event)
+            new = _profile(new, event, acts)
         else:
             assert type(event) is Interaction
             if event.time > new.active_at:
@@ -86,7 +87,8 @@ def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
                 _review(new, event)
             else:
                 evicted += _look(new, event)
-            _remember(new, event)
+            acts.append(event)
+    _remember(new, acts)
     new.watermarks = WATERMARKS.pack(*watermarks)
     return Folded(new, counted, repeats, evicted)
 
@@ -105,17 +107,18 @@ def _advance(watermarks: list[int], position: Position) -> bool:
     return True
 
 
-def _profile(state: UserState, event: Profile) -> UserState:
+def _profile(state: UserState, event: Profile, acts: list[Interaction]) -> UserState:
     if event.text is None:  # forgotten: only the watermarks stay, so that a redelivery brings nothing back
+        acts.clear()
         return UserState(watermarks=state.watermarks)
     state.text = event.text.encode()[:MAX_TEXT_BYTES].decode(errors="ignore").encode()
     state.active_at = max(state.active_at, event.time)
     return state
 
 
-def _remember(state: UserState, event: Interaction) -> None:
-    kept = state.sequence if len(state.sequence) < _SEQUENCE_BYTES else state.sequence[INTERACTION.size :]
-    state.sequence = kept + INTERACTION.pack(event.product, event.time, event.kind)
+def _remember(state: UserState, acts: Iterable[Interaction]) -> None:
+    packed = [INTERACTION.pack(act.product, act.time, act.kind) for act in acts]
+    state.sequence = b"".join((state.sequence, *packed))[-_SEQUENCE_BYTES:]
 
 
 _SEQUENCE_BYTES = MAX_SEQUENCE * INTERACTION.size

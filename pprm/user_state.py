@@ -200,10 +200,7 @@ class UserState(Struct, gc=False):
     def looked_at(self) -> tuple[NDArray[np.uint64], NDArray[Any]]:
         """Hashes of the products looked at (a view), and their counters as `BROWSED_DTYPE`."""
         counters = np.empty(len(self.browsed_at) // TIME.size, BROWSED_DTYPE)
-        _expand_looks(
-            counters, np.frombuffer(self.browsed_at, "<u4"), np.frombuffer(self.look_places, "<u2"),
-            np.frombuffer(self.looks, _LOOKS_DTYPE),
-        )  # fmt: skip
+        _expand_looks(counters, self.browsed_at, self.look_places, self.looks)
         return np.frombuffer(self.browsed_keys, "<u8"), counters
 
     def product_keys(self) -> NDArray[np.uint64]:
@@ -213,12 +210,7 @@ class UserState(Struct, gc=False):
     def product_counters(self) -> NDArray[Any]:
         """Counters of the products bought as `COUNTERS_DTYPE`."""
         words = np.empty(len(self.newest) // NEWEST.size * _WORDS, "<u4")
-        _expand(
-            words,
-            np.frombuffer(self.newest, "<u4"),
-            np.frombuffer(self.places, "<u2"),
-            np.frombuffer(self.again, "<u4"),
-        )
+        _expand(words, self.newest, self.places, self.again)
         return words.view(COUNTERS_DTYPE)
 
     def published_list(self) -> NDArray[np.uint64]:
@@ -447,33 +439,33 @@ def _looks_are_wrong(
 
 
 @compiled
-def _expand(
-    words: NDArray[np.uint32], newest: NDArray[np.uint32], places: NDArray[np.uint16], again: NDArray[np.uint32]
-) -> None:
-    """Fill in counters as `COUNTERS_DTYPE`; all but the places in words of 4 bytes."""
-    for product in range(len(newest) // 2):
-        at, time, basket = product * _WORDS, newest[2 * product], newest[2 * product + 1]
+def _expand(words: NDArray[np.uint32], newest: bytes, places: bytes, again: bytes) -> None:
+    """Fill in counters as `COUNTERS_DTYPE`, in words of 4 bytes."""
+    purchases, rows = np.frombuffer(newest, np.uint32), np.frombuffer(places, np.uint16)
+    counted = np.frombuffer(again, np.uint32)
+    for product in range(len(purchases) // 2):
+        at, time, basket = product * _WORDS, purchases[2 * product], purchases[2 * product + 1]
         words[at], words[at + 1], words[at + 2], words[at + 3], words[at + 4] = 1, _ONE, _ONE, _ONE, _ONE
         words[at + 5], words[at + 6], words[at + 7], words[at + 8], words[at + 9] = time, time, basket, 1, 0
-    for row in range(len(places)):
-        at, of = places[row] * _WORDS, row * _AGAIN_WORDS
+    for row in range(len(rows)):
+        at, of = rows[row] * _WORDS, row * _AGAIN_WORDS
         for word in range(6):
-            words[at + word] = again[of + word]
-        words[at + 8], words[at + 9] = again[of + 6], again[of + 7]
+            words[at + word] = counted[of + word]
+        words[at + 8], words[at + 9] = counted[of + 6], counted[of + 7]
 
 
 @compiled
-def _expand_looks(
-    counters: NDArray[Any], browsed_at: NDArray[np.uint32], places: NDArray[np.uint16], looks: NDArray[Any]
-) -> None:
+def _expand_looks(counters: NDArray[Any], browsed_at: bytes, places: bytes, looks: bytes) -> None:
     """Fill in counters as `BROWSED_DTYPE`."""
-    for product in range(len(browsed_at)):
+    times, rows = np.frombuffer(browsed_at, np.uint32), np.frombuffer(places, np.uint16)
+    counted = np.frombuffer(looks, np.uint8).view(_LOOKS_DTYPE)
+    for product in range(len(times)):
         look = counters[product]
         look.session = look.day = look.week = 1
         look.cart = look.removed = look.dwell = 0
-        look.last = browsed_at[product]
-    for row in range(len(places)):
-        look, held = counters[places[row]], looks[row]
+        look.last = times[product]
+    for row in range(len(rows)):
+        look, held = counters[rows[row]], counted[row]
         look.session, look.day, look.week = held.session, held.day, held.week
         look.cart, look.removed, look.dwell = held.cart, held.removed, held.dwell
 

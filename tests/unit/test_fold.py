@@ -231,6 +231,9 @@ def test_forgetting_leaves_only_the_watermarks() -> None:
     forgotten = fold(known, [Profile(Position(3, 1, 3), START + DAY, None)]).state
     assert encode(forgotten) == encode(UserState(watermarks=forgotten.watermarks))
     assert encode(fold(forgotten, events).state) == encode(forgotten)
+    later = Interaction(Position(0, 1, 6), Kind.PURCHASE, 2, START + 2 * DAY)
+    at_once = fold(UserState(), [*events, Profile(Position(3, 1, 3), START + DAY, None), later]).state
+    assert encode(at_once) == encode(fold(forgotten, [later]).state) and len(at_once.interactions()) == 1
 
 
 def test_the_version_is_how_many_records_lie_below_the_watermarks() -> None:
