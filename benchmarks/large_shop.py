@@ -8,9 +8,9 @@ another, each as it sells.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pprm.catalogue import Catalogue, Product

@@ -1,8 +1,9 @@
 """Shoppers of the bundled data with all that they bought before December, and the catalogue, as a worker holds them."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import chain
+
+from msgspec.structs import replace
 
 from pprm import user_state
 from pprm.events import Interaction, Kind, Position

@@ -2,9 +2,8 @@
 
 import struct
 from collections.abc import Iterable
-from dataclasses import replace
+from copy import copy
 from itertools import repeat
-from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -15,11 +14,11 @@ from pprm.user_state import (
     BASKET,
     BASKET_DECAY,
     BROWSE_HALF_LIVES,
-    BROWSED,
     DAY,
     HALF_LIVES,
     INTERACTION,
     KEY,
+    LOOKS,
     MAX_BASKETS,
     MAX_BROWSED,
     MAX_PRODUCTS,
@@ -29,6 +28,7 @@ from pprm.user_state import (
     PLACE,
     PROMOTION_DECAY,
     SENTIMENT_HALF_LIFE,
+    TIME,
     WATERMARKS,
     UserState,
 )
@@ -42,7 +42,7 @@ class Counted(Struct, frozen=True, gc=False):
     """The shopper's first of the product."""
 
 
-class Folded(NamedTuple):
+class Folded(Struct, frozen=True, gc=False):
     """A state after events, and what the fold had to say about them."""
 
     state: UserState
@@ -55,7 +55,7 @@ class Folded(NamedTuple):
 
 def fold(state: UserState, events: Iterable[Event]) -> Folded:
     """Apply a shopper's events in the order given; the argument stays as it was. See `fold_into`."""
-    return fold_into(_copy(state), events)
+    return fold_into(copy(state), events)
 
 
 def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
@@ -65,13 +65,14 @@ def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
     The counters do not depend on the order of purchases in time, so late events need no care.
     """
     counted: list[Counted] = []
+    acts: list[Interaction] = []  # for the sequence, which is written once
     repeats = evicted = 0
     watermarks = list(WATERMARKS.unpack(new.watermarks))
     for event in events:
         if not _advance(watermarks, event.position):
             repeats += 1
         elif type(event) is Profile:
-            new = _profile(new, event)
+            new = _profile(new, event, acts)
         else:
             assert type(event) is Interaction
             if event.time > new.active_at:
@@ -86,28 +87,15 @@ def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
                 _review(new, event)
             else:
                 evicted += _look(new, event)
-            _remember(new, event)
-    WATERMARKS.pack_into(new.watermarks, 0, *watermarks)
+            acts.append(event)
+    _remember(new, acts)
+    new.watermarks = WATERMARKS.pack(*watermarks)
     return Folded(new, counted, repeats, evicted)
 
 
-_BOUGHT, _REVIEWED = Kind.PURCHASE, Kind.REVIEW
+_BOUGHT, _REVIEWED, _VIEWED, _CLICKED = Kind.PURCHASE, Kind.REVIEW, Kind.VIEW, Kind.SEARCH_CLICK
+_ADDED, _REMOVED = Kind.ADD_TO_CART, Kind.REMOVE_FROM_CART
 """Looked up once: an enum's attribute costs as much as a step of the fold."""
-
-
-def _copy(state: UserState) -> UserState:
-    return replace(
-        state,
-        watermarks=bytearray(state.watermarks),
-        sequence=bytearray(state.sequence),
-        visits=bytearray(state.visits),
-        keys=bytearray(state.keys),
-        newest=bytearray(state.newest),
-        places=bytearray(state.places),
-        again=bytearray(state.again),
-        browsed_keys=bytearray(state.browsed_keys),
-        browsed=bytearray(state.browsed),
-    )
 
 
 def _advance(watermarks: list[int], position: Position) -> bool:
@@ -115,25 +103,26 @@ def _advance(watermarks: list[int], position: Position) -> bool:
     at, partition, offset = 2 * position.source, position.partition, position.offset
     if offset <= watermarks[at + 1] and partition == watermarks[at]:
         return False
-    watermarks[at], watermarks[at + 1] = partition, offset
+    watermarks[at : at + 2] = partition, offset
     return True
 
 
-def _profile(state: UserState, event: Profile) -> UserState:
+def _profile(state: UserState, event: Profile, acts: list[Interaction]) -> UserState:
     if event.text is None:  # forgotten: only the watermarks stay, so that a redelivery brings nothing back
+        acts.clear()
         return UserState(watermarks=state.watermarks)
     state.text = event.text.encode()[:MAX_TEXT_BYTES].decode(errors="ignore").encode()
     state.active_at = max(state.active_at, event.time)
     return state
 
 
-def _remember(state: UserState, event: Interaction) -> None:
-    state.sequence += INTERACTION.pack(event.product, event.time, event.kind)
-    if len(state.sequence) > _SEQUENCE_BYTES:
-        del state.sequence[:-_SEQUENCE_BYTES]
+def _remember(state: UserState, acts: Iterable[Interaction]) -> None:
+    packed = [INTERACTION.pack(act.product, act.time, act.kind) for act in acts]
+    state.sequence = b"".join((state.sequence, *packed))[-_SEQUENCE_BYTES:]
 
 
 _SEQUENCE_BYTES = MAX_SEQUENCE * INTERACTION.size
+_BASKETS_BYTES = MAX_BASKETS * BASKET.size
 
 
 def _purchase(state: UserState, event: Interaction) -> tuple[bool, bool, bool]:
@@ -159,24 +148,19 @@ def _basket(state: UserState, event: Interaction) -> None:
         return
     state.basket = key
     state.baskets += 1
-    state.visits += BASKET.pack(event.time, event.store, 0)
-    del state.visits[: -MAX_BASKETS * BASKET.size]
-    newest = max(state.last_purchase, event.time)
-    if state.last_purchase:
-        state.basket_decay28 *= _decay(newest - state.last_purchase, 28.0)
-        state.basket_decay112 *= _decay(newest - state.last_purchase, 112.0)
-    state.basket_decay28 += _decay(newest - event.time, 28.0)
-    state.basket_decay112 += _decay(newest - event.time, 112.0)
-    state.last_purchase = newest
+    kept = state.visits if len(state.visits) < _BASKETS_BYTES else state.visits[BASKET.size :]
+    state.visits = kept + BASKET.pack(event.time, event.store, 0)
+    state.basket_decay28 = _decayed(state.basket_decay28, state.last_purchase, event.time, 28.0)
+    state.basket_decay112 = _decayed(state.basket_decay112, state.last_purchase, event.time, 112.0)
+    state.last_purchase = max(state.last_purchase, event.time)
     state.first_purchase = min(state.first_purchase or event.time, event.time)
 
 
 def _into_basket(state: UserState, event: Interaction) -> None:
     """Count the product into the size of the current basket, and its promotion into the shopper's affinity."""
-    at = len(state.visits) - _SIZE.size
-    (size,) = _SIZE.unpack_from(state.visits, at)
+    (size,) = _SIZE.unpack_from(state.visits, len(state.visits) - _SIZE.size)
     if size < 0xFFFF:
-        _SIZE.pack_into(state.visits, at, size + 1)
+        state.visits = state.visits[: -_SIZE.size] + _SIZE.pack(size + 1)
     if event.promotion:
         mailer, display = event.promotion
         state.promotions = state.promotions * PROMOTION_DECAY + 1.0
@@ -195,11 +179,12 @@ def _count_again(state: UserState, product: int, time: int) -> bool:
         return False
     at = _bought_again(state, product, last) * AGAIN.size
     count, d7, d28, d112, per_basket, first, ring = AGAIN.unpack_from(state.again, at)
-    decays = [_decayed(kept, last, time, days) for kept, days in zip((d7, d28, d112), HALF_LIVES, strict=True)]
+    d7, d28, d112 = _decayed(d7, last, time, _D7), _decayed(d28, last, time, _D28), _decayed(d112, last, time, _D112)
     per_basket = per_basket * BASKET_DECAY**later + 1.0
     ring = (ring << later | 1) & _RING if later < MAX_BASKETS else 1
-    AGAIN.pack_into(state.again, at, count + 1, *decays, per_basket, min(first, time), ring)
-    NEWEST.pack_into(state.newest, product * NEWEST.size, max(last, time), state.baskets)
+    counted = AGAIN.pack(count + 1, d7, d28, d112, per_basket, min(first, time), ring)
+    state.again = _replaced(state.again, at, counted)
+    state.newest = _replaced(state.newest, product * NEWEST.size, NEWEST.pack(max(last, time), state.baskets))
     return True
 
 
@@ -215,6 +200,7 @@ def _bought_again(state: UserState, product: int, first: int) -> int:
 
 
 _RING = (1 << MAX_BASKETS) - 1
+_D7, _D28, _D112 = HALF_LIVES
 
 
 def _review(state: UserState, event: Interaction) -> None:
@@ -224,38 +210,56 @@ def _review(state: UserState, event: Interaction) -> None:
 
 
 _BROWSE_DAYS = (*BROWSE_HALF_LIVES, *[BROWSE_HALF_LIVES[-1]] * 3)
+_NOTHING, _ONE_LOOK = LOOKS.pack(0, 0, 0, 0, 0, 0), LOOKS.pack(1, 1, 1, 0, 0, 0)
 
 
 def _look(state: UserState, event: Interaction) -> bool:
     """Count a look, or a move to or from the cart; returns whether another product had to go."""
-    key = KEY.pack(event.product)
+    key, is_look = KEY.pack(event.product), event.kind is _VIEWED or event.kind is _CLICKED
     at, evicted = _find(state.browsed_keys, key), False
     if at < 0:
         evicted = _make_room_to_look(state)
-        at = len(state.browsed_keys) // KEY.size
+        at, last = len(state.browsed_keys) // KEY.size, event.time
         state.browsed_keys += key
-        state.browsed += BROWSED.pack(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, event.time)
-    *kept, last = BROWSED.unpack_from(state.browsed, at * BROWSED.size)
-    is_look = float(event.kind in (Kind.VIEW, Kind.SEARCH_CLICK))
-    added = (is_look, is_look, is_look, float(event.kind is Kind.ADD_TO_CART),
-             float(event.kind is Kind.REMOVE_FROM_CART), event.dwell / 60)  # fmt: skip
+        state.browsed_at += TIME.pack(last)
+        if is_look and not event.dwell:  # its counters follow
+            return evicted
+        row = _held_looks(state, at, _NOTHING)
+    else:
+        (last,) = TIME.unpack_from(state.browsed_at, at * TIME.size)
+        row = _held_looks(state, at, _ONE_LOOK)
+    kept = LOOKS.unpack_from(state.looks, row * LOOKS.size)
+    added = (is_look, is_look, is_look, event.kind is _ADDED, event.kind is _REMOVED, event.dwell / 60)
     counters = map(_decayed, kept, repeat(last), repeat(event.time), _BROWSE_DAYS, added)
-    BROWSED.pack_into(state.browsed, at * BROWSED.size, *counters, max(last, event.time))
+    state.looks = _replaced(state.looks, row * LOOKS.size, LOOKS.pack(*counters))
+    if event.time > last:
+        state.browsed_at = _replaced(state.browsed_at, at * TIME.size, TIME.pack(event.time))
     return evicted
+
+
+def _held_looks(state: UserState, product: int, counters: bytes) -> int:
+    """Row of the counters held of a product looked at; where there are none, with these."""
+    place = PLACE.pack(product)
+    row = _find(state.look_places, place)
+    if row < 0:
+        row = len(state.look_places) // PLACE.size
+        state.look_places += place
+        state.looks += counters
+    return row
 
 
 def _decayed(kept: float, last: int, time: int, half_life: float, added: float = 1.0) -> float:
     """A decayed counter as of the later of `last`, its own moment, and `time`, when something is added."""
-    newest = max(last, time)
-    before = kept * _decay(newest - last, half_life) if kept else 0.0
-    return before + added * _decay(newest - time, half_life)
+    if time < last:
+        return kept + added * _decay(last - time, half_life)
+    return kept * _decay(time - last, half_life) + added if kept else added
 
 
-def _decay(seconds: float, half_life: float) -> float:
-    return float(2.0 ** (-seconds / (DAY * half_life))) if seconds else 1.0
+def _decay(seconds: int, half_life: float) -> float:
+    return 2.0 ** (-seconds / (DAY * half_life)) if seconds else 1.0
 
 
-def _find(column: bytearray, value: bytes) -> int:
+def _find(column: bytes, value: bytes) -> int:
     """Row of a value, -1 where there is none: a search for its bytes is faster than any index at this size."""
     at = column.find(value)
     while at >= 0 and at % len(value):
@@ -270,13 +274,8 @@ def _make_room(state: UserState) -> bool:
     counters = state.product_counters()
     weight = np.log2(counters["decay112"]) + counters["last"].astype(np.float64) / (DAY * HALF_LIVES[2])
     at = int(np.argmin(weight))
-    if (row := _find(state.places, PLACE.pack(at))) >= 0:
-        _drop(state.places, PLACE.size, row)
-        _drop(state.again, AGAIN.size, row)
-    places = np.frombuffer(state.places, "<u2")
-    places -= places > at
-    _drop(state.keys, KEY.size, at)
-    _drop(state.newest, NEWEST.size, at)
+    state.keys, state.newest = _without(state.keys, KEY.size, at), _without(state.newest, NEWEST.size, at)
+    state.places, state.again = _without_product(state.places, state.again, AGAIN.size, at)
     return True
 
 
@@ -284,11 +283,26 @@ def _make_room_to_look(state: UserState) -> bool:
     """Drop the product that was not looked at for the longest time, if there are too many."""
     if len(state.browsed_keys) < MAX_BROWSED * KEY.size:
         return False
-    at = int(np.argmin(state.looked_at()[1]["last"]))
-    _drop(state.browsed_keys, KEY.size, at)
-    _drop(state.browsed, BROWSED.size, at)
+    at = int(np.argmin(np.frombuffer(state.browsed_at, "<u4")))
+    state.browsed_keys = _without(state.browsed_keys, KEY.size, at)
+    state.browsed_at = _without(state.browsed_at, TIME.size, at)
+    state.look_places, state.looks = _without_product(state.look_places, state.looks, LOOKS.size, at)
     return True
 
 
-def _drop(column: bytearray, size: int, row: int) -> None:
-    del column[row * size : (row + 1) * size]
+def _without_product(places: bytes, held: bytes, size: int, at: int) -> tuple[bytes, bytes]:
+    """Places, and the counters of this size held there, when the product at one place has gone."""
+    if (row := _find(places, PLACE.pack(at))) >= 0:
+        places, held = _without(places, PLACE.size, row), _without(held, size, row)
+    moved = np.frombuffer(places, "<u2")
+    return (moved - (moved > at)).tobytes(), held
+
+
+def _replaced(column: bytes, at: int, value: bytes) -> bytes:
+    """A column with other bytes from `at` on."""
+    return column[:at] + value + column[at + len(value) :]
+
+
+def _without(column: bytes, size: int, row: int) -> bytes:
+    """A column without a row of this size."""
+    return column[: row * size] + column[(row + 1) * size :]

@@ -5,29 +5,31 @@ is additive), made from the catalogue when features are computed: an event that 
 a product that changes category, needs no repair. So is product popularity: it is the sum over all shoppers.
 
 Most products are bought once, and the counters of such a purchase follow from its time and basket: only those of
-products bought again are held.
+products bought again are held. Alike of products looked at: what one look without a dwelling time comes to follows from
+its time.
 
-Binary layout, version 3, little endian, bounded (`MAX_BYTES`): `header | watermarks | sequence | baskets | product keys
+Binary layout, version 4, little endian, bounded (`MAX_BYTES`): `header | watermarks | sequence | baskets | product keys
 (u64 each) | newest purchases | places of products bought again (u16 each, into the keys) | their counters | browsed
-keys (u64 each) | browse counters | published list (u64 each) | profile text`.
+keys (u64 each) | newest looks (u32 each) | places of products whose looks are held (u16 each, into the browsed keys) |
+their counters | published list (u64 each) | profile text`.
 """
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import accumulate, pairwise
-from operator import gt
+from itertools import chain
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
+from pprm import layout3
 from pprm.compiled import compiled
 from pprm.events import SOURCES, Kind
 from pprm.ids import stable_hash
 
-VERSION = 3
+VERSION = 4
 DAY = 86_400.0
 HALF_LIVES = (7.0, 28.0, 112.0)
 """Days after which an interaction counts half, in the three decayed counters."""
@@ -49,7 +51,7 @@ MAX_BROWSED = 256
 MAX_PUBLISHED = 100
 MAX_TEXT_BYTES = 1024
 
-_HEADER = struct.Struct("<BBHHHHHHHQIIIIIIddddddd")
+_HEADER = struct.Struct("<BBHHHHHHHHQIIIIIIddddddd")
 # float64: a state that went through bytes between two events must equal one that did not
 WATERMARK = struct.Struct("<iq")
 INTERACTION = struct.Struct("<QIB")
@@ -57,7 +59,8 @@ BASKET = struct.Struct("<IIH")
 NEWEST = struct.Struct("<II")
 PLACE = struct.Struct("<H")
 AGAIN = struct.Struct("<IffffIQ")
-BROWSED = struct.Struct("<ffffffI")
+TIME = struct.Struct("<I")
+LOOKS = struct.Struct("<ffffff")
 KEY = struct.Struct("<Q")
 
 MAX_BYTES = (
@@ -66,7 +69,7 @@ MAX_BYTES = (
     + MAX_SEQUENCE * INTERACTION.size
     + MAX_BASKETS * BASKET.size
     + MAX_PRODUCTS * (KEY.size + NEWEST.size + PLACE.size + AGAIN.size)
-    + MAX_BROWSED * (KEY.size + BROWSED.size)
+    + MAX_BROWSED * (KEY.size + TIME.size + PLACE.size + LOOKS.size)
     + MAX_PUBLISHED * KEY.size
     + MAX_TEXT_BYTES
 )
@@ -94,23 +97,47 @@ _LATEST = 4_102_444_800
 """2100, when events end: see `schemas.limits`."""
 _MAX_OFFSET = 1 << 51
 """A sum of them is still a number in JSON."""
-_KINDS = bytes(Kind)
+_KINDS = len(Kind)
+_LAYOUT_3 = bytes([layout3.VERSION])
 WATERMARKS = struct.Struct("<" + "iq" * len(SOURCES))
-_ONE, _MAX_COUNT = (struct.unpack("<I", struct.pack("<f", value))[0] for value in (1.0, MAX_COUNT))
+(_ONE,) = struct.unpack("<I", struct.pack("<f", 1.0))
 
 _WORDS = COUNTERS_DTYPE.itemsize // 4
 _AGAIN_WORDS = AGAIN.size // 4
 
 _NO_WATERMARKS = WATERMARK.pack(-1, -1) * len(SOURCES)
 
+_HEADER_DTYPE = np.dtype(
+    [("version", "u1"), ("filling", "u1"), ("interactions", "<u2"), ("visits", "<u2"), ("products", "<u2"),
+     ("browsed", "<u2"), ("published", "<u2"), ("text", "<u2"), ("again", "<u2"), ("looks", "<u2"),
+     ("basket", "<u8"),
+     ("purchases", "<u4"), ("baskets", "<u4"), ("first_purchase", "<u4"), ("last_purchase", "<u4"),
+     ("active_at", "<u4"), ("reviewed_at", "<u4"), ("basket_decay28", "<f8"), ("basket_decay112", "<f8"),
+     ("sentiment", "<f8"), ("reviews", "<f8"), ("promotions", "<f8"), ("mailer", "<f8"), ("display", "<f8")]
+)  # fmt: skip
+_LOOKS_DTYPE = np.dtype([(name, "<f4") for name in ("session", "day", "week", "cart", "removed", "dwell")])
+_WATERMARK_DTYPE = np.dtype([("partition", "<i4"), ("offset", "<i8")])
+_NEWEST_DTYPE = np.dtype([("time", "<u4"), ("basket", "<u4")])
+_AGAIN_DTYPE = np.dtype(
+    [("count", "<u4"), ("decay7", "<f4"), ("decay28", "<f4"), ("decay112", "<f4"), ("basket_decay", "<f4"),
+     ("first", "<u4"), ("ring", "<u8")]
+)  # fmt: skip
+_HEADER_BYTES, _KEY_BYTES, _INTERACTION_BYTES, _BASKET_BYTES = _HEADER.size, KEY.size, INTERACTION.size, BASKET.size
+_NEWEST_BYTES, _PLACE_BYTES, _AGAIN_BYTES, _TIME_BYTES = NEWEST.size, PLACE.size, AGAIN.size, TIME.size
+_LOOKS_BYTES = LOOKS.size
+_FIXED = _HEADER.size + WATERMARKS.size
+"""Bytes of the parts that every state has: header and watermarks."""
+
 
 class StateError(ValueError):
     """The bytes are not a state this version can read."""
 
 
-@dataclass(slots=True)
-class UserState:
-    """One shopper. Times are Unix seconds, 0 where there is none yet."""
+class UserState(Struct, gc=False):
+    """One shopper. Times are Unix seconds, 0 where there is none yet.
+
+    The parts of the layout are bytes that are never changed but replaced: to copy a state copies none of them.
+    """
 
     purchases: int = 0
     """Purchases counted: distinct products per basket, summed over baskets."""
@@ -135,26 +162,32 @@ class UserState:
     display: float = 0.0
     """... or on display, when it was bought."""
     reviewed_at: int = 0
-    watermarks: bytearray = field(default_factory=lambda: bytearray(_NO_WATERMARKS))
-    sequence: bytearray = field(default_factory=bytearray)
-    visits: bytearray = field(default_factory=bytearray)
+    watermarks: bytes = _NO_WATERMARKS
+    sequence: bytes = b""
+    visits: bytes = b""
     """The last `MAX_BASKETS` baskets, oldest first."""
-    keys: bytearray = field(default_factory=bytearray)
-    newest: bytearray = field(default_factory=bytearray)
+    keys: bytes = b""
+    newest: bytes = b""
     """Of each product, as `NEWEST`: Unix seconds of the newest purchase, number of the basket that held it last."""
-    places: bytearray = field(default_factory=bytearray)
+    places: bytes = b""
     """Which of the products were bought again, as `PLACE`."""
-    again: bytearray = field(default_factory=bytearray)
+    again: bytes = b""
     """Of each of these, as `AGAIN`: what `COUNTERS_DTYPE` has besides."""
-    browsed_keys: bytearray = field(default_factory=bytearray)
-    browsed: bytearray = field(default_factory=bytearray)
+    browsed_keys: bytes = b""
+    browsed_at: bytes = b""
+    """Of each product looked at, as `TIME`: Unix seconds of the newest browse event."""
+    look_places: bytes = b""
+    """Which of these were more than looked at once, as `PLACE`."""
+    looks: bytes = b""
+    """Of each of those, as `LOOKS`: what `BROWSED_DTYPE` has besides."""
     published: bytes = b""
     text: bytes = b""
 
     @property
     def version(self) -> int:
         """Grows with every event folded: how many records of all sources lie below the watermarks."""
-        return sum(offset + 1 for _, offset in WATERMARK.iter_unpack(self.watermarks))
+        offsets: tuple[int, ...] = WATERMARKS.unpack(self.watermarks)[1::2]
+        return sum(offsets) + len(offsets)
 
     def interactions(self) -> NDArray[Any]:
         """The last `MAX_SEQUENCE` interactions, oldest first, as `SEQUENCE_DTYPE` (a view)."""
@@ -165,8 +198,10 @@ class UserState:
         return np.frombuffer(self.visits, BASKETS_DTYPE)
 
     def looked_at(self) -> tuple[NDArray[np.uint64], NDArray[Any]]:
-        """Hashes of the products looked at, and their counters as `BROWSED_DTYPE` (views)."""
-        return np.frombuffer(self.browsed_keys, "<u8"), np.frombuffer(self.browsed, BROWSED_DTYPE)
+        """Hashes of the products looked at (a view), and their counters as `BROWSED_DTYPE`."""
+        counters = np.empty(len(self.browsed_at) // TIME.size, BROWSED_DTYPE)
+        _expand_looks(counters, self.browsed_at, self.look_places, self.looks)
+        return np.frombuffer(self.browsed_keys, "<u8"), counters
 
     def product_keys(self) -> NDArray[np.uint64]:
         """Hashes of the products bought (a view), in the order of `product_counters`."""
@@ -175,12 +210,7 @@ class UserState:
     def product_counters(self) -> NDArray[Any]:
         """Counters of the products bought as `COUNTERS_DTYPE`."""
         words = np.empty(len(self.newest) // NEWEST.size * _WORDS, "<u4")
-        _expand(
-            words,
-            np.frombuffer(self.newest, "<u4"),
-            np.frombuffer(self.places, "<u2"),
-            np.frombuffer(self.again, "<u4"),
-        )
+        _expand(words, self.newest, self.places, self.again)
         return words.view(COUNTERS_DTYPE)
 
     def published_list(self) -> NDArray[np.uint64]:
@@ -196,10 +226,8 @@ def store_code(store_id: str | None) -> int:
 
 def anew(positions: Mapping[int, tuple[int, int]]) -> UserState:
     """State of a shopper whose history is lost, by source its partition and the newest offset that is processed."""
-    state = UserState()
-    for source, (partition, offset) in positions.items():
-        WATERMARK.pack_into(state.watermarks, source * WATERMARK.size, partition, offset)
-    return state
+    marks = (positions.get(source, (-1, -1)) for source in range(len(SOURCES)))
+    return UserState(watermarks=WATERMARKS.pack(*chain.from_iterable(marks)))
 
 
 def publish(state: UserState, products: Iterable[int]) -> UserState:
@@ -221,6 +249,7 @@ def encode(state: UserState) -> bytes:
         len(state.published) // KEY.size,
         len(state.text),
         len(state.places) // PLACE.size,
+        len(state.look_places) // PLACE.size,
         state.basket,
         state.purchases,
         state.baskets,
@@ -238,7 +267,7 @@ def encode(state: UserState) -> bytes:
     )
     return b"".join(
         (header, state.watermarks, state.sequence, state.visits, state.keys, state.newest, state.places,
-         state.again, state.browsed_keys, state.browsed, state.published, state.text)
+         state.again, state.browsed_keys, state.browsed_at, state.look_places, state.looks, state.published, state.text)
     )  # fmt: skip
 
 
@@ -250,139 +279,195 @@ def decode(value: bytes | None) -> UserState:
     """
     if value is None:
         return UserState()
-    if len(value) < _HEADER.size or value[0] != VERSION:
+    if value[:1] == _LAYOUT_3:
+        value = layout3.to_layout_4(value)
+    if len(value) < _FIXED or value[0] != VERSION:
         raise StateError(
             f"not a version {VERSION} user state ({len(value)} bytes, version {value[0] if value else '-'})"
         )
+    if wrong := _wrong(value):
+        raise StateError(f"a damaged user state of {len(value)} bytes: {wrong}")
     (
-        _, filling, *counts, basket, purchases, baskets, first, last, active, reviewed_at,
-        decay28, decay112, sentiment, reviews, promotions, mailer, display,
+        _, _, interactions, visits, products, browsed, published, _, again, looks, basket, purchases, baskets, first,
+        last, active, reviewed_at, decay28, decay112, sentiment, reviews, promotions, mailer, display,
     ) = _HEADER.unpack_from(value)  # fmt: skip
-    parts = _parts(value, counts)
-    marks, sequence, visits, keys, newest, places, again, browsed_keys, browsed = map(bytearray, parts[:9])
-    state = UserState(
-        purchases, baskets, basket, first, last, active, decay28, decay112, sentiment, reviews,
-        promotions, mailer, display, reviewed_at,
-        marks, sequence, visits, keys, newest, places, again, browsed_keys, browsed, parts[9], parts[10],
+    sequence_end = _FIXED + interactions * INTERACTION.size  # written out: a loop takes twice as long
+    visits_end = sequence_end + visits * BASKET.size
+    keys_end = visits_end + products * KEY.size
+    newest_end = keys_end + products * NEWEST.size
+    places_end = newest_end + again * PLACE.size
+    again_end = places_end + again * AGAIN.size
+    browsed_keys_end = again_end + browsed * KEY.size
+    browsed_at_end = browsed_keys_end + browsed * TIME.size
+    look_places_end = browsed_at_end + looks * PLACE.size
+    looks_end = look_places_end + looks * LOOKS.size
+    published_end = looks_end + published * KEY.size
+    text = value[published_end:]
+    if text and not _is_utf8(text):
+        raise StateError("a damaged user state: text")
+    return UserState(
+        purchases, baskets, basket, first, last, active, decay28, decay112, sentiment, reviews, promotions, mailer,
+        display, reviewed_at, value[_HEADER.size : _FIXED], value[_FIXED:sequence_end], value[sequence_end:visits_end],
+        value[visits_end:keys_end], value[keys_end:newest_end], value[newest_end:places_end],
+        value[places_end:again_end], value[again_end:browsed_keys_end], value[browsed_keys_end:browsed_at_end],
+        value[browsed_at_end:look_places_end], value[look_places_end:looks_end], value[looks_end:published_end], text,
     )  # fmt: skip
-    if filling or (wrong := _wrong(state)):
-        raise StateError(f"a damaged user state: {'filling' if filling else wrong}")
-    return state
 
 
-_LIMITS = (MAX_SEQUENCE, MAX_BASKETS, MAX_PRODUCTS, MAX_BROWSED, MAX_PUBLISHED, MAX_TEXT_BYTES, MAX_PRODUCTS)
-
-
-def _parts(value: bytes, counts: list[int]) -> list[bytes]:
-    """Cut what follows the header, by the header's counts of `_LIMITS`."""
-    if any(map(gt, counts, _LIMITS)):
-        raise StateError(f"a user state of {counts} parts, at most {_LIMITS} are possible")
-    interactions, visits, products, browsed, published, text, again = counts
-    sizes = (
-        len(SOURCES) * WATERMARK.size, interactions * INTERACTION.size, visits * BASKET.size,
-        products * KEY.size, products * NEWEST.size, again * PLACE.size, again * AGAIN.size,
-        browsed * KEY.size, browsed * BROWSED.size, published * KEY.size, text,
-    )  # fmt: skip
-    cuts = list(accumulate(sizes, initial=_HEADER.size))
-    if cuts[-1] != len(value):
-        raise StateError(f"a user state of {cuts[-1]} bytes was announced, {len(value)} came")
-    return [value[start:stop] for start, stop in pairwise(cuts)]
-
-
-def _wrong(state: UserState) -> str:
-    """What in a state no fold makes and would make the next one fail, empty where there is nothing.
-
-    Written so that a NaN is wrong, too.
-    """
-    if not (state.baskets <= state.purchases < MAX_COUNT and bool(state.baskets) == bool(state.purchases)):
-        return "purchases"
-    if not (state.first_purchase <= state.last_purchase <= state.active_at < _LATEST):
-        return "times"
-    if not (0 <= state.basket_decay28 <= state.baskets and 0 <= state.basket_decay112 <= state.baskets):
-        return "baskets"
-    if not (abs(state.sentiment) <= state.reviews < MAX_COUNT and state.reviewed_at <= state.active_at):
-        return "reviews"
-    affinity = (state.mailer, state.display)
-    if not (min(affinity) >= 0 and max(affinity) <= state.promotions * 1.001 < MAX_COUNT):
-        return "promotions"
-    return _wrong_part(state)
-
-
-def _wrong_part(state: UserState) -> str:
-    watermarks = WATERMARKS.unpack(state.watermarks)
-    if min(watermarks) < -1 or max(watermarks) >= _MAX_OFFSET:
-        return "watermarks"
-    if state.sequence[12 :: INTERACTION.size].strip(_KINDS):
-        return "kinds of interactions"
-    if len(state.visits) != min(state.baskets, MAX_BASKETS) * BASKET.size:
-        return "baskets"
-    if (state.keys or state.places) and _products_are_wrong(state):
-        return "product counters"
-    if state.browsed and _browsed_is_wrong(state):
-        return "browse counters"
+def _is_utf8(text: bytes) -> bool:
     try:
-        state.text.decode()
+        text.decode()
     except UnicodeDecodeError:
-        return "text"
-    return ""
-
-
-def _products_are_wrong(state: UserState) -> bool:
-    newest = np.frombuffer(state.newest, "<u4")
-    if _purchases_are_wrong(newest, state.active_at, state.baskets):
-        return True
-    if not state.places:
         return False
-    places, again = np.frombuffer(state.places, "<u2"), np.frombuffer(state.again, "<u4")
-    return _counters_are_wrong(places, again, len(newest) // 2, state.active_at)
+    return True
 
 
 @compiled
-def _purchases_are_wrong(newest: NDArray[np.uint32], active_at: int, baskets: int) -> bool:
-    """Whether any time or basket is wrong, given in turns."""
-    for at in range(0, len(newest), 2):  # noqa: SIM110  # numba compiles no generator
-        if newest[at] > active_at or not 1 <= newest[at + 1] <= baskets:
+def _wrong(value: bytes) -> str:
+    """What in a state of `_FIXED` bytes or more no fold makes and would make the next one fail, empty if nothing is.
+
+    One compiled pass over the bytes: each call of numpy costs more than all that a small state has to be asked.
+    Written so that a NaN is wrong, too.
+    """
+    data = np.frombuffer(value, np.uint8)
+    h = data[:_HEADER_BYTES].view(_HEADER_DTYPE)[0]
+    sequence_end = _FIXED + h.interactions * _INTERACTION_BYTES
+    newest = sequence_end + h.visits * _BASKET_BYTES + h.products * _KEY_BYTES
+    places = newest + h.products * _NEWEST_BYTES
+    again = places + h.again * _PLACE_BYTES
+    again_end = again + h.again * _AGAIN_BYTES
+    browsed_at = again_end + h.browsed * _KEY_BYTES
+    look_places = browsed_at + h.browsed * _TIME_BYTES
+    looks = look_places + h.looks * _PLACE_BYTES
+    looks_end = looks + h.looks * _LOOKS_BYTES
+    if looks_end + h.published * _KEY_BYTES + h.text != len(data):
+        return "another length than was announced"
+    wrong = _wrong_header(h)
+    if wrong:
+        return wrong
+    if _watermarks_are_wrong(data[_HEADER_BYTES:_FIXED].view(_WATERMARK_DTYPE)):
+        return "watermarks"
+    if _sequence_is_wrong(data[_FIXED:sequence_end].view(SEQUENCE_DTYPE)):
+        return "kinds of interactions"
+    if _products_are_wrong(
+        data[newest:places].view(_NEWEST_DTYPE), data[places:again].view(np.uint16),
+        data[again : again + h.again * _AGAIN_BYTES].view(_AGAIN_DTYPE), h,
+    ):  # fmt: skip
+        return "product counters"
+    if _looks_are_wrong(
+        data[browsed_at:look_places].view(np.uint32), data[look_places:looks].view(np.uint16),
+        data[looks:looks_end].view(np.float32), h.active_at,
+    ):  # fmt: skip
+        return "browse counters"
+    return ""
+
+
+@compiled
+def _holds_too_much(h: Any) -> Any:
+    return (
+        h.interactions > MAX_SEQUENCE or h.visits > MAX_BASKETS or h.products > MAX_PRODUCTS or h.again > MAX_PRODUCTS
+        or h.browsed > MAX_BROWSED or h.looks > MAX_BROWSED or h.published > MAX_PUBLISHED or h.text > MAX_TEXT_BYTES
+    )  # fmt: skip
+
+
+@compiled
+def _wrong_header(h: Any) -> str:
+    if h.filling:
+        return "filling"
+    if _holds_too_much(h):
+        return "more parts than are possible"
+    if not (h.baskets <= h.purchases < MAX_COUNT and (h.baskets > 0) == (h.purchases > 0)):
+        return "purchases"
+    if not (h.first_purchase <= h.last_purchase <= h.active_at < _LATEST):
+        return "times"
+    decayed = 0 <= h.basket_decay28 <= h.baskets and 0 <= h.basket_decay112 <= h.baskets
+    if not decayed or h.visits != min(h.baskets, MAX_BASKETS):
+        return "baskets"
+    if not (abs(h.sentiment) <= h.reviews < MAX_COUNT and h.reviewed_at <= h.active_at):
+        return "reviews"
+    most = h.promotions * 1.001
+    if not (0 <= h.mailer <= most < MAX_COUNT and 0 <= h.display <= most):
+        return "promotions"
+    return ""
+
+
+@compiled
+def _watermarks_are_wrong(watermarks: NDArray[Any]) -> bool:
+    for mark in watermarks:  # noqa: SIM110  # numba compiles no generator
+        if mark.partition < -1 or not -1 <= mark.offset < _MAX_OFFSET:
             return True
     return False
 
 
 @compiled
-def _counters_are_wrong(places: NDArray[np.uint16], again: NDArray[np.uint32], products: int, active_at: int) -> bool:
-    """Whether any place or counter is wrong; these in words of 4 bytes.
-
-    Floats from 0 up are in the order of their bits; a NaN and what is negative are above all of them.
-    """
-    for row in range(len(places)):
-        at = row * _AGAIN_WORDS
-        if places[row] >= products or not 2 <= again[at] < MAX_COUNT or again[at + 5] > active_at:
+def _sequence_is_wrong(sequence: NDArray[Any]) -> bool:
+    for event in sequence:  # noqa: SIM110
+        if event.kind >= _KINDS:
             return True
-        for decayed in range(at + 1, at + 5):
-            if not _ONE <= again[decayed] <= _MAX_COUNT:
+    return False
+
+
+@compiled
+def _products_are_wrong(newest: NDArray[Any], places: NDArray[np.uint16], again: NDArray[Any], h: Any) -> bool:
+    for product in newest:
+        if product.time > h.active_at or not 1 <= product.basket <= h.baskets:
+            return True
+    for row in range(len(places)):
+        counted = again[row]
+        if places[row] >= len(newest) or not 2 <= counted.count < MAX_COUNT or counted.first > h.active_at:
+            return True
+        for decayed in (counted.decay7, counted.decay28, counted.decay112, counted.basket_decay):
+            if not 1 <= decayed <= MAX_COUNT:
                 return True
     return False
 
 
 @compiled
-def _expand(
-    words: NDArray[np.uint32], newest: NDArray[np.uint32], places: NDArray[np.uint16], again: NDArray[np.uint32]
-) -> None:
-    """Fill in counters as `COUNTERS_DTYPE`; all but the places in words of 4 bytes."""
-    for product in range(len(newest) // 2):
-        at, time, basket = product * _WORDS, newest[2 * product], newest[2 * product + 1]
+def _looks_are_wrong(
+    browsed_at: NDArray[np.uint32], places: NDArray[np.uint16], looks: NDArray[np.float32], active_at: int
+) -> bool:
+    for time in browsed_at:
+        if time > active_at:
+            return True
+    for place in places:
+        if place >= len(browsed_at):
+            return True
+    for decayed in looks:  # noqa: SIM110
+        if not 0 <= decayed < MAX_COUNT:
+            return True
+    return False
+
+
+@compiled
+def _expand(words: NDArray[np.uint32], newest: bytes, places: bytes, again: bytes) -> None:
+    """Fill in counters as `COUNTERS_DTYPE`, in words of 4 bytes."""
+    purchases, rows = np.frombuffer(newest, np.uint32), np.frombuffer(places, np.uint16)
+    counted = np.frombuffer(again, np.uint32)
+    for product in range(len(purchases) // 2):
+        at, time, basket = product * _WORDS, purchases[2 * product], purchases[2 * product + 1]
         words[at], words[at + 1], words[at + 2], words[at + 3], words[at + 4] = 1, _ONE, _ONE, _ONE, _ONE
         words[at + 5], words[at + 6], words[at + 7], words[at + 8], words[at + 9] = time, time, basket, 1, 0
-    for row in range(len(places)):
-        at, of = places[row] * _WORDS, row * _AGAIN_WORDS
+    for row in range(len(rows)):
+        at, of = rows[row] * _WORDS, row * _AGAIN_WORDS
         for word in range(6):
-            words[at + word] = again[of + word]
-        words[at + 8], words[at + 9] = again[of + 6], again[of + 7]
+            words[at + word] = counted[of + word]
+        words[at + 8], words[at + 9] = counted[of + 6], counted[of + 7]
 
 
-def _browsed_is_wrong(state: UserState) -> bool:
-    _, counters = state.looked_at()
-    decayed = np.ndarray((len(counters), 6), "<f4", state.browsed, strides=(BROWSED.size, 4))
-    bounded = bool((decayed >= 0).all() and (decayed < MAX_COUNT).all())  # a NaN is neither
-    return not bounded or int(counters["last"].max()) > state.active_at
+@compiled
+def _expand_looks(counters: NDArray[Any], browsed_at: bytes, places: bytes, looks: bytes) -> None:
+    """Fill in counters as `BROWSED_DTYPE`."""
+    times, rows = np.frombuffer(browsed_at, np.uint32), np.frombuffer(places, np.uint16)
+    counted = np.frombuffer(looks, np.uint8).view(_LOOKS_DTYPE)
+    for product in range(len(times)):
+        look = counters[product]
+        look.session = look.day = look.week = 1
+        look.cart = look.removed = look.dwell = 0
+        look.last = times[product]
+    for row in range(len(rows)):
+        look, held = counters[rows[row]], counted[row]
+        look.session, look.day, look.week = held.session, held.day, held.week
+        look.cart, look.removed, look.dwell = held.cart, held.removed, held.dwell
 
 
 def follows(value: bytes, held: bytes) -> bool:
@@ -391,9 +476,13 @@ def follows(value: bytes, held: bytes) -> bool:
     A state that is older in any source was made by somebody who did not know the one held. Where one of them has no
     readable watermarks there is nothing to compare.
     """
-    end = _HEADER.size + len(SOURCES) * WATERMARK.size
-    if len(value) < end or len(held) < end:
+    now, before = _watermarks(value), _watermarks(held)
+    if len(now) < WATERMARKS.size or len(before) < WATERMARKS.size:
         return True
-    pairs = zip(WATERMARK.iter_unpack(value[_HEADER.size : end]), WATERMARK.iter_unpack(held[_HEADER.size : end]),
-                strict=True)  # fmt: skip
-    return all(now[0] != before[0] or bool(now[1] >= before[1]) for now, before in pairs)
+    pairs = zip(WATERMARK.iter_unpack(now), WATERMARK.iter_unpack(before), strict=True)
+    return all(mine[0] != theirs[0] or bool(mine[1] >= theirs[1]) for mine, theirs in pairs)
+
+
+def _watermarks(value: bytes) -> bytes:
+    at = layout3.HEADER_BYTES if value[:1] == _LAYOUT_3 else _HEADER.size
+    return value[at : at + WATERMARKS.size]

@@ -178,11 +178,13 @@ def _seconds(time: datetime) -> int:
 
 
 def _purchase(message: Purchase, position: Position, _: Any) -> Interaction:
-    basket = stable_hash(message.basket_id) if message.basket_id else 0
+    basket = _basket_hash(message.basket_id) if message.basket_id else 0
     product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
     return Interaction(position, _BOUGHT, product, time, basket, 0.0, store_code(message.store_id))
 
 
+_basket_hash = lru_cache(maxsize=1 << 12)(stable_hash.__wrapped__)
+"""`stable_hash`, remembered apart: a basket's purchases come together and never again, products' ids come for ever."""
 _BOUGHT = Kind.PURCHASE
 """Looked up once: an enum's attribute costs as much as the event."""
 _ACTIONS = {kind.name.lower(): kind for kind in Kind}

@@ -1,9 +1,10 @@
 """Contenders for the other questions: young shoppers, states that stand still, products that nobody bought before."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pprm.baselines import Popularity as PopularityBaseline
@@ -68,7 +69,7 @@ def without_looks(visit: Visit) -> UserState:
     """The state before a visit, as if nobody had seen what the shopper looked at."""
     state = visit.before
     bought = state.interactions()[state.interactions()["kind"] == Kind.PURCHASE]
-    return replace(state, sequence=bytearray(bought.tobytes()), browsed_keys=bytearray(), browsed=bytearray())
+    return replace(state, sequence=bought.tobytes(), browsed_keys=b"", browsed_at=b"", look_places=b"", looks=b"")
 
 
 @dataclass(slots=True)

@@ -2,8 +2,9 @@
 
 import json
 import struct
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from pprm import user_state
 from pprm.events import Interaction, Kind, Position, Profile
@@ -63,7 +64,7 @@ def _purchase_far_ahead(state: UserState) -> bytes:
     """Found by fuzzing: decayed backwards from 2095 it made everybody's popularity infinite."""
     sequence = bytearray(state.sequence)
     struct.pack_into("<I", sequence, 12 * INTERACTION.size + 8, 2**32 - 1)
-    return user_state.encode(replace(state, sequence=sequence))
+    return user_state.encode(replace(state, sequence=bytes(sequence)))
 
 
 def write(directory: Path, seeds: dict[str, bytes]) -> None:

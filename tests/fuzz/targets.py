@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pprm import user_state
+from pprm import layout3, user_state
 from pprm.events import Interaction, Kind, Position, Profile
 from pprm.features import scalars
 from pprm.first_stage import sequences
@@ -64,12 +64,12 @@ def decode_event(data: bytes) -> None:
 
 
 def decode_state(data: bytes) -> None:
-    """The state: an error, or a state whose bytes are these, and which takes events and can be scored."""
+    """The state: an error, or a state whose bytes are these (in today's layout), which takes events and scores."""
     try:
         state = user_state.decode(data)
     except StateError:
         return
-    assert user_state.encode(state) == data
+    assert user_state.encode(state) == data or data[0] == layout3.VERSION
     for event in _EVENTS:
         after = fold(state, [event]).state
         assert user_state.encode(user_state.decode(user_state.encode(after))) == user_state.encode(after)

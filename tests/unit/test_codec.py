@@ -27,6 +27,13 @@ def test_purchase():
     assert (decoded.user_id, decoded.event_id) == ("u", "e")
 
 
+def test_baskets_that_never_come_again_push_no_product_out_of_the_known_ids():
+    codec.decode("purchases", record(GOOD % b""), NOW)
+    known = stable_hash.cache_info().currsize
+    decoded = codec.decode("purchases", record(GOOD % b',"basket_id":"of today"'), NOW)
+    assert stable_hash.cache_info().currsize == known and decoded.event.basket == stable_hash("of today")
+
+
 @pytest.mark.parametrize(
     ("value", "key", "reason"),
     [

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pprm import user_state
 from pprm.events import Event, Interaction, Kind, Position, Profile
 from pprm.fold import fold
 from pprm.user_state import (
+    BASKET,
     MAX_BASKETS,
     MAX_BROWSED,
     MAX_BYTES,
@@ -47,7 +49,8 @@ def histories(draw: st.DrawFn) -> list[Event]:
         else:
             product, basket = draw(st.integers(1, 8)), draw(st.integers(0, 5))
             sentiment = draw(st.floats(-1, 1)) if kind is Kind.REVIEW else 0.0
-            events.append(Interaction(position, kind, product, time, basket, sentiment))
+            dwell = draw(st.sampled_from([0.0, 0.0, 45.0])) if source == 1 else 0.0
+            events.append(Interaction(position, kind, product, time, basket, sentiment, dwell=dwell))
     return events
 
 
@@ -88,6 +91,50 @@ def test_counters_that_are_not_held_are_those_that_the_fold_would_have_kept(
             state = decode(encode(fold(state, events[start:stop]).state))
     assert state.product_keys().tolist() == products
     assert state.product_counters().tobytes() == counters.tobytes()
+
+
+@pytest.mark.parametrize("most", [3, MAX_BROWSED])
+@given(events=histories(), cuts=st.sets(st.integers(0, 40), max_size=3))
+def test_looks_that_are_not_held_are_those_that_the_fold_would_have_kept(
+    most: int, events: list[Event], cuts: set[int]
+) -> None:
+    """Bit for bit, whatever was evicted, and however often the state went through bytes."""
+    products, counters = wide_counters.looked(events, most)
+    state = UserState()
+    with mock.patch("pprm.fold.MAX_BROWSED", most):
+        for start, stop in pairwise([0, *sorted(cuts), len(events)]):
+            state = decode(encode(fold(state, events[start:stop]).state))
+    keys, looks = state.looked_at()
+    assert keys.tolist() == products and looks.tobytes() == counters.tobytes()
+
+
+def test_what_is_held_stays_with_its_product_when_one_before_it_goes() -> None:
+    """Of the products bought and looked at 1 goes; 2 and 3 have counters of their own, whose places move up."""
+    kinds = ((Kind.PURCHASE, 0), (Kind.VIEW, 1))
+    events = [
+        Interaction(Position(source, 0, day), kind, product, START + day * DAY)
+        for kind, source in kinds
+        for day, product in enumerate((1, 2, 3, 2, 3, 3, 4))
+    ]
+    with mock.patch("pprm.fold.MAX_PRODUCTS", 3), mock.patch("pprm.fold.MAX_BROWSED", 3):
+        state = decode(encode(fold(UserState(), events).state))
+    keys, looks = state.looked_at()
+    assert keys.tolist() == [2, 3, 4] == state.product_keys().tolist()
+    assert state.product_counters()["count"].tolist() == [2, 3, 1]
+    assert np.allclose(looks["week"], [1.8, 2.6, 1.0], atol=0.05)
+
+
+def test_the_size_of_a_basket_ends_where_its_two_bytes_do() -> None:
+    first, *more = (Interaction(Position(0, 0, i), Kind.PURCHASE, i + 1, START, 7) for i in range(4))
+    state = replace(fold(UserState(), [first]).state, visits=BASKET.pack(START, 0, 0xFFFE))
+    state = fold(state, more).state
+    assert state.recent_baskets()["size"].tolist() == [0xFFFF] and state.purchases == 4
+
+
+def test_a_product_looked_at_once_takes_twelve_bytes() -> None:
+    events = [Interaction(Position(1, 0, i), Kind.VIEW, i + 1, START + i) for i in range(20)]
+    state = fold(UserState(), events).state
+    assert len(state.browsed_keys) + len(state.browsed_at) == 20 * 12 and not state.look_places and not state.looks
 
 
 @given(histories())
@@ -184,6 +231,14 @@ def test_forgetting_leaves_only_the_watermarks() -> None:
     forgotten = fold(known, [Profile(Position(3, 1, 3), START + DAY, None)]).state
     assert encode(forgotten) == encode(UserState(watermarks=forgotten.watermarks))
     assert encode(fold(forgotten, events).state) == encode(forgotten)
+    later = Interaction(Position(0, 1, 6), Kind.PURCHASE, 2, START + 2 * DAY)
+    at_once = fold(UserState(), [*events, Profile(Position(3, 1, 3), START + DAY, None), later]).state
+    assert encode(at_once) == encode(fold(forgotten, [later]).state) and len(at_once.interactions()) == 1
+
+
+def test_the_version_is_how_many_records_lie_below_the_watermarks() -> None:
+    events = [Interaction(Position(source, 1, 5 + source), Kind.PURCHASE, 1, START) for source in (0, 2)]
+    assert UserState().version == 0 and fold(UserState(), events).state.version == 6 + 8
 
 
 def test_a_partition_that_changed_starts_its_watermark_anew() -> None:

@@ -4,12 +4,12 @@ import json
 import random
 import subprocess
 import sys
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pprm import user_state
 from pprm.events import SOURCES, Interaction, Kind, Position
@@ -225,7 +225,7 @@ def doctored_interactions(log: Log, change: Any) -> Log:
     """The last state with a changed copy of its sequence, as an array."""
     state = user_state.decode(log.changelog[-1].value)
     sequence = change(state.interactions().copy())
-    return with_last_state(log, user_state.encode(replace(state, sequence=bytearray(sequence.tobytes()))))
+    return with_last_state(log, user_state.encode(replace(state, sequence=sequence.tobytes())))
 
 
 def test_an_interaction_that_nobody_made() -> None:

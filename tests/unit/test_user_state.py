@@ -2,26 +2,61 @@
 
 import math
 import struct
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
-from pprm import user_state
 from pprm.events import Interaction, Kind, Position
 from pprm.fold import fold
-from pprm.user_state import AGAIN, INTERACTION, NEWEST, PLACE, WATERMARK, StateError, UserState, decode, encode
+from pprm.user_state import (
+    AGAIN,
+    BASKET,
+    INTERACTION,
+    KEY,
+    LOOKS,
+    MAX_BASKETS,
+    MAX_BROWSED,
+    MAX_PRODUCTS,
+    NEWEST,
+    PLACE,
+    TIME,
+    WATERMARK,
+    StateError,
+    UserState,
+    decode,
+    encode,
+)
 
 START = 1_500_000_000
+
+
+def bought() -> UserState:
+    events = [Interaction(Position(0, 1, i), Kind.PURCHASE, i % 3 + 1, START + i, i) for i in range(9)]
+    return fold(UserState(), events).state
+
+
 REPLACEMENTS = {
     "purchases": dict(purchases=2**32 - 1),
     "no baskets": dict(baskets=0),
     "more baskets than purchases": dict(baskets=10**6),
     "last before first": dict(first_purchase=START + 10**6),
     "purchase after activity": dict(active_at=START - 1),
+    "review after activity": dict(reviewed_at=2**31),
     "activity in 2106": dict(active_at=2**32 - 1),
     "decayed baskets not a number": dict(basket_decay28=math.nan),
     "decayed baskets infinite": dict(basket_decay112=math.inf),
     "decayed baskets negative": dict(basket_decay112=-1.0),
+    "decayed baskets more than baskets": dict(basket_decay28=1e6),
+    "a basket that is not counted": dict(visits=bought().visits[: BASKET.size]),
+    "promotions not a number": dict(promotions=math.nan),
+    "promotions infinite": dict(promotions=math.inf),
+    "mailer not a number": dict(promotions=1.0, mailer=math.nan),
+    "mailer negative": dict(promotions=1.0, mailer=-0.5),
+    "mailer above promotions": dict(promotions=1.0, mailer=1.5),
+    "display not a number": dict(promotions=1.0, display=math.nan),
+    "display negative": dict(promotions=1.0, display=-0.5),
+    "display above promotions": dict(promotions=1.0, display=1.5),
+    "reviews infinite": dict(reviews=math.inf),
     "reviews not a number": dict(reviews=math.nan),
     "sentiment not a number": dict(sentiment=math.nan),
     "sentiment without reviews": dict(sentiment=1.0),
@@ -30,14 +65,10 @@ REPLACEMENTS = {
     "sequence too long": dict(sequence=bytes(129 * INTERACTION.size)),
     "published too long": dict(published=bytes(101 * 8)),
     "an offset beyond reason": dict(watermarks=WATERMARK.pack(0, 2**62) + bytes(3 * WATERMARK.size)),
+    "an offset below none": dict(watermarks=WATERMARK.pack(0, -2) + bytes(3 * WATERMARK.size)),
     "a partition below none": dict(watermarks=WATERMARK.pack(-2, 0) + bytes(3 * WATERMARK.size)),
     "a kind that is none": dict(sequence=INTERACTION.pack(1, START, 6)),
 }
-
-
-def bought() -> UserState:
-    events = [Interaction(Position(0, 1, i), Kind.PURCHASE, i % 3 + 1, START + i, i) for i in range(9)]
-    return fold(UserState(), events).state
 
 
 @pytest.mark.parametrize("changes", REPLACEMENTS.values(), ids=REPLACEMENTS)
@@ -64,16 +95,35 @@ def test_product_counters_that_no_fold_makes_are_refused(
     size = {"newest": NEWEST, "places": PLACE, "again": AGAIN}[part].size
     struct.pack_into(form, changed, row * size + 4 * word, value)
     with pytest.raises(StateError, match="product counters"):
-        decode(encode(replace(bought(), **{part: changed})))
+        decode(encode(replace(bought(), **{part: bytes(changed)})))
+
+
+def looked() -> UserState:
+    """Three products looked at twice each."""
+    return fold(UserState(), [Interaction(Position(1, 1, i), Kind.VIEW, i % 3 + 1, START + i) for i in range(6)]).state
+
+
+@pytest.mark.parametrize(
+    ("part", "at", "form", "value"),
+    [("looks", 4 * word, "<f", value) for word in (0, 5, 12, 17) for value in (math.nan, math.inf, -1.0, 2.0**31)]
+    + [("browsed_at", 0, "<I", START + 6), ("browsed_at", 8, "<I", 2**32 - 1)]
+    + [("look_places", 0, "<H", 3), ("look_places", 4, "<H", 2**16 - 1)],
+)
+def test_browse_counters_that_no_fold_makes_are_refused(part: str, at: int, form: str, value: float) -> None:
+    changed = bytearray(getattr(looked(), part))
+    struct.pack_into(form, changed, at, value)
+    assert decode(encode(looked()))
+    with pytest.raises(StateError, match="browse counters"):
+        decode(encode(replace(looked(), **{part: bytes(changed)})))
 
 
 def test_counters_of_products_that_are_not_there_are_refused() -> None:
     state = bought()
     with pytest.raises(StateError, match="product counters"):
-        decode(encode(replace(state, keys=bytearray(), newest=bytearray())))
+        decode(encode(replace(state, keys=b"", newest=b"")))
 
 
-@pytest.mark.parametrize("version", [1, 2, 4])
+@pytest.mark.parametrize("version", [1, 2, 5])
 def test_states_of_other_versions_are_refused(version: int) -> None:
     with pytest.raises(StateError, match=f"version {version}"):
         decode(bytes([version]) + encode(bought())[1:])
@@ -87,9 +137,20 @@ def test_filling_that_is_not_zero_is_refused() -> None:
         decode(bytes(value))
 
 
-def test_more_products_than_fit_are_refused() -> None:
-    state = bought()
-    many = user_state.MAX_PRODUCTS + 1
-    full = replace(state, keys=bytearray(8 * many), newest=state.newest[: NEWEST.size] * many)
+def test_more_parts_than_fit_are_refused() -> None:
+    state, looks, many = bought(), MAX_BROWSED + 1, MAX_PRODUCTS + 1
+    for changes in (
+        dict(keys=bytes(KEY.size * many), newest=state.newest[: NEWEST.size] * many),
+        dict(places=bytes(PLACE.size * many), again=state.again[: AGAIN.size] * many),
+        dict(browsed_keys=bytes(KEY.size * looks), browsed_at=bytes(TIME.size * looks)),
+        dict(look_places=bytes(PLACE.size * looks), looks=bytes(LOOKS.size * looks)),
+        dict(visits=bytes(BASKET.size * (MAX_BASKETS + 1)), baskets=100, purchases=100),
+    ):
+        with pytest.raises(StateError, match="more parts"):
+            decode(encode(replace(state, **changes)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 105, 153, 154, -1])
+def test_bytes_that_are_not_all_there_are_refused(cut: int) -> None:
     with pytest.raises(StateError):
-        decode(encode(full))
+        decode(encode(bought())[:cut])

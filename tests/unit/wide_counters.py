@@ -1,14 +1,14 @@
-"""Counters of products bought, all of them held in full: what the fold keeps, without the layout's omissions."""
+"""Counters of products bought and looked at, all held in full: what the fold keeps, without the layout's omissions."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pprm.events import Event, Interaction, Kind
-from pprm.user_state import BASKET_DECAY, COUNTERS_DTYPE, HALF_LIVES, UserState
+from pprm.user_state import BASKET_DECAY, BROWSE_HALF_LIVES, BROWSED_DTYPE, COUNTERS_DTYPE, HALF_LIVES, UserState
 
 DAY = 86_400.0
 AGAIN = ["count", "decay7", "decay28", "decay112", "basket_decay", "first", "ring"]
@@ -32,6 +32,33 @@ def folded(events: Iterable[Event], most: int) -> tuple[list[int], NDArray[Any]]
     return list(kept), np.array(list(kept.values()), COUNTERS_DTYPE)
 
 
+def looked(events: Iterable[Event], most: int) -> tuple[list[int], NDArray[Any]]:
+    """Products looked at and their counters after events, each in full from the first look on; at most so many."""
+    kept: dict[int, NDArray[Any]] = {}
+    for event in events:
+        if not isinstance(event, Interaction) or event.kind in (Kind.PURCHASE, Kind.REVIEW):
+            continue
+        if event.product not in kept:
+            if len(kept) == most:
+                del kept[min(kept, key=lambda product: int(kept[product]["last"]))]
+            kept[event.product] = np.array((0, 0, 0, 0, 0, 0, event.time), BROWSED_DTYPE)
+        _count_look(kept[event.product], event)
+    return list(kept), np.array(list(kept.values()), BROWSED_DTYPE)
+
+
+def _count_look(row: NDArray[Any], event: Interaction) -> None:
+    look, last = event.kind in (Kind.VIEW, Kind.SEARCH_CLICK), int(row["last"])
+    newest, (session, day, week) = max(last, event.time), BROWSE_HALF_LIVES
+    added = {
+        "session": (look, session), "day": (look, day), "week": (look, week), "dwell": (event.dwell / 60, week),
+        "cart": (event.kind is Kind.ADD_TO_CART, week), "removed": (event.kind is Kind.REMOVE_FROM_CART, week),
+    }  # fmt: skip
+    for name, (more, days) in added.items():
+        before, now = (2.0 ** ((at - newest) / (DAY * days)) for at in (last, event.time))
+        row[name] = float(row[name]) * before + more * now
+    row["last"] = newest
+
+
 def _weight(row: NDArray[Any]) -> float:
     return float(np.log2(row["decay112"]) + float(row["last"]) / (DAY * HALF_LIVES[2]))
 
@@ -53,9 +80,9 @@ def with_counters(state: UserState, counters: NDArray[Any]) -> UserState:
     places = np.flatnonzero(counters["count"] != 1)
     return replace(
         state,
-        newest=bytearray(np.stack([counters["last"], counters["basket"]], axis=1).tobytes()),
-        places=bytearray(places.astype("<u2").tobytes()),
-        again=bytearray(b"".join(np.array(tuple(counters[AGAIN][at]), _packed()).tobytes() for at in places)),
+        newest=np.stack([counters["last"], counters["basket"]], axis=1).tobytes(),
+        places=places.astype("<u2").tobytes(),
+        again=b"".join(np.array(tuple(counters[AGAIN][at]), _packed()).tobytes() for at in places),
     )
 
 

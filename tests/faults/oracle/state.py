@@ -1,14 +1,14 @@
-"""Reads the bytes of a shopper's state, by the layout's description in docs: version 3, little endian."""
+"""Reads the bytes of a shopper's state, by the layout's description in docs: version 4, little endian."""
 
 import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
 FAMILIES = ("purchases", "browses", "reviews", "users")
-HEADER = struct.Struct("<B x HHHHHHH Q IIIIII ddddddd")
+HEADER = struct.Struct("<B x HHHHHHHH Q IIIIII ddddddd")
 WATERMARK = struct.Struct("<iq")
 INTERACTION = struct.Struct("<QIB")
-BASKET, BROWSED = 10, 8 + 28
+BASKET, BROWSED, LOOKS = 10, 8 + 4, 2 + 24
 """Bytes."""
 NEWEST, PLACE, AGAIN = struct.Struct("<II"), struct.Struct("<H"), struct.Struct("<IffffIQ")
 MARKS_END = HEADER.size + len(FAMILIES) * WATERMARK.size
@@ -90,7 +90,7 @@ def parse(value: bytes) -> State:
     counters |= _again(value, at + products * NEWEST.size, sizes.again, keys, newest)
     if len(counters) < products:
         raise Unreadable("a product twice")
-    purchases, baskets, first, last, _, _, decay28, decay112, _, reviews, *_ = HEADER.unpack_from(value)[9:]
+    purchases, baskets, first, last, _, _, decay28, decay112, _, reviews, *_ = HEADER.unpack_from(value)[10:]
     totals = Totals(purchases, baskets, first, last, decay28, decay112, reviews)
     return State(_watermarks(value), sequence, counters, totals)
 
@@ -110,7 +110,7 @@ def shorten(value: bytes) -> bytes:
     """The state without sequence, counters and text: all that is needed of one that is not the last."""
     sizes = _sizes(value)
     header = bytearray(value[: HEADER.size])
-    struct.pack_into("<HHHHHHH", header, 2, 0, 0, 0, 0, sizes.published, 0, 0)
+    struct.pack_into("<HHHHHHHH", header, 2, 0, 0, 0, 0, sizes.published, 0, 0, 0)
     published = value[sizes.published_at : sizes.published_at + 8 * sizes.published]
     return bytes(header) + value[HEADER.size : MARKS_END] + published
 
@@ -127,6 +127,7 @@ class _Sizes(NamedTuple):
     published: int
     text: int
     again: int
+    looks: int
 
     @property
     def products_at(self) -> int:
@@ -135,14 +136,14 @@ class _Sizes(NamedTuple):
     @property
     def published_at(self) -> int:
         products = self.products * (8 + NEWEST.size) + self.again * (PLACE.size + AGAIN.size)
-        return self.products_at + products + self.browsed * BROWSED
+        return self.products_at + products + self.browsed * BROWSED + self.looks * LOOKS
 
 
 def _sizes(value: bytes) -> _Sizes:
     if len(value) < HEADER.size:
         raise Unreadable(f"{len(value)} bytes")
-    version, *counts = HEADER.unpack_from(value)[:8]
+    version, *counts = HEADER.unpack_from(value)[:9]
     sizes = _Sizes(*counts)
-    if version != 3 or sizes.published_at + 8 * sizes.published + sizes.text != len(value):
+    if version != 4 or sizes.published_at + 8 * sizes.published + sizes.text != len(value):
         raise Unreadable(f"version {version}, {len(value)} bytes")
     return sizes
