@@ -88,6 +88,8 @@ def _add_up(
 ) -> None:
     for k in range(len(at)):
         if at[k] >= 0:
-            for place in range(sources.shape[1]):
-                if product_at[sources[at[k], place]] > 0:
-                    out[k] += weights[at[k], place]
+            total = np.float32(0)
+            for place in range(sources.shape[1]):  # weights are loaded in any case: a wrong guess would cost more
+                weight = weights[at[k], place]
+                total += weight if product_at[sources[at[k], place]] > 0 else np.float32(0)
+            out[k] = total
