@@ -39,7 +39,7 @@ PRODUCTS = 10_000
 MEDIAN_PURCHASES, SPREAD = 12.0, 1.0
 """Of a shopper: log-normal."""
 NOW = 1_512_000_000
-AT_MOST_SECONDS = 300.0
+AT_MOST_SECONDS = 1200.0
 KINDS = ("table_seconds", "recovery_seconds")
 """From the assignment until the table is restored, and until events are taken."""
 GOAL = 10.0

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pprm.events import Kind
 from pprm.hash_table import HashTable
-from pprm.user_state import DAY, INTERACTION, KEY, MAX_PRODUCTS, SEQUENCE_DTYPE, UserState
+from pprm.user_state import DAY, INTERACTION, KEY, MAX_PRODUCTS, SEQUENCE_DTYPE, UserState, counters_of
 
 HALF_LIVES = (np.inf, 7.0, 28.0, np.inf, 7.0, 28.0, 1.0, 3.0)
 """Days after which a purchase counts half, per column. All can be had from the shoppers' states, so that these add up
@@ -322,8 +322,7 @@ def _bought(states: Sequence[UserState]) -> _Bought:
     keys = np.frombuffer(b"".join(state.keys for state in states), "<u8")
     products, product = np.unique(keys, return_inverse=True)
     shopper = np.repeat(np.arange(len(states)), [len(state.keys) // KEY.size for state in states])
-    counters = np.concatenate([state.product_counters() for state in states])
-    return _Bought(products, product, shopper, counters)
+    return _Bought(products, product, shopper, counters_of(states))
 
 
 def _latest(states: Sequence[UserState], bought: _Bought) -> _Latest:
@@ -344,11 +343,12 @@ def _latest(states: Sequence[UserState], bought: _Bought) -> _Latest:
 
 def _since(states: Sequence[UserState], latest: _Latest, time: float) -> list[Purchase]:
     """Purchases from a Unix time on that the shoppers' sequences hold."""
-    recent = latest.events["time"] >= time
-    shoppers, starts = np.unique(latest.shopper[recent], return_index=True)
+    is_recent = latest.events["time"] >= time
+    recent = latest.events[is_recent]
+    shoppers, starts = np.unique(latest.shopper[is_recent], return_index=True)
     purchases: list[Purchase] = []
     for number, start, stop in zip(shoppers.tolist(), starts, [*starts[1:], None], strict=False):  # in their order
-        events = latest.events[recent][start:stop]
+        events = recent[start:stop]
         state = states[number]
         first = dict(zip(state.product_keys().tolist(), state.product_counters()["first"].tolist(), strict=True))
         for product, at in zip(events["product"].tolist(), events["time"].tolist(), strict=True):

@@ -15,7 +15,7 @@ their counters | published list (u64 each) | profile text`.
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -216,6 +216,15 @@ class UserState(Struct, gc=False):
     def published_list(self) -> NDArray[np.uint64]:
         """Hashes of the products last recommended, best first (a view)."""
         return np.frombuffer(self.published, "<u8")
+
+
+def counters_of(states: Sequence[UserState]) -> NDArray[Any]:
+    """`product_counters` of all of them, one behind the other."""
+    ends = np.cumsum([len(state.newest) // NEWEST.size * _WORDS for state in states]).tolist()
+    words = np.empty(ends[-1] if ends else 0, "<u4")
+    for state, start, end in zip(states, [0, *ends], ends, strict=False):
+        _expand(words[start:end], state.newest, state.places, state.again)
+    return words.view(COUNTERS_DTYPE)
 
 
 @lru_cache(maxsize=1 << 14)

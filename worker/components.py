@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,5 +80,8 @@ class Components:
         """All shoppers of these partitions whose states can be read."""
         for partition in partitions:
             for _, value in self.table.scan(partition):
-                with suppress(StateError):  # it becomes a dead letter when its shopper's next event comes
-                    yield user_state.decode(value)
+                try:
+                    state = user_state.decode(value)
+                except StateError:  # it becomes a dead letter when its shopper's next event comes
+                    continue
+                yield state
