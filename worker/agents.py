@@ -66,9 +66,11 @@ async def make_ready(c: Components, batch: MicroBatch, unstored: Values) -> Work
     c.metrics.queue_wait_seconds.observe(monotonic() - batch.arrived)
     with _stage(c, "decode"):
         work = decode(c, batch)
-    if unread := await c.model.run(fold_and_score, c, work, unstored):
-        await c.encode(unread)
-        await c.model.run(score, c, work)
+    with _stage(c, "fold"):
+        await promote(c, work.shoppers)
+        fold_batch(c, work, unstored)
+    with _stage(c, "score"):
+        await score(c, work.shoppers)
     with _stage(c, "encode"):
         publishing.encode(c, work)
     return work
@@ -117,26 +119,26 @@ def decode(c: Components, batch: MicroBatch) -> Work:
     return work
 
 
-def fold_and_score(c: Components, work: Work, unstored: Values) -> list[str]:
-    """In the model's thread, on one way there: fold, and score unless texts have to be read first; returns these."""
-    with _stage(c, "fold"):
-        fold_batch(c, work, unstored)
-    unread = c.recommender.encoder.unknown(shopper.state.text.decode() for shopper in _answered(c, work))
-    if not unread:
-        score(c, work)
-    return unread
+async def promote(c: Components, shoppers: list[Shopper]) -> None:
+    """Give purchases the promotion that their product has: the fold keeps how a shopper takes to promotions."""
+    recommender = c.recommender
+    if not recommender.catalogue.promotions:  # spare the way to the model's thread and back
+        return
+
+    def look_up() -> None:
+        for shopper in shoppers:
+            shopper.events = recommender.with_promotions(shopper.events)
+
+    await c.model.run(look_up)
 
 
 def fold_batch(c: Components, work: Work, unstored: Values) -> None:
-    """One multi-get per partition, then every shopper's events into the state, purchases with their promotion."""
-    recommender = c.recommender
+    """One multi-get per partition, then every shopper's events into the state."""
     for partition, shoppers in work.partitions.items():
         newer = unstored.get(partition, {})
         stored = iter(c.table.get_many(partition, [key for key in shoppers if key not in newer]))
         for key, shopper in shoppers.items():
             value = newer[key] if key in newer else next(stored)
-            if recommender.catalogue.promotions:
-                shopper.events = recommender.with_promotions(shopper.events)
             shopper.folded = fold_into(_read_state(c, shopper, value), shopper.events)
 
 
@@ -156,21 +158,18 @@ def _read_state(c: Components, shopper: Shopper, value: bytes | None) -> UserSta
     )
 
 
-def score(c: Components, work: Work) -> None:
+async def score(c: Components, shoppers: list[Shopper]) -> None:
     """Count what was bought, then rank the catalogue once for every shopper with an event to be answered."""
-    with _stage(c, "score"):
-        counted = [purchase for shopper in work.shoppers if shopper.folded for purchase in shopper.folded.counted]
-        answered = _answered(c, work)
-        ranked = c.recommender.answer(counted, [Request(s.state, s.state.active_at) for s in answered])
-        for shopper, ranking in zip(answered, ranked, strict=True):
-            shopper.ranked = ranking
-            user_state.publish(shopper.state, ranking.hashes)
-    c.metrics.batch_users.observe(len(answered))
-
-
-def _answered(c: Components, work: Work) -> list[Shopper]:
+    counted = [purchase for shopper in shoppers if shopper.folded for purchase in shopper.folded.counted]
     all_live = c.settings.recommendations.score_from is None  # then the newest of the events need not be sought
-    return [s for s in work.shoppers if not s.forgotten and (all_live or c.is_live(s.newest))]
+    answered = [s for s in shoppers if not s.forgotten and (all_live or c.is_live(s.newest))]
+    requests = [Request(shopper.state, shopper.state.active_at) for shopper in answered]
+    await c.encode(shopper.state.text.decode() for shopper in answered)
+    ranked = await c.model.run(lambda: c.recommender.answer(counted, requests))
+    for shopper, ranking in zip(answered, ranked, strict=True):
+        shopper.ranked = ranking
+        user_state.publish(shopper.state, ranking.hashes)
+    c.metrics.batch_users.observe(len(answered))
 
 
 def _measure(c: Components, work: Work) -> None:

@@ -4,7 +4,7 @@ Alive never depends on the broker: an outage of the broker must not restart ever
 tells people what is going on; Kafka moves partitions without asking.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 LOOP_BLOCKED_SECONDS = 30.0
@@ -64,8 +64,8 @@ class Health:
     """The products topic has been read to its end once."""
     agent_running: bool | None = None
     """None until the agent has started; it ends with the worker only."""
-    stages: dict[str, float] = field(default_factory=dict)
-    """Stages that micro-batches are in, each since when. The loop and the model's thread write, each its own stages."""
+    stages: Mapping[str, float] = field(default_factory=dict)
+    """Stages that micro-batches are in, each since when; replaced as a whole."""
     progress: Progress | None = None
     """None until the broker was asked once."""
     stopping: bool = False
@@ -76,11 +76,11 @@ class Health:
 
     def enter(self, stage: str, now: float) -> None:
         """A micro-batch enters a stage; there is never more than one in it."""
-        self.stages[stage] = now
+        self.stages = {**self.stages, stage: now}
 
     def leave(self, stage: str) -> None:
         """It has left the stage."""
-        del self.stages[stage]
+        self.stages = {name: since for name, since in self.stages.items() if name != stage}
 
 
 def live(health: Health, now: float) -> tuple[bool, str]:
@@ -102,7 +102,7 @@ def _stalls(health: Health, now: float) -> Iterator[str | None]:
         yield f"recovery has stalled for {stalled:.0f} s with {recovery.remaining} events left"
     if health.agent_running is False and not health.stopping:
         yield "the agent has ended: events are not processed any more"
-    for stage, since in tuple(health.stages.items()):  # in one step: stages come and go meanwhile
+    for stage, since in health.stages.items():
         if stage != WAITS_FOR_BROKER and (stalled := now - since) > STALLED_SECONDS:
             yield f"a micro-batch has been in the stage {stage} for {stalled:.0f} s"
     at_rest = not health.stages and not health.rebalancing and recovery is None

@@ -123,8 +123,7 @@ def test_a_shopper_is_folded_into_the_state_that_is_not_stored_yet() -> None:
         asked.append(keys)
         return [user_state.encode(bob) if key == b"bob" else None for key in keys]
 
-    shop = SimpleNamespace(catalogue=SimpleNamespace(promotions={}))
-    components: Any = SimpleNamespace(table=SimpleNamespace(get_many=get_many), recommender=shop)
+    components: Any = SimpleNamespace(table=SimpleNamespace(get_many=get_many))
     work = Work({0: {key: Shopper(0, key) for key in (b"ann", b"bob", b"cid")}})
     agents.fold_batch(components, work, {0: {b"ann": user_state.encode(ann)}, 1: {b"bob": b"another's"}})
     assert [shopper.state.reviews for shopper in work.shoppers] == [3, 5, 0]
