@@ -177,7 +177,9 @@ def _count_again(state: UserState, product: int, time: int) -> bool:
     later = state.baskets - basket
     if not later:
         return False
-    at = _bought_again(state, product, last) * AGAIN.size
+    bought_once = AGAIN.pack(1, 1.0, 1.0, 1.0, 1.0, last, 1)
+    row, state.places, state.again = _held(state.places, state.again, product, bought_once)
+    at = row * AGAIN.size
     count, d7, d28, d112, per_basket, first, ring = AGAIN.unpack_from(state.again, at)
     d7, d28, d112 = _decayed(d7, last, time, _D7), _decayed(d28, last, time, _D28), _decayed(d112, last, time, _D112)
     per_basket = per_basket * BASKET_DECAY**later + 1.0
@@ -188,15 +190,13 @@ def _count_again(state: UserState, product: int, time: int) -> bool:
     return True
 
 
-def _bought_again(state: UserState, product: int, first: int) -> int:
-    """Row of a product's counters; where it was bought once, at `first`, they are made."""
+def _held(places: bytes, counters: bytes, product: int, made: bytes) -> tuple[int, bytes, bytes]:
+    """Row of the counters held of a product, and both columns; where none are held, with those `made` at their end."""
     place = PLACE.pack(product)
-    row = _find(state.places, place)
-    if row < 0:
-        row = len(state.places) // PLACE.size
-        state.places += place
-        state.again += AGAIN.pack(1, 1.0, 1.0, 1.0, 1.0, first, 1)
-    return row
+    row = _find(places, place)
+    if row >= 0:
+        return row, places, counters
+    return len(places) // PLACE.size, places + place, counters + made
 
 
 _RING = (1 << MAX_BASKETS) - 1
@@ -224,10 +224,11 @@ def _look(state: UserState, event: Interaction) -> bool:
         state.browsed_at += TIME.pack(last)
         if is_look and not event.dwell:  # its counters follow
             return evicted
-        row = _held_looks(state, at, _NOTHING)
+        before = _NOTHING
     else:
         (last,) = TIME.unpack_from(state.browsed_at, at * TIME.size)
-        row = _held_looks(state, at, _ONE_LOOK)
+        before = _ONE_LOOK
+    row, state.look_places, state.looks = _held(state.look_places, state.looks, at, before)
     kept = LOOKS.unpack_from(state.looks, row * LOOKS.size)
     added = (is_look, is_look, is_look, event.kind is _ADDED, event.kind is _REMOVED, event.dwell / 60)
     counters = map(_decayed, kept, repeat(last), repeat(event.time), _BROWSE_DAYS, added)
@@ -235,17 +236,6 @@ def _look(state: UserState, event: Interaction) -> bool:
     if event.time > last:
         state.browsed_at = _replaced(state.browsed_at, at * TIME.size, TIME.pack(event.time))
     return evicted
-
-
-def _held_looks(state: UserState, product: int, counters: bytes) -> int:
-    """Row of the counters held of a product looked at; where there are none, with these."""
-    place = PLACE.pack(product)
-    row = _find(state.look_places, place)
-    if row < 0:
-        row = len(state.look_places) // PLACE.size
-        state.look_places += place
-        state.looks += counters
-    return row
 
 
 def _decayed(kept: float, last: int, time: int, half_life: float, added: float = 1.0) -> float:
