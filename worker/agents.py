@@ -121,15 +121,14 @@ def decode(c: Components, batch: MicroBatch) -> Work:
 
 async def promote(c: Components, shoppers: list[Shopper]) -> None:
     """Give purchases the promotion that their product has: the fold keeps how a shopper takes to promotions."""
-    recommender = c.recommender
-    if not recommender.catalogue.promotions:  # spare the way to the model's thread and back
-        return
 
     def look_up() -> None:
-        for shopper in shoppers:
-            shopper.events = recommender.with_promotions(shopper.events)
+        recommender = c.recommender
+        if recommender.catalogue.promotions:
+            for shopper in shoppers:
+                shopper.events = recommender.with_promotions(shopper.events)
 
-    await c.model.run(look_up)
+    await c.model.run_short(look_up)
 
 
 def fold_batch(c: Components, work: Work, unstored: Values) -> None:

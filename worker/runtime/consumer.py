@@ -1,7 +1,7 @@
 """Faust's Kafka consumer with positions and commits from the offset ledger."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -10,6 +10,8 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode import Service
+from mode.utils.futures import maybe_async
 
 from worker.runtime.ledger import Ledger, TopicPartition
 from worker.runtime.records import Fetched, only_markers
@@ -18,7 +20,33 @@ FETCH_MAX_WAIT_MS = 20
 """How long a broker may wait for more data; Faust fixes 1500, which a broker that waits it out turns into latency."""
 
 
-class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class _OnTheLoop(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust's consumer without its thread: what it calls the thread's loop is the one that everything runs on.
+
+    A thread takes the interpreter from the agent and gives it back dozens of times a micro-batch. What it is for,
+    heartbeats while an agent is busy, does not need it here: micro-batches are short, the model has its own thread.
+    """
+
+    wait_for_shutdown = False
+
+    def __init__(self, consumer: "LedgerConsumer") -> None:
+        super().__init__(consumer, loop=consumer.loop, thread_loop=consumer.loop, beacon=consumer.beacon)
+
+    # An ordinary service again.
+    maybe_start, start, stop, crash = Service.maybe_start, Service.start, Service.stop, Service.crash
+    _stop_children, _stop_futures, _stop_exit_stacks = (
+        Service._stop_children, Service._stop_futures, Service._stop_exit_stacks
+    )  # fmt: skip
+
+    async def on_stop(self) -> None:
+        """Leave the group and disconnect."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def call_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call, here and now."""
+        return await maybe_async(function(*args, **kwargs))
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
@@ -26,14 +54,8 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return consumer
 
     def seek(self, partition: Any, offset: int) -> None:
-        """Seek, soon: in the consumer's own thread.
-
-        Faust seeks from the caller's thread, which takes away what a fetch in this one is just handing out (KeyError).
-        """
-        self.thread_loop.call_soon_threadsafe(self._seek, partition, offset)
-
-    def _seek(self, partition: Any, offset: int) -> None:
-        with suppress(IllegalStateError):  # given away meanwhile: its next owner seeks
+        """Seek, unless the partition was given away meanwhile: then its next owner seeks."""
+        with suppress(IllegalStateError):
             self._ensure_consumer().seek(partition, offset)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
@@ -79,8 +101,8 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self._read_offset = _NoReadOffsets()
         self._ahead: dict[TopicPartition, int] = {}
 
-    def _new_consumer_thread(self) -> _Thread:
-        return _Thread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> _OnTheLoop:
+        return _OnTheLoop(self)
 
     async def anchor(self) -> None:
         """Seek every assigned partition to its committed offset, or to the beginning, and tell the ledger."""
