@@ -13,6 +13,7 @@ from faust.types import TP
 from mode import Service
 from mode.utils.futures import maybe_async
 
+from worker.runtime import fetch_sessions
 from worker.runtime.ledger import Ledger, TopicPartition
 from worker.runtime.records import Fetched, only_markers
 
@@ -51,6 +52,7 @@ class _OnTheLoop(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         consumer._isolation_level = "read_committed"  # an upstream's aborted transactions never happened
+        fetch_sessions.install(consumer)
         return consumer
 
     def seek(self, partition: Any, offset: int) -> None:
@@ -72,20 +74,6 @@ class _OnTheLoop(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return True
 
 
-class _NoReadOffsets(dict[Any, int | None]):
-    """In place of Faust's read offsets: it drops whatever is below the newest it has seen.
-
-    After a seek back that is all that was sought, once a fetch is handed over in more than one range: the records
-    never come, and the hole before them looks like one in the broker's log.
-    """
-
-    def __getitem__(self, tp: Any) -> None:
-        return None
-
-    def __setitem__(self, tp: Any, offset: int | None) -> None:
-        pass
-
-
 class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
     """Commits what the ledger says is finished, and nothing else."""
 
@@ -98,11 +86,31 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self.commits_itself = True
         """False where the delivery commits the offsets."""
         super().__init__(*args, **kwargs)
-        self._read_offset = _NoReadOffsets()
         self._ahead: dict[TopicPartition, int] = {}
 
     def _new_consumer_thread(self) -> _OnTheLoop:
         return _OnTheLoop(self)
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Hand over what is fetched until the fetcher is stopped.
+
+        Faust's own drops whatever is below the newest that it has handed over, and so what is sought back; and it
+        makes two tasks for each message.
+        """
+        try:
+            while not (self._stopped.is_set() or fetcher._stopped.is_set()):
+                await asyncio.sleep(0)  # a fetch that finds records does not wait
+                async for _, message in self.getmany(timeout=1.0):
+                    await self._hand_over(message)
+        except (*self.consumer_stopped_errors, asyncio.CancelledError):
+            if not self.app.should_stop:
+                raise
+
+    async def _hand_over(self, message: Any) -> None:
+        if self.app.flow_control.is_active() and not any(channel.queue.full() for channel in self.app.topics):
+            await self.callback(message)  # waits for nothing
+        else:
+            await self.wait_first(self.callback(message), self.suspend_flow.wait())
 
     async def anchor(self) -> None:
         """Seek every assigned partition to its committed offset, or to the beginning, and tell the ledger."""

@@ -1,0 +1,110 @@
+"""Fetch sessions (KIP-227) for aiokafka: the broker remembers what a consumer fetches, each request says what changed.
+
+Without, every fetch names all partitions and every answer does, too: with five topics of eight partitions, of which a
+few have new records, most of what a consumer does is to encode and decode the others, and the broker checks each.
+https://cwiki.apache.org/confluence/display/KAFKA/KIP-227%3A+Introduce+Incremental+FetchRequests+to+Increase+Partition+Scalability
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from aiokafka.protocol.fetch import FetchRequest
+
+from worker.runtime.ledger import TopicPartition
+
+Positions: TypeAlias = dict[TopicPartition, tuple[int, int]]
+"""Per partition the offset to fetch from and the most bytes."""
+FIRST_VERSION = 7
+"""Of the fetch request that has sessions."""
+LAST_EPOCH = 2**31 - 1
+
+
+class Asked(NamedTuple):
+    """What one request says."""
+
+    id: int
+    epoch: int
+    """0: a new session, in which all partitions are named."""
+    changed: Positions
+    forgotten: list[TopicPartition]
+
+
+@dataclass(slots=True)
+class Session:
+    """What one broker remembers of us. Pure: no I/O."""
+
+    id: int = 0
+    epoch: int = 0
+    known: Positions = field(default_factory=dict)
+
+    def ask(self, wanted: Positions) -> Asked:
+        """The next request. Whatever becomes of it, the one after begins a new session, unless `answered` comes."""
+        epoch, known = self.epoch, self.known
+        self.epoch, self.known = 0, wanted
+        if not epoch:
+            return Asked(self.id, 0, wanted, [])
+        changed = {tp: at for tp, at in wanted.items() if known.get(tp) != at}
+        return Asked(self.id, epoch, changed, [tp for tp in known if tp not in wanted])
+
+    def answered(self, asked: Asked, session: int, failed: bool) -> None:
+        """The broker's answer: the session's id, 0 where it keeps none; and whether it knew nothing of ours."""
+        self.id = 0 if failed else session
+        if self.id:
+            self.epoch = asked.epoch + 1 if asked.epoch < LAST_EPOCH else 1
+
+
+class _Request(FetchRequest):  # type: ignore[misc]
+    """A fetch request that says what changed. aiokafka reads `topics` to know what was asked: all of them."""
+
+    def __init__(self, whole: FetchRequest, asked: Asked) -> None:
+        self.__dict__.update(whole.__dict__)
+        self.asked = asked
+
+    def build(self, version: Any) -> Any:
+        """As aiokafka builds it, with the session's fields."""
+        made = super().build(version)
+        if version.API_VERSION < FIRST_VERSION:
+            return made
+        changed = self.asked.changed
+        made.session_id, made.session_epoch = self.asked.id, self.asked.epoch
+        made.topics = [
+            (topic, named)
+            for topic, partitions in made.topics
+            if (named := [partition for partition in partitions if (topic, partition[0]) in changed])
+        ]
+        made.forgotten_topics_data = _by_topic(self.asked.forgotten)
+        return made
+
+
+class Sessions:
+    """Sessions with all brokers, between an aiokafka consumer and its client."""
+
+    def __init__(self, client: Any) -> None:
+        self._send = client.send
+        self._sessions = defaultdict[int, Session](Session)
+
+    async def send(self, node: int, request: Any, **options: Any) -> Any:
+        """As the client's `send`; a fetch goes out as part of its broker's session."""
+        if not isinstance(request, FetchRequest):
+            return await self._send(node, request, **options)
+        session = self._sessions[node]
+        wanted = {(topic, p): (offset, size) for topic, parts in request.topics for p, offset, size in parts}
+        asked = session.ask(wanted)
+        response = await self._send(node, _Request(request, asked), **options)
+        if response.API_VERSION >= FIRST_VERSION:
+            session.answered(asked, response.session_id, bool(response.error_code))
+        return response
+
+
+def install(consumer: Any) -> None:
+    """Have an aiokafka consumer that has not started fetch in sessions; it has no setting for it."""
+    consumer._client.send = Sessions(consumer._client).send
+
+
+def _by_topic(partitions: Iterable[TopicPartition]) -> list[tuple[str, list[int]]]:
+    found = defaultdict[str, list[int]](list)
+    for topic, partition in partitions:
+        found[topic].append(partition)
+    return list(found.items())
