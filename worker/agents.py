@@ -6,7 +6,7 @@ the partitions away in between, nothing more of either is written; if anything e
 both are read again.
 """
 
-from asyncio import Task, TaskGroup
+from asyncio import Task, TaskGroup, sleep
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic, time
@@ -25,6 +25,10 @@ from worker.runtime.changelog import Superseded
 from worker.runtime.delivery import NotOurs
 from worker.runtime.stream import LedgerStream, MicroBatch
 from worker.work import Shopper, Values, Work
+
+TURNS = 8
+"""Of the event loop, until what a micro-batch writes is on its way to the broker: before, the next one would keep it
+waiting while it is decoded and folded."""
 
 
 def attach(c: Components) -> None:
@@ -59,6 +63,8 @@ async def work_on(c: Components, stream: LedgerStream) -> None:
                 await last
             last = writes.create_task(write(c, stream, batch, work))
             epoch, unstored = batch.epoch, work.values
+            for _ in range(TURNS):
+                await sleep(0)
 
 
 async def make_ready(c: Components, batch: MicroBatch, unstored: Values) -> Work:

@@ -19,8 +19,8 @@ from worker.runtime.records import RangeScheduler, RawSchema
 from worker.runtime.stream import LedgerStream
 from worker.runtime.table import BatchTable, Memory
 
-MAX_WAITING_RANGES = 256
-"""Ranges (at most 1,000 records each) that wait in the worker before fetching pauses: bounds memory, not throughput."""
+NO_LIMIT = 1 << 20
+"""Of what waits in a Faust channel: the consumer has one of its own."""
 
 
 class _Boot(BootStrategy):  # type: ignore[misc]
@@ -104,7 +104,7 @@ def create(
         broker_rebalance_timeout=max(10.0, session_timeout),
         broker_commit_interval=commit_interval,
         consumer_auto_offset_reset="earliest",
-        stream_buffer_maxsize=MAX_WAITING_RANGES,
+        stream_buffer_maxsize=NO_LIMIT,
         consumer_group_instance_id=instance_id,
         ConsumerScheduler=RangeScheduler,
         Stream=LedgerStream,

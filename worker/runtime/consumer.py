@@ -20,6 +20,11 @@ from worker.runtime.records import Fetched, only_markers
 FETCH_MAX_WAIT_MS = 20
 """How long a broker may wait for more data; Faust fixes 1500, which a broker that waits it out turns into latency."""
 
+MAX_WAITING_RANGES = 256
+"""Ranges (at most 1,000 records each) that wait for the agent before no more are taken: bounds memory."""
+FULL_SECONDS = 0.002
+"""Until it is seen whether there is room again."""
+
 
 class _OnTheLoop(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust's consumer without its thread: what it calls the thread's loop is the one that everything runs on.
@@ -92,14 +97,17 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         return _OnTheLoop(self)
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Hand over what is fetched until the fetcher is stopped.
+        """Hand over what is fetched until the fetcher is stopped; while too much waits, aiokafka's buffers fill up.
 
-        Faust's own drops whatever is below the newest that it has handed over, and so what is sought back; and it
-        makes two tasks for each message.
+        Faust's own drops whatever is below the newest that it has handed over, and so what is sought back; it makes two
+        tasks for each message; and when too much waits of every partition, it sleeps for a second.
         """
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
-                await asyncio.sleep(0)  # a fetch that finds records does not wait
+                is_full = sum(channel.queue.qsize() for channel in self.app.topics) >= MAX_WAITING_RANGES
+                await asyncio.sleep(FULL_SECONDS if is_full else 0)  # a fetch that finds records does not wait
+                if is_full:
+                    continue
                 async for _, message in self.getmany(timeout=1.0):
                     await self._hand_over(message)
         except (*self.consumer_stopped_errors, asyncio.CancelledError):
@@ -107,8 +115,8 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
                 raise
 
     async def _hand_over(self, message: Any) -> None:
-        if self.app.flow_control.is_active() and not any(channel.queue.full() for channel in self.app.topics):
-            await self.callback(message)  # waits for nothing
+        if self.app.flow_control.is_active():
+            await self.callback(message)  # waits for nothing: a queue is never full
         else:
             await self.wait_first(self.callback(message), self.suspend_flow.wait())
 
