@@ -26,9 +26,9 @@ from worker.runtime.delivery import NotOurs
 from worker.runtime.stream import LedgerStream, MicroBatch
 from worker.work import Shopper, Values, Work
 
-TURNS = 8
-"""Of the event loop, until what a micro-batch writes is on its way to the broker: before, the next one would keep it
-waiting while it is decoded and folded."""
+TURNS = 5
+"""Of the event loop, until what a micro-batch writes is on its way to the broker (aiokafka takes four): the next
+one would keep it waiting while it is decoded and folded."""
 
 
 def attach(c: Components) -> None:

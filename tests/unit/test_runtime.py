@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+import threading
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +12,9 @@ import pytest
 from aiokafka.errors import IllegalStateError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from worker.runtime import app, records
+from worker.runtime import app, consumer, records
 from worker.runtime.changelog import Replay, gaps
-from worker.runtime.consumer import _Thread
+from worker.runtime.consumer import LedgerConsumer, _OnTheLoop
 from worker.runtime.delivery import Append, Row, append_rows
 from worker.runtime.records import RangeScheduler, Run
 
@@ -202,8 +204,7 @@ def test_what_faust_would_do_by_itself_is_off(tmp_path: Path) -> None:
     assert made.conf.consumer_auto_offset_reset == "earliest" and made.conf.consumer_group_instance_id == "one"
 
 
-def test_a_seek_is_made_in_the_consumers_thread_and_a_partition_given_away_meanwhile_is_no_error() -> None:
-    """In another thread it would take away what a fetch is just handing out (H38)."""
+def test_a_seek_in_a_partition_given_away_meanwhile_is_no_error() -> None:
     sought: list[tuple[str, int]] = []
 
     def seek(partition: str, offset: int) -> None:
@@ -211,17 +212,138 @@ def test_a_seek_is_made_in_the_consumers_thread_and_a_partition_given_away_meanw
             raise IllegalStateError
         sought.append((partition, offset))
 
-    thread = _Thread.__new__(_Thread)
-    thread.thread_loop = asyncio.new_event_loop()
-    thread._consumer = SimpleNamespace(seek=seek)
-    try:
-        thread.seek("gone", 1)
-        thread.seek("here", 5)
-        assert not sought
-        thread.thread_loop.run_until_complete(asyncio.sleep(0))
-        assert sought == [("here", 5)]
-    finally:
-        thread.thread_loop.close()
+    inner = _OnTheLoop.__new__(_OnTheLoop)
+    inner._consumer = SimpleNamespace(seek=seek)
+    inner.seek("gone", 1)
+    inner.seek("here", 5)
+    assert sought == [("here", 5)]
+
+
+def test_the_consumer_has_no_thread_and_no_loop_of_its_own(tmp_path: Path) -> None:
+    """In a thread, a seek would take away what a fetch is just handing out (H38)."""
+
+    async def story() -> None:
+        made = app.create(
+            "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, exactly_once=False, session_timeout=6,
+            commit_interval=1, instance_id=None,
+        )  # fmt: skip
+        inner = made.consumer._thread
+        assert inner.thread_loop is inner.parent_loop is made.consumer.loop
+        started = threading.active_count()
+
+        async def start() -> None:
+            inner._consumer = SimpleNamespace(stop=stopped)
+
+        async def stopped() -> None:
+            seen.append("stopped")
+
+        seen: list[str] = []
+        inner.on_start = start
+        await inner.start()
+        assert threading.active_count() == started
+        assert await inner.call_thread(asyncio.sleep, 0, "told") == "told"
+        await inner.stop()
+        assert seen == ["stopped"]
+
+    asyncio.run(story())
+
+
+class Draining(LedgerConsumer):
+    """A consumer that is handed messages, a fetch at a time, and hands them over to a channel."""
+
+    def __init__(self, fetches: list[list[int]], suspended: bool = False) -> None:
+        self.fetches, self.queue = fetches, asyncio.Queue[int]()
+        self._stopped, self.suspend_flow = asyncio.Event(), asyncio.Event()
+        self.asked = 0
+        self.app = SimpleNamespace(
+            topics=[SimpleNamespace(queue=self.queue)], should_stop=False,
+            flow_control=SimpleNamespace(is_active=lambda: not suspended),
+        )  # fmt: skip
+
+        async def callback(message: int) -> None:
+            if suspended:
+                await asyncio.sleep(60)
+            self.queue.put_nowait(message)
+
+        self.callback = callback
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[str, int]]:
+        self.asked += 1
+        if not self.fetches:
+            await asyncio.sleep(timeout)
+            return
+        for message in self.fetches.pop(0):
+            yield "tp", message
+
+    async def wait_first(self, *coroutines: Any) -> None:
+        tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+        _, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+
+
+async def _drained(made: Draining, until: Callable[[], bool]) -> None:
+    fetcher = SimpleNamespace(_stopped=asyncio.Event())
+    task = asyncio.create_task(made._drain_messages(fetcher))
+    async with asyncio.timeout(5):
+        while not until():
+            await asyncio.sleep(0.001)
+    fetcher._stopped.set()
+    made.app.should_stop = True
+    task.cancel()
+    await task
+
+
+def test_what_is_sought_back_is_handed_over_again() -> None:
+    async def story() -> list[int]:
+        made = Draining([[5, 6], [5, 6, 7]])
+        await _drained(made, lambda: made.queue.qsize() == 5)
+        return [made.queue.get_nowait() for _ in range(5)]
+
+    assert asyncio.run(story()) == [5, 6, 5, 6, 7]
+
+
+def test_while_too_much_waits_no_more_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "MAX_WAITING_RANGES", 3)
+
+    async def story() -> None:
+        made = Draining([[1, 2], [3, 4], [5]])
+
+        def taken() -> bool:
+            if made.queue.qsize() == 4 and made.asked == 2:
+                waited.append(made.asked)
+            if len(waited) == 20 and not seen:
+                while not made.queue.empty():
+                    seen.append(made.queue.get_nowait())
+            return made.queue.qsize() == 1
+
+        waited, seen = list[int](), list[int]()
+        await _drained(made, taken)
+        assert seen == [1, 2, 3, 4] and made.queue.get_nowait() == 5
+
+    asyncio.run(story())
+
+
+def test_a_rebalance_ends_the_waiting_of_what_is_handed_over() -> None:
+    async def story() -> None:
+        made = Draining([[1]], suspended=True)
+        made.suspend_flow.set()
+        await _drained(made, lambda: made.asked == 2)
+        assert made.queue.empty()
+
+    asyncio.run(story())
+
+
+def test_a_fetcher_that_is_cancelled_outside_of_a_stop_says_so() -> None:
+    async def story() -> None:
+        made = Draining([])
+        task = asyncio.create_task(made._drain_messages(SimpleNamespace(_stopped=asyncio.Event())))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(story())
 
 
 def test_a_worker_lets_its_threads_take_turns_often(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ class Asked(NamedTuple):
 
     id: int
     epoch: int
-    """0: a new session, in which all partitions are named."""
+    """0: a new session in which all partitions are named, in place of the one of this id."""
     changed: Positions
     forgotten: list[TopicPartition]
 
@@ -48,10 +48,10 @@ class Session:
         changed = {tp: at for tp, at in wanted.items() if known.get(tp) != at}
         return Asked(self.id, epoch, changed, [tp for tp in known if tp not in wanted])
 
-    def answered(self, asked: Asked, session: int, failed: bool) -> None:
-        """The broker's answer: the session's id, 0 where it keeps none; and whether it knew nothing of ours."""
-        self.id = 0 if failed else session
-        if self.id:
+    def answered(self, asked: Asked, session: int) -> None:
+        """The broker took it, and told the session's id, 0 where it keeps none."""
+        self.id = session
+        if session:
             self.epoch = asked.epoch + 1 if asked.epoch < LAST_EPOCH else 1
 
 
@@ -93,8 +93,8 @@ class Sessions:
         wanted = {(topic, p): (offset, size) for topic, parts in request.topics for p, offset, size in parts}
         asked = session.ask(wanted)
         response = await self._send(node, _Request(request, asked), **options)
-        if response.API_VERSION >= FIRST_VERSION:
-            session.answered(asked, response.session_id, bool(response.error_code))
+        if response.API_VERSION >= FIRST_VERSION and not response.error_code:
+            session.answered(asked, response.session_id)
         return response
 
 
