@@ -12,6 +12,7 @@ from pprm import user_state
 from pprm.user_state import UserState
 from worker import agents, metrics
 from worker.health import Health
+from worker.model_thread import ModelThread
 from worker.runtime.consumer import LedgerConsumer
 from worker.runtime.delivery import NotOurs
 from worker.runtime.ledger import Ledger
@@ -131,6 +132,19 @@ def test_a_shopper_is_folded_into_the_state_that_is_not_stored_yet() -> None:
     agents.fold_batch(components, work, {0: {b"ann": user_state.encode(ann)}, 1: {b"bob": b"another's"}})
     assert [shopper.state.reviews for shopper in work.shoppers] == [3, 5, 0]
     assert asked == [[b"bob", b"cid"]]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_purchases_get_the_promotions_that_their_products_have(known: bool) -> None:
+    recommender: Any = SimpleNamespace(
+        catalogue=SimpleNamespace(promotions=known),
+        with_promotions=lambda events: [(event, "promoted") for event in events],
+    )
+    ann, bob = Shopper(0, b"ann", ["bread", "milk"]), Shopper(1, b"bob", ["tea"])  # type: ignore[list-item]
+    components: Any = SimpleNamespace(recommender=recommender, model=ModelThread())
+    asyncio.run(agents.promote(components, [ann, bob]))
+    said = [("bread", "promoted"), ("milk", "promoted"), ("tea", "promoted")] if known else ["bread", "milk", "tea"]
+    assert [*ann.events, *bob.events] == said
 
 
 @pytest.mark.parametrize("epoch", [1, 2])

@@ -16,6 +16,7 @@ from worker.runtime import app, consumer, records
 from worker.runtime.changelog import Replay, gaps
 from worker.runtime.consumer import LedgerConsumer, _OnTheLoop
 from worker.runtime.delivery import Append, Row, append_rows
+from worker.runtime.fetch_sessions import Sessions
 from worker.runtime.records import RangeScheduler, Run
 
 MAX_BATCH = 1000
@@ -201,6 +202,7 @@ def test_what_faust_would_do_by_itself_is_off(tmp_path: Path) -> None:
         commit_interval=1, instance_id="one",
     )  # fmt: skip
     assert made.conf.table_standby_replicas == 0 and not made.conf.topic_allow_declare and not made.conf.web_enabled
+    assert made.conf.stream_buffer_maxsize > 1000 * consumer.MAX_WAITING_RANGES, "its pauses are never reached"
     assert made.conf.consumer_auto_offset_reset == "earliest" and made.conf.consumer_group_instance_id == "one"
 
 
@@ -228,6 +230,10 @@ def test_the_consumer_has_no_thread_and_no_loop_of_its_own(tmp_path: Path) -> No
             commit_interval=1, instance_id=None,
         )  # fmt: skip
         inner = made.consumer._thread
+        client = inner._create_worker_consumer(made.transport)
+        assert isinstance(client._client.send.__self__, Sessions) and client._isolation_level == "read_committed"
+        assert client._fetch_max_wait_ms == consumer.FETCH_MAX_WAIT_MS
+        client._closed = True  # it was never started
         assert inner.thread_loop is inner.parent_loop is made.consumer.loop
         started = threading.active_count()
 
@@ -330,6 +336,17 @@ def test_a_rebalance_ends_the_waiting_of_what_is_handed_over() -> None:
         made.suspend_flow.set()
         await _drained(made, lambda: made.asked == 2)
         assert made.queue.empty()
+
+    asyncio.run(story())
+
+
+def test_a_fetcher_that_is_stopped_ends_by_itself() -> None:
+    async def story() -> None:
+        made, fetcher = Draining([[1]]), SimpleNamespace(_stopped=asyncio.Event())
+        fetcher._stopped.set()
+        async with asyncio.timeout(2):
+            await made._drain_messages(fetcher)
+        assert made.fetches == [[1]]
 
     asyncio.run(story())
 

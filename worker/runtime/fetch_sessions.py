@@ -63,10 +63,8 @@ class _Request(FetchRequest):  # type: ignore[misc]
         self.asked = asked
 
     def build(self, version: Any) -> Any:
-        """As aiokafka builds it, with the session's fields."""
+        """As aiokafka builds it, with the session's fields; a version without sessions leaves them out."""
         made = super().build(version)
-        if version.API_VERSION < FIRST_VERSION:
-            return made
         changed = self.asked.changed
         made.session_id, made.session_epoch = self.asked.id, self.asked.epoch
         made.topics = [
