@@ -56,23 +56,18 @@ class Session:
 
 
 class _Request(FetchRequest):  # type: ignore[misc]
-    """A fetch request that says what changed. aiokafka reads `topics` to know what was asked: all of them."""
+    """A fetch request of a session."""
 
     def __init__(self, whole: FetchRequest, asked: Asked) -> None:
         self.__dict__.update(whole.__dict__)
-        self.asked = asked
+        self._asked = asked
+        self._topics = _by_topic((topic, (partition, *at)) for (topic, partition), at in asked.changed.items())
 
     def build(self, version: Any) -> Any:
         """As aiokafka builds it, with the session's fields; a version without sessions leaves them out."""
         made = super().build(version)
-        changed = self.asked.changed
-        made.session_id, made.session_epoch = self.asked.id, self.asked.epoch
-        made.topics = [
-            (topic, named)
-            for topic, partitions in made.topics
-            if (named := [partition for partition in partitions if (topic, partition[0]) in changed])
-        ]
-        made.forgotten_topics_data = _by_topic(self.asked.forgotten)
+        made.session_id, made.session_epoch = self._asked.id, self._asked.epoch
+        made.forgotten_topics_data = _by_topic(self._asked.forgotten)
         return made
 
 
@@ -101,8 +96,8 @@ def install(consumer: Any) -> None:
     consumer._client.send = Sessions(consumer._client).send
 
 
-def _by_topic(partitions: Iterable[TopicPartition]) -> list[tuple[str, list[int]]]:
-    found = defaultdict[str, list[int]](list)
+def _by_topic(partitions: Iterable[tuple[str, Any]]) -> list[tuple[str, list[Any]]]:
+    found = defaultdict[str, list[Any]](list)
     for topic, partition in partitions:
         found[topic].append(partition)
     return list(found.items())
