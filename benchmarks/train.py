@@ -1,8 +1,8 @@
 """Seconds and peak memory of each phase of `pprm train`, on the bundled data.
 
 --quick takes 10 households without promotions, texts from the bundled artifact, and a quarter of a minute. The whole is
-what `pprm train` does, on one core: nine minutes of an idle machine, and 7 GiB; it is done once, `--rounds` says how often. A
-phase's peak is the most that the process had in use during it, what earlier phases left behind included.
+what `pprm train` does, on one core: nine minutes of an idle machine, and 7 GiB; it is done once, `--rounds` says how
+often. A phase's peak is the most that the process had in use during it, what earlier phases left behind included.
 """
 
 from collections.abc import Iterator, Mapping
