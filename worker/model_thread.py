@@ -14,11 +14,13 @@ class ModelThread:
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        self._last: Future[Any] | None = None
+        self._unfinished: set[Future[Any]] = set()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Wait for the function's result; its exceptions come out here."""
-        self._last = future = self._executor.submit(function, *args, **kwargs)
+        future = self._executor.submit(function, *args, **kwargs)
+        self._unfinished.add(future)
+        future.add_done_callback(self._unfinished.discard)
         return await asyncio.wrap_future(future)
 
     async def run_short(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -26,6 +28,6 @@ class ModelThread:
 
         For what takes microseconds: the way to the thread and back takes most of a millisecond.
         """
-        if self._last is None or self._last.done():
-            return function(*args, **kwargs)
-        return await self.run(function, *args, **kwargs)
+        if self._unfinished:
+            return await self.run(function, *args, **kwargs)
+        return function(*args, **kwargs)

@@ -57,6 +57,23 @@ def test_a_short_one_waits_for_what_nobody_waits_for_any_more() -> None:
     asyncio.run(story())
 
 
+def test_a_short_one_waits_for_what_is_at_work_though_one_given_later_was_called_off() -> None:
+    async def story() -> None:
+        model, go_on, order = ModelThread(), threading.Event(), list[str]()
+        first = asyncio.create_task(model.run(lambda: (go_on.wait(5), order.append("first"))))
+        called_off = asyncio.create_task(model.run(order.append, "called off"))
+        await asyncio.sleep(0.05)
+        called_off.cancel()
+        await asyncio.gather(called_off, return_exceptions=True)
+        second = asyncio.create_task(model.run_short(order.append, "second"))
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(first, second)
+        assert order == ["first", "second"]
+
+    asyncio.run(story())
+
+
 def test_errors_come_out() -> None:
     async def story() -> None:
         model = ModelThread()
