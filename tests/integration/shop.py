@@ -199,7 +199,7 @@ class Shop:
             newest = (await self.lists()).get(user)
             if newest and answers(newest["trigger"], acknowledged):
                 return newest  # type: ignore[no-any-return]
-        raise AssertionError(f"no list for {user}\n{self.workers[-1].tail()}")
+        raise AssertionError(f"no list for {user}, the newest is {newest}\n{self.workers[-1].tail()}")
 
 
 def answers(trigger: Mapping[str, Any], acknowledged: Any) -> bool:

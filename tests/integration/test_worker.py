@@ -102,7 +102,8 @@ def test_a_forgotten_shopper_leaves_nothing_but_watermarks(shop: Shop) -> None:
         await opened(shop)
         shop.start_worker().wait_until_ready()
         profile = {"user_id": "dan", "attributes": {"age": "45-54"}}
-        await shop.publish("users", [("dan", profile)])
+        (told,) = await shop.publish("users", [("dan", profile)])
+        await shop.wait_for_answer(told, "dan")  # in one micro-batch, one list would answer both, and name the profile
         (sent,) = await shop.publish("purchases", [purchase("dan", "p1", 1)])
         await shop.wait_for_answer(sent, "dan")
         await shop.publish("users", [("dan", None)])
