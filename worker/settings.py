@@ -5,6 +5,7 @@ Nested names are joined by two underscores: `PPRM_KAFKA__BOOTSTRAP_SERVERS`. The
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -15,8 +16,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from rich.table import Table
 
 PREFIX = "PPRM_"
-NOT_SETTINGS = ("PPRM_CONFIG", "PPRM_TEST_")
+SETTINGS_FILE = "PPRM_CONFIG"
+OF_THE_TESTS = "PPRM_TEST_"
 """Names with our prefix that are not settings: the settings file itself, and what the tests read."""
+OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
+ADDRESS = re.compile(r"(tcp|udp|sctp)://")
+"""Kubernetes tells every container of each Service of its namespace, one called `pprm` or `pprm-worker` included:
+https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables"""
 
 
 class Section(BaseModel):
@@ -205,7 +211,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, environment, file."""
-        if path := os.environ.get("PPRM_CONFIG"):
+        if path := os.environ.get(SETTINGS_FILE):
             return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
         return init_settings, env_settings
 
@@ -221,7 +227,7 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
         SettingsError: an unknown name, a value out of range, a file that cannot be read.
     """
     _refuse_unknown_environment()
-    path = os.environ.get("PPRM_CONFIG")
+    path = os.environ.get(SETTINGS_FILE)
     if path and not Path(path).is_file():
         raise SettingsError(f"the settings file {path} does not exist: correct --config or PPRM_CONFIG")
     try:
@@ -232,7 +238,7 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
 
 def use_file(path: Path) -> None:
     """Take the settings from this file, in this process and its children."""
-    os.environ["PPRM_CONFIG"] = str(path)
+    os.environ[SETTINGS_FILE] = str(path)
 
 
 def inherited_environment() -> dict[str, str]:
@@ -241,10 +247,16 @@ def inherited_environment() -> dict[str, str]:
 
 
 def _refuse_unknown_environment() -> None:
-    known = set(_names(Settings))
-    for name in os.environ:
-        if name.startswith(PREFIX) and not name.startswith(NOT_SETTINGS) and name.upper() not in known:
+    known = {SETTINGS_FILE, *_names(Settings)}
+    for name, value in os.environ.items():
+        ours = name.startswith(PREFIX) and not name.startswith(OF_THE_TESTS)
+        if ours and name.upper() not in known and not _is_of_kubernetes(name, value):
             raise SettingsError(f"{name} is not a setting; `pprm config show` lists all names")
+
+
+def _is_of_kubernetes(name: str, value: str) -> bool:
+    """Whether a Service's name made the variable's; `..._PORT` is an address there, a number where ours is misspelt."""
+    return bool(OF_A_SERVICE.search(name) or (name.endswith("_PORT") and ADDRESS.match(value)))
 
 
 def _names(model: type[BaseModel], prefix: str = PREFIX) -> list[str]:

@@ -25,9 +25,33 @@ def test_flags_win_over_environment_over_file_over_defaults(monkeypatch: pytest.
     assert loaded.http.host == "127.0.0.1"
 
 
-@pytest.mark.parametrize("name", ["PPRM_NONSENSE", "PPRM_KAFKA__NONSENSE", "PPRM_HTTP_PORT"])
+@pytest.mark.parametrize("name", ["PPRM_NONSENSE", "PPRM_KAFKA__NONSENSE", "PPRM_HTTP_PORT", "PPRM_CONFIG_FILE"])
 def test_unknown_variables_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "1")
+    with pytest.raises(SettingsError, match=name):
+        load()
+
+
+@pytest.mark.parametrize("service", ["PPRM", "PPRM_WORKER", "PPRM_HTTP", "PPRM_KAFKA_2"])
+def test_what_kubernetes_tells_of_a_service_is_no_setting(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+    told = {
+        "SERVICE_HOST": "10.0.0.11", "SERVICE_PORT": "9464", "SERVICE_PORT_METRICS": "9464",
+        "PORT": "tcp://10.0.0.11:9464", "PORT_9464_TCP": "tcp://10.0.0.11:9464", "PORT_9464_TCP_PROTO": "tcp",
+        "PORT_9464_TCP_PORT": "9464", "PORT_9464_TCP_ADDR": "10.0.0.11", "PORT_53_UDP": "udp://10.0.0.11:53",
+        "PORT_53_UDP_ADDR": "10.0.0.11",
+    }  # fmt: skip
+    for name, value in told.items():
+        monkeypatch.setenv(f"{service}_{name}", value)
+    monkeypatch.setenv("PPRM_HTTP__PORT", "2")
+    assert load().http.port == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["PPRM_HTTP__PORTS", "PPRM_HTTP__SERVICE", "PPRM_WORKER_PORT", "PPRM_PORT_9464", "PPRM_SERVICE_HOSTS"],
+)
+def test_a_name_that_kubernetes_does_not_make_is_still_a_mistake(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "9464")
     with pytest.raises(SettingsError, match=name):
         load()
 
