@@ -97,7 +97,7 @@ def load(directory: Path) -> Artifact:
         ArtifactError: a file is missing, unexpected or changed, or the format is another one.
     """
     sums = _verified(directory)
-    config = json.loads((directory / "config.json").read_text())
+    config, metrics = _json(directory / "config.json"), _json(directory / "metrics.json")
     if config.get("format") != FORMAT:
         raise ArtifactError(
             f"{directory} has format {config.get('format')}, this version reads {FORMAT}: train it again"
@@ -106,14 +106,23 @@ def load(directory: Path) -> Artifact:
         model = PPRM(PPRMConfig.from_dict(config["model"]))
         model.load_state_dict(tensors.load_file(directory / "model.safetensors"))
         stored = arrays.load_file(directory / "text_vectors.safetensors")
+        vectors = {key.tobytes(): vector for key, vector in zip(stored["keys"], stored["vectors"], strict=True)}
         second, tables = _second_stage(directory) if SECOND_STAGE[0] in sums else (None, None)
-    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        version = config["version"]
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"{directory} does not fit together: {error}") from error
-    vectors = {key.tobytes(): vector for key, vector in zip(stored["keys"], stored["vectors"], strict=True)}
-    return Artifact(
-        model.eval(), model.config.name, config["version"], hashlib.sha256(sums.encode()).hexdigest(), vectors,
-        json.loads((directory / "metrics.json").read_text()), second, tables,
-    )  # fmt: skip
+    sha256 = hashlib.sha256(sums.encode()).hexdigest()
+    return Artifact(model.eval(), model.config.name, version, sha256, vectors, metrics, second, tables)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except ValueError as error:  # not UTF-8, too
+        raise ArtifactError(f"{path} is no JSON ({error}): take the artifact from where it was made") from error
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{path} is no JSON object: take the artifact from where it was made")
+    return value
 
 
 def _second_stage(directory: Path) -> tuple[SecondStage, SlowTables]:
@@ -125,7 +134,7 @@ def _second_stage(directory: Path) -> tuple[SecondStage, SlowTables]:
 def _verified(directory: Path) -> str:
     if not (directory / HASHES).is_file():
         raise ArtifactError(f"{directory} is no artifact: it has no {HASHES}; make one with `pprm train`")
-    sums = (directory / HASHES).read_text()
+    sums = (directory / HASHES).read_text(errors="replace")
     expected = {name: wanted for wanted, _, name in (line.partition("  ") for line in sums.splitlines())}
     if set(expected) not in (set(FILES), {*FILES, *SECOND_STAGE}):
         raise ArtifactError(

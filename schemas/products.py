@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.limits import Attributes, Id, LongText, Message, Price, ShortText, Time, Vector
+from schemas.limits import Attributes, Categories, Id, Kept, LongText, Message, Price, ShortText, Time, Vector
 
 
 class Promotion(Message):
@@ -15,10 +15,9 @@ class Promotion(Message):
 
     store_id: Id | None = None
     store_ids: Annotated[list[Id], Field(max_length=1000, default_factory=list)]
-    display: Annotated[str, Field(max_length=64, description="where in the store it is on display")] | None = None
+    display: Annotated[str, Kept(64), Field(description="where in the store it is on display")] | None = None
     mailer: (
-        Annotated[str, Field(max_length=64, description="where in the mailer; with the word `feature`: prominent")]
-        | None
+        Annotated[str, Kept(64), Field(description="where in the mailer; with the word `feature`: prominent")] | None
     ) = None
     starts: Time | None = None
     until: Time | None = None
@@ -31,9 +30,7 @@ class Product(Message):
     updated_at: Time | None = None
     title: ShortText
     description: LongText = ""
-    categories: Annotated[
-        list[ShortText], Field(max_length=8, description="path, broadest first", default_factory=list)
-    ]
+    categories: Annotated[Categories, Field(description="path, broadest first; 8 are kept", default_factory=list)]
     brand: ShortText = ""
     price: Price | None = None
     attributes: Annotated[

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.limits import Attributes, Id, Message, Time
+from schemas.limits import Attributes, Id, Kept, Message, Time
 
 
 class User(Message):
@@ -12,5 +12,5 @@ class User(Message):
 
     user_id: Id
     updated_at: Annotated[Time | None, Field(description="the record's own time where absent")] = None
-    text: Annotated[str, Field(max_length=1024)] | None = None
+    text: Annotated[str, Kept(1024)] | None = None
     attributes: Annotated[Attributes, Field(default_factory=dict)]

@@ -7,6 +7,7 @@ both are read again.
 """
 
 from asyncio import Task, TaskGroup, sleep
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic, time
@@ -115,13 +116,15 @@ def decode(c: Components, batch: MicroBatch) -> Work:
     work, now, dimensions = Work(), time(), c.recommender.catalogue.dimensions
     # Topics in the order of their families, whatever they are called: a replay folds in the same order.
     for (topic, partition), records in sorted(batch.records.items(), key=lambda i: (c.families[i[0][0]], i[0][1])):
-        family = c.families[topic]
+        family, mended = c.families[topic], defaultdict[str, int](int)
         if family == "products":
-            judged = ((record, codec.decode_product(record, dimensions)) for record in records)
+            judged = ((record, codec.decode_product(record, dimensions, mended)) for record in records)
             work.refused += [(record, said) for record, said in judged if isinstance(said, Invalid)]
         else:
-            work.receive(partition, records, codec.decode_all(family, records, now))
+            work.receive(partition, records, codec.decode_all(family, records, now, mended))
         c.metrics.events_consumed.labels(topic).inc(len(records))
+        for what, count in mended.items():
+            c.metrics.events_mended.labels(topic, what).inc(count)
     return work
 
 
@@ -188,8 +191,8 @@ def _measure(c: Components, work: Work) -> None:
         newest[last.topic] = decoded.event.time
         if shopper.folded.repeats:
             metrics.events_repeated.labels(last.topic).inc(shopper.folded.repeats)
-        if shopper.ranked:
-            metrics.end_to_end_latency_seconds.observe(max(now - last.timestamp / 1000, 0.0))
+        if shopper.ranked and (sent := codec.record_time(last, now)) is not None:
+            metrics.end_to_end_latency_seconds.observe(max(now - sent, 0.0))
         if shopper.damaged is not None:
             metrics.events_invalid.labels(c.settings.changelog, "state").inc()
     for topic, at in newest.items():

@@ -59,7 +59,7 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
         source=runtime.source(app, list(families)),
         table=runtime.table(app, TABLE, settings.topics.partitions, settings.state.memory),
         families=families,
-        metrics=metrics.create(topics=list(families), reasons=REASONS, tables=[TABLE]),
+        metrics=metrics.create(list(families), REASONS, [TABLE], codec.MENDED),
         health=Health(),
     )
     agents.attach(c)
@@ -152,6 +152,8 @@ async def _follow_catalogue(c: Components) -> None:
         said = codec.decode_product(record, c.recommender.catalogue.dimensions)
         if not isinstance(said, codec.Invalid):
             return said
+        if c.settings.products.on_invalid == "withdraw" and (product_id := codec.readable_key(record)):
+            return product_id, None
         if said.reason == "vector":  # of another model than ours: our agent may have passed it long ago
             log.warning("a product was passed over", key=record.key.decode(), detail=said.detail)
         return None

@@ -5,11 +5,12 @@ refused, by pydantic's own parser, which builds the model without a dictionary b
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import orjson
@@ -23,12 +24,13 @@ from pprm.texts import product_text, profile_text
 from pprm.user_state import store_code
 from schemas import Browse, Product, Purchase, Review, User
 from schemas.dead_letters import Why
-from schemas.limits import MAX_ID_BYTES, Message
+from schemas.limits import EARLIEST, MAX_ID_BYTES, Message
 from schemas.products import Promotion
 from worker import plain_json
 from worker.sentiment import sentiment
 
-MAX_VALUE_BYTES = 64 * 1024
+MAX_VALUE_BYTES = 512 * 1024
+"""What the schema allows, every character of every text written as JSON escapes, fits."""
 FUTURE_SECONDS = 300.0
 """How far ahead of our clock an event may be: clocks differ, but tomorrow's purchase is a mistake."""
 MAX_LETTER_BYTES = 1 << 20
@@ -37,6 +39,11 @@ MAX_LETTER_HEADER_BYTES = 64 * 1024
 SOURCE = "pprm-worker"
 
 Headers = list[tuple[str, bytes]]
+Mended: TypeAlias = defaultdict[str, int]
+"""How often what was mended of records instead of refusing them: `MENDED`."""
+MENDED = ("text", "record_time")
+"""Texts cut to their limit; record times that cannot be, for which the worker's clock stands in."""
+_EARLIEST = EARLIEST.timestamp()
 
 
 class Invalid(NamedTuple):
@@ -68,14 +75,17 @@ class Answer(Struct, frozen=True, gc=False):
     """Product id, probability, reasons."""
 
 
-def decode(family: str, record: Any, now: float) -> Decoded | Invalid:
-    """Read a record of a user-keyed topic; `now` is Unix seconds."""
-    return decode_all(family, [record], now)[0]
+def decode(family: str, record: Any, now: float, mended: Mended | None = None) -> Decoded | Invalid:
+    """Read a record of a user-keyed topic; see `decode_all`."""
+    return decode_all(family, [record], now, mended)[0]
 
 
-def decode_all(family: str, records: Sequence[Any], now: float) -> list[Decoded | Invalid]:
-    """Read records of a user-keyed topic, each in its place; `now` is Unix seconds."""
-    source, (model, to_event) = SOURCES.index(family), _FAMILIES[family]
+def decode_all(
+    family: str, records: Sequence[Any], now: float, mended: Mended | None = None
+) -> list[Decoded | Invalid]:
+    """Read records of a user-keyed topic, each in its place; `now` is Unix seconds, `mended` counts what was mended."""
+    source, model, to_event = SOURCES.index(family), _MODELS[family], _TO_EVENT.get(family)
+    mended = defaultdict(int) if mended is None else mended
 
     def read(record: Any, message: Any) -> Decoded | Invalid:
         user_id = _envelope(record)
@@ -83,12 +93,12 @@ def decode_all(family: str, records: Sequence[Any], now: float) -> list[Decoded 
             return user_id
         position = Position(source, record.partition, record.offset)
         if record.value is None:
-            return _tombstone(family, record, position, user_id)
-        if message is None and isinstance(message := _parse(model, record.value), Invalid):
+            return _tombstone(family, record, position, user_id, now, mended)
+        if message is None and isinstance(message := _parse(model, record.value, mended), Invalid):
             return message
         if message.user_id != user_id:
             return Invalid("key", "the key is not the value's user_id", "validate")
-        event = to_event(message, position, record)
+        event = to_event(message, position) if to_event else _profile(message, position, record, now, mended)
         if event.time > now + FUTURE_SECONDS:
             return Invalid("future", f"the event lies {event.time - now:.0f} s ahead of the worker's clock", "validate")
         return Decoded(event, user_id, getattr(message, "event_id", None) or _record_id(record))
@@ -96,23 +106,44 @@ def decode_all(family: str, records: Sequence[Any], now: float) -> list[Decoded 
     return list(map(read, records, _plain(model, records)))
 
 
-def _tombstone(family: str, record: Any, position: Position, user_id: str) -> Decoded | Invalid:
+def _tombstone(
+    family: str, record: Any, position: Position, user_id: str, now: float, mended: Mended
+) -> Decoded | Invalid:
     if family != "users":
         return Invalid("tombstone", "a null value means something on users and products only")
-    return Decoded(Profile(position, record.timestamp // 1000, None), user_id, _record_id(record))
+    return Decoded(Profile(position, _time_of(record, now, mended), None), user_id, _record_id(record))
 
 
-def decode_product(record: Any, dimensions: int) -> tuple[str, catalogue.Product | None] | Invalid:
+def record_time(record: Any, now: float) -> float | None:
+    """The record's own time, Unix seconds; None where it lies outside of the limits that hold for event times.
+
+    Producers have written Unix seconds where Kafka has milliseconds, or -1.
+    """
+    time = (record.timestamp or 0) / 1000
+    return time if _EARLIEST <= time <= now + FUTURE_SECONDS else None
+
+
+def _time_of(record: Any, now: float, mended: Mended) -> int:
+    """When a record without a time of its own was made; the worker's clock stands in for what cannot be."""
+    time = record_time(record, now)
+    if time is None:
+        mended["record_time"] += 1
+    return int(now if time is None else time)
+
+
+def decode_product(
+    record: Any, dimensions: int, mended: Mended | None = None
+) -> tuple[str, catalogue.Product | None] | Invalid:
     """Read a record of the products topic: product id, and the product or None where it is withdrawn.
 
-    `dimensions` are those of the vectors that the model reads.
+    `dimensions` are those of the vectors that the model reads, `mended` counts what was mended.
     """
     key = _envelope(record)
     if isinstance(key, Invalid):
         return key
     if record.value is None:
         return key, None
-    message = _parse(Product, record.value)
+    message = _parse(Product, record.value, defaultdict(int) if mended is None else mended)
     if isinstance(message, Invalid):
         return message
     if message.product_id != key:
@@ -123,10 +154,20 @@ def decode_product(record: Any, dimensions: int) -> tuple[str, catalogue.Product
     return key, to_catalogue(message)
 
 
+def readable_key(record: Any) -> str | None:
+    """The key of a record whose value is of no interest; None where it is no id."""
+    key = _key(record)
+    return None if isinstance(key, Invalid) else key
+
+
 def _envelope(record: Any) -> str | Invalid:
     """The key as text, after the limits that need no parsing."""
     if record.value is not None and len(record.value) > MAX_VALUE_BYTES:
         return Invalid("oversize", f"the value has {len(record.value)} bytes, {MAX_VALUE_BYTES} are allowed")
+    return _key(record)
+
+
+def _key(record: Any) -> str | Invalid:
     if not record.key or len(record.key) > MAX_ID_BYTES:
         return Invalid("key", f"the key must be an id of 1 to {MAX_ID_BYTES} bytes")
     try:
@@ -149,11 +190,15 @@ def _plain(model: type[Message], records: Sequence[Any]) -> list[Any]:
     return read([r.value if r.value and len(r.value) <= MAX_VALUE_BYTES else b"" for r in records])
 
 
-def _parse(model: type[Message], value: bytes) -> Any:
+def _parse(model: type[Message], value: bytes, mended: Mended) -> Any:
+    cut: list[str] = []
     try:
-        return model.model_validate_json(value)
+        message = model.model_validate_json(value, context=cut)
     except ValidationError as error:
         return _invalid(error, value)
+    if cut:
+        mended["text"] += len(cut)
+    return message
 
 
 def _invalid(error: ValidationError, value: bytes) -> Invalid:
@@ -177,7 +222,7 @@ def _seconds(time: datetime) -> int:
     return since.days * 86_400 + since.seconds
 
 
-def _purchase(message: Purchase, position: Position, _: Any) -> Interaction:
+def _purchase(message: Purchase, position: Position) -> Interaction:
     basket = _basket_hash(message.basket_id) if message.basket_id else 0
     product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
     return Interaction(position, _BOUGHT, product, time, basket, 0.0, store_code(message.store_id))
@@ -190,26 +235,26 @@ _BOUGHT = Kind.PURCHASE
 _ACTIONS = {kind.name.lower(): kind for kind in Kind}
 
 
-def _browse(message: Browse, position: Position, _: Any) -> Interaction:
+def _browse(message: Browse, position: Position) -> Interaction:
     product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
     return Interaction(position, _ACTIONS[message.action], product, time, dwell=message.dwell_seconds or 0.0)
 
 
-def _review(message: Review, position: Position, _: Any) -> Interaction:
+def _review(message: Review, position: Position) -> Interaction:
     product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
     return Interaction(position, Kind.REVIEW, product, time, sentiment=sentiment(message))
 
 
-def _user(message: User, position: Position, record: Any) -> Profile:
-    time = _seconds(message.updated_at) if message.updated_at else record.timestamp // 1000
+def _profile(message: User, position: Position, record: Any, now: float, mended: Mended) -> Profile:
+    time = _seconds(message.updated_at) if message.updated_at else _time_of(record, now, mended)
     return Profile(position, time, profile_text(message.text, message.attributes))
 
 
-_FAMILIES: dict[str, tuple[type[Message], Callable[[Any, Position, Any], Event]]] = {
-    "purchases": (Purchase, _purchase),
-    "browses": (Browse, _browse),
-    "reviews": (Review, _review),
-    "users": (User, _user),
+_MODELS: dict[str, type[Message]] = {"purchases": Purchase, "browses": Browse, "reviews": Review, "users": User}
+_TO_EVENT: dict[str, Callable[[Any, Position], Interaction]] = {
+    "purchases": _purchase,
+    "browses": _browse,
+    "reviews": _review,
 }
 
 

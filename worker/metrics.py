@@ -48,6 +48,9 @@ class Metrics:
 
     events_consumed: Annotated[Counter, Spec("Events taken from a topic, invalid ones included.", ("topic",))]
     events_invalid: Annotated[Counter, Spec("Events that could not be decoded or validated.", ("topic", "reason"))]
+    events_mended: Annotated[
+        Counter, Spec("Texts of events cut to their limit; record times that cannot be.", ("topic", "what"))
+    ]
     events_repeated: Annotated[Counter, Spec("Events delivered again that the state already held.", ("topic",))]
     offset_gaps: Annotated[Counter, Spec("Seeks back by the offset ledger: an offset was missing.", ("topic",))]
     events_deleted: Annotated[
@@ -97,18 +100,21 @@ class Metrics:
     build: Annotated[Info, Spec("Version of the worker; name, version and SHA-256 of the model.")]
 
 
-def create(topics: Sequence[str] = (), reasons: Sequence[str] = (), tables: Sequence[str] = ()) -> Metrics:
+def create(
+    topics: Sequence[str] = (), reasons: Sequence[str] = (), tables: Sequence[str] = (), mended: Sequence[str] = ()
+) -> Metrics:
     """Make all instruments in a registry of their own, beside the process's figures (CPU, memory, open files).
 
     Args:
         topics: Names of the input topics, for label values that are known from the start.
         reasons: Why an event can be invalid.
         tables: Names of the tables.
+        mended: What of an event can be mended.
     """
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter, which nobody reads
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    known = {"topic": topics, "reason": reasons, "table": tables, "stage": STAGES}
+    known = {"topic": topics, "reason": reasons, "table": tables, "stage": STAGES, "what": mended}
     hints = get_type_hints(Metrics, include_extras=True)
     del hints["registry"]
     return Metrics(registry, **{name: _make(name, hint, registry, known) for name, hint in hints.items()})

@@ -15,9 +15,9 @@ import msgspec
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import AwareDatetime
 
-from schemas.limits import EARLIEST, LATEST, Message
+from schemas.limits import EARLIEST, LATEST, Kept, Message
 
-_LIMITS = {MinLen: "min_length", MaxLen: "max_length", Gt: "gt", Ge: "ge", Le: "le"}
+_LIMITS = {MinLen: "min_length", MaxLen: "max_length", Kept: "max_length", Gt: "gt", Ge: "ge", Le: "le"}
 
 
 def reader(model: type[Message], time: str) -> Callable[[Sequence[bytes]], list[Any]]:

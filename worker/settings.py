@@ -116,12 +116,24 @@ class Model(Section):
         description="an artifact made by `pprm train`",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes the GPU where there is one")
-    stages: Literal[1, 2] = Field(
+    stages: int = Field(
         2,
+        ge=1,
+        le=2,
         description="1 is the lighter model: the first stage alone, a third of the time, .219 instead of .229 NDCG@10",
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads of one scoring call")
     encoder: Path | None = Field(None, description="BERT directory (Hugging Face layout); the bundled one where unset")
+
+
+class Products(Section):
+    """The catalogue."""
+
+    on_invalid: Literal["keep", "withdraw"] = Field(
+        "keep",
+        description="a record that cannot be read leaves its product as it was, or withdraws it: the shop's last word"
+        " may have been to",
+    )
 
 
 class Recommendations(Section):
@@ -186,6 +198,7 @@ class Settings(BaseSettings):
     topics: Topics = Topics()
     state: State = State()
     model: Model = Model()
+    products: Products = Products()
     recommendations: Recommendations = Recommendations()
     popularity: Popularity = Popularity()
     http: Http = Http()

@@ -1,10 +1,12 @@
 """The worker's directory on disk belongs to one process at a time: a lock on a file in it, held until the process ends.
 
-RocksDB locks each partition too, but the second worker would learn it one partition and half a minute at a time.
+It holds what shoppers did: nobody but the worker's user may look into it. RocksDB locks each partition too, but the
+second worker would learn it one partition and half a minute at a time.
 """
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 LOCK_FILE = "worker.lock"
@@ -16,16 +18,20 @@ class StateDirectoryError(RuntimeError):
 
 _held: list[int] = []
 """Descriptors of the locks, open for as long as the process lives."""
+PRIVATE = 0o077
+"""Permissions that no file made by this process has: those of group and others."""
 
 
 def lock(directory: Path) -> None:
-    """Make the directory, where it is missing, and take it for this process.
+    """Make the directory, where it is missing, and take it for this process; close it to other users.
 
     Raises:
         StateDirectoryError: another process has it, or it cannot be written.
     """
     try:
+        os.umask(PRIVATE)
         directory.mkdir(parents=True, exist_ok=True)
+        _close_to_others(directory.resolve())
         descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StateDirectoryError(
@@ -43,3 +49,14 @@ def lock(directory: Path) -> None:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     _held.append(descriptor)
+
+
+def _close_to_others(directory: Path) -> None:
+    """Take the permissions of group and others from what is there, where it is a worker's, or nobody's yet."""
+    if not (directory / LOCK_FILE).exists() and {path.name for path in directory.iterdir()} - {"lost+found"}:
+        return
+    for path in (directory, *directory.rglob("*")):
+        status = path.lstat()
+        mine = not path.is_symlink() and os.geteuid() in (0, status.st_uid)
+        if mine and status.st_mode & PRIVATE and not status.st_mode & stat.S_ISVTX:
+            path.chmod(stat.S_IMODE(status.st_mode) & ~PRIVATE)

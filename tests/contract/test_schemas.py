@@ -4,8 +4,10 @@ import jsonschema
 import pytest
 import yaml
 
+from schemas import DeadLetterHeaders, Product
 from schemas.__main__ import FOLDER, main
 from schemas.document import CHANNELS, files
+from schemas.products import Promotion
 
 TIME = "2026-01-02T03:04:05Z"
 ACT = {"event_id": "e", "user_id": "u", "product_id": "p", "occurred_at": TIME}
@@ -38,6 +40,39 @@ def test_example_fits_model_and_json_schema(topic):
     assert not validator.is_valid({})
 
 
+MODELS = [*(model for model, _ in CHANNELS.values()), Promotion]
+WITH_DEFAULTS = [
+    pytest.param(model, name, field, id=f"{model.__name__}.{name}")
+    for model in MODELS
+    for name, field in model.model_fields.items()
+    if not field.is_required() and model is not DeadLetterHeaders
+]
+
+
+@pytest.mark.parametrize(("model", "name", "field"), WITH_DEFAULTS)
+def test_null_is_the_default_everywhere_a_default_exists(model, name, field):
+    topic = next((topic for topic, (of, _) in CHANNELS.items() if of is model), None)
+    said = EXAMPLES.get(topic, {}) | {name: None}
+    read = model.model_validate_json(json.dumps(said))
+    assert getattr(read, name) == field.get_default(call_default_factory=True)
+    jsonschema.Draft202012Validator(model.model_json_schema()).validate(said)
+
+
+def test_nested_nulls_are_defaults_too():
+    fields = EXAMPLES["products"] | {"promotions": [{"store_ids": None, "starts": None}], "categories": ["TEA", None]}
+    product = Product.model_validate_json(json.dumps(fields))
+    assert product.promotions == [Promotion()] and product.categories == ["TEA"]
+    jsonschema.Draft202012Validator(Product.model_json_schema()).validate(fields)
+
+
+def test_the_schema_takes_what_is_mended():
+    fields = EXAMPLES["products"] | {
+        "title": "t" * 600, "categories": ["c"] * 9, "attributes": {"a": 1, "b": True, "c": None, "d" * 65: "e" * 600},
+    }  # fmt: skip
+    Product.model_validate_json(json.dumps(fields))
+    jsonschema.Draft202012Validator(Product.model_json_schema()).validate(fields)
+
+
 def test_every_reference_of_asyncapi_resolves():
     document = yaml.safe_load((FOLDER / "asyncapi.yaml").read_text())
     assert document["asyncapi"] == "3.1.0"
@@ -60,6 +95,7 @@ def test_every_reference_of_asyncapi_resolves():
     "wrong",
     [{"user_id": 1}, {"user_id": "é" * 65},
      {"occurred_at": "2026-01-02T03:04:05"}, {"occurred_at": "1999-12-31T00:00:00Z"},
+     {"occurred_at": "1700000000"},
      {"quantity": "1"}, {"quantity": True}, {"price": -1}, {"occurred_at": 1700000000}],
 )  # fmt: skip
 def test_limits_of_a_purchase(wrong):

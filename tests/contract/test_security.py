@@ -112,8 +112,7 @@ def decoded(family: str, value: bytes, key: bytes = b"u") -> Any:
                 {"occurred_at": 2**64}, {"occurred_at": 1_767_323_045}, {"occurred_at": "2026-01-02T03:04:05"},
                 {"occurred_at": "1999-12-31T23:59:59Z"}, {"occurred_at": "2100-01-01T00:00:00Z"},
                 {"occurred_at": "99999-01-01T00:00:00Z"}, {"occurred_at": "yesterday"},
-                {"attributes": {str(i): "" for i in range(33)}}, {"attributes": {"a": "b" * 513}},
-                {"attributes": {"a" * 65: "b"}}, {"attributes": {"a": 1}}, {"attributes": [["a", "b"]]},
+                {"attributes": {"a": ["b"]}}, {"attributes": {"a": {}}}, {"attributes": [["a", "b"]]},
             )
         ),
     ],
@@ -133,9 +132,13 @@ def test_a_number_beyond_64_bits_is_never_an_id() -> None:
 
 
 def test_a_product_is_bounded() -> None:
-    for changes in ({"categories": ["c"] * 9}, {"description": "d" * 8193}, {"promotions": [{}] * 1001}):
+    for changes in ({"promotions": [{}] * 1001}, {"vector": [0.5] * 4097}, {"categories": [["c"]]}):
         said = decoded("products", json.dumps({"product_id": "u", "title": "t"} | changes).encode())
         assert isinstance(said, codec.Invalid) and said.reason == "schema"
+    many = {str(i): "b" * 600 for i in range(99)} | {"a" * 99: "c"}
+    long = {"title": "t" * 600, "description": "d" * 9000, "categories": ["c" * 600] * 9, "attributes": many}
+    _, product = decoded("products", json.dumps({"product_id": "u"} | long).encode())
+    assert len(product.text) < 512 + 8192 + 8 * 514 + 32 * (64 + 512 + 4)
 
 
 def test_refusals_do_not_repeat_the_data() -> None:

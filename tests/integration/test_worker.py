@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 
+from pprm import user_state
 from schemas import Recommendation
 from tests.integration.shop import Shop, product, purchase
 
@@ -54,6 +56,42 @@ def test_products_come_and_go_while_the_worker_runs(shop: Shop) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("on_invalid", ["keep", "withdraw"])
+def test_a_product_that_cannot_be_read_is_kept_or_withdrawn(shop: Shop, on_invalid: str) -> None:
+    async def story() -> None:
+        await opened(shop, products=3)
+        worker = shop.start_worker(PRODUCTS__ON_INVALID=on_invalid).wait_until_ready()
+        await shop.publish("products", [("p1", b'{"product_id":"p1","available":fals'), product(9)])
+        available = 'pprm_catalogue_products{state="available"} ' + ("3.0" if on_invalid == "withdraw" else "4.0")
+        async with asyncio.timeout(30):
+            while available not in worker.get("/metrics")[1]:
+                await asyncio.sleep(0.1)
+        (letter,) = await shop.wait_for("dead_letters", bool)
+        assert letter.key == b"p1" and dict(letter.headers)["reason"] == b"json"
+        (sent,) = await shop.publish("purchases", [purchase("ann", "p0", 1)])
+        items = {item["product_id"] for item in (await shop.wait_for_answer(sent, "ann"))["items"]}
+        assert ("p1" in items) == (on_invalid == "keep")
+
+    asyncio.run(story())
+
+
+def test_a_record_time_in_seconds_makes_no_list_as_of_1970(shop: Shop) -> None:
+    async def story() -> None:
+        await opened(shop, products=3)
+        worker = shop.start_worker().wait_until_ready()
+        async with shop.producer() as producer:
+            value = b'{"user_id":"ann","attributes":{"age":"45-54"},"text":null}'
+            send = producer.send_and_wait(shop.topic("users"), key=b"ann", value=value, timestamp_ms=1_767_323_045)
+            await shop.wait_for_answer(await send, "ann")
+        state = user_state.decode({r.key: r.value for r in await shop.read("changelog")}[b"ann"])
+        assert abs(time.time() - state.active_at) < 3600
+        assert worker.metric("pprm_events_mended_total") == 1
+        assert worker.metric("pprm_event_time_lag_seconds") < 3600
+        assert worker.metric("pprm_end_to_end_latency_seconds_sum") < 3600
+
+    asyncio.run(story())
+
+
 def test_what_cannot_be_read_goes_to_the_dead_letters_and_its_neighbours_do_not(shop: Shop) -> None:
     poison: list[tuple[str | None, object]] = [
         ("cid", b"{not json"),
@@ -96,8 +134,6 @@ def test_what_cannot_be_read_goes_to_the_dead_letters_and_its_neighbours_do_not(
 
 
 def test_a_forgotten_shopper_leaves_nothing_but_watermarks(shop: Shop) -> None:
-    from pprm import user_state
-
     async def story() -> None:
         await opened(shop)
         shop.start_worker().wait_until_ready()

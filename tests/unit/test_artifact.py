@@ -108,6 +108,28 @@ def test_another_format_is_refused(saved: Path) -> None:
         artifact.load(saved)
 
 
+def rehash(saved: Path) -> None:
+    names = [line.partition("  ")[2] for line in (saved / artifact.HASHES).read_text().splitlines()]
+    lines = (f"{artifact._sha256(saved / name)}  {name}\n" for name in names)
+    (saved / artifact.HASHES).write_text("".join(lines))
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.json"])
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[]"])
+def test_broken_json_is_a_sentence(saved: Path, name: str, content: bytes) -> None:
+    (saved / name).write_bytes(content)
+    rehash(saved)
+    with pytest.raises(ArtifactError, match=rf"{name} is no JSON.*: take the artifact from where it was made"):
+        artifact.load(saved)
+
+
+def test_a_configuration_that_lacks_something_is_a_sentence(saved: Path) -> None:
+    (saved / "config.json").write_text(json.dumps({"format": artifact.FORMAT, "model": CONFIG.to_dict()}))
+    rehash(saved)
+    with pytest.raises(ArtifactError, match="does not fit together: 'version'"):
+        artifact.load(saved)
+
+
 def test_weights_of_another_shape_are_refused(saved: Path) -> None:
     other = PPRM(PPRMConfig(text_dimensions=4, projected=2, product=3, hidden=(9, 4)))
     good = (saved / "config.json").read_text()

@@ -1,4 +1,5 @@
 import json
+from collections import defaultdict
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -59,6 +60,72 @@ def test_future():
 
 def test_null_user_is_forgotten():
     assert codec.decode("users", record(None), NOW).event.text is None
+
+
+SECONDS, TOO_LATE = 1_767_323_045, 2_000_000_000_000
+
+
+@pytest.mark.parametrize("timestamp", [SECONDS, TOO_LATE, -1, 0, None])
+@pytest.mark.parametrize("value", [None, b'{"user_id":"u","text":"likes tea"}'])
+def test_a_record_time_that_cannot_be_is_replaced_by_the_workers_clock_and_counted(timestamp, value):
+    record_, mended = record(value), defaultdict(int)
+    record_.timestamp = timestamp
+    assert codec.decode("users", record_, NOW, mended).event.time == int(NOW)
+    assert codec.record_time(record_, NOW) is None and mended == {"record_time": 1}
+
+
+def test_a_record_time_that_can_be_is_kept_and_one_that_is_not_needed_is_not_looked_at():
+    mended = defaultdict(int)
+    early = record(None)
+    early.timestamp = 1_500_000_000_500
+    assert codec.decode("users", early, NOW, mended).event.time == 1_500_000_000
+    assert codec.record_time(early, NOW) == 1_500_000_000.5
+    early.timestamp = SECONDS
+    early.value = b'{"user_id":"u","updated_at":"2026-01-02T03:04:05Z"}'
+    assert codec.decode("users", early, NOW, mended).event.time == int(NOW) and not mended
+
+
+def test_the_last_word_on_a_product_counts_whatever_else_is_null():
+    tea = b'{"product_id":"u","title":"Green tea","available":false,"brand":null}'
+    key, product = codec.decode_product(record(tea), 3)
+    assert key == "u" and not product.available and product.maker == ""
+
+
+def test_texts_beyond_their_limit_are_cut_and_counted():
+    mended = defaultdict(int)
+    fields = {"product_id": "u", "title": "t" * 600, "brand": "b" * 600, "categories": [str(i) for i in range(9)]}
+    _, product = codec.decode_product(record(json.dumps(fields).encode()), 3, mended)
+    assert product.text == ". ".join(["t" * 512, *"12345678"]) and product.maker == "b" * 512
+    assert product.type == "8" and mended == {"text": 3}
+    codec.decode("reviews", record(event(text="good " * 2000).encode()), NOW, mended)
+    codec.decode("users", record(json.dumps({"user_id": "u", "text": "x" * 1025}).encode()), NOW, mended)
+    assert mended == {"text": 5}
+
+
+def test_attributes_become_texts():
+    said = {"volts": 230, "ratio": 1.5, "washable": True, "colour": None, "": "x"}
+    value = json.dumps({"product_id": "u", "title": "Iron", "attributes": said}).encode()
+    assert codec.decode_product(record(value), 3)[1].text == "Iron. ratio 1.5. volts 230. washable true"
+
+
+@pytest.mark.parametrize("time", ["1767323045", "1767323045.5", "-1", "20260102T030405Z", "2026"])
+def test_a_time_written_as_a_number_is_no_rfc_3339(time):
+    said = codec.decode("purchases", record(event(occurred_at=time).encode()), NOW)
+    assert said.reason == "schema" and said.detail.startswith("occurred_at: ")
+
+
+def test_a_review_within_the_limits_is_taken_whatever_its_escapes():
+    smile, control = "\\ud83d\\ude00", "\\u0001"
+    attributes = ",".join(f'"{n:02}{smile * 62}":"{smile * 512}"' for n in range(32))
+    key = "\1" * 128
+    value = (
+        f'{{"event_id":"{control * 128}","user_id":"{control * 128}","product_id":"{control * 128}",'
+        f'"occurred_at":"2026-01-02T03:04:05Z","rating":4.5,"text":"{smile * 8192}","attributes":{{{attributes}}}}}'
+    ).encode()
+    mended, of = defaultdict(int), record(value, key.encode())
+    said = codec.decode("reviews", of, NOW, mended)
+    assert len(value) > 300_000 and said.user_id == key and not mended
+    assert codec.dead_letter(of, Invalid("schema", ""))[1] == value
 
 
 def event(**fields):

@@ -41,7 +41,7 @@ texts = st.one_of(
     st.sampled_from(["null", "7", "true", "[]", "{}", "\"\\ud800\"", "\"a\tb\""]),
 )  # fmt: skip
 attributes = st.sampled_from(
-    ["null", "{}", '{"a":"b"}', '{"a":"b","a":"c"}', '{"":"b"}', '{"a":7}', '{"a":{}}',
+    ["null", "{}", '{"a":"b"}', '{"a":null}', '{"a":true}', '{"a":"b","a":"c"}', '{"":"b"}', '{"a":7}', '{"a":{}}',
      json.dumps({str(n): "" for n in range(33)}), json.dumps({"k" * 65: ""}), json.dumps({"k": "v" * 513})]
 )  # fmt: skip
 fields = st.one_of(

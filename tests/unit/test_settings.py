@@ -1,10 +1,18 @@
+import json
 import ssl
+from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from annotated_types import Ge, Le
+from pydantic import BaseModel, ByteSize, SecretStr
+from pydantic.fields import FieldInfo
+from typer.testing import CliRunner
 
-from worker import settings
-from worker.settings import SettingsError, client_settings, describe, load
+from worker import cli, settings
+from worker.settings import Settings, SettingsError, client_settings, describe, load
 
 
 @pytest.fixture(autouse=True)
@@ -125,3 +133,92 @@ def test_a_ca_file_that_is_none_is_refused_at_once(tmp_path: Path, content: str 
         file.write_text(content)
     with pytest.raises(SettingsError, match=r"ssl_cafile .*ca\.pem holds no CA certificates"):
         load({"kafka": SASL | {"ssl_cafile": file}})
+
+
+BESIDE = {"kafka.security_protocol": {"sasl_username": "shop", "sasl_password": "hunter2"}}
+"""What a value needs beside it in its section."""
+CHOSEN = {"kafka.security_protocol": "SASL_SSL", "kafka.bootstrap_servers": "kafka.example:9092"}
+FLAGS = {
+    "kafka.bootstrap_servers": "--broker", "state.directory": "--state", "model.directory": "--model",
+    "model.device": "--device", "http.port": "--port",
+}  # fmt: skip
+"""Of `pprm worker`, which has no others."""
+
+
+def leaves(model: type[BaseModel] = Settings, section: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Each setting by its name with dots."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from leaves(field.annotation, f"{name}.")
+        else:
+            yield f"{section}{name}", field
+
+
+def another(name: str, field: FieldInfo) -> Any:
+    """A valid value that is not the default."""
+    if name in CHOSEN:
+        return CHOSEN[name]
+    limits = {type(limit): limit for limit in field.metadata}
+    kinds = {kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)}
+    if kinds & {int, float, ByteSize}:
+        bounds = (getattr(limits.get(Ge), "ge", 1), getattr(limits.get(Le), "le", None))
+        return next(bound for bound in bounds if bound is not None and bound != field.default)
+    if bool in kinds:
+        return not field.default
+    if kinds & {str, Path, SecretStr}:
+        return "another-name"
+    words = [choice for choice in get_args(field.annotation) if isinstance(choice, str) and choice != field.default]
+    return words[0] if words else "2026-06-01T00:00:00Z"
+
+
+def value_of(loaded: Settings, name: str) -> Any:
+    value: Any = loaded
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+SETTINGS = [pytest.param(name, field, id=name) for name, field in leaves()]
+
+
+def given(name: str, field: FieldInfo) -> dict[str, Any]:
+    """The settings to give, by their names with dots."""
+    section = name.rpartition(".")[0]
+    return {name: another(name, field)} | {f"{section}.{k}": v for k, v in BESIDE.get(name, {}).items()}
+
+
+@pytest.mark.parametrize(("name", "field"), SETTINGS)
+def test_every_setting_by_every_way(
+    name: str, field: FieldInfo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    nested: dict[str, Any] = {}
+    for setting, value in given(name, field).items():
+        *sections, leaf = setting.split(".")
+        at = nested
+        for section in sections:
+            at = at.setdefault(section, {})
+        at[leaf] = value
+    wanted = value_of(load(nested), name)
+    assert wanted != value_of(load(), name)
+
+    file = tmp_path / "pprm.toml"
+    lines = [f"{setting} = {json.dumps(value)}" for setting, value in given(name, field).items()]
+    file.write_text("\n".join(lines))
+    with monkeypatch.context() as patch:
+        patch.setenv("PPRM_CONFIG", str(file))
+        assert value_of(load(), name) == wanted, "in a file"
+    with monkeypatch.context() as patch:
+        for setting, value in given(name, field).items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            patch.setenv(f"PPRM_{setting.upper().replace('.', '__')}", text)
+        assert value_of(load(), name) == wanted, "in the environment"
+    if name in FLAGS:
+        started: list[Settings] = []
+        monkeypatch.setattr("worker.app.run", started.append)
+        result = CliRunner().invoke(cli.cli, ["worker", FLAGS[name], str(another(name, field))])
+        assert result.exit_code == 0, result.output
+        assert value_of(started[0], name) == wanted, "as a flag"
+
+
+def test_every_flag_of_the_worker_is_a_setting() -> None:
+    assert len(signature(cli.worker).parameters) == len(FLAGS) + 1, "and --config"
