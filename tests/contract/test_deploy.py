@@ -65,3 +65,12 @@ def test_compose_names_files_and_versions_that_exist() -> None:
 def test_nothing_is_published_beyond_loopback() -> None:
     ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
     assert ports and all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_base_images_are_named_by_digest() -> None:
+    """A tag may be moved to another image; a digest is the image."""
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    foreign = [service["image"] for service in COMPOSE["services"].values() if "build" not in service]
+    assert len(bases) == 2 and len(foreign) == 3
+    assert all(re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", image) for image in [*bases, *foreign])
+    assert not DOCKERFILE.startswith("# syntax="), "a frontend that is fetched by its tag"
