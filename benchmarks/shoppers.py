@@ -27,7 +27,7 @@ def state_of(visits: list[Visit], profile: str) -> UserState:
     """A household's state before December, as if its events had come from topics that are empty again since."""
     bought = ((visit, product) for visit in visits if visit.time < data.BEGIN for product in visit.products)
     state = fold(UserState(), (_purchase(offset, *of) for offset, of in enumerate(bought))).state
-    return replace(state, watermarks=UserState().watermarks, text=profile.encode())
+    return replace(state, base=0, watermarks=b"", fingerprints=b"", text=profile.encode())
 
 
 def _purchase(offset: int, visit: Visit, product: str) -> Interaction:

@@ -23,12 +23,18 @@ class Kind(IntEnum):
     REVIEW = 5
 
 
+ACTS = tuple(Kind)
+"""What a state's sequence holds."""
+
+
 class Position(Struct, frozen=True, gc=False):
     """Where a record stands in its topic."""
 
     source: int
     partition: int
     offset: int
+    log: int = 0
+    """Of the topic, made from its id: another one when it was deleted and created again. 0: unknown."""
 
 
 class Interaction(Struct, frozen=True, gc=False):
@@ -49,6 +55,8 @@ class Interaction(Struct, frozen=True, gc=False):
     dwell: float = 0.0
     promotion: tuple[float, float] | None = None
     """Shares of stores that had the product in the mailer, and on display, when it was bought; None where unknown."""
+    fingerprint: int = 0
+    """`ids.fingerprint` of the event, by which it counts once however often it is published; 0: it has none."""
 
 
 class Profile(Struct, frozen=True, gc=False):

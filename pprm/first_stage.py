@@ -23,7 +23,7 @@ from pprm.candidate_features import Candidates
 from pprm.catalogue import Catalogue
 from pprm.device_input import Items
 from pprm.device_pass import DevicePass, precision
-from pprm.events import Kind
+from pprm.events import ACTS
 from pprm.features import GLOBAL, Groups
 from pprm.first_layer import Blocks, Products, Shopper, Weights
 from pprm.model import KIND_WEIGHTS, PPRM
@@ -38,7 +38,7 @@ EncodeTexts = Callable[[Sequence[str]], Floats]
 LARGE = 30_000
 """Candidates above which blocks are looked through: below, scoring all takes less than 2 ms."""
 
-_KIND_WEIGHT = np.array([KIND_WEIGHTS[kind] for kind in Kind], np.float32)
+_KIND_WEIGHT = np.array([KIND_WEIGHTS[kind] for kind in ACTS], np.float32)
 
 
 @dataclass(frozen=True, slots=True)

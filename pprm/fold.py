@@ -8,7 +8,8 @@ from itertools import repeat
 import numpy as np
 from msgspec import Struct
 
-from pprm.events import Event, Interaction, Kind, Position, Profile
+from pprm import watermarks
+from pprm.events import Event, Interaction, Kind, Profile
 from pprm.user_state import (
     AGAIN,
     BASKET,
@@ -29,9 +30,10 @@ from pprm.user_state import (
     PROMOTION_DECAY,
     SENTIMENT_HALF_LIFE,
     TIME,
-    WATERMARKS,
     UserState,
+    basket_code,
 )
+from pprm.watermarks import Watermarks
 
 
 class Counted(Struct, frozen=True, gc=False):
@@ -48,7 +50,9 @@ class Folded(Struct, frozen=True, gc=False):
     state: UserState
     counted: list[Counted]
     repeats: int
-    """Events at or below the watermark: seen before, not applied again."""
+    """Events at or below the watermark: delivered before, not applied again."""
+    duplicates: list[int]
+    """Sources (`events.SOURCES`) of the events that were published before: not applied either."""
     evicted: int
     """Products dropped because the state is full."""
 
@@ -61,36 +65,28 @@ def fold(state: UserState, events: Iterable[Event]) -> Folded:
 def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
     """Apply a shopper's events in the order given to a state that nobody else holds: it is used up.
 
-    Idempotent: an event at or below the watermark of its topic and partition changes nothing. Bounded: see `MAX_BYTES`.
+    Idempotent: an event at or below the watermark of its topic and partition changes nothing, and one that has the
+    fingerprint of one of the last of its topic moves the watermark only. Bounded: see `MAX_BYTES`.
     The counters do not depend on the order of purchases in time, so late events need no care.
     """
     counted: list[Counted] = []
     acts: list[Interaction] = []  # for the sequence, which is written once
+    duplicates: list[int] = []
     repeats = evicted = 0
-    watermarks = list(WATERMARKS.unpack(new.watermarks))
+    known = watermarks.unpack(new.base, new.watermarks, new.fingerprints)
     for event in events:
-        if not _advance(watermarks, event.position):
+        if not known.advance(event.position):
             repeats += 1
-        elif type(event) is Profile:
-            new = _profile(new, event, acts)
+        elif isinstance(event, Profile):
+            new = _profile(new, event, acts, known)
+        elif not known.is_new(event.position.source, event.fingerprint):
+            duplicates.append(event.position.source)
         else:
-            assert type(event) is Interaction
-            if event.time > new.active_at:
-                new.active_at = event.time
-            if event.kind is _BOUGHT:
-                is_first, is_repeat, was_full = _purchase(new, event)
-                evicted += was_full
-                if is_repeat:
-                    continue
-                counted.append(Counted(event, is_first))
-            elif event.kind is _REVIEWED:
-                _review(new, event)
-            else:
-                evicted += _look(new, event)
-            acts.append(event)
+            evicted += _act(new, event, acts, counted)
     _remember(new, acts)
-    new.watermarks = WATERMARKS.pack(*watermarks)
-    return Folded(new, counted, repeats, evicted)
+    new.base = known.base
+    new.watermarks, new.fingerprints = known.pack()
+    return Folded(new, counted, repeats, duplicates, evicted)
 
 
 _BOUGHT, _REVIEWED, _VIEWED, _CLICKED = Kind.PURCHASE, Kind.REVIEW, Kind.VIEW, Kind.SEARCH_CLICK
@@ -98,19 +94,29 @@ _ADDED, _REMOVED = Kind.ADD_TO_CART, Kind.REMOVE_FROM_CART
 """Looked up once: an enum's attribute costs as much as a step of the fold."""
 
 
-def _advance(watermarks: list[int], position: Position) -> bool:
-    """Move the source's watermark, partition and offset, to the event's; False where it has been there before."""
-    at, partition, offset = 2 * position.source, position.partition, position.offset
-    if offset <= watermarks[at + 1] and partition == watermarks[at]:
-        return False
-    watermarks[at : at + 2] = partition, offset
-    return True
+def _act(state: UserState, event: Interaction, acts: list[Interaction], counted: list[Counted]) -> bool:
+    """Count an interaction; returns whether another product had to go."""
+    if event.time > state.active_at:
+        state.active_at = event.time
+    evicted = False
+    if event.kind is _BOUGHT:
+        is_first, is_repeat, evicted = _purchase(state, event)
+        if is_repeat:
+            return evicted
+        counted.append(Counted(event, is_first))
+    elif event.kind is _REVIEWED:
+        _review(state, event)
+    else:
+        evicted = _look(state, event)
+    acts.append(event)
+    return evicted
 
 
-def _profile(state: UserState, event: Profile, acts: list[Interaction]) -> UserState:
+def _profile(state: UserState, event: Profile, acts: list[Interaction], known: Watermarks) -> UserState:
     if event.text is None:  # forgotten: only the watermarks stay, so that a redelivery brings nothing back
         acts.clear()
-        return UserState(watermarks=state.watermarks)
+        known.forget()
+        return UserState()
     state.text = event.text.encode()[:MAX_TEXT_BYTES].decode(errors="ignore").encode()
     state.active_at = max(state.active_at, event.time)
     return state
@@ -149,7 +155,7 @@ def _basket(state: UserState, event: Interaction) -> None:
     state.basket = key
     state.baskets += 1
     kept = state.visits if len(state.visits) < _BASKETS_BYTES else state.visits[BASKET.size :]
-    state.visits = kept + BASKET.pack(event.time, event.store, 0)
+    state.visits = kept + BASKET.pack(event.time, event.store, basket_code(key), 0)
     state.basket_decay28 = _decayed(state.basket_decay28, state.last_purchase, event.time, 28.0)
     state.basket_decay112 = _decayed(state.basket_decay112, state.last_purchase, event.time, 112.0)
     state.last_purchase = max(state.last_purchase, event.time)

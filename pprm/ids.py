@@ -1,8 +1,9 @@
-"""Stable 64-bit hashes: what an id becomes inside the state, the same in every process and release."""
+"""Stable hashes: what an id becomes inside the state, the same in every process and release."""
 
 import struct
 from functools import lru_cache
 from hashlib import blake2b
+from zlib import crc32
 
 _U64 = struct.Struct("<Q")
 
@@ -12,3 +13,12 @@ def stable_hash(text: str) -> int:
     """Return the 64-bit hash of an id; never 0, which stands for "none"."""
     (value,) = _U64.unpack(blake2b(text.encode(), digest_size=8).digest())
     return int(value) or 1
+
+
+def fingerprint(kind: int, event_id: str, product: int) -> int:
+    """What an event is known by, in 32 bits, never 0: of its kind, its id and its product (`stable_hash`).
+
+    With the product, since many a shop gives all lines of an order the order's id. A checksum takes a fifth of a hash's
+    time; two ids of one product that differ in four neighbouring bytes at most never get the same.
+    """
+    return crc32(event_id.encode(), (product + kind) & 0xFFFFFFFF) or 1

@@ -4,7 +4,10 @@ import struct
 
 import numpy as np
 
-VERSION = 3
+from pprm import layout4
+
+TAG = b"\3"
+"""A state's first byte."""
 HEADER_BYTES = 104
 """Before the watermarks."""
 _COUNTS = struct.Struct("<HHHHHHH")
@@ -28,6 +31,6 @@ def to_layout_4(value: bytes) -> bytes:
     counters, last = looks["counters"], looks["last"]
     places = np.flatnonzero((counters != _PLAIN).any(axis=1)).astype("<u2")
     return b"".join(
-        (b"\4", value[1:_COUNTS_END], struct.pack("<H", len(places)), value[_COUNTS_END:start], last.tobytes(),
+        (layout4.TAG, value[1:_COUNTS_END], struct.pack("<H", len(places)), value[_COUNTS_END:start], last.tobytes(),
          places.tobytes(), counters[places].tobytes(), value[end:])
     )  # fmt: skip

@@ -8,28 +8,29 @@ Most products are bought once, and the counters of such a purchase follow from i
 products bought again are held. Alike of products looked at: what one look without a dwelling time comes to follows from
 its time.
 
-Binary layout, version 4, little endian, bounded (`MAX_BYTES`): `header | watermarks | sequence | baskets | product keys
-(u64 each) | newest purchases | places of products bought again (u16 each, into the keys) | their counters | browsed
-keys (u64 each) | newest looks (u32 each) | places of products whose looks are held (u16 each, into the browsed keys) |
-their counters | published list (u64 each) | profile text`.
+Binary layout, version 5, little endian, bounded (`MAX_BYTES`): `header | watermarks | fingerprints of events (u32 each,
+topic by topic) | sequence | baskets | product keys (u64 each) | newest purchases | places of products bought again (u16
+each, into the keys) | their counters | browsed keys (u64 each) | newest looks (u32 each) | places of products whose
+looks are held (u16 each, into the browsed keys) | their counters | hidden products (u64 each) | published list (u64
+each) | profile text`. Versions 3 and 4 are read, too.
 """
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import chain
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from pprm import layout3
+from pprm import layout3, layout4, watermarks
 from pprm.compiled import compiled
-from pprm.events import SOURCES, Kind
+from pprm.events import ACTS
 from pprm.ids import stable_hash
+from pprm.watermarks import FINGERPRINT, MAX_BASE, MAX_FINGERPRINTS, MAX_OFFSET, MAX_WATERMARKS, WATERMARK
 
-VERSION = 4
+VERSION = 5
 DAY = 86_400.0
 HALF_LIVES = (7.0, 28.0, 112.0)
 """Days after which an interaction counts half, in the three decayed counters."""
@@ -48,14 +49,15 @@ MAX_BASKETS = 64
 """Of which times, stores and contents are known: a bit each in a product's `ring`."""
 MAX_PRODUCTS = 1024
 MAX_BROWSED = 256
+MAX_HIDDEN = 128
+"""Products that the shopper does not want to see; the oldest goes."""
 MAX_PUBLISHED = 100
 MAX_TEXT_BYTES = 1024
 
-_HEADER = struct.Struct("<BBHHHHHHHHQIIIIIIddddddd")
+_HEADER = struct.Struct("<BBHHHHHHHHHQQIIIIIIddddddd")
 # float64: a state that went through bytes between two events must equal one that did not
-WATERMARK = struct.Struct("<iq")
 INTERACTION = struct.Struct("<QIB")
-BASKET = struct.Struct("<IIH")
+BASKET = struct.Struct("<IIIH")
 NEWEST = struct.Struct("<II")
 PLACE = struct.Struct("<H")
 AGAIN = struct.Struct("<IffffIQ")
@@ -65,12 +67,12 @@ KEY = struct.Struct("<Q")
 
 MAX_BYTES = (
     _HEADER.size
-    + len(SOURCES) * WATERMARK.size
+    + MAX_WATERMARKS * (WATERMARK.size + MAX_FINGERPRINTS * FINGERPRINT.size)
     + MAX_SEQUENCE * INTERACTION.size
     + MAX_BASKETS * BASKET.size
     + MAX_PRODUCTS * (KEY.size + NEWEST.size + PLACE.size + AGAIN.size)
     + MAX_BROWSED * (KEY.size + TIME.size + PLACE.size + LOOKS.size)
-    + MAX_PUBLISHED * KEY.size
+    + (MAX_HIDDEN + MAX_PUBLISHED) * KEY.size
     + MAX_TEXT_BYTES
 )
 
@@ -82,8 +84,8 @@ COUNTERS_DTYPE = np.dtype(
 """Per product: purchases; the same decayed by `HALF_LIVES` as of `last`; decayed by `BASKET_DECAY` as of `basket`; Unix
 seconds of the first and the newest purchase; number of the shopper's basket that held it last; one bit for each of the
 `MAX_BASKETS` baskets up to that one that held it, the lowest for that one."""
-BASKETS_DTYPE = np.dtype([("time", "<u4"), ("store", "<u4"), ("size", "<u2")])
-"""Unix seconds, `store_code` (0: unknown) and products of a basket."""
+BASKETS_DTYPE = np.dtype([("time", "<u4"), ("store", "<u4"), ("key", "<u4"), ("size", "<u2")])
+"""Unix seconds, `store_code` (0: unknown), `basket_code` (0: unknown) and products of a basket."""
 BROWSED_DTYPE = np.dtype(
     [("session", "<f4"), ("day", "<f4"), ("week", "<f4"), ("cart", "<f4"), ("removed", "<f4"), ("dwell", "<f4"),
      ("last", "<u4")]
@@ -95,28 +97,22 @@ MAX_COUNT = 1 << 31
 """Of anything counted: far above what one shopper can do, and half of what the layout holds."""
 _LATEST = 4_102_444_800
 """2100, when events end: see `schemas.limits`."""
-_MAX_OFFSET = 1 << 51
-"""A sum of them is still a number in JSON."""
-_KINDS = len(Kind)
-_LAYOUT_3 = bytes([layout3.VERSION])
-WATERMARKS = struct.Struct("<" + "iq" * len(SOURCES))
+_KINDS = len(ACTS)
 (_ONE,) = struct.unpack("<I", struct.pack("<f", 1.0))
 
 _WORDS = COUNTERS_DTYPE.itemsize // 4
 _AGAIN_WORDS = AGAIN.size // 4
 
-_NO_WATERMARKS = WATERMARK.pack(-1, -1) * len(SOURCES)
-
 _HEADER_DTYPE = np.dtype(
-    [("version", "u1"), ("filling", "u1"), ("interactions", "<u2"), ("visits", "<u2"), ("products", "<u2"),
+    [("version", "u1"), ("watermarks", "u1"), ("interactions", "<u2"), ("visits", "<u2"), ("products", "<u2"),
      ("browsed", "<u2"), ("published", "<u2"), ("text", "<u2"), ("again", "<u2"), ("looks", "<u2"),
-     ("basket", "<u8"),
+     ("hidden", "<u2"), ("base", "<u8"), ("basket", "<u8"),
      ("purchases", "<u4"), ("baskets", "<u4"), ("first_purchase", "<u4"), ("last_purchase", "<u4"),
      ("active_at", "<u4"), ("reviewed_at", "<u4"), ("basket_decay28", "<f8"), ("basket_decay112", "<f8"),
      ("sentiment", "<f8"), ("reviews", "<f8"), ("promotions", "<f8"), ("mailer", "<f8"), ("display", "<f8")]
 )  # fmt: skip
 _LOOKS_DTYPE = np.dtype([(name, "<f4") for name in ("session", "day", "week", "cart", "removed", "dwell")])
-_WATERMARK_DTYPE = np.dtype([("partition", "<i4"), ("offset", "<i8")])
+_WATERMARK_DTYPE = np.dtype([("partition", "<i4"), ("log", "<u4"), ("offset", "<i8"), ("fingerprints", "u1")])
 _NEWEST_DTYPE = np.dtype([("time", "<u4"), ("basket", "<u4")])
 _AGAIN_DTYPE = np.dtype(
     [("count", "<u4"), ("decay7", "<f4"), ("decay28", "<f4"), ("decay112", "<f4"), ("basket_decay", "<f4"),
@@ -124,9 +120,7 @@ _AGAIN_DTYPE = np.dtype(
 )  # fmt: skip
 _HEADER_BYTES, _KEY_BYTES, _INTERACTION_BYTES, _BASKET_BYTES = _HEADER.size, KEY.size, INTERACTION.size, BASKET.size
 _NEWEST_BYTES, _PLACE_BYTES, _AGAIN_BYTES, _TIME_BYTES = NEWEST.size, PLACE.size, AGAIN.size, TIME.size
-_LOOKS_BYTES = LOOKS.size
-_FIXED = _HEADER.size + WATERMARKS.size
-"""Bytes of the parts that every state has: header and watermarks."""
+_LOOKS_BYTES, _WATERMARK_BYTES, _FINGERPRINT_BYTES = LOOKS.size, WATERMARK.size, FINGERPRINT.size
 
 
 class StateError(ValueError):
@@ -162,7 +156,12 @@ class UserState(Struct, gc=False):
     display: float = 0.0
     """... or on display, when it was bought."""
     reviewed_at: int = 0
-    watermarks: bytes = _NO_WATERMARKS
+    base: int = 0
+    """What the watermarks that were replaced have counted: see `version`."""
+    watermarks: bytes = b""
+    """By topic (`events.SOURCES`), as `WATERMARK`; those that are missing are none."""
+    fingerprints: bytes = b""
+    """Of each topic's last events, as `FINGERPRINT`: how many, the watermarks say."""
     sequence: bytes = b""
     visits: bytes = b""
     """The last `MAX_BASKETS` baskets, oldest first."""
@@ -180,14 +179,15 @@ class UserState(Struct, gc=False):
     """Which of these were more than looked at once, as `PLACE`."""
     looks: bytes = b""
     """Of each of those, as `LOOKS`: what `BROWSED_DTYPE` has besides."""
+    hidden: bytes = b""
+    """Products that are never to be recommended, the newest last."""
     published: bytes = b""
     text: bytes = b""
 
     @property
     def version(self) -> int:
-        """Grows with every event folded: how many records of all sources lie below the watermarks."""
-        offsets: tuple[int, ...] = WATERMARKS.unpack(self.watermarks)[1::2]
-        return sum(offsets) + len(offsets)
+        """Grows with every event folded: how many records of all sources lie below the watermarks, or lay once."""
+        return watermarks.version(self.base, self.watermarks)
 
     def interactions(self) -> NDArray[Any]:
         """The last `MAX_SEQUENCE` interactions, oldest first, as `SEQUENCE_DTYPE` (a view)."""
@@ -213,6 +213,10 @@ class UserState(Struct, gc=False):
         _expand(words, self.newest, self.places, self.again)
         return words.view(COUNTERS_DTYPE)
 
+    def hidden_products(self) -> NDArray[np.uint64]:
+        """Hashes of the products never to be recommended (a view)."""
+        return np.frombuffer(self.hidden, "<u8")
+
     def published_list(self) -> NDArray[np.uint64]:
         """Hashes of the products last recommended, best first (a view)."""
         return np.frombuffer(self.published, "<u8")
@@ -233,10 +237,14 @@ def store_code(store_id: str | None) -> int:
     return (stable_hash(store_id) & 0xFFFFFFFF or 1) if store_id else 0
 
 
-def anew(positions: Mapping[int, tuple[int, int]]) -> UserState:
-    """State of a shopper whose history is lost, by source its partition and the newest offset that is processed."""
-    marks = (positions.get(source, (-1, -1)) for source in range(len(SOURCES)))
-    return UserState(watermarks=WATERMARKS.pack(*chain.from_iterable(marks)))
+def basket_code(basket: int) -> int:
+    """A basket's key in 32 bits, never 0."""
+    return basket & 0xFFFFFFFF or 1
+
+
+def anew(positions: Iterable[watermarks.Mark], base: int = 0) -> UserState:
+    """State of a shopper whose history is lost: by source its partition, log and the newest offset processed."""
+    return UserState(base=base, watermarks=watermarks.pack(positions))
 
 
 def publish(state: UserState, products: Iterable[int]) -> UserState:
@@ -250,7 +258,7 @@ def encode(state: UserState) -> bytes:
     """Return the state's bytes."""
     header = _HEADER.pack(
         VERSION,
-        0,
+        len(state.watermarks) // WATERMARK.size,
         len(state.sequence) // INTERACTION.size,
         len(state.visits) // BASKET.size,
         len(state.keys) // KEY.size,
@@ -259,6 +267,8 @@ def encode(state: UserState) -> bytes:
         len(state.text),
         len(state.places) // PLACE.size,
         len(state.look_places) // PLACE.size,
+        len(state.hidden) // KEY.size,
+        state.base,
         state.basket,
         state.purchases,
         state.baskets,
@@ -275,8 +285,9 @@ def encode(state: UserState) -> bytes:
         state.display,
     )
     return b"".join(
-        (header, state.watermarks, state.sequence, state.visits, state.keys, state.newest, state.places,
-         state.again, state.browsed_keys, state.browsed_at, state.look_places, state.looks, state.published, state.text)
+        (header, state.watermarks, state.fingerprints, state.sequence, state.visits, state.keys, state.newest,
+         state.places, state.again, state.browsed_keys, state.browsed_at, state.look_places, state.looks, state.hidden,
+         state.published, state.text)
     )  # fmt: skip
 
 
@@ -288,19 +299,21 @@ def decode(value: bytes | None) -> UserState:
     """
     if value is None:
         return UserState()
-    if value[:1] == _LAYOUT_3:
-        value = layout3.to_layout_4(value)
-    if len(value) < _FIXED or value[0] != VERSION:
+    value = _of_today(value)
+    if len(value) < _HEADER.size or value[0] != VERSION:
         raise StateError(
             f"not a version {VERSION} user state ({len(value)} bytes, version {value[0] if value else '-'})"
         )
     if wrong := _wrong(value):
         raise StateError(f"a damaged user state of {len(value)} bytes: {wrong}")
     (
-        _, _, interactions, visits, products, browsed, published, _, again, looks, basket, purchases, baskets, first,
-        last, active, reviewed_at, decay28, decay112, sentiment, reviews, promotions, mailer, display,
+        _, marks, interactions, visits, products, browsed, published, _, again, looks, hidden, base, basket, purchases,
+        baskets, first, last, active, reviewed_at, decay28, decay112, sentiment, reviews, promotions, mailer, display,
     ) = _HEADER.unpack_from(value)  # fmt: skip
-    sequence_end = _FIXED + interactions * INTERACTION.size  # written out: a loop takes twice as long
+    marks_end = _HEADER.size + marks * WATERMARK.size  # written out: a loop takes twice as long
+    known = value[_HEADER.size : marks_end]
+    seen_end = marks_end + watermarks.fingerprints(known) * FINGERPRINT.size
+    sequence_end = seen_end + interactions * INTERACTION.size
     visits_end = sequence_end + visits * BASKET.size
     keys_end = visits_end + products * KEY.size
     newest_end = keys_end + products * NEWEST.size
@@ -310,17 +323,26 @@ def decode(value: bytes | None) -> UserState:
     browsed_at_end = browsed_keys_end + browsed * TIME.size
     look_places_end = browsed_at_end + looks * PLACE.size
     looks_end = look_places_end + looks * LOOKS.size
-    published_end = looks_end + published * KEY.size
+    hidden_end = looks_end + hidden * KEY.size
+    published_end = hidden_end + published * KEY.size
     text = value[published_end:]
     if text and not _is_utf8(text):
         raise StateError("a damaged user state: text")
     return UserState(
         purchases, baskets, basket, first, last, active, decay28, decay112, sentiment, reviews, promotions, mailer,
-        display, reviewed_at, value[_HEADER.size : _FIXED], value[_FIXED:sequence_end], value[sequence_end:visits_end],
-        value[visits_end:keys_end], value[keys_end:newest_end], value[newest_end:places_end],
-        value[places_end:again_end], value[again_end:browsed_keys_end], value[browsed_keys_end:browsed_at_end],
-        value[browsed_at_end:look_places_end], value[look_places_end:looks_end], value[looks_end:published_end], text,
+        display, reviewed_at, base, known, value[marks_end:seen_end], value[seen_end:sequence_end],
+        value[sequence_end:visits_end], value[visits_end:keys_end], value[keys_end:newest_end],
+        value[newest_end:places_end], value[places_end:again_end], value[again_end:browsed_keys_end],
+        value[browsed_keys_end:browsed_at_end], value[browsed_at_end:look_places_end],
+        value[look_places_end:looks_end], value[looks_end:hidden_end], value[hidden_end:published_end], text,
     )  # fmt: skip
+
+
+def _of_today(value: bytes) -> bytes:
+    """A state of an earlier layout in today's."""
+    if value[:1] == layout3.TAG:
+        value = layout3.to_layout_4(value)
+    return layout4.to_layout_5(value) if value[:1] == layout4.TAG else value
 
 
 def _is_utf8(text: bytes) -> bool:
@@ -333,14 +355,21 @@ def _is_utf8(text: bytes) -> bool:
 
 @compiled
 def _wrong(value: bytes) -> str:
-    """What in a state of `_FIXED` bytes or more no fold makes and would make the next one fail, empty if nothing is.
+    """What in a state with a header no fold makes and would make the next one fail, empty if nothing is.
 
     One compiled pass over the bytes: each call of numpy costs more than all that a small state has to be asked.
     Written so that a NaN is wrong, too.
     """
     data = np.frombuffer(value, np.uint8)
     h = data[:_HEADER_BYTES].view(_HEADER_DTYPE)[0]
-    sequence_end = _FIXED + h.interactions * _INTERACTION_BYTES
+    fingerprints = _HEADER_BYTES + h.watermarks * _WATERMARK_BYTES
+    if h.watermarks > MAX_WATERMARKS or fingerprints > len(data):
+        return "watermarks"
+    marks = data[_HEADER_BYTES:fingerprints].view(_WATERMARK_DTYPE)
+    if _watermarks_are_wrong(marks):
+        return "watermarks"
+    sequence = fingerprints + _fingerprints(marks) * _FINGERPRINT_BYTES
+    sequence_end = sequence + h.interactions * _INTERACTION_BYTES
     newest = sequence_end + h.visits * _BASKET_BYTES + h.products * _KEY_BYTES
     places = newest + h.products * _NEWEST_BYTES
     again = places + h.again * _PLACE_BYTES
@@ -349,14 +378,12 @@ def _wrong(value: bytes) -> str:
     look_places = browsed_at + h.browsed * _TIME_BYTES
     looks = look_places + h.looks * _PLACE_BYTES
     looks_end = looks + h.looks * _LOOKS_BYTES
-    if looks_end + h.published * _KEY_BYTES + h.text != len(data):
+    if looks_end + (h.hidden + h.published) * _KEY_BYTES + h.text != len(data):
         return "another length than was announced"
     wrong = _wrong_header(h)
     if wrong:
         return wrong
-    if _watermarks_are_wrong(data[_HEADER_BYTES:_FIXED].view(_WATERMARK_DTYPE)):
-        return "watermarks"
-    if _sequence_is_wrong(data[_FIXED:sequence_end].view(SEQUENCE_DTYPE)):
+    if _sequence_is_wrong(data[sequence:sequence_end].view(SEQUENCE_DTYPE)):
         return "kinds of interactions"
     if _products_are_wrong(
         data[newest:places].view(_NEWEST_DTYPE), data[places:again].view(np.uint16),
@@ -376,16 +403,17 @@ def _holds_too_much(h: Any) -> Any:
     return (
         h.interactions > MAX_SEQUENCE or h.visits > MAX_BASKETS or h.products > MAX_PRODUCTS or h.again > MAX_PRODUCTS
         or h.browsed > MAX_BROWSED or h.looks > MAX_BROWSED or h.published > MAX_PUBLISHED or h.text > MAX_TEXT_BYTES
+        or h.hidden > MAX_HIDDEN
     )  # fmt: skip
 
 
 @compiled
 def _wrong_header(h: Any) -> str:
-    if h.filling:
-        return "filling"
     if _holds_too_much(h):
         return "more parts than are possible"
-    if not (h.baskets <= h.purchases < MAX_COUNT and (h.baskets > 0) == (h.purchases > 0)):
+    if not h.base <= MAX_BASE:
+        return "base"
+    if not (h.baskets < MAX_COUNT and h.purchases < MAX_COUNT and (h.baskets > 0 or h.purchases == 0)):
         return "purchases"
     if not (h.first_purchase <= h.last_purchase <= h.active_at < _LATEST):
         return "times"
@@ -402,15 +430,23 @@ def _wrong_header(h: Any) -> str:
 
 @compiled
 def _watermarks_are_wrong(watermarks: NDArray[Any]) -> bool:
-    for mark in watermarks:  # noqa: SIM110  # numba compiles no generator
-        if mark.partition < -1 or not -1 <= mark.offset < _MAX_OFFSET:
+    for mark in watermarks:
+        if mark.partition < -1 or not -1 <= mark.offset < MAX_OFFSET or mark.fingerprints > MAX_FINGERPRINTS:
             return True
     return False
 
 
 @compiled
+def _fingerprints(watermarks: NDArray[Any]) -> int:
+    count = 0
+    for mark in watermarks:
+        count += mark.fingerprints
+    return count
+
+
+@compiled
 def _sequence_is_wrong(sequence: NDArray[Any]) -> bool:
-    for event in sequence:  # noqa: SIM110
+    for event in sequence:  # noqa: SIM110  # numba compiles no generator
         if event.kind >= _KINDS:
             return True
     return False
@@ -480,18 +516,18 @@ def _expand_looks(counters: NDArray[Any], browsed_at: bytes, places: bytes, look
 
 
 def follows(value: bytes, held: bytes) -> bool:
-    """Whether a state was folded from another one or from a later one, as far as the watermarks can say.
+    """Whether a state was folded from another one or from a later one, as far as watermarks can say.
 
-    A state that is older in any source was made by somebody who did not know the one held. Where one of them has no
-    readable watermarks there is nothing to compare.
+    Where one of them is no state there is nothing to compare.
     """
-    now, before = _watermarks(value), _watermarks(held)
-    if len(now) < WATERMARKS.size or len(before) < WATERMARKS.size:
-        return True
-    pairs = zip(WATERMARK.iter_unpack(now), WATERMARK.iter_unpack(before), strict=True)
-    return all(mine[0] != theirs[0] or bool(mine[1] >= theirs[1]) for mine, theirs in pairs)
+    now, before = _progress(value), _progress(held)
+    return now is None or before is None or watermarks.follows(*now, *before)
 
 
-def _watermarks(value: bytes) -> bytes:
-    at = layout3.HEADER_BYTES if value[:1] == _LAYOUT_3 else _HEADER.size
-    return value[at : at + WATERMARKS.size]
+def _progress(value: bytes) -> tuple[int, bytes] | None:
+    """Base and watermarks of a state, None where they cannot be read."""
+    value = _of_today(value)
+    if len(value) < _HEADER.size or value[0] != VERSION:
+        return None
+    end = _HEADER.size + value[1] * WATERMARK.size
+    return (_HEADER.unpack_from(value)[11], value[_HEADER.size : end]) if len(value) >= end else None

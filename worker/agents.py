@@ -16,6 +16,7 @@ from pprm import user_state
 from pprm.events import SOURCES
 from pprm.fold import fold_into
 from pprm.user_state import StateError, UserState
+from pprm.watermarks import NO_MARK
 from worker import codec, popularity, publishing
 from worker.codec import Invalid
 from worker.components import Components
@@ -121,7 +122,8 @@ def decode(c: Components, batch: MicroBatch) -> Work:
             judged = ((record, codec.decode_product(record, dimensions, mended)) for record in records)
             work.refused += [(record, said) for record, said in judged if isinstance(said, Invalid)]
         else:
-            work.receive(partition, records, codec.decode_all(family, records, now, mended))
+            said = codec.decode_all(family, records, now, mended, c.logs.get(topic, 0))
+            work.receive(partition, records, said)
         c.metrics.events_consumed.labels(topic).inc(len(records))
         for what, count in mended.items():
             c.metrics.events_mended.labels(topic, what).inc(count)
@@ -156,14 +158,12 @@ def _read_state(c: Components, shopper: Shopper, value: bytes | None) -> UserSta
         return user_state.decode(value)
     except StateError:
         shopper.damaged = value
-    positions = c.app.consumer.ledger.positions()
-    return user_state.anew(
-        {
-            SOURCES.index(c.families[topic]): (partition, done - 1)
-            for (topic, partition), done in positions.items()
-            if partition == shopper.partition and c.families[topic] in SOURCES
-        }
-    )
+    marks = {
+        c.families[topic]: (partition, c.logs.get(topic, 0), done - 1)
+        for (topic, partition), done in c.app.consumer.ledger.positions().items()
+        if partition == shopper.partition
+    }
+    return user_state.anew([marks.get(source, NO_MARK) for source in SOURCES])
 
 
 async def score(c: Components, shoppers: list[Shopper]) -> None:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from pprm import catalogue, promotions
 from pprm.events import SOURCES, Event, Interaction, Kind, Position, Profile
-from pprm.ids import stable_hash
+from pprm.ids import fingerprint, stable_hash
 from pprm.texts import product_text, profile_text
 from pprm.user_state import store_code
 from schemas import Browse, Product, Purchase, Review, User
@@ -75,15 +75,18 @@ class Answer(Struct, frozen=True, gc=False):
     """Product id, probability, reasons."""
 
 
-def decode(family: str, record: Any, now: float, mended: Mended | None = None) -> Decoded | Invalid:
+def decode(family: str, record: Any, now: float, mended: Mended | None = None, log: int = 0) -> Decoded | Invalid:
     """Read a record of a user-keyed topic; see `decode_all`."""
-    return decode_all(family, [record], now, mended)[0]
+    return decode_all(family, [record], now, mended, log)[0]
 
 
 def decode_all(
-    family: str, records: Sequence[Any], now: float, mended: Mended | None = None
+    family: str, records: Sequence[Any], now: float, mended: Mended | None = None, log: int = 0
 ) -> list[Decoded | Invalid]:
-    """Read records of a user-keyed topic, each in its place; `now` is Unix seconds, `mended` counts what was mended."""
+    """Read records of a user-keyed topic, each in its place.
+
+    `now` is Unix seconds, `mended` counts what was mended, `log` is the number of the topic's log (`Position.log`).
+    """
     source, model, to_event = SOURCES.index(family), _MODELS[family], _TO_EVENT.get(family)
     mended = defaultdict(int) if mended is None else mended
 
@@ -91,7 +94,7 @@ def decode_all(
         user_id = _envelope(record)
         if isinstance(user_id, Invalid):
             return user_id
-        position = Position(source, record.partition, record.offset)
+        position = Position(source, record.partition, record.offset, log)
         if record.value is None:
             return _tombstone(family, record, position, user_id, now, mended)
         if message is None and isinstance(message := _parse(model, record.value, mended), Invalid):
@@ -225,7 +228,10 @@ def _seconds(time: datetime) -> int:
 def _purchase(message: Purchase, position: Position) -> Interaction:
     basket = _basket_hash(message.basket_id) if message.basket_id else 0
     product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
-    return Interaction(position, _BOUGHT, product, time, basket, 0.0, store_code(message.store_id))
+    return Interaction(
+        position, _BOUGHT, product, time, basket, 0.0, store_code(message.store_id),
+        fingerprint=fingerprint(_BOUGHT, message.event_id, product),
+    )  # fmt: skip
 
 
 _basket_hash = lru_cache(maxsize=1 << 12)(stable_hash.__wrapped__)
@@ -237,12 +243,15 @@ _ACTIONS = {kind.name.lower(): kind for kind in Kind}
 
 def _browse(message: Browse, position: Position) -> Interaction:
     product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
-    return Interaction(position, _ACTIONS[message.action], product, time, dwell=message.dwell_seconds or 0.0)
+    kind = _ACTIONS[message.action]
+    known_by = fingerprint(kind, message.event_id, product)
+    return Interaction(position, kind, product, time, dwell=message.dwell_seconds or 0.0, fingerprint=known_by)
 
 
 def _review(message: Review, position: Position) -> Interaction:
     product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
-    return Interaction(position, Kind.REVIEW, product, time, sentiment=sentiment(message))
+    known_by = fingerprint(Kind.REVIEW, message.event_id, product)
+    return Interaction(position, Kind.REVIEW, product, time, sentiment=sentiment(message), fingerprint=known_by)
 
 
 def _profile(message: User, position: Position, record: Any, now: float, mended: Mended) -> Profile:

@@ -39,6 +39,8 @@ class Components:
     """Partitions of the table that are this worker's."""
     popularity_published: dict[int, int] = field(default_factory=dict)
     """Version of each partition's popularity that was published last; the model thread forgets, the loop sets."""
+    logs: dict[str, int] = field(default_factory=dict)
+    """By topic name: number of its log, made from the topic's id (KIP-516), 0 where the broker tells none."""
     loaded: Recommender | None = None
     dead_letter_partitions: int = 1
 

@@ -27,8 +27,8 @@ CHECKPOINTS = (1, 3, 10, 30, 100, 300, 1000)
 """Events after which a shopper's state is weighed."""
 COMPRESSIONS = ("none", "snappy", "lz4", "zstd")
 PARTS = (
-    "watermarks", "sequence", "visits", "keys", "newest", "places", "again", "browsed_keys", "browsed_at",
-    "look_places", "looks", "published", "text",
+    "watermarks", "fingerprints", "sequence", "visits", "keys", "newest", "places", "again", "browsed_keys",
+    "browsed_at", "look_places", "looks", "hidden", "published", "text",
 )  # fmt: skip
 
 

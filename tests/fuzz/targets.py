@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pprm import layout3, user_state
+from pprm import layout3, layout4, user_state
 from pprm.events import Interaction, Kind, Position, Profile
 from pprm.features import scalars
 from pprm.first_stage import sequences
@@ -69,7 +69,7 @@ def decode_state(data: bytes) -> None:
         state = user_state.decode(data)
     except StateError:
         return
-    assert user_state.encode(state) == data or data[0] == layout3.VERSION
+    assert user_state.encode(state) == data or data[:1] in (layout3.TAG, layout4.TAG)
     for event in _EVENTS:
         after = fold(state, [event]).state
         assert user_state.encode(user_state.decode(user_state.encode(after))) == user_state.encode(after)
@@ -81,8 +81,9 @@ def decode_state(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {"event": decode_event, "state": decode_state}
 
 _EVENTS = [
-    *(Interaction(Position(0, 3, (1 << 40) + i), kind, i, int(NOW), i) for i, kind in enumerate(Kind)),
-    Interaction(Position(0, 3, (1 << 40) + 90), Kind.PURCHASE, 7, int(NOW) - 86_400 * 400),
+    *(Interaction(Position(0, 3, (1 << 40) + i), kind, i, int(NOW), i, fingerprint=i) for i, kind in enumerate(Kind)),
+    Interaction(Position(0, 3, 7, log=9), Kind.PURCHASE, 7, int(NOW), fingerprint=1),
+    Interaction(Position(0, 3, (1 << 40) + 90, log=9), Kind.PURCHASE, 7, int(NOW) - 86_400 * 400),
     Interaction(Position(2, 3, 1 << 40), Kind.REVIEW, 7, int(NOW), sentiment=-1.0),
     Profile(Position(3, 3, 1 << 40), int(NOW), "x" * 2000),
 ]

@@ -7,7 +7,7 @@ import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
 from pprm.events import Interaction, Kind, Position
-from pprm.ids import stable_hash
+from pprm.ids import fingerprint, stable_hash
 from schemas import DeadLetterHeaders, Recommendation
 from worker import codec
 from worker.codec import Answer, Invalid
@@ -24,8 +24,16 @@ def record(value, key=b"u", headers=()):
 
 def test_purchase():
     decoded = codec.decode("purchases", record(GOOD % b""), NOW)
-    assert decoded.event == Interaction(Position(0, 1, 7), Kind.PURCHASE, stable_hash("p"), int(NOW))
+    product = stable_hash("p")
+    known_by = fingerprint(Kind.PURCHASE, "e", product)
+    assert decoded.event == Interaction(Position(0, 1, 7), Kind.PURCHASE, product, int(NOW), fingerprint=known_by)
     assert (decoded.user_id, decoded.event_id) == ("u", "e")
+
+
+def test_a_position_says_of_which_log_the_record_is():
+    """Else the records of a topic that was made anew would pass for repeats."""
+    for family, value in (("purchases", GOOD % b""), ("users", None)):
+        assert codec.decode(family, record(value), NOW, log=5).event.position.log == 5
 
 
 def test_baskets_that_never_come_again_push_no_product_out_of_the_known_ids():

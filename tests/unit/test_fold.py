@@ -126,7 +126,7 @@ def test_what_is_held_stays_with_its_product_when_one_before_it_goes() -> None:
 
 def test_the_size_of_a_basket_ends_where_its_two_bytes_do() -> None:
     first, *more = (Interaction(Position(0, 0, i), Kind.PURCHASE, i + 1, START, 7) for i in range(4))
-    state = replace(fold(UserState(), [first]).state, visits=BASKET.pack(START, 0, 0xFFFE))
+    state = replace(fold(UserState(), [first]).state, visits=BASKET.pack(START, 0, 7, 0xFFFE))
     state = fold(state, more).state
     assert state.recent_baskets()["size"].tolist() == [0xFFFF] and state.purchases == 4
 

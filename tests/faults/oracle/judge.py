@@ -70,7 +70,7 @@ def _versions(log: Log, report: Report) -> tuple[dict[bytes, list[Version | None
     """Each shopper's states in the order of the changelog, and the last one whole; None where it was deleted."""
     versions: dict[bytes, list[Version | None]] = defaultdict(list)
     newest: dict[bytes, Record] = {}
-    highest: dict[bytes, dict[tuple[str, int], int]] = defaultdict(dict)
+    highest: dict[bytes, dict[tuple[str, int, int], int]] = defaultdict(dict)
     stale: dict[bytes, str] = {}
     for record in log.changelog:
         key = record.key or b""
@@ -90,18 +90,18 @@ def _versions(log: Log, report: Report) -> tuple[dict[bytes, list[Version | None
     return versions, {key: state for key, record in newest.items() for state in _whole(record, report)}
 
 
-def _older(version: Version | None, highest: dict[tuple[str, int], int]) -> str:
+def _older(version: Version | None, highest: dict[tuple[str, int, int], int]) -> str:
     """In which topic a state is older than one before it, empty where in none."""
     if version is None:
         return "deleted" if highest else ""
     said = ""
-    for family, (partition, offset) in version.watermarks.items():
-        before = highest.get((family, partition), -1)
+    for family, (partition, log, offset) in version.watermarks.items():
+        before = highest.get((family, partition, log), -1)
         if offset < before:
             said = f"{family}-{partition} {before} -> {offset}"
         elif partition >= 0:
-            highest[family, partition] = offset
-    if not said and (gone := [f"{f}-{p}" for f, p in highest if version.watermarks[f][0] < 0]):
+            highest[family, partition, log] = offset
+    if not said and (gone := [f"{f}-{p}" for f, p, _ in highest if version.watermarks[f].partition < 0]):
         said = f"{gone[0]} unknown"
     return said
 

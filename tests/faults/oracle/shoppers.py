@@ -33,9 +33,8 @@ def judge_shopper(key: bytes, events: list[Event], state: State | None, exact: b
         _values(key, expected, state, report)
 
 
-def _is_past(watermark: tuple[int, int], event: Event) -> bool:
-    partition, offset = watermark
-    return partition == event.partition and event.offset <= offset
+def _is_past(mark: layout.Mark, event: Event) -> bool:
+    return mark.partition == event.partition and event.offset <= mark.offset
 
 
 def _sequence(

@@ -1,20 +1,29 @@
-"""Reads the bytes of a shopper's state, by the layout's description in docs: version 4, little endian."""
+"""Reads the bytes of a shopper's state, by the layout's description in docs: version 5, little endian."""
 
 import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
 FAMILIES = ("purchases", "browses", "reviews", "users")
-HEADER = struct.Struct("<B x HHHHHHHH Q IIIIII ddddddd")
-WATERMARK = struct.Struct("<iq")
+HEADER = struct.Struct("<BB HHHHHHHHH QQ IIIIII ddddddd")
+WATERMARK = struct.Struct("<iIqB")
 INTERACTION = struct.Struct("<QIB")
-BASKET, BROWSED, LOOKS = 10, 8 + 4, 2 + 24
+BASKET, BROWSED, LOOKS = 14, 8 + 4, 2 + 24
 """Bytes."""
 NEWEST, PLACE, AGAIN = struct.Struct("<II"), struct.Struct("<H"), struct.Struct("<IffffIQ")
-MARKS_END = HEADER.size + len(FAMILIES) * WATERMARK.size
 
-Watermarks = dict[str, tuple[int, int]]
-"""Partition and newest offset folded, by family of topics; -1 where there is none."""
+
+class Mark(NamedTuple):
+    """How far a topic was folded."""
+
+    partition: int = -1
+    log: int = 0
+    """Of the topic: another one when it was made anew."""
+    offset: int = -1
+
+
+Watermarks = dict[str, Mark]
+"""By family of topics."""
 
 
 class Counter(NamedTuple):
@@ -49,11 +58,13 @@ class Version(NamedTuple):
 
     watermarks: Watermarks
     published: list[int]
+    base: int
+    """Records below the watermarks of logs that are gone."""
 
     @property
     def number(self) -> int:
         """How many records of all topics lie below the watermarks: what a list gives as its version."""
-        return sum(offset + 1 for _, offset in self.watermarks.values())
+        return self.base + sum(mark.offset + 1 for mark in self.watermarks.values())
 
 
 class State(NamedTuple):
@@ -73,13 +84,16 @@ class Unreadable(ValueError):
 def parse_version(value: bytes) -> Version:
     """Read watermarks and published list."""
     sizes = _sizes(value)
-    return Version(_watermarks(value), list(struct.unpack_from(f"<{sizes.published}Q", value, sizes.published_at)))
+    published = list(struct.unpack_from(f"<{sizes.published}Q", value, sizes.published_at))
+    return Version(_watermarks(value), published, HEADER.unpack_from(value)[11])
 
 
 def parse(value: bytes) -> State:
     """Read the rest, too."""
     sizes = _sizes(value)
-    sequence = [INTERACTION.unpack_from(value, MARKS_END + i * INTERACTION.size) for i in range(sizes.interactions)]
+    sequence = [
+        INTERACTION.unpack_from(value, sizes.sequence_at + i * INTERACTION.size) for i in range(sizes.interactions)
+    ]
     at, products = sizes.products_at, sizes.products
     keys = struct.unpack_from(f"<{products}Q", value, at)
     at += 8 * products
@@ -90,7 +104,7 @@ def parse(value: bytes) -> State:
     counters |= _again(value, at + products * NEWEST.size, sizes.again, keys, newest)
     if len(counters) < products:
         raise Unreadable("a product twice")
-    purchases, baskets, first, last, _, _, decay28, decay112, _, reviews, *_ = HEADER.unpack_from(value)[10:]
+    purchases, baskets, first, last, _, _, decay28, decay112, _, reviews, *_ = HEADER.unpack_from(value)[13:]
     totals = Totals(purchases, baskets, first, last, decay28, decay112, reviews)
     return State(_watermarks(value), sequence, counters, totals)
 
@@ -110,16 +124,19 @@ def shorten(value: bytes) -> bytes:
     """The state without sequence, counters and text: all that is needed of one that is not the last."""
     sizes = _sizes(value)
     header = bytearray(value[: HEADER.size])
-    struct.pack_into("<HHHHHHHH", header, 2, 0, 0, 0, 0, sizes.published, 0, 0, 0)
+    struct.pack_into("<HHHHHHHHH", header, 2, 0, 0, 0, 0, sizes.published, 0, 0, 0, 0)
     published = value[sizes.published_at : sizes.published_at + 8 * sizes.published]
-    return bytes(header) + value[HEADER.size : MARKS_END] + published
+    return bytes(header) + value[HEADER.size : sizes.sequence_at] + published
 
 
 def _watermarks(value: bytes) -> Watermarks:
-    return dict(zip(FAMILIES, WATERMARK.iter_unpack(value[HEADER.size : MARKS_END]), strict=True))
+    marks = WATERMARK.iter_unpack(value[HEADER.size : HEADER.size + value[1] * WATERMARK.size])
+    held = [Mark(*mark[:3]) for mark in marks]
+    return dict(zip(FAMILIES, held + [Mark()] * (len(FAMILIES) - len(held)), strict=True))
 
 
 class _Sizes(NamedTuple):
+    sequence_at: int
     interactions: int
     baskets: int
     products: int
@@ -128,22 +145,27 @@ class _Sizes(NamedTuple):
     text: int
     again: int
     looks: int
+    hidden: int
 
     @property
     def products_at(self) -> int:
-        return MARKS_END + self.interactions * INTERACTION.size + self.baskets * BASKET
+        return self.sequence_at + self.interactions * INTERACTION.size + self.baskets * BASKET
 
     @property
     def published_at(self) -> int:
         products = self.products * (8 + NEWEST.size) + self.again * (PLACE.size + AGAIN.size)
-        return self.products_at + products + self.browsed * BROWSED + self.looks * LOOKS
+        return self.products_at + products + self.browsed * BROWSED + self.looks * LOOKS + 8 * self.hidden
 
 
 def _sizes(value: bytes) -> _Sizes:
     if len(value) < HEADER.size:
         raise Unreadable(f"{len(value)} bytes")
-    version, *counts = HEADER.unpack_from(value)[:9]
-    sizes = _Sizes(*counts)
-    if version != 4 or sizes.published_at + 8 * sizes.published + sizes.text != len(value):
+    version, marks, *counts = HEADER.unpack_from(value)[:11]
+    marks_end = HEADER.size + marks * WATERMARK.size
+    if version != 5 or marks_end > len(value):
+        raise Unreadable(f"version {version}, {len(value)} bytes")
+    fingerprints = sum(mark[3] for mark in WATERMARK.iter_unpack(value[HEADER.size : marks_end]))
+    sizes = _Sizes(marks_end + 4 * fingerprints, *counts)
+    if sizes.published_at + 8 * sizes.published + sizes.text != len(value):
         raise Unreadable(f"version {version}, {len(value)} bytes")
     return sizes
