@@ -37,6 +37,8 @@ MAX_LETTER_BYTES = 1 << 20
 """Of a dead letter's value; what a broker takes by default fits whole."""
 MAX_LETTER_HEADER_BYTES = 64 * 1024
 SOURCE = "pprm-worker"
+PLACEMENT = "home"
+"""Where in the shop a list is shown: there is one kind of list, and its ids are not those of another kind to come."""
 
 Headers = list[tuple[str, bytes]]
 Mended: TypeAlias = defaultdict[str, int]
@@ -293,10 +295,13 @@ def _entries(promotion: Promotion) -> Iterator[tuple[int, int, int, int]]:
         yield starts, until, store, bits
 
 
-def recommendation_id(user_id: str, record: Any, model_sha256: str) -> str:
-    """128 bits that are the same whenever the same model answers the same record: a repeat can be dropped by it."""
-    parts = (user_id, record.topic, str(record.partition), str(record.offset), model_sha256)
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+def recommendation_id(user_id: str, version: int, items: bytes, model_sha256: str) -> str:
+    """128 bits of all that a list says to whom: what has the same id is the same list, and may be dropped as a repeat.
+
+    Not of the record answered: after a crash the same record is answered again, from popularity and catalogue of then.
+    """
+    said = orjson.dumps([user_id, version, PLACEMENT, model_sha256, orjson.Fragment(items)])
+    return hashlib.blake2b(said, digest_size=16).hexdigest()
 
 
 def encode_recommendation(answer: Answer, now: datetime) -> tuple[bytes, bytes, Headers]:
@@ -305,13 +310,8 @@ def encode_recommendation(answer: Answer, now: datetime) -> tuple[bytes, bytes, 
     Raises:
         ValueError: a score is not finite; JSON would turn it into null.
     """
-    record, generated_at = answer.record, _rfc3339(now)
-    items = []
-    for rank, (product_id, score, reasons) in enumerate(answer.items, start=1):
-        if not isfinite(score):
-            raise ValueError(f"the score of rank {rank} is {score}")
-        items.append({"product_id": product_id, "rank": rank, "score": round(score * 1e6) / 1e6, "reasons": reasons})
-    identity = recommendation_id(answer.user_id, record, answer.model["sha256"])
+    record, generated_at, items = answer.record, _rfc3339(now), _items(answer)
+    identity = recommendation_id(answer.user_id, answer.version, items, answer.model["sha256"])
     value = {
         "recommendation_id": identity,
         "user_id": answer.user_id,
@@ -321,9 +321,19 @@ def encode_recommendation(answer: Answer, now: datetime) -> tuple[bytes, bytes, 
             "topic": record.topic, "partition": record.partition, "offset": record.offset, "event_id": answer.event_id,
         },
         "model": answer.model,
-        "items": items,
+        "items": orjson.Fragment(items),
     }  # fmt: skip
     return record.key, orjson.dumps(value), _cloud_event(identity, generated_at) + _trace(record)
+
+
+def _items(answer: Answer) -> bytes:
+    """The items as JSON."""
+    items = []
+    for rank, (product_id, score, reasons) in enumerate(answer.items, start=1):
+        if not isfinite(score):
+            raise ValueError(f"the score of rank {rank} is {score}")
+        items.append({"product_id": product_id, "rank": rank, "score": round(score * 1e6) / 1e6, "reasons": reasons})
+    return orjson.dumps(items)
 
 
 def dead_letter(record: Any, invalid: Invalid) -> tuple[bytes | None, bytes | None, Headers]:

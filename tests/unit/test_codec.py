@@ -214,14 +214,32 @@ def test_a_list_is_a_valid_message_and_a_valid_cloud_event():
     assert read.get_time() == datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def test_the_same_record_and_model_give_the_same_id_and_others_another():
-    def identity(user="u", offset=7, sha256="0" * 64):
-        answered = record(b"")
-        answered.offset = offset
-        return codec.recommendation_id(user, answered, sha256)
+def listed(offset=7, **changes):
+    """Id and content of a list, by its message and by its CloudEvents header."""
+    answered = record(b"")
+    answered.offset = offset
+    items = changes.pop("items", [("p", 0.5, ["due"]), ("q", 0.25, ["popular"])])
+    fields = {"user_id": "u", "version": 1, "model": MODEL} | changes
+    answer = Answer(fields["user_id"], fields["version"], "e", answered, fields["model"], items)
+    _, value, headers = codec.encode_recommendation(answer, datetime.now(UTC))
+    message = Recommendation.model_validate_json(value)
+    assert dict(headers)["ce_id"].decode() == message.recommendation_id
+    return message.recommendation_id
 
-    assert identity() == identity()
-    assert len({identity(), identity(user="v"), identity(offset=8), identity(sha256="1" * 64)}) == 4
+
+def test_one_id_is_one_content():
+    """A crash may answer the same record again, with other products: that list is another one."""
+    others = [
+        {"user_id": "v"}, {"version": 2}, {"model": MODEL | {"sha256": "1" * 64}},
+        {"items": [("q", 0.5, ["due"]), ("p", 0.25, ["popular"])]}, {"items": [("p", 0.5, ["due"])]},
+        {"items": [("p", 0.5, ["due"]), ("q", 0.250001, ["popular"])]},
+        {"items": [("p", 0.5, ["due"]), ("q", 0.25, ["trending"])]}, {"items": []},
+    ]  # fmt: skip
+    assert len({listed(), *(listed(**other) for other in others)}) == 1 + len(others)
+
+
+def test_the_same_content_has_the_same_id_whatever_record_it_answers():
+    assert listed() == listed(offset=3)
 
 
 def test_a_score_that_is_no_number_is_an_error_not_null():

@@ -48,13 +48,14 @@ def answered(log: Log, state: UserState, family: str, offset: int, key: bytes, v
     items = ITEMS[number % 3 :] + ITEMS[: number % 3]
     state = user_state.publish(state, map(stable_hash, items))
     log.changelog.append(Record("changelog", 0, len(log.changelog), key, user_state.encode(state)))
-    log.lists.append(Record("recommendations", 0, len(log.lists), key, listed(state, items, family, offset)))
+    log.lists.append(Record("recommendations", 0, len(log.lists), key, listed(state, items, family, offset, key)))
     return state
 
 
-def listed(state: UserState, items: list[str], family: str, offset: int) -> bytes:
+def listed(state: UserState, items: list[str], family: str, offset: int, key: bytes = KEY) -> bytes:
     said = {
-        "recommendation_id": f"{family}{offset}",
+        "recommendation_id": f"{key!r} {state.version} {items}",
+        "user_id": key.decode(),
         "version": state.version,
         "trigger": {"topic": f"shop-1-{family}", "partition": 0, "offset": offset},
         "items": [{"product_id": item} for item in items],
@@ -183,6 +184,19 @@ def test_a_list_made_again_of_other_products_is_tolerated_at_least_once() -> Non
     report = judge(log)
     assert {"redone_output", "missing_output"} <= named(report)
     assert "unanswered" not in named(report) and not report.clean(True)
+
+
+def test_an_id_that_is_used_for_two_contents() -> None:
+    log = logged()
+    first, other = json.loads(log.lists[3].value or b""), json.loads(log.lists[7].value or b"")
+    other["recommendation_id"] = first["recommendation_id"]
+    log.lists[7] = log.lists[7]._replace(value=json.dumps(other).encode())
+    report = judge(log)
+    assert named(report) == {"duplicate_output", "reused_id"} and not report.clean()
+    again = first | {"trigger": first["trigger"] | {"offset": 0}, "generated_at": "later"}
+    log = logged()
+    log.lists.insert(4, log.lists[3]._replace(value=json.dumps(again).encode()))
+    assert "reused_id" not in named(judge(log)), "the same list again, for another record"
 
 
 def test_a_list_missing_in_the_middle_shows_exactly_once_only() -> None:

@@ -1,7 +1,7 @@
 """Producing what a micro-batch writes, and waiting until the broker holds it: at least once, or in transactions.
 
 `at_least_once` works on any broker. After a crash a micro-batch is done again: states cannot count twice (watermarks),
-lists come out again with the same id. `exactly_once` puts states, lists, dead letters and source offsets of a
+lists come out again, with the same version. `exactly_once` puts states, lists, dead letters and source offsets of a
 micro-batch in one transaction per source partition; its transactional id fences whoever held the partition before.
 Faust's own transactions are not used: they choose the transaction by the destination and swallow errors.
 """

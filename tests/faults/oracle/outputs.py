@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import NamedTuple
 
 import orjson
@@ -10,6 +11,9 @@ from tests.faults.oracle.fold import product_hash
 from tests.faults.oracle.log import Log, Record
 from tests.faults.oracle.report import Report
 from tests.faults.oracle.state import Version
+
+CONTENT = ("user_id", "version", "model", "items")
+"""What a list says; when and because of which record it was made is not part of it."""
 
 
 class List(NamedTuple):
@@ -33,6 +37,7 @@ def judge_outputs(
 def _lists(log: Log, report: Report) -> dict[bytes, list[List | None]]:
     """Each shopper's lists in the order of the topic, None where the shopper was forgotten."""
     ids: Counter[str] = Counter()
+    contents: dict[str, set[bytes]] = defaultdict(set)
     lists: dict[bytes, list[List | None]] = defaultdict(list)
     highest: dict[tuple[object, ...], int] = {}
     for record in log.lists:
@@ -46,6 +51,7 @@ def _lists(log: Log, report: Report) -> dict[bytes, list[List | None]]:
             trigger = value["trigger"]
             positions = {(key,): made.version, (key, trigger["topic"], trigger["partition"]): trigger["offset"]}
             ids[value["recommendation_id"]] += 1
+            contents[value["recommendation_id"]].add(_content(value))
         except (ValueError, KeyError, TypeError):
             report.add("wrong", f"{_where(record)}: a list that cannot be read")
             continue
@@ -56,7 +62,14 @@ def _lists(log: Log, report: Report) -> dict[bytes, list[List | None]]:
     for name, count in ids.items():
         if count > 1:
             report.add("duplicate_output", name, count - 1)
+        if len(contents[name]) > 1:
+            report.add("reused_id", name, len(contents[name]) - 1)
     return lists
+
+
+def _content(value: Mapping[str, object]) -> bytes:
+    said = orjson.dumps([value.get(name) for name in CONTENT], option=orjson.OPT_SORT_KEYS)
+    return blake2b(said, digest_size=16).digest()
 
 
 def _newest(key: bytes, state: Version | None, lists: list[List | None], forgotten: bool, report: Report) -> None:

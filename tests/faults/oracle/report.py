@@ -17,14 +17,15 @@ CLASSES = {
     "missing_output": "a state without its list, or a list without its state (exactly_once)",
     "duplicate_letter": "one record in the dead letters twice",
     "duplicate_output": "one recommendation_id twice",
+    "reused_id": "one recommendation_id for two contents",
     "regress_output": "a list older than one before it, by its version or its trigger",
 }
 TOLERATED = {
     "at_least_once": ("regress", "redone_output", "missing_output", "duplicate_output", "regress_output"),
     "exactly_once": (),
 }
-"""After a crash a list may come again, with the same id, and made of a popularity that has moved on. Late writes of a
-suspended worker are repaired, yet seen."""
+"""After a crash a list may come again, with the same id; or with another one, made of a popularity that has moved on.
+Late writes of a suspended worker are repaired, yet seen."""
 
 
 @dataclass
