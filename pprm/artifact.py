@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as arrays
 from safetensors import torch as tensors
@@ -111,6 +112,8 @@ def load(directory: Path) -> Artifact:
         version = config["version"]
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"{directory} does not fit together: {error}") from error
+    if not _is_finite(model, second, stored["vectors"]):
+        raise ArtifactError(f"{directory} holds weights or vectors that are not finite: train it again")
     sha256 = hashlib.sha256(sums.encode()).hexdigest()
     return Artifact(model.eval(), model.config.name, version, sha256, vectors, metrics, second, tables)
 
@@ -123,6 +126,12 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ArtifactError(f"{path} is no JSON object: take the artifact from where it was made")
     return value
+
+
+def _is_finite(model: PPRM, second: SecondStage | None, vectors: NDArray[np.float16]) -> bool:
+    """Whether there is a score to be had; scales may be infinite: what was always the same says nothing."""
+    weights = [*model.parameters(), *(second.parameters() if second else ())]
+    return all(bool(weight.isfinite().all()) for weight in weights) and bool(np.isfinite(vectors).all())
 
 
 def _second_stage(directory: Path) -> tuple[SecondStage, SlowTables]:

@@ -216,8 +216,9 @@ def _fill_stage(
         of_category[category] += 1
         mass[type_] += 1 / (1 + math.exp(-np.float64(logits[k])))
     for k in range(len(rows)):
-        of_its_type = mass[codes[rows[k], 0]]
-        out[k, 3], out[k, 4] = 1 / (1 + math.exp(-np.float64(logits[k]))) / of_its_type, math.log(of_its_type + 1e-6)
+        of_its_type = mass[codes[rows[k], 0]]  # 0 where all are so unlikely that a number does not tell
+        share = 1 / (1 + math.exp(-np.float64(logits[k]))) / max(of_its_type, 1e-300)
+        out[k, 3], out[k, 4] = share, math.log(of_its_type + 1e-6)
 
 
 def ranks(values: NDArray[Any], group: NDArray[Any]) -> NDArray[np.float64]:

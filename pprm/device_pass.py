@@ -251,7 +251,8 @@ def _score(net: _Network, r: _Resident, given: _Given, columns: Tensor, items: T
     rows = torch.relu_(rows)
     for weight, bias in net.hidden:
         rows = torch.relu_(linear(rows, weight, bias))
-    return dot(rows, net.output).view(x.shape[:2]) + (net.bias + r.bar[columns])
+    logits = dot(rows, net.output).view(x.shape[:2]) + (net.bias + r.bar[columns])
+    return logits.nan_to_num_(-torch.inf, -torch.inf, -torch.inf)  # what is no finite number is never chosen
 
 
 def _groups_of(r: _Resident, given: _Given, columns: Tensor) -> Tensor:

@@ -294,7 +294,7 @@ def best(
         for i in range(b.starts[j], b.starts[j + 1]):
             maker = s.makers[s.groups.maker_at[p.maker[i]]]
             logit = _logit(p.daily[i], base, maker, _matches(s.queries, p.vectors[i]), w)
-            if logit >= bar and not left_out[p.columns[i]]:
+            if bar <= logit < np.inf and not left_out[p.columns[i]]:
                 columns[held], logits[held] = p.columns[i], logit
                 held += 1
             if held == 2 * k:

@@ -96,6 +96,8 @@ class FirstStage:
         self._pass = None if is_compiled else DevicePass(self.model, device, precision(device))
         self._products: Products
         self._blocks: Blocks | None = None
+        self.not_finite = 0
+        """Products and scores so far that were left out because they were no finite numbers."""
         self._bar = np.zeros(0, np.float32)  # zeros, of all candidates; what the rules leave out is marked for a moment
         self.daily_popularity = np.zeros((0, 4), np.float32)
         """Popularity features of the candidates on the day of the last shopper, [N, 4]."""
@@ -129,11 +131,12 @@ class FirstStage:
             read = self._read(states, nows)
             for some, groups in self._by_day(states, nows):
                 scored = self._pass.logits(self._given(states, some, groups, read))
-                yield from ((i, logits, given.groups) for i, (given, logits) in zip(some, scored, strict=True))
+                for i, (given, logits) in zip(some, scored, strict=True):
+                    yield i, self._finite(logits), given.groups
             return
         for some, groups, user, queries in self._days(states, nows):
             for i, g, mine, query in zip(some, groups, user, queries, strict=True):
-                yield i, first_layer.score(self._shopper(g, mine, query), self._products, self._weights), g
+                yield i, self._score(self._shopper(g, mine, query)), g
 
     @torch.inference_mode()
     def retrieve(
@@ -159,9 +162,20 @@ class FirstStage:
     def _retrieve(self, state: UserState, s: Shopper, excluded: NDArray[np.int64]) -> Found:
         if self._blocks is not None:
             return self._find_in_blocks(state, s, self._blocks, excluded)
-        logits = first_layer.score(s, self._products, self._weights)
+        logits = self._score(s)
         logits[self.columns(excluded)] = -np.inf
         return self.find(state, logits, s.groups)
+
+    def _score(self, s: Shopper) -> Floats:
+        return self._finite(first_layer.score(s, self._products, self._weights))
+
+    def _finite(self, logits: Floats) -> Floats:
+        """The same; -inf, which is none, for those that are no finite number."""
+        wrong = ~np.isfinite(logits)
+        if wrong.any():
+            self.not_finite += int(wrong.sum())
+            logits[wrong] = -np.inf
+        return logits
 
     def find(self, state: UserState, logits: Floats, groups: Groups) -> Found:
         """The second stage's candidates, by the logits of all candidates [N]; -inf is none."""
@@ -294,11 +308,11 @@ class FirstStage:
     @torch.inference_mode()
     def _make_tables(self) -> Tables:
         catalogue, model = self.catalogue, self.model
+        vectors = self._product_vectors()
         rows = np.flatnonzero(catalogue.available)
         rows = rows[np.argsort(catalogue.hashes[rows])]  # columns in an order that no worker's reading order changes
         position = np.full(len(catalogue), -1, np.int64)
         position[rows] = np.arange(len(rows))
-        vectors = self._product_vectors()
         chosen = vectors[self._index(rows)]
         static = model.product_layer(chosen) + (self._constant if model.config.sequence else 0)
         both = catalogue.type[rows].astype(np.int64) << 32 | catalogue.category[rows]
@@ -312,6 +326,9 @@ class FirstStage:
         """Vectors of all products, computed for those that are new or changed only."""
         changed = self.catalogue.changed_since(self._version)
         fresh = self.model.product_vectors(self._tensor(self.catalogue.vectors[changed]))
+        wrong = ~fresh.isfinite().all(1)
+        self.not_finite += int(wrong.sum())
+        fresh[wrong] = 0  # as one without a text: in a shopper's sequence it would spoil all of their scores
         kept = self._tables.vectors if self._tables else fresh[:0]
         vectors = torch.empty(len(self.catalogue), fresh.shape[1], device=self.device)
         vectors[: len(kept)] = kept

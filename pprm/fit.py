@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pprm.catalogue import Catalogue
-from pprm.model import PPRM, PPRMConfig
+from pprm.model import LONGEST, PPRM, PPRMConfig, shortened
 from pprm.training_set import IGNORED, TrainingSet
 
 WARM_UP = 50
@@ -40,7 +40,7 @@ def fit(
         _standardise(model, data, catalogue)
     optimiser = torch.optim.Adam(model.parameters(), config.learning_rate)
     rng = np.random.default_rng(seed)
-    batches = _Batches(data, catalogue, user_texts, config)
+    batches = _Batches(data, catalogue, user_texts, model)
     epochs = passes(config.epochs, batches.per_epoch) if config.sequence else config.epochs
     steps, step = epochs * batches.per_epoch, 0
     for _ in range(epochs):
@@ -85,13 +85,20 @@ def _standardise(model: PPRM, data: TrainingSet, catalogue: Catalogue) -> None:
     model.cross_mean.copy_(torch.from_numpy(sample.mean(0)))
     spread = sample.std(0)
     model.cross_scale.copy_(torch.from_numpy(np.where(spread < 1e-6, 1.0, spread + 1e-3).astype(np.float32)))
-    texts = catalogue.vectors[catalogue.available]
+    texts = _without_giants(catalogue.vectors[catalogue.available])
     mean = texts.mean(0)
     _, _, axes = np.linalg.svd(texts - mean, full_matrices=False)
     projected = (texts - mean) @ axes[: model.config.projected].T
-    axes = axes[: model.config.projected].T / projected.std(0).mean()
+    scale = projected.std(0).mean()
+    axes = axes[: model.config.projected].T / (scale if scale > 1e-6 else 1.0)
     model.text_mean.copy_(torch.from_numpy(mean))
     model.text_axes[:, : axes.shape[1]] = torch.from_numpy(axes.astype(np.float32))
+
+
+def _without_giants(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors as the network will read them: one that is a million times longer would be all that the axes show."""
+    usual = np.median(np.linalg.norm(vectors[vectors.any(1)], axis=1)) if vectors.any() else np.inf
+    return shortened(torch.from_numpy(vectors), torch.tensor(LONGEST * usual)).numpy()
 
 
 def _silence_constants(model: PPRM, data: TrainingSet) -> None:
@@ -108,12 +115,11 @@ def _silence_constants(model: PPRM, data: TrainingSet) -> None:
 class _Batches:
     """Cuts the training set into steps and runs the network on one."""
 
-    def __init__(
-        self, data: TrainingSet, catalogue: Catalogue, user_texts: NDArray[np.float32], config: PPRMConfig
-    ) -> None:
-        self.data, self.config = data, config
+    def __init__(self, data: TrainingSet, catalogue: Catalogue, user_texts: NDArray[np.float32], model: PPRM) -> None:
+        self.data, self.config = data, (config := model.config)
         texts, self.text_of = np.unique(catalogue.vectors, axis=0, return_inverse=True)
-        self.texts, self.user_texts = torch.from_numpy(texts), torch.from_numpy(user_texts)
+        self.projected = model.project(torch.from_numpy(texts))  # once: nothing is learned in it
+        self.user_texts = torch.from_numpy(user_texts)
         self.text_of = self.text_of.reshape(-1)
         self.pairs = _balanced_pairs(data) if not config.sequence else np.zeros((0, 2), np.int64)
         self.examples = len(data.user) if config.sequence else len(self.pairs)
@@ -129,7 +135,7 @@ class _Batches:
         return self._visits(model, chosen) if self.config.sequence else self._pairs(model, self.pairs[chosen])
 
     def _visits(self, model: PPRM, q: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        data, z = self.data, model.product_vectors(self.texts)
+        data, z = self.data, model.product(self.projected)
         candidates = z[torch.from_numpy(self.text_of[data.candidates[q]])]
         sequence = z[torch.from_numpy(self.text_of[data.rows[q]])]
         pooled = model.pool(sequence, _float(data.ages[q]), _float(data.weights[q]))
@@ -141,7 +147,7 @@ class _Batches:
     def _pairs(self, model: PPRM, pairs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         q, c = pairs[:, 0], pairs[:, 1]
         text = self.user_texts[self.data.user[q]]
-        product = model.product_vectors(self.texts[self.text_of[self.data.candidates[q, c]]])
+        product = model.product(self.projected[self.text_of[self.data.candidates[q, c]]])
         logits = model.head(model.user_part(text, text, None) + model.product_layer(product))
         return logits, torch.from_numpy(self.data.labels[q, c])
 

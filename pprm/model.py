@@ -24,6 +24,8 @@ KIND_WEIGHTS = {
     Kind.REVIEW: 0.0,
 }
 """What an interaction weighs in the pooled sequence; set by hand, since the bundled data has purchases only."""
+LONGEST = 4.0
+"""Times the usual length of what a network learned from: no vector of a product is read longer than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +109,29 @@ class PPRM(nn.Module):
         """Whether the network is of the default shape: the one that is scored in one compiled pass."""
         return self.config.sequence and len(self.config.hidden) == 1 and len(self.config.pool_days) == 3
 
+    @property
+    def longest(self) -> Tensor:
+        """Length to which longer vectors of products are shortened; infinite where inputs were not standardised.
+
+        The axes were scaled so that what the network learned from spreads by 1 along each, so mean and axes tell how
+        long it usually was.
+        """
+        scales = self.text_axes.norm(dim=0)
+        used = scales[scales > 0]
+        if not len(used):
+            return torch.tensor(torch.inf, device=scales.device)
+        return LONGEST * torch.sqrt(self.text_mean.square().sum() + used.pow(-2).sum())
+
     def product_vectors(self, text: Tensor) -> Tensor:
         """[n, vector_dimensions] to [n, d]."""
-        if self.config.projected:
-            text = (text - self.text_mean) @ self.text_axes
-        vectors: Tensor = self.product(text)
+        vectors: Tensor = self.product(self.project(text))
         return vectors
+
+    def project(self, text: Tensor) -> Tensor:
+        """The part of it in which nothing is learned, [n, vector_dimensions] to [n, projected]."""
+        if not self.config.projected:
+            return text
+        return (shortened(text, self.longest) - self.text_mean) @ self.text_axes
 
     def pool(self, vectors: Tensor, ages: Tensor, weights: Tensor) -> Tensor:
         """Recency-weighted means of sequences: [B, L, d], days [B, L], weights [B, L] (0: none) to [B, pools, d]."""
@@ -155,3 +174,9 @@ class PPRM(nn.Module):
             x = torch.relu(layer(x))
         logits: Tensor = self.output(x)[..., 0]
         return logits
+
+
+def shortened(vectors: Tensor, longest: Tensor) -> Tensor:
+    """Vectors [n, dimensions], those above a length scaled down to it: a direction is what an embedding says."""
+    within: Tensor = vectors * (longest / vectors.norm(dim=1, keepdim=True)).clamp(max=1)
+    return within

@@ -38,15 +38,10 @@ NO_RULES = Rules()
 
 
 def pick(scores: NDArray[np.float32], types: NDArray[np.int32], k: int, rules: Rules) -> NDArray[np.int64]:
-    """Indices of the best of K scored products, best first, equal ones in their order; -inf is never picked.
-
-    Raises:
-        FloatingPointError: scores are not a number or infinite; a list made of them would be silently short.
-    """
-    if np.isnan(scores).any() or np.isposinf(scores).any():
-        raise FloatingPointError("the model gave scores that are not finite")
+    """Indices of the best of K scored products, best first, equal ones in their order; only finite ones are picked."""
+    scores = np.where(np.isfinite(scores), scores, -np.inf)
     order = top(scores, k=k if rules.most_of_a_type is None else len(scores))
-    order = order[np.isfinite(scores[order])]
+    order = order[scores[order] > -np.inf]
     if rules.most_of_a_type is not None:
         order = order[ranks(np.arange(len(order)), types[order]) < rules.most_of_a_type]
     return order[:k]

@@ -30,6 +30,8 @@ from pprm.user_state import DAY, UserState
 
 NOT_A_CANDIDATE = 1000.0
 """Logits by which the second stage's candidates are above all others."""
+MOST_LOGIT = 700.0
+"""Above this, e to the logit is more than a number holds."""
 NOTHING = np.zeros(0, np.int64)
 
 
@@ -83,6 +85,12 @@ class Scorer:
         self.model, self.catalogue, self.popularity, self.device = model, catalogue, popularity, device
         self._features = CandidateFeatures(catalogue, popularity)
         self._second = SecondPass(self.second) if self.second else None
+        self._not_finite = 0
+
+    @property
+    def not_finite(self) -> int:
+        """Scores so far that were no finite number: each cost a product its place in a list, or in all of them."""
+        return self._not_finite + self.first.not_finite
 
     @property
     def candidates(self) -> NDArray[np.int64]:
@@ -140,6 +148,7 @@ class Scorer:
             found.append(candidates.rows)  # each is looked at on its own day, before the next one's begins
             inputs.append(self.candidate_features(asked.states[number], asked.nows[number], candidates))
         each, types = self._second.logits(inputs), self.catalogue.type
+        self._not_finite += sum(int(np.count_nonzero(~np.isfinite(mine))) for mine in each)
         best = [pick(mine, types[rows], asked.k, asked.rules) for mine, rows in zip(each, found, strict=True)]
         because = iter(why(self._second, np.concatenate([x[at] for x, at in zip(inputs, best, strict=True)])))
         return {
@@ -193,4 +202,4 @@ def warm_up(scorer: Scorer) -> None:
 
 
 def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
+    return (1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -MOST_LOGIT, MOST_LOGIT)))).astype(np.float32)

@@ -76,7 +76,7 @@ class TextEncoder:
         for start in range(0, len(todo), BATCH):
             batch = todo[start : start + BATCH]
             for (key, _), vector in zip(batch, self._forward([text for _, text in batch]), strict=True):
-                self.vectors[key] = vector.astype(np.float16)
+                self.vectors[key] = _kept(vector)
             progress(min(start + BATCH, len(todo)), len(todo))
 
     def unknown(self, texts: Iterable[str]) -> list[str]:
@@ -106,6 +106,13 @@ class TextEncoder:
             )
             self._bert = tokenizer, bert.eval().to(self.device)
         return self._bert
+
+
+def _kept(vector: NDArray[np.float32]) -> NDArray[np.float16]:
+    """In half precision; one that holds no finite numbers there is as good as none: zeros, as of the empty text."""
+    with np.errstate(over="ignore"):
+        half = vector.astype(np.float16)
+    return half if np.isfinite(half).all() else np.zeros_like(half)
 
 
 def text_hash(text: str) -> bytes:

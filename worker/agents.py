@@ -174,6 +174,7 @@ async def score(c: Components, shoppers: list[Shopper]) -> None:
     requests = [Request(shopper.state, shopper.state.active_at) for shopper in answered]
     await c.encode(shopper.state.text.decode() for shopper in answered)
     ranked = await c.model.run(lambda: c.recommender.answer(counted, requests))
+    c.metrics.scores_not_finite.inc(c.recommender.newly_not_finite())
     for shopper, ranking in zip(answered, ranked, strict=True):
         shopper.ranked = ranking
         user_state.publish(shopper.state, ranking.hashes)

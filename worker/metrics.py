@@ -63,6 +63,9 @@ class Metrics:
         Counter, Spec("Partitions of the table moved aside because their files were damaged, and rebuilt.")
     ]
     recommendations_sent: Annotated[Counter, Spec("Recommendation lists acknowledged by the broker.")]
+    scores_not_finite: Annotated[
+        Counter, Spec("Scores that were no finite numbers: their products were left out of a list, or of all.")
+    ]
     dead_letters_sent: Annotated[Counter, Spec("Dead letters acknowledged by the broker.")]
     rebalances: Annotated[Counter, Spec("Rebalances of the consumer group seen by this worker.")]
     state_evictions: Annotated[Counter, Spec("Product counters dropped from user states because a state was full.")]

@@ -47,6 +47,7 @@ class Recommender:
     """name, version, sha256: what every list says of its origin."""
     k: int
     rules: Rules
+    _told: int = 0
 
     @property
     def catalogue(self) -> Catalogue:
@@ -57,6 +58,11 @@ class Recommender:
     def popularity(self) -> Popularity:
         """What was bought by all shoppers of this worker."""
         return self.scorer.popularity
+
+    def newly_not_finite(self) -> int:
+        """Scores that were no finite numbers since this was asked last."""
+        before, self._told = self._told, self.scorer.not_finite
+        return self._told - before
 
     def change(self, changes: Changes) -> tuple[int, int]:
         """Apply product records whose texts are encoded; returns how many products are available, and known."""

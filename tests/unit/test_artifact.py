@@ -130,6 +130,16 @@ def test_a_configuration_that_lacks_something_is_a_sentence(saved: Path) -> None
         artifact.load(saved)
 
 
+def test_weights_that_are_not_finite_are_refused(saved: Path) -> None:
+    broken = PPRM(CONFIG)
+    broken.output.bias.data.fill_(float("nan"))
+    for path in saved.iterdir():
+        path.unlink()
+    artifact.save(saved, one(broken, "7"), "")
+    with pytest.raises(ArtifactError, match="not finite: train it again"):
+        artifact.load(saved)
+
+
 def test_weights_of_another_shape_are_refused(saved: Path) -> None:
     other = PPRM(PPRMConfig(text_dimensions=4, projected=2, product=3, hidden=(9, 4)))
     good = (saved / "config.json").read_text()

@@ -91,6 +91,35 @@ def test_a_vector_that_does_not_fit_the_model_is_refused_with_a_reason() -> None
     assert not len(worker.catalogue)
 
 
+def test_a_vector_that_is_far_too_long_is_read_as_one_of_the_models_own_length() -> None:
+    worker = recommender.load(Model(device="cpu"), 10)
+    longest = float(worker.scorer.model.longest)
+    texts = np.stack([vector for vector in worker.encoder.vectors.values()]).astype(np.float32)
+    assert np.linalg.norm(texts, axis=1).max() < longest < 20, "no text is shortened"
+    alternating = np.resize([1.0, -1.0], 384)
+    for name, vector in (("long", 1000 * alternating), ("longer", 1e6 * alternating), ("right", alternating)):
+        change(worker, product_id=name, vector=(vector if name != "right" else vector * longest / 384**0.5).tolist())
+    assert len(worker.answer([], [Request(UserState(), BEGIN)])[0].items) == 3
+    a, b, c = worker.scorer.score([UserState()], [BEGIN])[0].tolist()
+    assert abs(a - b) < 1e-3 and abs(b - c) < 1e-3 and not worker.newly_not_finite()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_one_giant_among_the_vectors_leaves_what_is_learned_of_the_others(scale: float) -> None:
+    shop, rng = dataset(), np.random.default_rng(0)
+    made = rng.normal(size=(len(shop.products), IMAGE)).astype(np.float32) * scale
+    made[0] *= 1e5
+    with_vectors = replace(shop, products=[p._replace(vector=v) for p, v in zip(shop.products, made, strict=True)])
+    catalogue = make_catalogue(with_vectors, Encoder())
+    config = PPRMConfig(text_dimensions=16, product_dimensions=IMAGE, projected=3, product=8, hidden=(8,), epochs=1)
+    examples = training_set.build(shop, catalogue, np.arange(300, 340), BEGIN + 150 * DAY, 0)
+    model = fit(config, examples, catalogue, Encoder().encode(shop.users), 0)
+    usual = float(np.median(np.linalg.norm(made, axis=1)))
+    assert usual < float(model.longest) < 10 * usual
+    spread = (torch.from_numpy(made[1:]) @ model.text_axes).std(0)
+    assert (spread > 0.3).all(), "the axes show the others, not the giant"
+
+
 def images(directory: Path, dimensions: int = IMAGE) -> Path:
     """A file with vectors of all products of the small shop but the last."""
     ids = np.array([product.product_id for product in dataset().products[:-1]])

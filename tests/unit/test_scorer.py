@@ -166,11 +166,38 @@ def test_gpu_agrees_with_cpu() -> None:
     assert torch.allclose(cpu, gpu.cpu(), atol=1e-4)
 
 
-def test_scores_that_are_not_finite_are_an_error_not_a_short_list() -> None:
-    scorer = make()
-    scorer.model.output.bias.data.fill_(float("nan"))
-    with pytest.raises(FloatingPointError):
-        scorer.recommend([shopper(1)], [NOW], 10)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("way", ["one stage", "two stages", "by blocks", "device"])
+def test_a_product_whose_scores_are_not_finite_costs_no_other_its_place(way: str, bad: float) -> None:
+    scorer = make(config=DEEP if way == "device" else None, second=None if way == "one stage" else second_stage())
+    scorer.first.large = 0 if way == "by blocks" else scorer.first.large
+    poison = scorer.catalogue.rows(shopper(3).product_keys()[:1])[0]  # the shopper bought it, too
+    changed = scorer.catalogue.vectors.copy()
+    changed[poison] = bad
+    others = [i for i in range(60) if i % 10 != 9 and i != poison]
+    scorer.catalogue.put([product(int(poison))], changed[[poison]])
+    (listed,) = scorer.recommend([shopper(3)], [NOW], 60)
+    assert {*others} <= {*listed.rows.tolist()} and np.isfinite(listed.scores).all()
+    assert scorer.not_finite > 0
+
+
+def test_a_score_of_the_second_stage_that_is_not_finite_costs_its_product_the_place() -> None:
+    scorer, state = two_stages(), shopper(3)
+    (before,) = scorer.recommend([state], [NOW], 10)
+    assert scorer._second and not scorer.not_finite
+    logits = scorer._second.logits
+    rows = scorer.candidates_of(state, NOW).candidates.rows.tolist()
+    first = rows.index(before.rows[0])
+
+    def broken(inputs: Any) -> Any:
+        (mine,) = logits(inputs)
+        mine[first] = np.nan
+        return [mine]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scorer._second, "logits", broken)
+        (after,) = scorer.recommend([state], [NOW], 10)
+    assert after.rows[:9].tolist() == before.rows[1:].tolist() and scorer.not_finite == 1
 
 
 def second_stage() -> SecondStage:

@@ -38,6 +38,13 @@ def test_a_known_text_needs_no_bert(encoder: TextEncoder) -> None:
         other.encode(["new"])
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e30])
+def test_an_encoder_that_gives_no_finite_numbers_is_read_as_if_there_were_no_text(wrong: float) -> None:
+    broken = TextEncoder(None, 384)
+    broken._forward = lambda texts: np.full((len(texts), 384), wrong, np.float32)  # type: ignore[method-assign]
+    assert not broken.encode(["tea"]).any()
+
+
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch, encoder: TextEncoder) -> None:
     monkeypatch.setattr("pprm.text_encoder.MAX_VECTORS", 3)
     small = TextEncoder(None, 384)
