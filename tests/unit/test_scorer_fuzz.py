@@ -82,7 +82,9 @@ RULES = st.sampled_from([NO_RULES, Rules(exclude_bought_days=30), Rules(most_of_
 
 def record(value: dict[str, Any], key: str, offset: int) -> Any:
     said = json.dumps(value).encode()
-    return SimpleNamespace(topic="t", partition=0, offset=offset, timestamp=0, key=key.encode(), value=said, headers=())
+    return SimpleNamespace(
+        topic="t", partition=0, offset=offset, timestamp=1_700_000_000_000, key=key.encode(), value=said, headers=()
+    )
 
 
 def accepted(products: list[dict[str, Any]]) -> list[Product]:
@@ -99,7 +101,7 @@ def shopper(events: list[tuple[str, dict[str, Any]]]) -> UserState:
     """Folded, stored and read again."""
     folded: list[Any] = []
     for offset, (family, value) in enumerate(events):
-        said = codec.decode(family, record({"event_id": "e", "user_id": "u"} | value, "u", offset), 5e9)
+        said = codec.decode(family, record({"event_id": "e", "user_id": "u"} | value, "u", offset), LATEST.timestamp())
         assert not isinstance(said, codec.Invalid), said
         folded.append(said.event)
     return user_state.decode(user_state.encode(fold(UserState(), folded).state))
