@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pprm.events import Event, Interaction, Kind
 from pprm.hash_table import HashTable
 from pprm.ids import stable_hash
+from pprm.markup import plain
 from pprm.promotions import Promoted, Promotions
 
 
@@ -36,7 +37,7 @@ class Product:
 
 def groups(categories: Sequence[str], title: str) -> tuple[str, str]:
     """Type and category from a category path, broadest first; a product without one is of the type of its title."""
-    path = categories or [title]
+    path = list(map(plain, categories or [title]))
     return path[-1], path[-2] if len(path) > 1 else path[-1]
 
 

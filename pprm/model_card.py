@@ -36,6 +36,7 @@ publishes it; the first stage alone ranks the whole catalogue. Accuracy, precisi
 positive, threshold of the validation period.
 
 ## Limits
+BERT as bundled reads English: of texts in other languages it tells little apart.
 What the data is, the model knows: on Complete Journey, US grocery households of 2017, purchases without browsing,
 no reviews. Half of what is bought there is bought again.
 """

@@ -6,6 +6,8 @@ Hutto and Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysi
 from functools import cache
 from typing import Any
 
+from pprm.markup import plain
+
 MAX_CHARACTERS = 1000
 """Of the text that is read: VADER takes about a millisecond for so much, in the worker's event loop."""
 
@@ -17,7 +19,7 @@ def sentiment(given: float | None, rating: float | None, text: str | None) -> fl
     if rating is not None:
         return (rating - 3) / 2
     if text:
-        return float(_analyser().polarity_scores(text[:MAX_CHARACTERS])["compound"])
+        return float(_analyser().polarity_scores(plain(text)[:MAX_CHARACTERS])["compound"])
     return 0.0
 
 

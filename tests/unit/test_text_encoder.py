@@ -1,3 +1,5 @@
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,27 @@ def test_an_encoder_that_gives_no_finite_numbers_is_read_as_if_there_were_no_tex
     broken = TextEncoder(None, 384)
     broken._forward = lambda texts: np.full((len(texts), 384), wrong, np.float32)  # type: ignore[method-assign]
     assert not broken.encode(["tea"]).any()
+
+
+LANGUAGES = {
+    "English": ("green tea, loose leaves", "a pot for brewing tea", "winter tyres for a lorry"),
+    "Chinese": ("绿茶,散装茶叶", "泡茶用的茶壶", "卡车冬季轮胎"),
+    "Arabic": ("شاي أخضر أوراق", "إبريق لتحضير الشاي", "إطارات شتوية لشاحنة"),
+    "emoji": ("green tea 🍵", "🫖🍵", "🚚🛞"),
+}
+"""A product, one that is related to it, and one that is not."""
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_related_is_nearer_than_what_is_not(language: str) -> None:
+    named = os.environ.get("PPRM_TEST_ENCODER")
+    if not named and language != "English":
+        pytest.skip("the bundled BERT reads English; PPRM_TEST_ENCODER may name a multilingual Hugging Face directory")
+    chosen = Path(named) if named else bundled()
+    dimensions = json.loads((chosen / "config.json").read_text())["hidden_size"]
+    vectors = TextEncoder(chosen, dimensions).encode(LANGUAGES[language])
+    tea, pot, tyres = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert tea @ pot > tea @ tyres
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch, encoder: TextEncoder) -> None:
