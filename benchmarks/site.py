@@ -59,7 +59,7 @@ def worker(chosen: Mapping[str, Any], log: Path, command: Sequence[str] = WORKER
 async def publish(chosen: Settings, topic: str, rows: Iterable[Row]) -> int:
     """Append rows to a topic as any client would partition them; returns how many."""
     client, count, waiting = client_settings(chosen.kafka), 0, list[Row]()
-    async with kafka.publisher(client, PARTITIONS) as publisher:
+    async with kafka.publisher(client, PARTITIONS, "murmur2") as publisher:
         for row in rows:
             waiting.append(row)
             count += 1

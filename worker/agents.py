@@ -17,7 +17,7 @@ from pprm.events import SOURCES
 from pprm.fold import fold_into
 from pprm.user_state import StateError, UserState
 from pprm.watermarks import NO_MARK
-from worker import codec, popularity, publishing
+from worker import codec, popularity, publishing, routing
 from worker.codec import Invalid
 from worker.components import Components
 from worker.fatal import exit_now
@@ -121,12 +121,14 @@ def decode(c: Components, batch: MicroBatch) -> Work:
         if family == "products":
             judged = ((record, codec.decode_product(record, dimensions, mended)) for record in records)
             work.refused += [(record, said) for record, said in judged if isinstance(said, Invalid)]
+            routing.count_misplaced_products(c, topic, partition, records)
         else:
             said = codec.decode_all(family, records, now, mended, c.logs.get(topic, 0))
             work.receive(partition, records, said)
         c.metrics.events_consumed.labels(topic).inc(len(records))
         for what, count in mended.items():
             c.metrics.events_mended.labels(topic, what).inc(count)
+    routing.count_misplaced(c, work)
     return work
 
 

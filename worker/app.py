@@ -22,15 +22,17 @@ from worker import (
     logs,
     metrics,
     monitor,
+    placement,
     popularity,
     publishing,
     recommender,
     state_directory,
     topics,
 )
-from worker.catalogue import Changes
+from worker.catalogue import Change, Changes
 from worker.components import Components
 from worker.health import Health
+from worker.newest import Newest
 from worker.runtime import app as runtime
 from worker.runtime.services import Background, Before
 from worker.settings import Settings, client_settings, load
@@ -128,6 +130,7 @@ async def _load_model(c: Components) -> None:
     settings = c.settings
     chosen = settings.recommendations
     rules = Rules(chosen.exclude_bought_days, chosen.most_of_a_type)
+    await c.model.run(placement.warm_up)
     c.loaded = await c.model.run(recommender.load, settings.model, chosen.k, rules)
     name, release, sha256 = (c.loaded.model[part] for part in ("name", "version", "sha256"))
     c.metrics.build.info(
@@ -140,23 +143,19 @@ async def _load_model(c: Components) -> None:
 async def _check_topics(c: Components) -> None:
     client = c.app.kafka_client_settings
     await topics.wait_for_broker(client)
-    await topics.check_copartitioned(client, c.settings)
+    c.partitions = await topics.check_copartitioned(client, c.settings)
     others = [c.settings.topics.name(family) for family in ("dead_letters", "products")]
     counts = await topics.partition_counts(client, others)
     topics.require_there(counts)
-    c.dead_letter_partitions = counts[others[0]]
+    c.dead_letter_partitions, c.product_partitions = (counts[name] for name in others)
 
 
 async def _follow_catalogue(c: Components) -> None:
-    def decode(record: Any) -> tuple[str, Any] | None:
-        said = codec.decode_product(record, c.recommender.catalogue.dimensions)
-        if not isinstance(said, codec.Invalid):
-            return said
-        if c.settings.products.on_invalid == "withdraw" and (product_id := codec.readable_key(record)):
-            return product_id, None
-        if said.reason == "vector":  # of another model than ours: our agent may have passed it long ago
-            log.warning("a product was passed over", key=record.key.decode(), detail=said.detail)
-        return None
+    newest = Newest()
+
+    def decode(record: Any) -> Change | None:
+        change = _product_change(c, record)
+        return change if change and newest.is_newest(change[0], change[1] is None, record, time()) else None
 
     async def apply(changes: Changes, count: int) -> int:
         await c.encode(c.recommender.texts(changes))
@@ -172,3 +171,15 @@ async def _follow_catalogue(c: Components) -> None:
         c.catalogue_read.set()
 
     await catalogue.follow(c.app.kafka_client_settings, c.settings.topics.name("products"), decode, apply, read)
+
+
+def _product_change(c: Components, record: Any) -> Change | None:
+    """What a record of the products topic says, None where it is not valid."""
+    said = codec.decode_product(record, c.recommender.catalogue.dimensions)
+    if not isinstance(said, codec.Invalid):
+        return said
+    if c.settings.products.on_invalid == "withdraw" and (product_id := codec.readable_key(record)):
+        return product_id, None
+    if said.reason == "vector":  # of another model than ours: our agent may have passed it long ago
+        log.warning("a product was passed over", key=record.key.decode(), detail=said.detail)
+    return None

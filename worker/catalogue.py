@@ -16,8 +16,10 @@ from pprm.catalogue import Product
 
 Changes: TypeAlias = Mapping[str, Product | None]
 """Newest record per product id; None withdraws it."""
-Decode: TypeAlias = Callable[[Any], tuple[str, Product | None] | None]
-"""A Kafka record to (product id, product or None), or None where it is not valid."""
+Change: TypeAlias = tuple[str, Product | None]
+"""Product id, and the product or None where it is withdrawn."""
+Decode: TypeAlias = Callable[[Any], Change | None]
+"""A Kafka record to a change, or None where it is not valid, or not the newest of its product."""
 
 IDLE_MS = 200
 READ_RECORDS = 5000

@@ -43,6 +43,11 @@ class Components:
     """By topic name: number of its log, made from the topic's id (KIP-516), 0 where the broker tells none."""
     loaded: Recommender | None = None
     dead_letter_partitions: int = 1
+    partitions: int = 1
+    """Of each user-keyed topic."""
+    product_partitions: int = 1
+    misplaced: set[str] = field(default_factory=set)
+    """Topics of which the log has told that records lie in other partitions than their keys'."""
 
     @property
     def recommender(self) -> Recommender:

@@ -56,6 +56,9 @@ class Metrics:
     events_deleted: Annotated[
         Counter, Spec("Offsets that the broker had deleted (retention) before the worker read them.", ("topic",))
     ]
+    events_misplaced: Annotated[
+        Counter, Spec("Records in another partition than their key has by topics.partitioner.", ("topic",))
+    ]
     foreign_writes: Annotated[
         Counter, Spec("States in the changelog that a suspended former owner had overwritten, written again.")
     ]

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, ByteSize, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -23,6 +23,9 @@ OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP
 ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 """Kubernetes tells every container of each Service of its namespace, one called `pprm` or `pprm-worker` included:
 https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables"""
+
+
+Partitioner: TypeAlias = Literal["murmur2", "consistent_random"]
 
 
 class Section(BaseModel):
@@ -87,6 +90,10 @@ class Topics(Section):
     dead_letters: str = "dead-letters"
     partitions: int = Field(
         4, ge=1, le=10_000, description="of the user-keyed topics, which must all have the same number"
+    )
+    partitioner: Partitioner = Field(
+        "murmur2",
+        description="of whoever publishes: murmur2 (Java, aiokafka, kafka-python), consistent_random (librdkafka)",
     )
     replication: int = Field(1, ge=1, le=10, description="copies the broker keeps; 3 in production")
 

@@ -129,15 +129,19 @@ async def partition_counts(client: Mapping[str, Any], names: Iterable[str]) -> d
     return {name: found.get(name, 0) for name in wanted}
 
 
-async def check_copartitioned(client: Mapping[str, Any], settings: Settings) -> None:
+async def check_copartitioned(client: Mapping[str, Any], settings: Settings) -> int:
     """Make sure that a shopper has the same partition number in every topic of the worker, and that we may use them.
+
+    Returns how many partitions each of them has.
 
     Raises:
         TopicsError: a right or a topic is missing, or the numbers of partitions differ.
     """
     await require_allowed(client, settings)
     families = [*USER_KEYED, "recommendations"]
-    require_equal(await partition_counts(client, [*map(settings.topics.name, families), settings.changelog]))
+    counts = await partition_counts(client, [*map(settings.topics.name, families), settings.changelog])
+    require_equal(counts)
+    return counts[settings.changelog]
 
 
 async def require_allowed(client: Mapping[str, Any], settings: Settings) -> None:

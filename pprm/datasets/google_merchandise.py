@@ -7,13 +7,10 @@ item_id, date) and items (id, name, brand, variant, category, price_in_usd). Tim
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pprm.datasets.cells import id_or_nothing, identity, price, seconds, text
+from pprm.datasets.cells import identity, number, seconds
 from pprm.datasets.dataset import Dataset, Product
-from pprm.datasets.files import Note, Progress, Reading, parsed, silent
-from pprm.datasets.limits import fit_product
-from pprm.datasets.report import PassedOver, Unusable
+from pprm.datasets.files import Lines, Progress, Reading, csv_records, parsed, silent
 from pprm.datasets.rows import Event, Rows, User, collect
-from pprm.datasets.text_files import Lines, csv_records, needs
 from pprm.events import Kind
 
 NAME = "google-merchandise"
@@ -21,63 +18,67 @@ KINDS = {"add_to_cart": Kind.VIEW, "begin_checkout": None, "purchase": Kind.PURC
 """What is called add_to_cart comes in whole pages, a dozen items in a moment: no act of the shopper. A checkout is the
 purchase itself, minutes before it is recorded: who reads it predicts what has happened (NDCG .96)."""
 CHECKOUT = "checkout: the purchase follows"
-EVENT_COLUMNS = ("user_id", "ga_session_id", "country", "type", "item_id", "date")
-ITEM_COLUMNS = ("id", "name", "brand", "variant", "category", "price_in_usd")
 ONLY_VARIANT = "Single Option Only"
 
 
-def load(events: Path, items: Path, progress: Progress = silent, strict: bool = False) -> Dataset:
+def load(events: Path, items: Path, progress: Progress = silent) -> Dataset:
     """Read the two files.
 
     Raises:
         TableError: a file is missing or is not as published.
     """
-    return collect(NAME, convert(events, items, progress, strict))
+    return collect(NAME, convert(events, items, progress))
 
 
-def convert(events: Path, items: Path, progress: Progress = silent, strict: bool = False) -> Rows:
+def convert(events: Path, items: Path, progress: Progress = silent) -> Rows:
     """The files as rows. A shopper's country (`NA` is Namibia) is the one of the first event."""
-    reading = Reading([events, items], progress, strict)
+    reading = Reading([events, items], progress)
     countries: dict[str, str] = {}
     lines, rows = Lines(items, reading), Lines(events, reading)
     return Rows(
-        parsed(rows, csv_records(rows, needs(*EVENT_COLUMNS)), lambda row: _event(row, countries)),
-        parsed(lines, csv_records(lines, needs(*ITEM_COLUMNS)), lambda row: _product(row, lines.note)),
+        _events(rows, countries),
+        parsed(lines, csv_records(lines), _product),
         _users(countries.items()),
-        reading.report,
+        reading.left_out,
     )
 
 
-def _event(row: dict[str, str], countries: dict[str, str]) -> Event:
+def _events(rows: Lines, countries: dict[str, str]) -> Iterator[Event]:
+    for event in parsed(rows, csv_records(rows), lambda row: _event(row, countries)):
+        if event is None:
+            rows.reading.left_out[CHECKOUT] += 1
+        else:
+            yield event
+
+
+def _event(row: dict[str, str], countries: dict[str, str]) -> Event | None:
     if row["type"] not in KINDS:
-        raise Unusable(f"type must be one of {', '.join(KINDS)}", row["type"])
+        raise ValueError(f"type must be one of {', '.join(KINDS)}, not {row['type'][:40]!r}")
     kind = KINDS[row["type"]]
     if kind is None:
-        raise PassedOver(CHECKOUT)
+        return None
     user = identity("user_id", row["user_id"])
-    event = Event(
+    countries.setdefault(user, row["country"])
+    return Event(
         user_id=user,
         product_id=identity("item_id", row["item_id"]),
         occurred_at=seconds("date", f"{row['date']}Z"),
         kind=kind,
-        basket_id=id_or_nothing("ga_session_id", row["ga_session_id"]) if kind is Kind.PURCHASE else "",
+        basket_id=row["ga_session_id"] if kind is Kind.PURCHASE else "",
     )
-    countries.setdefault(user, text(row["country"]))
-    return event
 
 
-def _product(row: dict[str, str], note: Note) -> Product:
-    variant, category = text(row["variant"]).strip(), text(row["category"])
-    product = Product(
+def _product(row: dict[str, str]) -> Product:
+    variant = row["variant"].strip()
+    return Product(
         product_id=identity("id", row["id"]),
-        title=text(row["name"]),
-        categories=[category] if category else [],
-        brand=text(row["brand"]),
+        title=row["name"],
+        categories=[row["category"]] if row["category"] else [],
+        brand=row["brand"],
         attributes={"variant": variant} if variant and variant != ONLY_VARIANT else {},
         available=True,
-        price=price("price_in_usd", row["price_in_usd"], note),
+        price=number("price_in_usd", row["price_in_usd"], 0, 1e9),
     )
-    return fit_product(product, note)
 
 
 def _users(countries: Iterable[tuple[str, str]]) -> Iterator[User]:

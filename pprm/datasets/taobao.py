@@ -10,10 +10,8 @@ from pathlib import Path
 
 from pprm.datasets.cells import identity
 from pprm.datasets.dataset import Dataset, Product
-from pprm.datasets.files import Progress, Reading, parsed, silent
-from pprm.datasets.report import PassedOver, Unusable
+from pprm.datasets.files import Lines, Progress, Reading, csv_records, parsed, silent
 from pprm.datasets.rows import Event, Rows, collect
-from pprm.datasets.text_files import Lines, csv_records
 from pprm.events import Kind
 
 NAME = "taobao"
@@ -27,41 +25,37 @@ END = int(datetime(2017, 12, 4, tzinfo=_SHANGHAI).timestamp())
 OUTSIDE = "outside 2017-11-25 to 12-03"
 
 
-def load(path: Path, progress: Progress = silent, strict: bool = False) -> Dataset:
+def load(path: Path, progress: Progress = silent) -> Dataset:
     """Read `UserBehavior.csv` (or `.csv.gz`).
 
     Raises:
         TableError: the file is missing or is not as published.
     """
-    return collect(NAME, convert(path, progress, strict))
+    return collect(NAME, convert(path, progress))
 
 
-def convert(path: Path, progress: Progress = silent, strict: bool = False) -> Rows:
+def convert(path: Path, progress: Progress = silent) -> Rows:
     """The file as rows. The few events outside the nine days, wrong clocks all, are left out and counted."""
-    reading = Reading([path], progress, strict)
+    reading = Reading([path], progress)
     products: dict[str, Product] = {}
-    return Rows(_events(Lines(path, reading), products), products.values(), (), reading.report)
+    return Rows(_events(Lines(path, reading), products), products.values(), (), reading.left_out)
 
 
 def _events(lines: Lines, products: dict[str, Product]) -> Iterator[Event]:
-    return parsed(lines, csv_records(lines, header=COLUMNS), lambda row: _event(row, products))
+    for event in parsed(lines, csv_records(lines, COLUMNS), lambda row: _event(row, products)):
+        if event is None:
+            lines.reading.left_out[OUTSIDE] += 1
+        else:
+            yield event
 
 
-def _event(row: dict[str, str], products: dict[str, Product]) -> Event:
-    kind, time, item = KINDS.get(row["behaviour"]), _time(row["time"]), identity("item", row["item"])
-    user = identity("user", row["user"])
+def _event(row: dict[str, str], products: dict[str, Product]) -> Event | None:
+    kind, time, item = KINDS.get(row["behaviour"]), int(row["time"]), identity("item", row["item"])
     if kind is None:
-        raise Unusable(f"behaviour must be one of {', '.join(KINDS)}", row["behaviour"])
+        raise ValueError(f"behaviour must be one of {', '.join(KINDS)}, not {row['behaviour'][:40]!r}")
     if not BEGIN <= time < END:
-        raise PassedOver(OUTSIDE)
+        return None
     if item not in products:
         category = f"category {row['category']}"
         products[item] = Product(item, category, [category], "", {}, True)
-    return Event(user, item, time, kind)
-
-
-def _time(cell: str) -> int:
-    try:
-        return int(cell)
-    except ValueError:
-        raise Unusable("time must be whole seconds since 1970", cell) from None
+    return Event(identity("user", row["user"]), item, time, kind)

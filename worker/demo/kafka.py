@@ -7,9 +7,10 @@ from typing import Any, TypeAlias
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.partitioner import DefaultPartitioner
 
+from worker.partitioner import partition_of
 from worker.runtime.delivery import Row, append_rows
+from worker.settings import Partitioner
 
 BATCH_BYTES = 256 * 1024
 FETCH_WAIT_MS = 10
@@ -18,21 +19,18 @@ FETCH_WAIT_MS = 10
 OnList: TypeAlias = Callable[[Mapping[str, Any], float], None]
 OnDeadLetter: TypeAlias = Callable[[Any], None]
 
-_partition = DefaultPartitioner()
-
 
 class Publisher:
-    """Sends rows in Kafka batches, each to the partition that any client's default partitioner would choose."""
+    """Sends rows in Kafka batches, each to the partition of its key."""
 
-    def __init__(self, producer: AIOKafkaProducer, partitions: int) -> None:
-        self._producer = producer
-        self._numbers = list(range(partitions))
+    def __init__(self, producer: AIOKafkaProducer, partitions: int, partitioner: Partitioner) -> None:
+        self._producer, self._partitions, self._partitioner = producer, partitions, partitioner
         self._known: dict[bytes, int] = {}
 
     def partition(self, key: bytes) -> int:
-        """Partition of a key, as in the Java client."""
+        """Partition of a key."""
         if key not in self._known:
-            self._known[key] = _partition(key, self._numbers, self._numbers)
+            self._known[key] = partition_of(self._partitioner, key, self._partitions)
         return self._known[key]
 
     async def send(self, topic: str, rows: Iterable[Row]) -> dict[int, int]:
@@ -46,12 +44,12 @@ class Publisher:
 
 
 @asynccontextmanager
-async def publisher(client: Mapping[str, Any], partitions: int) -> AsyncIterator[Publisher]:
+async def publisher(client: Mapping[str, Any], partitions: int, partitioner: Partitioner) -> AsyncIterator[Publisher]:
     """Connect a publisher to topics of so many partitions."""
     producer = AIOKafkaProducer(max_batch_size=BATCH_BYTES, **client)
     await producer.start()
     try:
-        yield Publisher(producer, partitions)
+        yield Publisher(producer, partitions, partitioner)
     finally:
         await producer.stop()
 

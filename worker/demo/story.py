@@ -111,7 +111,7 @@ async def _connected(chosen: Settings, progress: Progress) -> AsyncIterator[kafk
 
     async with (
         kafka.reader(client, [lists, letters], PARTITIONS) as reader,
-        kafka.publisher(client, PARTITIONS) as publisher,
+        kafka.publisher(client, PARTITIONS, chosen.topics.partitioner) as publisher,
         _alongside(kafka.listen(reader, lists, on_list, on_dead_letter)),
     ):
         yield publisher
