@@ -21,10 +21,18 @@ class Kind(IntEnum):
     ADD_TO_CART = 3
     REMOVE_FROM_CART = 4
     REVIEW = 5
+    RETURN = 6
+    DISLIKE = 7
+    HIDE = 8
+    NOTHING = 9
+    """A purchase of none."""
 
 
-ACTS = tuple(Kind)
+ACTS = tuple(Kind)[: Kind.REVIEW + 1]
 """What a state's sequence holds."""
+LOOKS = (Kind.VIEW, Kind.SEARCH_CLICK, Kind.ADD_TO_CART, Kind.REMOVE_FROM_CART)
+SOURCE_OF = {kind: 1 for kind in Kind} | {Kind.PURCHASE: 0, Kind.RETURN: 0, Kind.NOTHING: 0, Kind.REVIEW: 2}
+"""Topic (index into `SOURCES`) of each kind of event."""
 
 
 class Position(Struct, frozen=True, gc=False):

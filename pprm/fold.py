@@ -8,7 +8,7 @@ from itertools import repeat
 import numpy as np
 from msgspec import Struct
 
-from pprm import watermarks
+from pprm import columns, hidden, returns, watermarks
 from pprm.events import Event, Interaction, Kind, Profile
 from pprm.user_state import (
     AGAIN,
@@ -26,7 +26,6 @@ from pprm.user_state import (
     MAX_SEQUENCE,
     MAX_TEXT_BYTES,
     NEWEST,
-    PLACE,
     PROMOTION_DECAY,
     SENTIMENT_HALF_LIFE,
     TIME,
@@ -37,23 +36,30 @@ from pprm.watermarks import Watermarks
 
 
 class Counted(Struct, frozen=True, gc=False):
-    """A purchase that entered the counters: what product popularity adds."""
+    """A purchase that entered the counters, or left them: what product popularity adds."""
 
     event: Interaction
     is_first: bool
     """The shopper's first of the product."""
+    times: int = 1
+    """-1: taken back."""
 
 
-class Folded(Struct, frozen=True, gc=False):
+WITHOUT_EFFECT = ("duplicate", "unbought", "nothing")
+"""Why an event moved its watermark and counts for nothing: published before; a return of what is not known to be
+bought; a purchase of none."""
+
+
+class Folded(Struct, gc=False):
     """A state after events, and what the fold had to say about them."""
 
     state: UserState
-    counted: list[Counted]
-    repeats: int
+    counted: list[Counted] = []
+    repeats: int = 0
     """Events at or below the watermark: delivered before, not applied again."""
-    duplicates: list[int]
-    """Sources (`events.SOURCES`) of the events that were published before: not applied either."""
-    evicted: int
+    without_effect: list[tuple[int, str]] = []
+    """Events that counted for nothing: source (`events.SOURCES`) and why, of `WITHOUT_EFFECT`."""
+    evicted: int = 0
     """Products dropped because the state is full."""
 
 
@@ -69,57 +75,83 @@ def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
     fingerprint of one of the last of its topic moves the watermark only. Bounded: see `MAX_BYTES`.
     The counters do not depend on the order of purchases in time, so late events need no care.
     """
-    counted: list[Counted] = []
-    acts: list[Interaction] = []  # for the sequence, which is written once
-    duplicates: list[int] = []
-    repeats = evicted = 0
+    folded, acts = Folded(new), list[Interaction]()  # acts: for the sequence, which is written once
     known = watermarks.unpack(new.base, new.watermarks, new.fingerprints)
     for event in events:
         if not known.advance(event.position):
-            repeats += 1
+            folded.repeats += 1
         elif isinstance(event, Profile):
-            new = _profile(new, event, acts, known)
+            _profile(folded, event, acts, known)
         elif not known.is_new(event.position.source, event.fingerprint):
-            duplicates.append(event.position.source)
+            folded.without_effect.append((event.position.source, "duplicate"))
+        elif event.kind > _REVIEWED:
+            _remember(folded.state, acts)
+            acts.clear()
+            _unlike_an_act(folded, event)
         else:
-            evicted += _act(new, event, acts, counted)
+            _act(folded, event, acts)
+    new = folded.state
     _remember(new, acts)
     new.base = known.base
     new.watermarks, new.fingerprints = known.pack()
-    return Folded(new, counted, repeats, duplicates, evicted)
+    return folded
 
 
 _BOUGHT, _REVIEWED, _VIEWED, _CLICKED = Kind.PURCHASE, Kind.REVIEW, Kind.VIEW, Kind.SEARCH_CLICK
-_ADDED, _REMOVED = Kind.ADD_TO_CART, Kind.REMOVE_FROM_CART
+_ADDED, _REMOVED, _RETURNED, _DISLIKED = Kind.ADD_TO_CART, Kind.REMOVE_FROM_CART, Kind.RETURN, Kind.DISLIKE
 """Looked up once: an enum's attribute costs as much as a step of the fold."""
 
 
-def _act(state: UserState, event: Interaction, acts: list[Interaction], counted: list[Counted]) -> bool:
-    """Count an interaction; returns whether another product had to go."""
-    if event.time > state.active_at:
-        state.active_at = event.time
-    evicted = False
-    if event.kind is _BOUGHT:
-        is_first, is_repeat, evicted = _purchase(state, event)
-        if is_repeat:
-            return evicted
-        counted.append(Counted(event, is_first))
-    elif event.kind is _REVIEWED:
-        _review(state, event)
-    else:
-        evicted = _look(state, event)
-    acts.append(event)
-    return evicted
-
-
-def _profile(state: UserState, event: Profile, acts: list[Interaction], known: Watermarks) -> UserState:
+def _profile(folded: Folded, event: Profile, acts: list[Interaction], known: Watermarks) -> None:
+    state = folded.state
     if event.text is None:  # forgotten: only the watermarks stay, so that a redelivery brings nothing back
         acts.clear()
         known.forget()
-        return UserState()
+        folded.state = UserState()
+        return
     state.text = event.text.encode()[:MAX_TEXT_BYTES].decode(errors="ignore").encode()
     state.active_at = max(state.active_at, event.time)
-    return state
+
+
+def _act(folded: Folded, event: Interaction, acts: list[Interaction]) -> None:
+    """Count what the shopper did with a product."""
+    state = folded.state
+    if event.time > state.active_at:
+        state.active_at = event.time
+    if event.kind is _BOUGHT:
+        is_first, is_repeat, evicted = _purchase(state, event)
+        folded.evicted += evicted
+        if is_repeat:
+            return
+        folded.counted.append(Counted(event, is_first))
+    elif event.kind is _REVIEWED:
+        _review(state, event)
+    else:
+        folded.evicted += _look(state, event)
+    acts.append(event)
+
+
+def _unlike_an_act(folded: Folded, event: Interaction) -> None:
+    """Take back a purchase, or hide a product: what the sequence does not show, but may have to lose."""
+    state = folded.state
+    if event.kind is _RETURNED:
+        changes = returns.take_back(state, event)
+        folded.counted += [_change(event, *change) for change in changes]
+        if not changes:
+            folded.without_effect.append((event.position.source, "unbought"))
+            return
+    elif event.kind is Kind.NOTHING:
+        folded.without_effect.append((event.position.source, "nothing"))
+        return
+    else:
+        hidden.hide(state, event.product)
+        if event.kind is _DISLIKED:
+            hidden.forget_looks(state, event.product)
+    state.active_at = max(state.active_at, event.time)
+
+
+def _change(event: Interaction, time: int, is_first: bool, times: int) -> Counted:
+    return Counted(Interaction(event.position, _BOUGHT, event.product, time), is_first, times)
 
 
 def _remember(state: UserState, acts: Iterable[Interaction]) -> None:
@@ -135,7 +167,7 @@ def _purchase(state: UserState, event: Interaction) -> tuple[bool, bool, bool]:
     """Count a purchase; returns (first of its product, repeat within the basket, evicted another)."""
     _basket(state, event)
     key = KEY.pack(event.product)
-    at = _find(state.keys, key)
+    at = columns.find(state.keys, key)
     is_first, evicted = at < 0, False
     if is_first:
         evicted = _make_room(state)
@@ -184,25 +216,16 @@ def _count_again(state: UserState, product: int, time: int) -> bool:
     if not later:
         return False
     bought_once = AGAIN.pack(1, 1.0, 1.0, 1.0, 1.0, last, 1)
-    row, state.places, state.again = _held(state.places, state.again, product, bought_once)
+    row, state.places, state.again = columns.held(state.places, state.again, product, bought_once)
     at = row * AGAIN.size
     count, d7, d28, d112, per_basket, first, ring = AGAIN.unpack_from(state.again, at)
     d7, d28, d112 = _decayed(d7, last, time, _D7), _decayed(d28, last, time, _D28), _decayed(d112, last, time, _D112)
     per_basket = per_basket * BASKET_DECAY**later + 1.0
     ring = (ring << later | 1) & _RING if later < MAX_BASKETS else 1
     counted = AGAIN.pack(count + 1, d7, d28, d112, per_basket, min(first, time), ring)
-    state.again = _replaced(state.again, at, counted)
-    state.newest = _replaced(state.newest, product * NEWEST.size, NEWEST.pack(max(last, time), state.baskets))
+    state.again = columns.replaced(state.again, at, counted)
+    state.newest = columns.replaced(state.newest, product * NEWEST.size, NEWEST.pack(max(last, time), state.baskets))
     return True
-
-
-def _held(places: bytes, counters: bytes, product: int, made: bytes) -> tuple[int, bytes, bytes]:
-    """Row of the counters held of a product, and both columns; where none are held, with those `made` at their end."""
-    place = PLACE.pack(product)
-    row = _find(places, place)
-    if row >= 0:
-        return row, places, counters
-    return len(places) // PLACE.size, places + place, counters + made
 
 
 _RING = (1 << MAX_BASKETS) - 1
@@ -222,7 +245,7 @@ _NOTHING, _ONE_LOOK = LOOKS.pack(0, 0, 0, 0, 0, 0), LOOKS.pack(1, 1, 1, 0, 0, 0)
 def _look(state: UserState, event: Interaction) -> bool:
     """Count a look, or a move to or from the cart; returns whether another product had to go."""
     key, is_look = KEY.pack(event.product), event.kind is _VIEWED or event.kind is _CLICKED
-    at, evicted = _find(state.browsed_keys, key), False
+    at, evicted = columns.find(state.browsed_keys, key), False
     if at < 0:
         evicted = _make_room_to_look(state)
         at, last = len(state.browsed_keys) // KEY.size, event.time
@@ -234,13 +257,13 @@ def _look(state: UserState, event: Interaction) -> bool:
     else:
         (last,) = TIME.unpack_from(state.browsed_at, at * TIME.size)
         before = _ONE_LOOK
-    row, state.look_places, state.looks = _held(state.look_places, state.looks, at, before)
+    row, state.look_places, state.looks = columns.held(state.look_places, state.looks, at, before)
     kept = LOOKS.unpack_from(state.looks, row * LOOKS.size)
     added = (is_look, is_look, is_look, event.kind is _ADDED, event.kind is _REMOVED, event.dwell / 60)
     counters = map(_decayed, kept, repeat(last), repeat(event.time), _BROWSE_DAYS, added)
-    state.looks = _replaced(state.looks, row * LOOKS.size, LOOKS.pack(*counters))
+    state.looks = columns.replaced(state.looks, row * LOOKS.size, LOOKS.pack(*counters))
     if event.time > last:
-        state.browsed_at = _replaced(state.browsed_at, at * TIME.size, TIME.pack(event.time))
+        state.browsed_at = columns.replaced(state.browsed_at, at * TIME.size, TIME.pack(event.time))
     return evicted
 
 
@@ -255,14 +278,6 @@ def _decay(seconds: int, half_life: float) -> float:
     return 2.0 ** (-seconds / (DAY * half_life)) if seconds else 1.0
 
 
-def _find(column: bytes, value: bytes) -> int:
-    """Row of a value, -1 where there is none: a search for its bytes is faster than any index at this size."""
-    at = column.find(value)
-    while at >= 0 and at % len(value):
-        at = column.find(value, at + 1)
-    return at // len(value)
-
-
 def _make_room(state: UserState) -> bool:
     """Drop the product whose 112-day counter is the smallest, if the state is full."""
     if len(state.keys) < MAX_PRODUCTS * KEY.size:
@@ -270,8 +285,8 @@ def _make_room(state: UserState) -> bool:
     counters = state.product_counters()
     weight = np.log2(counters["decay112"]) + counters["last"].astype(np.float64) / (DAY * HALF_LIVES[2])
     at = int(np.argmin(weight))
-    state.keys, state.newest = _without(state.keys, KEY.size, at), _without(state.newest, NEWEST.size, at)
-    state.places, state.again = _without_product(state.places, state.again, AGAIN.size, at)
+    state.keys, state.newest = columns.without(state.keys, KEY.size, at), columns.without(state.newest, NEWEST.size, at)
+    state.places, state.again = columns.without_product(state.places, state.again, AGAIN.size, at)
     return True
 
 
@@ -280,25 +295,7 @@ def _make_room_to_look(state: UserState) -> bool:
     if len(state.browsed_keys) < MAX_BROWSED * KEY.size:
         return False
     at = int(np.argmin(np.frombuffer(state.browsed_at, "<u4")))
-    state.browsed_keys = _without(state.browsed_keys, KEY.size, at)
-    state.browsed_at = _without(state.browsed_at, TIME.size, at)
-    state.look_places, state.looks = _without_product(state.look_places, state.looks, LOOKS.size, at)
+    state.browsed_keys = columns.without(state.browsed_keys, KEY.size, at)
+    state.browsed_at = columns.without(state.browsed_at, TIME.size, at)
+    state.look_places, state.looks = columns.without_product(state.look_places, state.looks, LOOKS.size, at)
     return True
-
-
-def _without_product(places: bytes, held: bytes, size: int, at: int) -> tuple[bytes, bytes]:
-    """Places, and the counters of this size held there, when the product at one place has gone."""
-    if (row := _find(places, PLACE.pack(at))) >= 0:
-        places, held = _without(places, PLACE.size, row), _without(held, size, row)
-    moved = np.frombuffer(places, "<u2")
-    return (moved - (moved > at)).tobytes(), held
-
-
-def _replaced(column: bytes, at: int, value: bytes) -> bytes:
-    """A column with other bytes from `at` on."""
-    return column[:at] + value + column[at + len(value) :]
-
-
-def _without(column: bytes, size: int, row: int) -> bytes:
-    """A column without a row of this size."""
-    return column[: row * size] + column[(row + 1) * size :]

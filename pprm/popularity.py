@@ -44,6 +44,8 @@ class Purchase(NamedTuple):
     """Unix seconds."""
     is_first: bool = False
     """The shopper's first of the product."""
+    times: int = 1
+    """-1: taken back."""
 
 
 class Snapshot(NamedTuple):
@@ -187,7 +189,8 @@ class Popularity:
         rows = np.flatnonzero(counters[:, 0] > 0)
         rows = rows[np.argsort(-counters[rows, MONTH], kind="stable")][:MAX_SNAPSHOT]
         hashes = np.fromiter(self._rows, np.uint64, len(self._rows))
-        return Snapshot(self.day, hashes[rows], counters[rows].astype(np.float32))
+        counted = np.maximum(counters[rows], 0.0)  # of what was taken back, rounding may leave less than nothing
+        return Snapshot(self.day, hashes[rows], counted.astype(np.float32))
 
     def versions(self) -> dict[int, int]:
         """Per partition owned a number that changes with its counters."""
@@ -224,7 +227,7 @@ class Popularity:
             self._table = HashTable.of(np.fromiter(self._rows, np.uint64, len(self._rows)))
             self._placed = len(self._rows)
         rows = self._table.rows(products)
-        return np.where(rows[:, None] >= 0, self._sum()[rows], 0.0)
+        return np.where(rows[:, None] >= 0, np.maximum(self._sum()[rows], 0.0), 0.0)
 
     def _sums(self, bought: "_Bought", latest: "_Latest") -> Counters:
         """Counters of each product bought, summed over the shoppers.
@@ -249,6 +252,7 @@ class Popularity:
         """Rows [n] and counters [n, 8] of purchases as of the start of a day."""
         counters = _all_decays(day - np.array([purchase.time for purchase in purchases]) / DAY)
         counters[:, FIRSTS] *= np.array([purchase.is_first for purchase in purchases])[:, None]
+        counters *= np.array([purchase.times for purchase in purchases])[:, None]
         return self._rows_of([purchase.product for purchase in purchases]), counters
 
     def _add(self, own: _Own, rows: NDArray[np.int64], counters: Counters) -> None:

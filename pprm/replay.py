@@ -47,7 +47,7 @@ def replay(dataset: Dataset, catalogue: Catalogue, popularity: Popularity, until
         states[user] = folded.state
         if is_basket[number]:
             yield Visit(number, user, now, dataset.product[start:stop], before, folded.state)
-        popularity.add(Purchase(one.event.product, one.event.time, one.is_first) for one in folded.counted)
+        popularity.add(Purchase(one.event.product, one.event.time, one.is_first, one.times) for one in folded.counted)
 
 
 def next_visits(dataset: Dataset) -> NDArray[np.int64]:

@@ -61,7 +61,7 @@ class _Asked(NamedTuple):
     states: Sequence[UserState]
     nows: Sequence[float]
     excluded: Sequence[NDArray[np.int64]]
-    """Catalogue rows that the rules leave out for each, -1 among them where one is not known."""
+    """Catalogue rows that the rules or the shopper leave out for each, -1 among them where one is not known."""
     k: int
     rules: Rules
 
@@ -119,15 +119,15 @@ class Scorer:
         self, states: Sequence[UserState], nows: Sequence[float], k: int, rules: Rules = NO_RULES
     ) -> list[Ranking]:
         """The k best available products for each shopper, by the shop's rules; equal scores in the order of hashes."""
-        lately = [self._bought_lately(state, now, rules) for state, now in zip(states, nows, strict=True)]
+        left_out = [self._left_out(state, now, rules) for state, now in zip(states, nows, strict=True)]
         rank = self._rank_first if self.second is None else self._rank_second
-        rankings = rank(_Asked(states, nows, lately, k, rules)) if states else {}
+        rankings = rank(_Asked(states, nows, left_out, k, rules)) if states else {}
         return [rankings[number] for number in range(len(states))]
 
-    def _bought_lately(self, state: UserState, now: float, rules: Rules) -> NDArray[np.int64]:
+    def _left_out(self, state: UserState, now: float, rules: Rules) -> NDArray[np.int64]:
         """See `_Asked.excluded`."""
         lately = state.product_counters()["last"] > now - rules.exclude_bought_days * DAY
-        return self.catalogue.rows(state.product_keys()[lately])
+        return self.catalogue.rows(np.concatenate([state.product_keys()[lately], state.hidden_products()]))
 
     def _rank_first(self, asked: _Asked) -> dict[int, Ranking]:
         rankings = {}
@@ -164,6 +164,7 @@ class Scorer:
         """
         ((_, logits, groups),) = self.first.score([state], [now])
         scores: NDArray[np.float32] = logits.copy()
+        scores[self.first.columns(self.catalogue.rows(state.hidden_products()))] = -np.inf
         if self._second is None:
             return scores
         found = self.first.find(state, scores, groups)

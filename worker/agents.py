@@ -194,6 +194,8 @@ def _measure(c: Components, work: Work) -> None:
         newest[last.topic] = decoded.event.time
         if shopper.folded.repeats:
             metrics.events_repeated.labels(last.topic).inc(shopper.folded.repeats)
+        for source, why in shopper.folded.without_effect:
+            metrics.events_without_effect.labels(c.settings.topics.name(SOURCES[source]), why).inc()
         if shopper.ranked and (sent := codec.record_time(last, now)) is not None:
             metrics.end_to_end_latency_seconds.observe(max(now - sent, 0.0))
         if shopper.damaged is not None:

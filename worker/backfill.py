@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 
 from pprm.datasets.dataset import Product
 from pprm.datasets.rows import Event, Rows, User
-from pprm.events import Kind
+from pprm.events import SOURCE_OF, SOURCES, Kind
 from worker.send import Envelope, SendError, compose
 
 AT_ONCE = 2000
@@ -42,7 +42,7 @@ def _checked(family: str, fields: Mapping[str, Any]) -> tuple[str, Envelope]:
 
 
 def _family(event: Event) -> str:
-    return {Kind.PURCHASE: "purchases", Kind.REVIEW: "reviews"}.get(event.kind, "browses")
+    return SOURCES[SOURCE_OF[event.kind]]
 
 
 def _product(product: Product) -> dict[str, Any]:
@@ -54,13 +54,13 @@ def _user(user: User) -> dict[str, Any]:
 
 
 def _event(event: Event, number: int) -> dict[str, Any]:
+    family = _family(event)
     wanted = {
-        Kind.PURCHASE: ("basket_id", "store_id", "quantity", "price"),
-        Kind.REVIEW: ("rating", "text", "sentiment"),
-    }.get(event.kind, ("dwell_seconds",))
+        "purchases": ("basket_id", "store_id", "quantity", "price"), "reviews": ("rating", "text", "sentiment"),
+    }.get(family, ("dwell_seconds",))  # fmt: skip
     said = {name: value for name in wanted if (value := getattr(event, name)) not in (None, "")}
-    if event.kind not in (Kind.PURCHASE, Kind.REVIEW):
-        said["action"] = event.kind.name.lower()
+    if family == "browses" or event.kind is Kind.RETURN:
+        said["action" if family == "browses" else "kind"] = event.kind.name.lower()
     at = datetime.fromtimestamp(event.occurred_at, UTC).isoformat()
     return {
         "event_id": f"backfill-{number}", "user_id": event.user_id, "product_id": event.product_id, "occurred_at": at,

@@ -18,7 +18,7 @@ from msgspec import Struct
 from pydantic import ValidationError
 
 from pprm import catalogue, promotions
-from pprm.events import SOURCES, Event, Interaction, Kind, Position, Profile
+from pprm.events import SOURCE_OF, SOURCES, Event, Interaction, Kind, Position, Profile
 from pprm.ids import fingerprint, stable_hash
 from pprm.texts import product_text, profile_text
 from pprm.user_state import store_code
@@ -230,9 +230,11 @@ def _seconds(time: datetime) -> int:
 def _purchase(message: Purchase, position: Position) -> Interaction:
     basket = _basket_hash(message.basket_id) if message.basket_id else 0
     product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
+    is_plain = message.kind == "purchase" and message.quantity > 0
+    kind = _BOUGHT if is_plain else Kind.RETURN if message.quantity else Kind.NOTHING
     return Interaction(
-        position, _BOUGHT, product, time, basket, 0.0, store_code(message.store_id),
-        fingerprint=fingerprint(_BOUGHT, message.event_id, product),
+        position, kind, product, time, basket, 0.0, store_code(message.store_id),
+        fingerprint=fingerprint(kind, message.event_id, product),
     )  # fmt: skip
 
 
@@ -240,7 +242,7 @@ _basket_hash = lru_cache(maxsize=1 << 12)(stable_hash.__wrapped__)
 """`stable_hash`, remembered apart: a basket's purchases come together and never again, products' ids come for ever."""
 _BOUGHT = Kind.PURCHASE
 """Looked up once: an enum's attribute costs as much as the event."""
-_ACTIONS = {kind.name.lower(): kind for kind in Kind}
+_ACTIONS = {kind.name.lower(): kind for kind in Kind if SOURCE_OF[kind] == SOURCES.index("browses")}
 
 
 def _browse(message: Browse, position: Position) -> Interaction:

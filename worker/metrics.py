@@ -21,6 +21,8 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import choose_encoder
 
+from pprm.fold import WITHOUT_EFFECT
+
 NAMESPACE = "pprm"
 STAGES = ("decode", "fold", "score", "encode", "publish", "store")
 """The stages of a micro-batch, in their order."""
@@ -52,6 +54,14 @@ class Metrics:
         Counter, Spec("Texts of events cut to their limit; record times that cannot be.", ("topic", "what"))
     ]
     events_repeated: Annotated[Counter, Spec("Events delivered again that the state already held.", ("topic",))]
+    events_without_effect: Annotated[
+        Counter,
+        Spec(
+            "Events that counted for nothing: published before (by event_id), a return of what was not bought, "
+            "a purchase of none.",
+            ("topic", "why"),
+        ),
+    ]
     offset_gaps: Annotated[Counter, Spec("Seeks back by the offset ledger: an offset was missing.", ("topic",))]
     events_deleted: Annotated[
         Counter, Spec("Offsets that the broker had deleted (retention) before the worker read them.", ("topic",))
@@ -120,7 +130,14 @@ def create(
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter, which nobody reads
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    known = {"topic": topics, "reason": reasons, "table": tables, "stage": STAGES, "what": mended}
+    known = {
+        "topic": topics,
+        "reason": reasons,
+        "table": tables,
+        "stage": STAGES,
+        "what": mended,
+        "why": WITHOUT_EFFECT,
+    }
     hints = get_type_hints(Metrics, include_extras=True)
     del hints["registry"]
     return Metrics(registry, **{name: _make(name, hint, registry, known) for name, hint in hints.items()})

@@ -88,7 +88,7 @@ class Recommender:
         by_partition: dict[int, list[Purchase]] = {}
         for counted in bought:
             event = counted.event
-            purchase = Purchase(event.product, event.time, counted.is_first)
+            purchase = Purchase(event.product, event.time, counted.is_first, counted.times)
             by_partition.setdefault(event.position.partition, []).append(purchase)
         for partition, purchases in by_partition.items():
             self.popularity.add(purchases, partition)

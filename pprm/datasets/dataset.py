@@ -8,12 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm import catalogue
-from pprm.events import Interaction, Kind, Position
+from pprm.events import SOURCE_OF, Interaction, Kind, Position
 from pprm.ids import stable_hash
 from pprm.texts import product_text, profile_text
-
-SOURCE_OF = {kind: 0 if kind is Kind.PURCHASE else 2 if kind is Kind.REVIEW else 1 for kind in Kind}
-"""Topic (`events.SOURCES`) of each kind of event."""
 
 
 class Product(NamedTuple):

@@ -28,7 +28,7 @@ BATCH = 8192
 EVENT_COLUMNS = ("event_id", *Event._fields)
 PRODUCT_COLUMNS = ("product_id", "title", "description", "categories", "brand", "price", "available")
 USER_COLUMNS = ("user_id", "text")
-KINDS = {kind.name.lower(): kind for kind in Kind}
+KINDS = {kind.name.lower(): kind for kind in Kind if kind is not Kind.NOTHING}
 
 
 def load(events: Path, products: Path, users: Path | None = None, progress: Progress = silent) -> Dataset:

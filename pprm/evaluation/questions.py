@@ -13,7 +13,7 @@ from pprm.datasets.dataset import Dataset
 from pprm.evaluation import protocol
 from pprm.evaluation.contenders import AtVisit, rank
 from pprm.evaluation.protocol import Contender, Outcome
-from pprm.events import Kind
+from pprm.events import LOOKS, Kind
 from pprm.plan import Plan, Split
 from pprm.popularity import Popularity
 from pprm.replay import Visit
@@ -112,7 +112,7 @@ def of_reviews(scorer: Scorer) -> list[Contender]:
 def of_events(scorer: Scorer, dataset: Dataset) -> list[Contender]:
     """What events that are no purchases are worth, of the kinds that the dataset has."""
     kinds = set() if dataset.kind is None else set(np.unique(dataset.kind).tolist())
-    browsing = of_browsing(scorer) if kinds - {Kind.PURCHASE, Kind.REVIEW} else []
+    browsing = of_browsing(scorer) if kinds & {*LOOKS} else []
     return browsing + (of_reviews(scorer) if Kind.REVIEW in kinds else [])
 
 

@@ -46,7 +46,7 @@ def matrix() -> list[tuple[str, bytes | None, bytes | None]]:
         ("NaN as price", b"cid", good[:-1] + b', "price": NaN}'),
         ("infinite price", b"cid", good[:-1] + b', "price": 1e999}'),
         ("beyond 64 bit", b"cid", good[:-1] + b', "quantity": 18446744073709551616}'),
-        ("negative quantity", b"cid", said(quantity=-1)),
+        ("a quantity beyond reason", b"cid", said(quantity=-2e6)),
         ("far future", b"cid", said(at="2090-01-01T00:00:00Z")),
         ("before 1970", b"cid", said(at="1901-01-01T00:00:00Z")),
         ("no time zone", b"cid", said(at="2017-11-05T10:00:00")),

@@ -1,13 +1,15 @@
-"""The load of the fault suite: purchases and browses of a few shoppers, each event with a time of its own.
+"""The load of the fault suite: purchases, returns and browses of a few shoppers, each event with a time of its own.
 
 Every purchase has a basket of its own, so that a state counts each exactly once, and `occurred_at` grows by a second
-with every event, so that an event can be found in a state by its time.
+with every event, so that an event can be found in a state by its time. One in 50 is published again, as a shop does
+that retries: with its `event_id`, to count once. One in 50 is the return of something bought lately.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -42,8 +44,7 @@ async def feed(
     rng, started = random.Random(seed), time.monotonic()
     try:
         waiting = []
-        for number in range(first, first + events):
-            family, key, value = event(rng, users, products, number)
+        for number, (family, key, value) in enumerate(messages(rng, users, products, first, events), first):
             waiting.append(await producer.send(prefix + family, key=key, value=value))
             if len(waiting) >= AT_ONCE:
                 await asyncio.gather(*waiting)
@@ -58,15 +59,43 @@ async def feed(
         await producer.stop()
 
 
-def event(rng: random.Random, users: int, products: int, number: int) -> tuple[str, bytes, bytes]:
-    """Topic family, key and value of the event of this number."""
-    user = f"u{rng.randrange(users)}"
-    value = {
-        "event_id": f"e{number}",
-        "user_id": user,
-        "product_id": f"p{rng.randrange(products)}",
-        "occurred_at": (START + timedelta(seconds=number)).isoformat().replace("+00:00", "Z"),
-    }
-    if rng.random() < 0.7:
-        return "purchases", user.encode(), orjson.dumps(value | {"basket_id": f"b{number}"})
-    return "browses", user.encode(), orjson.dumps(value | {"action": "view"})
+Message = tuple[str, bytes, bytes]
+"""Topic family, key and value."""
+LATELY = 5
+"""Of so many of a shopper's last messages and purchases one comes again, or goes back."""
+
+
+def messages(rng: random.Random, users: int, products: int, first: int, count: int) -> Iterator[Message]:
+    """So many messages, with the numbers from `first` on."""
+    said = defaultdict[str, deque[Message]](lambda: deque(maxlen=LATELY))
+    bought = defaultdict[str, deque[dict[str, object]]](lambda: deque(maxlen=LATELY))
+    for number in range(first, first + count):
+        user, chance = f"u{rng.randrange(users)}", rng.random()
+        if chance < 0.02 and said[user]:
+            yield rng.choice(said[user])
+            continue
+        value = {
+            "event_id": f"e{number}",
+            "user_id": user,
+            "product_id": f"p{rng.randrange(products)}",
+            "occurred_at": (START + timedelta(seconds=number)).isoformat().replace("+00:00", "Z"),
+        }
+        family = "purchases" if rng.random() < 0.7 else "browses"
+        if chance > 0.98 and bought[user]:
+            family, value = "purchases", _returned(rng, value, rng.choice(bought[user]))
+        elif family == "purchases":
+            value |= {"basket_id": f"b{number}"}
+            bought[user].append(value)
+        else:
+            value |= {"action": "view"}
+        message = family, user.encode(), orjson.dumps(value)
+        said[user].append(message)
+        yield message
+
+
+def _returned(rng: random.Random, value: dict[str, str], purchase: dict[str, object]) -> dict[str, object]:
+    """A return in one of the ways in which shops tell it."""
+    back = value | {"product_id": purchase["product_id"]}
+    if rng.random() < 0.5:
+        return back | {"kind": "return", "basket_id": purchase["basket_id"]}
+    return back | {"quantity": -1}

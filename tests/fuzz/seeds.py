@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from pprm import user_state
-from pprm.events import Interaction, Kind, Position, Profile
+from pprm.events import ACTS, Interaction, Kind, Position, Profile
 from pprm.fold import fold
 from pprm.user_state import INTERACTION, UserState
 from tests.fuzz.targets import CORPUS, FAMILIES, NOW
@@ -50,7 +50,7 @@ def states() -> dict[str, bytes]:
     def bought(n: int, text: str = "") -> UserState:
         at = [int(NOW) - 86_400 * (n - i) // 4 for i in range(n)]
         events = [Interaction(Position(0, 1, i), Kind.PURCHASE, i + 1, at[i], i // 3 + 1) for i in range(n)]
-        viewed = [Interaction(Position(1, 1, i), Kind(i % 6), i + 1, at[i], sentiment=0.5) for i in range(n)]
+        viewed = [Interaction(Position(1, 1, i), ACTS[i % 6], i + 1, at[i], sentiment=0.5) for i in range(n)]
         state = fold(UserState(), [*events, *viewed, Profile(Position(3, 1, 0), at[-1], text)]).state
         return user_state.publish(state, range(n))
 

@@ -175,13 +175,34 @@ def test_a_profile_is_one_text_in_a_fixed_order():
     assert profile.text == "likes tea. age 45-54. home Owner" and profile.time == 1_767_323_045
 
 
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"kind": "purchase"}, Kind.PURCHASE), ({"kind": None}, Kind.PURCHASE), ({"kind": "return"}, Kind.RETURN),
+        ({"quantity": -1.5}, Kind.RETURN), ({"kind": "return", "quantity": -1}, Kind.RETURN),
+        ({"kind": "return", "quantity": 2, "price": -3.5}, Kind.RETURN), ({"quantity": 0}, Kind.NOTHING),
+        ({"kind": "return", "quantity": 0}, Kind.NOTHING),
+    ],
+)  # fmt: skip
+def test_a_return_is_one_by_its_kind_or_its_quantity(fields, kind):
+    decoded = codec.decode("purchases", record(event(**fields).encode()), NOW)
+    assert decoded.event.kind is kind and decoded.event.position.source == 0
+
+
+@pytest.mark.parametrize("action", ["dislike", "hide"])
+def test_what_a_shopper_does_not_want_to_see(action):
+    decoded = codec.decode("browses", record(event(action=action).encode()), NOW)
+    assert decoded.event.kind is Kind[action.upper()]
+
+
 def test_the_last_of_duplicate_names_counts_and_unknown_names_are_ignored():
     value = GOOD % b',"product_id":"q","surprise":[1,2]'
     assert codec.decode("purchases", record(value), NOW).event.product == stable_hash("q")
 
 
 @pytest.mark.parametrize(
-    "fields", [{"quantity": "1"}, {"quantity": True}, {"quantity": 0}, {"price": -1}, {"user_id": 7}]
+    "fields",
+    [{"quantity": "1"}, {"quantity": True}, {"quantity": -2e6}, {"kind": "Return"}, {"price": -2e9}, {"user_id": 7}],
 )
 def test_wrong_types_and_values_are_refused(fields):
     assert codec.decode("purchases", record(event(**fields).encode()), NOW).reason == "schema"

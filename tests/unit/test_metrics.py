@@ -35,7 +35,7 @@ def test_counters_and_histograms_start_at_zero_for_every_known_label_value(instr
 
 def test_no_series_per_user_or_product(instruments: Metrics) -> None:
     labels = {label for name in Metrics.__slots__[1:] for label in getattr(instruments, name)._labelnames}
-    assert labels <= {"topic", "partition", "reason", "stage", "table", "state", "what"}
+    assert labels <= {"topic", "partition", "reason", "stage", "table", "state", "what", "why"}
 
 
 def test_partitions_are_forgotten_on_a_rebalance(instruments: Metrics) -> None:

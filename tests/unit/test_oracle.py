@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -14,10 +15,10 @@ from msgspec.structs import replace
 from pprm import user_state
 from pprm.events import SOURCES, Interaction, Kind, Position
 from pprm.fold import fold
-from pprm.ids import stable_hash
+from pprm.ids import fingerprint, stable_hash
 from pprm.user_state import UserState
 from tests.faults.oracle.judge import Log, Record, Report, judge
-from tests.faults.workload import START, event
+from tests.faults.workload import messages
 from tests.unit.wide_counters import with_counters
 
 ITEMS = ["p1", "p2", "p3"]
@@ -28,8 +29,7 @@ def logged(events: int = 40, users: int = 1, seed: int = 1) -> Log:
     """The log of a worker that does everything right, a micro-batch an event."""
     rng, log = random.Random(seed), Log()
     states: dict[bytes, UserState] = {}
-    for number in range(events):
-        family, key, value = event(rng, users, 5, number)
+    for family, key, value in messages(rng, users, 5, 0, events):
         offset = sum(record.family == family for record in log.inputs)
         log.inputs.append(Record(family, 0, offset, key, value))
         states[key] = answered(log, states.get(key, UserState()), family, offset, key, json.loads(value))
@@ -40,11 +40,13 @@ def logged(events: int = 40, users: int = 1, seed: int = 1) -> Log:
 def answered(log: Log, state: UserState, family: str, offset: int, key: bytes, value: dict[str, str]) -> UserState:
     """Fold an event as the worker does, and write the state and its list."""
     number = int(value["event_id"][1:])
-    kind = Kind.PURCHASE if family == "purchases" else Kind.VIEW
+    is_return = value.get("kind") == "return" or "quantity" in value
+    kind = Kind.VIEW if family == "browses" else Kind.RETURN if is_return else Kind.PURCHASE
     basket = stable_hash(value["basket_id"]) if "basket_id" in value else 0
-    time = int(START.timestamp()) + number
+    time, product = int(datetime.fromisoformat(value["occurred_at"]).timestamp()), stable_hash(value["product_id"])
+    known_by = fingerprint(kind, value["event_id"], product)
     position = Position(SOURCES.index(family), 0, offset)
-    state = fold(state, [Interaction(position, kind, stable_hash(value["product_id"]), time, basket)]).state
+    state = fold(state, [Interaction(position, kind, product, time, basket, fingerprint=known_by)]).state
     items = ITEMS[number % 3 :] + ITEMS[: number % 3]
     state = user_state.publish(state, map(stable_hash, items))
     log.changelog.append(Record("changelog", 0, len(log.changelog), key, user_state.encode(state)))

@@ -98,7 +98,9 @@ def test_what_producers_send_is_read_fast(more: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "more",
     [
-        {"price": -1},
+        {"price": -2e9},
+        {"quantity": -2e6},
+        {"kind": "refund"},
         {"product_id": ""},
         {"product_id": "caf\u00e9"},
         {"x": [1]},

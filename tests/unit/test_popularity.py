@@ -122,7 +122,11 @@ class Recounted:
 
 TIMES = st.integers(START - 3 * DAY, START + 6 * DAY) | st.sampled_from([START - 1, START, START + DAY, 0, 2**32 - 1])
 STEPS = st.lists(
-    st.tuples(st.just("add"), st.lists(st.builds(Purchase, st.integers(1, 4), TIMES, st.booleans())), st.integers(0, 2))
+    st.tuples(
+        st.just("add"),
+        st.lists(st.builds(Purchase, st.integers(1, 4), TIMES, st.booleans(), st.just(1))),
+        st.integers(0, 2),
+    )
     | st.tuples(st.just("advance"), st.integers(START - DAY, START + 7 * DAY))
     | st.tuples(st.just("disown"), st.lists(st.integers(0, 2), max_size=2))
     | st.tuples(st.just("own"), st.integers(0, 2)),

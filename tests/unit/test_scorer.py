@@ -402,6 +402,25 @@ def test_equal_scores_come_in_the_order_of_columns_by_blocks_too() -> None:
 @pytest.mark.parametrize(
     "scorer", [make(200), by_blocks(200), two_stages(200)], ids=["one stage", "by blocks", "two stages"]
 )
+@pytest.mark.parametrize("kind", [Kind.HIDE, Kind.DISLIKE])
+def test_what_a_shopper_hides_is_in_no_list_of_theirs_again(scorer: Scorer, kind: Kind) -> None:
+    """Not the best of what they bought, nor of what is new to them; though they look at it and buy it again."""
+    state = shopper(4)
+    (before,) = scorer.recommend([state], [NOW], 20)
+    unwanted = scorer.catalogue.hashes[before.rows[:5]].tolist()
+    said = [Interaction(Position(1, 0, 10**6 + i), kind, product, NOW) for i, product in enumerate(unwanted)]
+    said += [Interaction(Position(1, 0, 10**7 + i), Kind.VIEW, product, NOW) for i, product in enumerate(unwanted)]
+    said += [Interaction(Position(0, 0, 10**7 + i), Kind.PURCHASE, product, NOW) for i, product in enumerate(unwanted)]
+    state = fold(state, said).state
+    (after,) = scorer.recommend([state], [NOW], 20)
+    assert len(after.rows) == 20 and not {*scorer.catalogue.hashes[after.rows].tolist()} & {*unwanted}
+    scores = scorer.rank_scores(state, NOW)
+    assert np.isneginf(scores[scorer.first.columns(scorer.catalogue.rows(np.array(unwanted, np.uint64)))]).all()
+
+
+@pytest.mark.parametrize(
+    "scorer", [make(200), by_blocks(200), two_stages(200)], ids=["one stage", "by blocks", "two stages"]
+)
 def test_rules_leave_out_what_was_just_bought_and_limit_a_type(scorer: Scorer) -> None:
     state = shopper(4)
     keys, last = state.product_keys(), state.product_counters()["last"]

@@ -81,9 +81,9 @@ def test_an_event_published_twice_counts_once_and_moves_the_watermark() -> None:
     """Its second record has an offset of its own, so that no watermark stops it."""
     once = looked(look(1, known_by=9))
     twice = looked(look(2, known_by=9), state=once.state)
-    assert twice.duplicates == [1] and not twice.repeats and twice.state.version == 3
+    assert twice.without_effect == [(1, "duplicate")] and not twice.repeats and twice.state.version == 3
     assert twice.state.interactions().tolist() == once.state.interactions().tolist()
-    assert looked(look(3, known_by=8), state=twice.state).duplicates == []
+    assert not looked(look(3, known_by=8), state=twice.state).without_effect
 
 
 def test_events_without_a_fingerprint_are_never_taken_for_repeats() -> None:
@@ -95,18 +95,18 @@ def test_the_last_events_of_each_topic_are_known_whatever_comes_on_the_others() 
     first = Interaction(Position(0, 1, 0), Kind.PURCHASE, 7, START, fingerprint=1)
     again = Interaction(Position(0, 1, 1), Kind.PURCHASE, 7, START + 9, fingerprint=1)
     looks = [look(i, known_by=i + 1) for i in range(3 * MAX_FINGERPRINTS)]
-    assert looked(first, *looks, again).duplicates == [0]
+    assert looked(first, *looks, again).without_effect == [(0, "duplicate")]
     oldest = looks[-MAX_FINGERPRINTS].fingerprint
     state = looked(*looks).state
-    assert looked(look(1000, known_by=oldest), state=state).duplicates == [1]
-    assert looked(look(1000, known_by=oldest - 1), state=state).duplicates == [], "what is older is forgotten"
+    assert looked(look(1000, known_by=oldest), state=state).without_effect == [(1, "duplicate")]
+    assert not looked(look(1000, known_by=oldest - 1), state=state).without_effect, "what is older is forgotten"
     assert len(state.fingerprints) == 4 * MAX_FINGERPRINTS
 
 
 @given(st.lists(st.integers(1, 1 << 32 - 1) | st.integers(1, 5), max_size=200))
 def test_a_fingerprint_is_found_wherever_it_lies_in_the_ring(known_by: list[int]) -> None:
     ring: list[int] = []
-    found = looked(*(look(i, known_by=one) for i, one in enumerate(known_by))).duplicates
+    found = looked(*(look(i, known_by=one) for i, one in enumerate(known_by))).without_effect
     repeats = 0
     for one in known_by:
         if one in ring[-MAX_FINGERPRINTS:]:

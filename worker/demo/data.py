@@ -11,7 +11,7 @@ import numpy as np
 from pprm.datasets.dataset import Dataset, PromotedProduct
 from pprm.datasets.files import TableError
 from pprm.datasets.source import BUNDLED, Source, read
-from pprm.events import Kind
+from pprm.events import SOURCE_OF, SOURCES, Kind
 from worker.demo.households import Visit, choose
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ BEGIN = int(datetime(2017, 12, 1, tzinfo=UTC).timestamp())
 """Where the replay of The Complete Journey begins, known before it is read; so the worker starts meanwhile."""
 WITHOUT_EVENTS = 2
 """Households of The Complete Journey that bought nothing that counts; they take no part."""
-FAMILIES = {Kind.PURCHASE: "purchases", Kind.REVIEW: "reviews"}
 """Topic of each kind of event; that of all others is `browses`."""
 
 
@@ -112,7 +111,7 @@ def _visit(dataset: Dataset, first: int, after: int) -> Visit:
     kind = Kind.PURCHASE if dataset.kind is None else Kind(int(dataset.kind[first]))
     products = tuple(dataset.products[product].product_id for product in dataset.product[first:after].tolist())
     visit = Visit(
-        int(dataset.time[first]), dataset.users[int(dataset.user[first])], FAMILIES.get(kind, "browses"), products,
+        int(dataset.time[first]), dataset.users[int(dataset.user[first])], SOURCES[SOURCE_OF[kind]], products,
         f"event-{first}",
     )  # fmt: skip
     if kind is Kind.PURCHASE:
