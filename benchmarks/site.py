@@ -40,6 +40,7 @@ def flags(address: str, name: str, directory: Path, **more: Mapping[str, Any]) -
         "state": {"directory": directory / name},
         "http": {"port": free_port()},
         "log": {"format": "json"},
+        "recommendations": {"empty_catalogue": True},
         **more,
     }
 

@@ -26,10 +26,11 @@ DIMENSIONS = 8
 """Of the product texts' vectors, which nobody reads."""
 
 
-def load_stub(_: Model, k: int, rules: Rules = NO_RULES) -> Recommender:
+def load_stub(_: Model, k: int, rules: Rules = NO_RULES, tell: Any = None) -> Recommender:
     """In place of `worker.recommender.load`: no artifact, no encoder, no scores."""
     catalogue = Catalogue(DIMENSIONS)
     scorer: Any = SimpleNamespace(catalogue=catalogue, popularity=Popularity(), device="none", gpu_bytes=lambda: 0)
+    scorer.not_finite = 0
     encoder: Any = SimpleNamespace(
         unknown=lambda texts: [], encode=lambda texts: np.zeros((len(texts), DIMENSIONS), np.float32)
     )

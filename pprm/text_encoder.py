@@ -53,6 +53,11 @@ class TextEncoder:
         """By `text_hash`; half precision, which is what artifacts carry."""
         self._bert: tuple[Any, Any] | None = None
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the weights are in memory: loading them takes seconds."""
+        return self._bert is not None
+
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> NDArray[np.float32]:
         """Vectors of texts, [n, dimensions]; the empty text is the zero vector.
 

@@ -37,7 +37,7 @@ def attach(c: Components) -> None:
     """Register the one agent that reads all topics: two agents that write the same table would race."""
 
     async def interactions(stream: LedgerStream) -> None:
-        await c.catalogue_read.wait()
+        await c.may_answer.wait()
         collector.spare()
         c.health.agent_running = True
         try:
@@ -56,7 +56,7 @@ async def work_on(c: Components, stream: LedgerStream) -> None:
     async with TaskGroup() as writes:
         last: Task[None] | None = None
         epoch, unstored = -1, dict[int, dict[bytes, bytes]]()
-        async for batch in stream.micro_batches():
+        async for batch in stream.micro_batches(c.may_answer.wait):
             if last and batch.epoch != epoch:  # what was counted of a batch that came to nothing is counted anew first
                 await last
                 unstored = {}

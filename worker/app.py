@@ -130,8 +130,12 @@ async def _load_model(c: Components) -> None:
     settings = c.settings
     chosen = settings.recommendations
     rules = Rules(chosen.exclude_bought_days, chosen.most_of_a_type)
+
+    def tell(doing: str) -> None:
+        c.health.starting = doing
+
     await c.model.run(placement.warm_up)
-    c.loaded = await c.model.run(recommender.load, settings.model, chosen.k, rules)
+    c.loaded = await c.model.run(recommender.load, settings.model, chosen.k, rules, tell)
     name, release, sha256 = (c.loaded.model[part] for part in ("name", "version", "sha256"))
     c.metrics.build.info(
         {"version": version("pprm-worker"), "model": name, "model_version": release, "model_sha256": sha256}
@@ -142,33 +146,39 @@ async def _load_model(c: Components) -> None:
 
 async def _check_topics(c: Components) -> None:
     client = c.app.kafka_client_settings
+    c.health.starting = "waiting for the broker and its topics"
     await topics.wait_for_broker(client)
     c.partitions = await topics.check_copartitioned(client, c.settings)
     others = [c.settings.topics.name(family) for family in ("dead_letters", "products")]
     counts = await topics.partition_counts(client, others)
     topics.require_there(counts)
     c.dead_letter_partitions, c.product_partitions = (counts[name] for name in others)
+    c.health.starting = None
 
 
 async def _follow_catalogue(c: Components) -> None:
-    newest = Newest()
+    newest, available = Newest(), 0
 
     def decode(record: Any) -> Change | None:
         change = _product_change(c, record)
         return change if change and newest.is_newest(change[0], change[1] is None, record, time()) else None
 
     async def apply(changes: Changes, count: int) -> int:
+        nonlocal available
         await c.encode(c.recommender.texts(changes))
         available, known = await c.model.run(lambda: c.recommender.change(changes))
         c.metrics.catalogue_products.labels("available").set(available)
         c.metrics.catalogue_products.labels("known").set(known)
         c.metrics.catalogue_records.inc(count)
+        _answer_or_wait(c, available)
         return known
 
     def read() -> None:
-        log.info("catalogue read", products=len(c.recommender.catalogue))
+        log.info("catalogue read", products=len(c.recommender.catalogue), available=available)
+        c.metrics.catalogue_products.labels("available").set(available)
         c.health.catalogue_read = True
         c.catalogue_read.set()
+        _answer_or_wait(c, available)
 
     await catalogue.follow(c.app.kafka_client_settings, c.settings.topics.name("products"), decode, apply, read)
 
@@ -180,6 +190,19 @@ def _product_change(c: Components, record: Any) -> Change | None:
         return said
     if c.settings.products.on_invalid == "withdraw" and (product_id := codec.readable_key(record)):
         return product_id, None
+    c.health.unread_products += 1
+    c.health.unread_because = f"{said.reason}: {said.detail}"
     if said.reason == "vector":  # of another model than ours: our agent may have passed it long ago
         log.warning("a product was passed over", key=record.key.decode(), detail=said.detail)
     return None
+
+
+def _answer_or_wait(c: Components, available: int) -> None:
+    """Answer events while so many products are available; while there is none they wait in Kafka."""
+    c.health.nothing_to_recommend = not (available or c.settings.recommendations.empty_catalogue)
+    if c.health.nothing_to_recommend:
+        if c.may_answer.is_set():
+            log.warning("no product is available any more: events wait in Kafka until one is")
+        c.may_answer.clear()
+    elif c.catalogue_read.is_set():
+        c.may_answer.set()

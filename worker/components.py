@@ -33,6 +33,8 @@ class Components:
     texts: ModelThread = field(default_factory=ModelThread)
     """The thread in which BERT reads: a new product must not hold up the scoring."""
     catalogue_read: asyncio.Event = field(default_factory=asyncio.Event)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while there is something to recommend, once the catalogue is read; else events wait in Kafka."""
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the changelog and the table are written: one writer at a time."""
     owned: frozenset[int] = frozenset()
@@ -81,7 +83,9 @@ class Components:
         """Have the encoder know these texts."""
         encoder = self.recommender.encoder
         if unknown := encoder.unknown(texts):
+            self.health.encoder_loading = not encoder.is_loaded
             await self.texts.run(encoder.encode, unknown)
+            self.health.encoder_loading = False
 
     def states(self, partitions: Iterable[int]) -> Iterator[UserState]:
         """All shoppers of these partitions whose states can be read."""

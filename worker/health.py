@@ -60,8 +60,17 @@ class Health:
     rebalancing: bool = False
     recovery: Recovery | None = None
     """None while no table is being recovered."""
+    starting: str | None = None
+    """What the start is at; None before, and once all is loaded and Kafka is asked for partitions."""
     catalogue_read: bool = False
     """The products topic has been read to its end once."""
+    encoder_loading: bool = False
+    nothing_to_recommend: bool = False
+    """No product is available, so events wait in Kafka."""
+    unread_products: int = 0
+    """Product records that could not be read,"""
+    unread_because: str = ""
+    """the last for this reason."""
     agent_running: bool | None = None
     """None until the agent has started; it ends with the worker only."""
     stages: Mapping[str, float] = field(default_factory=dict)
@@ -105,7 +114,7 @@ def _stalls(health: Health, now: float) -> Iterator[str | None]:
     for stage, since in health.stages.items():
         if stage != WAITS_FOR_BROKER and (stalled := now - since) > STALLED_SECONDS:
             yield f"a micro-batch has been in the stage {stage} for {stalled:.0f} s"
-    at_rest = not health.stages and not health.rebalancing and recovery is None
+    at_rest = not (health.stages or health.rebalancing or recovery or health.nothing_to_recommend)
     if progress and progress.behind and at_rest and progress.answered_at - progress.moved_at > STALLED_SECONDS:
         stalled = progress.answered_at - progress.moved_at
         yield f"{progress.behind} events wait and none has been processed for {stalled:.0f} s"
@@ -124,12 +133,21 @@ def ready(health: Health, now: float) -> tuple[bool, str]:
 
 def _waits_for(health: Health) -> str:
     recovery = health.recovery
+    encoder = ": the encoder is loading" if health.encoder_loading else ""
     obstacles = (
         (health.stopping, "stopping"),
         (health.heartbeat is None, "starting"),
+        (health.starting is not None, str(health.starting)),
         (not health.assigned, "no assignment from the consumer group yet"),
         (health.rebalancing, "rebalancing"),
         (recovery is not None, f"recovering: {recovery.remaining if recovery else 0} events left"),
-        (not health.catalogue_read, "the products topic is not read to its end yet"),
+        (not health.catalogue_read, f"the products topic is not read to its end yet{encoder}"),
+        (health.nothing_to_recommend, f"no product is available{_unread(health)}{encoder}"),
     )
     return next((reason for applies, reason in obstacles if applies), "ok")
+
+
+def _unread(health: Health) -> str:
+    if not health.unread_products:
+        return ""
+    return f" ({health.unread_products} product records could not be read, the last because of {health.unread_because})"

@@ -4,7 +4,7 @@ Texts are encoded before, in a thread of their own (`Components.encode`): BERT t
 to load.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -110,13 +110,16 @@ class Recommender:
         ]
 
 
-def load(settings: Model, k: int, rules: Rules = NO_RULES) -> Recommender:
-    """Load the artifact and make an empty catalogue.
+def load(
+    settings: Model, k: int, rules: Rules = NO_RULES, tell: Callable[[str], None] = lambda doing: None
+) -> Recommender:
+    """Load the artifact and make an empty catalogue; `tell` gets what is being done, in this thread.
 
     Raises:
         pprm.artifact.ArtifactError: it cannot be trusted.
         ValueError: the device wanted is not there.
     """
+    tell("loading the model")
     use_threads(settings.threads)
     device = choose_device(settings.device)
     loaded = artifact.load(settings.directory)
@@ -125,6 +128,7 @@ def load(settings: Model, k: int, rules: Rules = NO_RULES) -> Recommender:
     encoder = loaded.encoder(settings.encoder, device)
     catalogue = Catalogue(loaded.model.config.vector_dimensions)
     scorer = loaded.scorer(catalogue, Popularity(), encoder.encode, device)
+    tell("compiling the model's loops")
     warm_up(scorer)
     model = {"name": loaded.name, "version": loaded.version, "sha256": loaded.sha256}
     return Recommender(scorer, encoder, model, k, rules)

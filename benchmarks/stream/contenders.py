@@ -65,6 +65,7 @@ def ours(job: Job) -> None:
             "state": {"directory": job.directory},
             "http": {"port": 0},
             "log": {"level": "WARNING"},
+            "recommendations": {"empty_catalogue": True},  # the stub knows no product
         }
     )
     app.run(settings)

@@ -92,6 +92,8 @@ class Shop:
     extra: dict[str, str] = field(default_factory=dict)
     workers: list[Worker] = field(default_factory=list)
     is_apache: bool = False
+    sells: bool = False
+    """Whether a product was published; a shop without any asks for lists without items."""
 
     def logs(self) -> list[Path]:
         return sorted(self.directory.glob("*.log"))
@@ -127,6 +129,7 @@ class Shop:
             "PPRM_TOPICS__PARTITIONS": str(PARTITIONS),
             "PPRM_STATE__DIRECTORY": str(self.directory / name),
             "PPRM_HTTP__PORT": str(port),
+            "PPRM_RECOMMENDATIONS__EMPTY_CATALOGUE": str(not self.sells),
             **self.extra,
             **{f"PPRM_{name}": value for name, value in settings.items()},
         }
@@ -146,6 +149,7 @@ class Shop:
 
     async def publish(self, family: str, records: Iterable[tuple[str | None, Any]]) -> list[Any]:
         """Publish (key, value) pairs, value as JSON, raw bytes or None; returns what the broker acknowledged."""
+        self.sells |= family == "products"
         async with self.producer() as producer:
             futures = [
                 await producer.send(self.topic(family), key=key and key.encode(), value=_bytes(value))

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import time
+from contextlib import suppress
 
 import pytest
 
 from pprm import user_state
 from schemas import Recommendation
-from tests.integration.shop import Shop, product, purchase
+from tests.integration.shop import Shop, Worker, product, purchase
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -52,6 +53,54 @@ def test_products_come_and_go_while_the_worker_runs(shop: Shop) -> None:
             if found:
                 break
         assert found, items
+
+    asyncio.run(story())
+
+
+async def until(worker: Worker, reason: str) -> None:
+    """Wait until the worker is not ready for this reason."""
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(OSError):
+                status, body = await asyncio.to_thread(worker.get, "/ready")
+                if status == 503 and reason in json.loads(body)["reason"]:
+                    return
+            await asyncio.sleep(0.01)
+
+
+def test_events_wait_while_there_is_nothing_to_recommend_and_the_worker_says_what_it_waits_for(shop: Shop) -> None:
+    async def story() -> None:
+        await shop.create_topics()
+        worker = shop.start_worker(RECOMMENDATIONS__EMPTY_CATALOGUE="false")
+        await until(worker, "compiling the model's loops")
+        await until(worker, "no product is available")
+        early = await shop.publish("purchases", [purchase("ann", "p1", 1), purchase("bob", "p2", 2)])
+        await shop.publish("products", [product(9, vector=[0.5] * 3), product(8, available=False)])
+        await until(worker, "no product is available (1 product records could not be read, the last because of vector")
+        await shop.publish("products", [product(7, title="SAFFRON THREADS"), product(1), product(2)])
+        for sent, user in zip(early, ("ann", "bob"), strict=True):
+            assert (await shop.wait_for_answer(sent, user))["items"]
+        worker.wait_until_ready()
+        await shop.publish("products", [("p7", None), ("p1", None), product(2, available=False)])
+        await until(worker, "no product is available")
+        (late,) = await shop.publish("purchases", [purchase("ann", "p2", 3)])
+        await asyncio.sleep(2)
+        assert worker.get("/live")[0] == 200
+        assert worker.metric("pprm_recommendations_sent_total") == 2, "it waits as it did at the start"
+        await shop.publish("products", [product(2)])
+        assert [item["product_id"] for item in (await shop.wait_for_answer(late, "ann"))["items"]] == ["p2"]
+        assert all(json.loads(record.value)["items"] for record in await shop.read("recommendations"))
+        assert worker.terminate() == 0
+
+    asyncio.run(story())
+
+
+def test_a_shop_may_ask_for_lists_without_items(shop: Shop) -> None:
+    async def story() -> None:
+        await shop.create_topics()
+        shop.start_worker(RECOMMENDATIONS__EMPTY_CATALOGUE="true").wait_until_ready()
+        (sent,) = await shop.publish("purchases", [purchase("ann", "p1", 1)])
+        assert (await shop.wait_for_answer(sent, "ann"))["items"] == []
 
     asyncio.run(story())
 

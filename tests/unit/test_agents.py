@@ -38,7 +38,7 @@ class Stream:
     def __init__(self, *batches: MicroBatch) -> None:
         self.batches = batches
 
-    async def micro_batches(self) -> AsyncIterator[MicroBatch]:
+    async def micro_batches(self, allowed: Any = None) -> AsyncIterator[MicroBatch]:
         for one in self.batches:
             yield one
 
@@ -68,7 +68,7 @@ def play(monkeypatch: pytest.MonkeyPatch, *batches: MicroBatch, fails: str = "")
 
     monkeypatch.setattr(agents, "make_ready", make_ready)
     monkeypatch.setattr(agents, "write", write)
-    components: Any = SimpleNamespace()
+    components: Any = SimpleNamespace(may_answer=asyncio.Event())
     stream: Any = Stream(*batches)
     asyncio.run(agents.work_on(components, stream))
     return story, unstored
@@ -104,7 +104,7 @@ def test_a_failure_is_told_with_its_own_error(monkeypatch: pytest.MonkeyPatch) -
     ready.set()
     app = SimpleNamespace(agent=lambda source, name: started.append)
     health = SimpleNamespace(agent_running=None)
-    components: Any = SimpleNamespace(app=app, source=None, catalogue_read=ready, health=health)
+    components: Any = SimpleNamespace(app=app, source=None, may_answer=ready, health=health)
     agents.attach(components)
     monkeypatch.setattr(agents, "exit_now", lambda what, error: told.append(error))
     monkeypatch.setattr(agents.collector, "spare", lambda: None)

@@ -32,7 +32,14 @@ def test_a_working_worker_is_live_and_ready() -> None:
         (replace(WELL, rebalancing=True), "rebalancing"),
         (replace(WELL, recovery=Recovery(7, NOW, NOW)), "recovering: 7 events left"),
         (replace(WELL, recovery=Recovery(0, NOW, NOW)), "recovering: 0 events left"),
+        (replace(WELL, starting="compiling the model's loops", assigned=False), "compiling the model's loops"),
         (replace(WELL, catalogue_read=False), "products topic"),
+        (replace(WELL, catalogue_read=False, encoder_loading=True), "the encoder is loading"),
+        (replace(WELL, nothing_to_recommend=True), "no product is available"),
+        (
+            replace(WELL, nothing_to_recommend=True, unread_products=7, unread_because="json: no JSON"),
+            "no product is available (7 product records could not be read, the last because of json: no JSON)",
+        ),
         (replace(WELL, stopping=True), "stopping"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -72,6 +79,11 @@ def test_what_ends_a_worker_also_ends_its_readiness(health: Health, reason: str)
         answer, why = question(health, NOW)
         assert not answer
         assert reason in why
+
+
+def test_events_that_wait_for_a_product_are_no_reason_to_restart() -> None:
+    waiting = replace(WELL, nothing_to_recommend=True, progress=Progress(7, 100, NOW - 3600, NOW))
+    assert live(waiting, NOW)[0] and not ready(waiting, NOW)[0]
 
 
 def test_an_absent_broker_is_no_reason_to_restart() -> None:

@@ -188,6 +188,27 @@ def test_a_batch_may_be_committed_only_after_its_body_and_never_after_another_ep
     asyncio.run(story())
 
 
+def test_no_batch_is_cut_before_it_is_allowed_and_what_was_lost_meanwhile_is_not_in_it() -> None:
+    async def story() -> None:
+        stream, _ = stream_of([(5, 8), (8, 9)], beginning=0)
+        ledger, allowed, seen = stream.app.consumer.ledger, asyncio.Event(), []
+
+        async def read() -> None:
+            async for batch in stream.micro_batches(allowed.wait):
+                seen.append(batch.ends[TP])
+
+        reading = asyncio.create_task(read())
+        await asyncio.sleep(0.01)
+        assert not seen
+        ledger.revoke()
+        ledger.assign({TP: 8})  # somebody else answered the first
+        allowed.set()
+        await reading
+        assert seen == [9]
+
+    asyncio.run(story())
+
+
 def test_a_gap_is_sought_back_and_only_what_the_broker_deleted_is_given_up() -> None:
     async def story() -> None:
         stream, diary = stream_of([(9, 12), (9, 12), (5, 12)], beginning=0)
@@ -206,7 +227,7 @@ def test_what_never_arrived_is_fetched_again_also_when_nothing_comes_after_it() 
     queue: list[Any] = []
     consumer = object.__new__(LedgerConsumer)
     consumer.__dict__ |= {
-        "ledger": Ledger(), "idle": asyncio.Event(), "_ahead": {}, "log": diary,
+        "ledger": Ledger(), "idle": asyncio.Event(), "_ahead": {}, "log": diary, "holds_back": False,
         "app": SimpleNamespace(topics=[SimpleNamespace(queue=SimpleNamespace(_queue=queue))], on_gap=diary.on_gap),
         "_state_of": lambda tp: state, "seek_back": diary.seek_back,
     }  # fmt: skip
@@ -224,6 +245,9 @@ def test_what_never_arrived_is_fetched_again_also_when_nothing_comes_after_it() 
     queue.append(SimpleNamespace(value=Fetched(9, 12, [None] * 3, 0.0)))
     assert seeks(3) == 0, "it waits"
     queue.clear()
+    consumer.holds_back = True
+    assert seeks(3) == 0, "the agent may not take it yet"
+    consumer.holds_back = False
     assert seeks(1) == 0 and seeks(1) == 1
     consumer.ledger.admit(TP, 9, 11)
     assert seeks(3) == 0, "it came"

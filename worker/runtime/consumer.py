@@ -87,6 +87,8 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self.idle = asyncio.Event()
         """Set while no micro-batch is being worked on."""
         self.idle.set()
+        self.holds_back = False
+        """Whether what was fetched is held by the agent, which may not cut a micro-batch yet."""
         self._in_hand = 0
         self.commits_itself = True
         """False where the delivery commits the offsets."""
@@ -150,7 +152,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         A gap shows when the next record comes; at the end of a topic none may come for long. So: nothing waits, nothing
         is in hand, and a fetch went on beyond what the ledger expects, the last time and now.
         """
-        at_rest = self.idle.is_set() and not any(map(self.waiting_records, self.app.topics))
+        at_rest = self.idle.is_set() and not self.holds_back and not any(map(self.waiting_records, self.app.topics))
         expected = self.ledger.fetch_from() if at_rest else {}
         ahead = {tp: at for tp, at in expected.items() if self._fetched_beyond(tp, at)}
         for tp, at in ahead.items():

@@ -4,7 +4,7 @@ Cut at the fetch instead, a steady load of one or two records a fetch pays a rou
 queues for seconds at 1,000 events/s; cut here, the batch size follows the load by itself.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,10 @@ from worker.runtime.ledger import TopicPartition, Verdict, tuple_of
 
 MAX_BATCH = 4000
 """Records per micro-batch: bounds memory and the time until the first of them is answered."""
+
+
+async def _at_once() -> None:
+    """Nothing to wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +37,17 @@ class MicroBatch:
 class LedgerStream(Stream):  # type: ignore[misc]
     """A Faust stream that yields micro-batches."""
 
-    async def micro_batches(self) -> AsyncIterator[MicroBatch]:
-        """Yield batches, each to be `finishing`; the next may be asked for before."""
+    async def micro_batches(self, allowed: Callable[[], Awaitable[Any]] = _at_once) -> AsyncIterator[MicroBatch]:
+        """Yield batches, each to be `finishing`; the next may be asked for before.
+
+        `allowed` is awaited before one is cut. Should partitions change meanwhile, the ledger tells what is still ours.
+        """
         self.enable_acks = False
         consumer: LedgerConsumer = self.app.consumer
         async for _ in self:
+            consumer.holds_back = True
+            await allowed()
+            consumer.holds_back = False
             batch, gaps = self._admit(consumer, self._take(self.current_event))
             for tp in gaps:
                 await self._fetch_again(consumer, tp, batch.epoch)
