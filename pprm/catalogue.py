@@ -1,6 +1,9 @@
-"""The products known, as arrays: one row per product, rows never move and are never given to another product."""
+"""The products known, as arrays: one row per product.
 
-from collections.abc import Iterable, Iterator, Sequence
+A row never moves. One that nothing refers to any more goes to another product: listings may come and go for ever.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 
@@ -41,35 +44,74 @@ def groups(categories: Sequence[str], title: str) -> tuple[str, str]:
     return path[-1], path[-2] if len(path) > 1 else path[-1]
 
 
+SPARE = 1024
+"""Products withdrawn last that keep their rows though nobody bought them: they, or a late purchase, may come back."""
+
+
 class Codes:
-    """Consecutive numbers for names, in order of appearance."""
+    """Small numbers for names, in order of appearance; that of a name that nothing uses any more goes to another."""
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
+        self._names: list[str] = []
+        self._uses: list[int] = []
+        self._free: list[int] = []
 
     def __len__(self) -> int:
-        return len(self._codes)
+        return len(self._names)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._codes)
+        return iter(self._names)
 
     def of(self, name: str) -> int:
         """Number of a name, a new one where it has none."""
-        return self._codes.setdefault(name, len(self._codes))
+        code = self._codes.get(name)
+        if code is None:
+            code = self._codes[name] = self._place(name)
+        return code
+
+    def take(self, name: str) -> int:
+        """Number of a name, which has one use more."""
+        code = self.of(name)
+        self._uses[code] += 1
+        return code
+
+    def drop(self, code: int) -> None:
+        """The name has one use less."""
+        self._uses[code] -= 1
+        if not self._uses[code]:
+            del self._codes[self._names[code]]
+            self._free.append(code)
+
+    def _place(self, name: str) -> int:
+        if self._free:
+            code = self._free.pop()
+            self._names[code] = name
+            return code
+        self._names.append(name)
+        self._uses.append(0)
+        return len(self._names) - 1
 
 
 class Catalogue:
-    """Products in rows. `version` changes with each mutation. Not thread-safe: one thread owns it."""
+    """Products in rows. `version` changes with each mutation. Not thread-safe: one thread owns it.
 
-    def __init__(self, dimensions: int) -> None:
+    `is_needed` says of the hash of a product that was withdrawn whether its row must stay, for the histories that hold
+    it: type, category and maker of what was bought are part of the features. By default all stay.
+    """
+
+    def __init__(self, dimensions: int, is_needed: Callable[[int], bool] = lambda product: True) -> None:
         self.version = 0
+        self._is_needed = is_needed
         self.ids: list[str] = []
         self.types, self.categories, self.makers = Codes(), Codes(), Codes()
         self.promotions = Promotions()
         self._rows: dict[int, int] = {}
+        self._withdrawn: dict[int, None] = {}
+        """Rows that may go to others, the one withdrawn first before the others."""
         self._hashes = np.zeros(0, np.uint64)
         self._placed, self._table = 0, HashTable.of(self._hashes)
-        """Rows in the table, and it; rows are only ever added, so their number tells whether it is up to date."""
+        """Rows in the table, and it; -1 where a row was given to another product since."""
         self._codes = np.zeros((0, 3), np.int32)
         self._vectors = np.zeros((0, dimensions), np.float32)
         self._available = np.zeros(0, bool)
@@ -77,6 +119,11 @@ class Catalogue:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def known(self) -> int:
+        """Products that have a row."""
+        return len(self._rows)
 
     @property
     def dimensions(self) -> int:
@@ -161,7 +208,9 @@ class Catalogue:
         changed = False
         for product, vector in zip(products, vectors, strict=True):
             row = self._row(product.product_id)
-            codes = self.types.of(product.type), self.categories.of(product.category), self.makers.of(product.maker)
+            codes = self._take_codes(product)
+            if self._changed_at[row]:
+                self._drop_codes(row)
             self.promotions.put(row, product.promotions)
             if self._changed_at[row] and self._is(row, codes, product.available, vector):
                 continue
@@ -171,11 +220,13 @@ class Catalogue:
         self.version += changed
 
     def withdraw(self, product_ids: Iterable[str]) -> None:
-        """Never recommend these again; their rows stay for the histories that hold them."""
+        """Never recommend these again; their rows stay as long as they are needed, and the newest `SPARE` anyway."""
         for product_id in product_ids:
             row = self._rows.get(stable_hash(product_id))
             if row is not None:
                 self._available[row] = False
+                self._withdrawn[row] = None
+                self.promotions.put(row, ())
         self.version += 1
 
     def rows(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -193,10 +244,37 @@ class Catalogue:
         key = stable_hash(product_id)
         row = self._rows.get(key)
         if row is None:
-            row = self._rows[key] = len(self.ids)
-            self.ids.append(product_id)
+            row = self._rows[key] = self._place(product_id)
             self._hashes[row] = key
+        self._withdrawn.pop(row, None)
         return row
+
+    def _place(self, product_id: str) -> int:
+        row = self._vacated()
+        if row is None:
+            self.ids.append(product_id)
+            return len(self.ids) - 1
+        self.ids[row] = product_id
+        self._changed_at[row], self._placed = 0, -1
+        return row
+
+    def _vacated(self) -> int | None:
+        """A row that nothing refers to any more, none where there is none."""
+        while len(self._withdrawn) > SPARE:
+            row = next(iter(self._withdrawn))
+            del self._withdrawn[row]
+            if not self._is_needed(int(self._hashes[row])):
+                self._drop_codes(row)
+                del self._rows[int(self._hashes[row])]
+                return row
+        return None
+
+    def _take_codes(self, product: Product) -> tuple[int, int, int]:
+        return self.types.take(product.type), self.categories.take(product.category), self.makers.take(product.maker)
+
+    def _drop_codes(self, row: int) -> None:
+        for names, code in zip((self.types, self.categories, self.makers), self._codes[row].tolist(), strict=True):
+            names.drop(code)
 
     def _reserve(self, rows: int) -> None:
         if rows <= len(self._hashes):

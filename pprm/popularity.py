@@ -111,6 +111,10 @@ class Popularity:
         self._foreign: dict[int, _Foreign] = {}
         self._disowned: set[int] = set()
 
+    def knows(self, product: int) -> bool:
+        """Whether anybody bought the product with this hash, as far as was told here."""
+        return product in self._rows
+
     def add(self, purchases: Iterable[Purchase], partition: int = 0) -> None:
         """Count purchases of a partition owned; those of the current day and later wait until their day is over.
 

@@ -72,7 +72,7 @@ class Recommender:
             catalogue.put(products, product_vectors.vectors(products, catalogue.dimensions, self.encoder))
         if withdrawn := [product_id for product_id, product in changes.items() if not product]:
             catalogue.withdraw(withdrawn)
-        return int(catalogue.available.sum()), len(catalogue)
+        return int(catalogue.available.sum()), catalogue.known
 
     def texts(self, changes: Changes) -> list[str]:
         """What has to be encoded before `change`; may be called in any thread."""
@@ -126,9 +126,9 @@ def load(
     if settings.stages == 1:
         loaded = loaded.first_stage()
     encoder = loaded.encoder(settings.encoder, device)
-    catalogue = Catalogue(loaded.model.config.vector_dimensions)
-    scorer = loaded.scorer(catalogue, Popularity(), encoder.encode, device)
-    tell("compiling the model's loops")
+    popularity = Popularity()
+    catalogue = Catalogue(loaded.model.config.vector_dimensions, popularity.knows)
+    scorer = loaded.scorer(catalogue, popularity, encoder.encode, device)
     warm_up(scorer)
     model = {"name": loaded.name, "version": loaded.version, "sha256": loaded.sha256}
     return Recommender(scorer, encoder, model, k, rules)
