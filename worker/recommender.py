@@ -129,6 +129,7 @@ def load(
     popularity = Popularity()
     catalogue = Catalogue(loaded.model.config.vector_dimensions, popularity.knows)
     scorer = loaded.scorer(catalogue, popularity, encoder.encode, device)
+    tell("compiling the model's loops")
     warm_up(scorer)
     model = {"name": loaded.name, "version": loaded.version, "sha256": loaded.sha256}
     return Recommender(scorer, encoder, model, k, rules)
