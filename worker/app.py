@@ -134,6 +134,7 @@ async def _load_model(c: Components) -> None:
     def tell(doing: str) -> None:
         c.health.starting = doing
 
+    tell("compiling the loop that places shoppers")
     await c.model.run(placement.warm_up)
     c.loaded = await c.model.run(recommender.load, settings.model, chosen.k, rules, tell)
     name, release, sha256 = (c.loaded.model[part] for part in ("name", "version", "sha256"))
