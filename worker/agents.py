@@ -53,10 +53,11 @@ def attach(c: Components) -> None:
 
 async def work_on(c: Components, stream: LedgerStream) -> None:
     """Answer micro-batches in order, two at a time: one is made ready while the one before it is written."""
+    seconds = c.settings.recommendations.batch_seconds
     async with TaskGroup() as writes:
         last: Task[None] | None = None
         epoch, unstored = -1, dict[int, dict[bytes, bytes]]()
-        async for batch in stream.micro_batches(c.may_answer.wait):
+        async for batch in stream.micro_batches(seconds, c.may_answer.wait):
             if last and batch.epoch != epoch:  # what was counted of a batch that came to nothing is counted anew first
                 await last
                 unstored = {}

@@ -159,6 +159,9 @@ class Recommendations(Section):
     most_of_a_type: int | None = Field(
         None, ge=1, le=100, description="products of one type per list at most: a more diverse list"
     )
+    batch_seconds: float = Field(
+        0.25, ge=0.01, le=60, description="of work in a micro-batch, about: in a burst its lists come together"
+    )
     empty_catalogue: bool = Field(
         False, description="answer while no product is available, by lists without items; else events wait in Kafka"
     )

@@ -2,6 +2,7 @@
 
 drop=0.02           throw away this part of what is fetched, on the way to the agent
 fail-batch=5        raise an exception between the states and the lists of the fifth micro-batch
+slow-list=0.005     the model takes 5 ms more for each list
 slow-batch=5:15     the model takes 15 s for the fifth micro-batch
 refuse-send=5       the broker refuses what the fifth micro-batch sends
 suspend-send=5      the process stops (SIGSTOP) with what the fifth micro-batch sends in its hands
@@ -57,6 +58,18 @@ def slow_batch(value: str) -> None:
     Recommender.answer = slow  # type: ignore[method-assign]
 
 
+def slow_list(value: str) -> None:
+    from worker.recommender import Recommender
+
+    answer = Recommender.answer
+
+    def slow(self: Any, bought: Any, requests: Any) -> Any:
+        time.sleep(len(requests) * float(value))
+        return answer(self, bought, requests)
+
+    Recommender.answer = slow  # type: ignore[method-assign]
+
+
 def refuse_send(value: str) -> None:
     from aiokafka.errors import MessageSizeTooLargeError
 
@@ -106,6 +119,7 @@ def _at(number: int) -> Callable[[], bool]:
 FAULTS = {
     "drop": drop,
     "fail-batch": fail_batch,
+    "slow-list": slow_list,
     "slow-batch": slow_batch,
     "refuse-send": refuse_send,
     "suspend-send": suspend_send,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from contextlib import suppress
 
 import pytest
@@ -91,6 +92,22 @@ def test_events_wait_while_there_is_nothing_to_recommend_and_the_worker_says_wha
         assert [item["product_id"] for item in (await shop.wait_for_answer(late, "ann"))["items"]] == ["p2"]
         assert all(json.loads(record.value)["items"] for record in await shop.read("recommendations"))
         assert worker.terminate() == 0
+
+    asyncio.run(story())
+
+
+def test_lists_of_a_burst_flow(shop: Shop) -> None:
+    async def story() -> None:
+        await opened(shop, products=20)
+        burst = [purchase(f"shopper-{number}", f"p{number % 20}", number) for number in range(1_200)]
+        await shop.publish("purchases", burst)  # all of it waits
+        worker = shop.start_worker(sabotage=["slow-list=0.005"]).wait_until_ready()
+        async with asyncio.timeout(120):
+            while worker.metric("pprm_recommendations_sent_total") < len(burst):
+                await asyncio.sleep(0.1)
+        together = Counter(json.loads(record.value)["generated_at"] for record in await shop.read("recommendations"))
+        assert together.total() == len(burst)
+        assert max(together.values()) <= 200, "a quarter of a second is 50 lists, and a range of 100 is not cut"
 
     asyncio.run(story())
 

@@ -38,7 +38,7 @@ class Stream:
     def __init__(self, *batches: MicroBatch) -> None:
         self.batches = batches
 
-    async def micro_batches(self, allowed: Any = None) -> AsyncIterator[MicroBatch]:
+    async def micro_batches(self, *_: Any) -> AsyncIterator[MicroBatch]:
         for one in self.batches:
             yield one
 
@@ -68,7 +68,9 @@ def play(monkeypatch: pytest.MonkeyPatch, *batches: MicroBatch, fails: str = "")
 
     monkeypatch.setattr(agents, "make_ready", make_ready)
     monkeypatch.setattr(agents, "write", write)
-    components: Any = SimpleNamespace(may_answer=asyncio.Event())
+    components: Any = SimpleNamespace(
+        may_answer=asyncio.Event(), settings=SimpleNamespace(recommendations=SimpleNamespace(batch_seconds=0.25))
+    )
     stream: Any = Stream(*batches)
     asyncio.run(agents.work_on(components, stream))
     return story, unstored

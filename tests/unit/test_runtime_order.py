@@ -176,7 +176,7 @@ def test_a_batch_may_be_committed_only_after_its_body_and_never_after_another_ep
     async def story() -> None:
         stream, _ = stream_of([(5, 8), (8, 9)], beginning=0)
         ledger, seen = stream.app.consumer.ledger, []
-        async for batch in stream.micro_batches():
+        async for batch in stream.micro_batches(1.0):
             with stream.finishing(batch):
                 seen.append(ledger.committable())
                 if batch.ends[TP] == 9:
@@ -194,7 +194,7 @@ def test_no_batch_is_cut_before_it_is_allowed_and_what_was_lost_meanwhile_is_not
         ledger, allowed, seen = stream.app.consumer.ledger, asyncio.Event(), []
 
         async def read() -> None:
-            async for batch in stream.micro_batches(allowed.wait):
+            async for batch in stream.micro_batches(1.0, allowed.wait):
                 seen.append(batch.ends[TP])
 
         reading = asyncio.create_task(read())
@@ -212,10 +212,10 @@ def test_no_batch_is_cut_before_it_is_allowed_and_what_was_lost_meanwhile_is_not
 def test_a_gap_is_sought_back_and_only_what_the_broker_deleted_is_given_up() -> None:
     async def story() -> None:
         stream, diary = stream_of([(9, 12), (9, 12), (5, 12)], beginning=0)
-        batches = [batch.ends[TP] async for batch in stream.micro_batches()]
+        batches = [batch.ends[TP] async for batch in stream.micro_batches(1.0)]
         assert batches == [12] and diary.lines == ["seek_back", "on_gap"] * 2
         stream, diary = stream_of([(9, 12), (9, 12)], beginning=9)
-        batches = [batch.ends[TP] async for batch in stream.micro_batches()]
+        batches = [batch.ends[TP] async for batch in stream.micro_batches(1.0)]
         assert batches == [12] and diary.lines == ["seek_back", "on_gap", "deleted 4"]
 
     asyncio.run(story())

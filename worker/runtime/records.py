@@ -9,8 +9,8 @@ import faust
 from faust.transport.utils import DefaultSchedulingStrategy
 from msgspec import Struct
 
-MAX_RECORDS = 1000
-"""Per range: bounds what one partition may hold up the others."""
+MAX_RECORDS = 100
+"""Per range: bounds what one partition may hold up the others, and what a micro-batch takes beyond its time."""
 
 
 class Fetched(NamedTuple):

@@ -4,9 +4,11 @@ Cut at the fetch instead, a steady load of one or two records a fetch pays a rou
 queues for seconds at 1,000 events/s; cut here, the batch size follows the load by itself.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from faust.streams import Stream
@@ -15,7 +17,21 @@ from worker.runtime.consumer import LedgerConsumer
 from worker.runtime.ledger import TopicPartition, Verdict, tuple_of
 
 MAX_BATCH = 4000
-"""Records per micro-batch: bounds memory and the time until the first of them is answered."""
+"""Records per micro-batch: bounds memory."""
+MIN_BATCH = 32
+"""Records that are taken however long the last ones took: so many lists share what a micro-batch itself costs."""
+REMEMBERED = 2
+"""Micro-batches by which the next is measured: one that was small, or waited for the broker, is soon forgotten."""
+
+
+def allowance(took: Iterable[tuple[int, float]], seconds: float) -> int:
+    """Records that a micro-batch may take, so that it takes about so many seconds.
+
+    By what the last ones took, (records, seconds) each: the slowest of them counts, since a record that is only folded
+    costs a hundredth of one that is answered with a list.
+    """
+    slowest = max((spent / records for records, spent in took), default=seconds / MIN_BATCH)
+    return int(min(max(seconds / max(slowest, 1e-9), MIN_BATCH), MAX_BATCH))
 
 
 async def _at_once() -> None:
@@ -37,24 +53,29 @@ class MicroBatch:
 class LedgerStream(Stream):  # type: ignore[misc]
     """A Faust stream that yields micro-batches."""
 
-    async def micro_batches(self, allowed: Callable[[], Awaitable[Any]] = _at_once) -> AsyncIterator[MicroBatch]:
-        """Yield batches, each to be `finishing`; the next may be asked for before.
+    async def micro_batches(
+        self, seconds: float, allowed: Callable[[], Awaitable[Any]] = _at_once
+    ) -> AsyncIterator[MicroBatch]:
+        """Yield batches of about so many seconds of work, each to be `finishing`; the next may be asked for before.
 
         `allowed` is awaited before one is cut. Should partitions change meanwhile, the ledger tells what is still ours.
         """
         self.enable_acks = False
         consumer: LedgerConsumer = self.app.consumer
+        took = deque[tuple[int, float]](maxlen=REMEMBERED)
         async for _ in self:
             consumer.holds_back = True
             await allowed()
             consumer.holds_back = False
-            batch, gaps = self._admit(consumer, self._take(self.current_event))
+            batch, gaps = self._admit(consumer, self._take(self.current_event, allowance(took, seconds)))
             for tp in gaps:
                 await self._fetch_again(consumer, tp, batch.epoch)
             if not batch.records:
                 continue
             consumer.take_in_hand()
+            began = monotonic()
             yield batch
+            took.append((sum(map(len, batch.records.values())), monotonic() - began))
 
     @contextmanager
     def finishing(self, batch: MicroBatch) -> Iterator[None]:
@@ -66,11 +87,11 @@ class LedgerStream(Stream):  # type: ignore[misc]
         finally:
             consumer.let_go()
 
-    def _take(self, first: Any) -> list[Any]:
-        """The event in hand and all that waits behind it, up to `MAX_BATCH` records."""
+    def _take(self, first: Any, most: int) -> list[Any]:
+        """The event in hand and all that waits behind it, up to so many records, and those of its last range."""
         queue, generation = self.channel.queue, first.message.generation_id
         events, count = [first], len(first.value.records)
-        while count < MAX_BATCH and not queue.empty() and not queue._errors:
+        while count < most and not queue.empty() and not queue._errors:
             event = queue.get_nowait()
             if event.message.generation_id == generation and self.app.flow_control.is_active():
                 events.append(event)
