@@ -99,12 +99,11 @@ def _purchases(state: UserState, product: int, bought: Bought) -> Iterator[Purch
     """
     sequence = np.frombuffer(state.sequence, SEQUENCE_DTYPE)
     rows = np.flatnonzero((sequence["product"] == product) & (sequence["kind"] == Kind.PURCHASE))[::-1].tolist()
-    ago = [bit for bit in range(MAX_BASKETS) if bought.ring >> bit & 1]
+    ago = [bit for bit in range(min(MAX_BASKETS, bought.basket)) if bought.ring >> bit & 1]
     for number, bit in enumerate(ago):
-        if number < len(rows):
-            yield Purchase(bought.basket - bit, int(sequence["time"][rows[number]]), rows[number])
-        else:
-            yield Purchase(bought.basket - bit, _time(state, bought, bit, number), -1)
+        row = rows[number] if number < len(rows) else -1
+        time = _time(state, bought, bit, number) if row < 0 else int(sequence["time"][row])
+        yield Purchase(bought.basket - bit, time if time is None else min(time, bought.last), row)
 
 
 def _time(state: UserState, bought: Bought, ago: int, number: int) -> int | None:
@@ -150,7 +149,7 @@ def _without(before: Bought, gone: Purchase, known: Sequence[Purchase], oldest: 
     """
     assert gone.time is not None
     times = [one.time for one in known if one.time is not None]
-    others = before.purchases - 1 - len(times)
+    others = max(before.purchases - 1 - len(times), 0)
     none_known = before.first if before.purchases == 2 else max(min(oldest, before.last), before.first)
     last = max(times, default=none_known)
     first = before.first if others else min(times)
@@ -164,7 +163,7 @@ def _without(before: Bought, gone: Purchase, known: Sequence[Purchase], oldest: 
         before.per_basket,
         [*numbers, gone.basket],
         numbers,
-        before.purchases - 1 - len(numbers),
+        max(before.purchases - 1 - len(numbers), 0),
         before.basket,
         basket,
         _HALF_LIFE,
@@ -183,7 +182,7 @@ def _decayed(
     """
 
     def summed(times: Sequence[int], at: int) -> float:
-        return math.fsum(2.0 ** ((time - at) / half_life) for time in times)
+        return math.fsum(2.0 ** min((time - at) / half_life, 0.0) for time in times)
 
     rest = max(value - summed(before, then), 0.0) if others else 0.0
     back = min((then - now) / half_life, 64.0)

@@ -34,6 +34,10 @@ _COUNT = WATERMARK.size - 1
 _RING = MAX_FINGERPRINTS * FINGERPRINT.size
 
 
+_PACK = FINGERPRINT.pack
+"""Looked up once: see `is_new`, which every event goes through."""
+
+
 class Watermarks(Struct, gc=False):
     """A state's watermarks and fingerprints, taken apart while events are folded; by source topic."""
 
@@ -48,33 +52,41 @@ class Watermarks(Struct, gc=False):
         A watermark of another log or partition is replaced, and `base` takes over what it counted. A log that is not
         known on one side is taken for the same: the number stays with, or comes to, the watermark.
         """
-        while len(self.marks) <= position.source:
+        marks, source, offset = self.marks, position.source, position.offset
+        mark = marks[source] if source < len(marks) else self._begun(source)
+        if position.partition != mark[0] or position.log != mark[1]:
+            return self._moved(mark, position)
+        if offset <= mark[2]:
+            return False
+        mark[2] = offset
+        return True
+
+    def _begun(self, source: int) -> list[int]:
+        """A topic's watermark, none yet."""
+        while len(self.marks) <= source:
             self.marks.append([*NO_MARK])
             self.rings.append(b"")
-        mark = self.marks[position.source]
+        return self.marks[source]
+
+    def _moved(self, mark: list[int], position: Position) -> bool:
+        """As `advance`, where partition or log differ."""
         partition, log, offset = mark
-        if position.partition != partition or (position.log != log and position.log and log):
+        if position.partition != partition or (position.log and log):
             self.base = min(self.base + offset + 1, MAX_BASE)
             mark[:] = position.partition, position.log, position.offset
             return True
-        if position.log:
-            mark[1] = position.log
-        if position.offset <= offset:
-            return False
-        mark[2] = position.offset
-        return True
+        mark[1] = position.log or log
+        mark[2] = max(position.offset, offset)
+        return position.offset > offset
 
     def is_new(self, source: int, fingerprint: int) -> bool:
         """Note an event's fingerprint (0: it has none); False where it is among the last of its topic."""
         if not fingerprint:
             return True
-        ring, mine = self.rings[source], FINGERPRINT.pack(fingerprint)
-        at = ring.find(mine)
-        while at >= 0 and at % FINGERPRINT.size:
-            at = ring.find(mine, at + 1)
-        if at >= 0:
+        ring, mine = self.rings[source], _PACK(fingerprint)
+        if mine in ring and _holds(ring, mine):
             return False
-        self.rings[source] = (ring + mine)[-_RING:]
+        self.rings[source] = (ring if len(ring) < _RING else ring[FINGERPRINT.size :]) + mine
         return True
 
     def forget(self) -> None:
@@ -88,6 +100,14 @@ class Watermarks(Struct, gc=False):
             for mark, ring in zip(self.marks, self.rings, strict=True)
         ]
         return b"".join(marks), b"".join(self.rings)
+
+
+def _holds(ring: bytes, mine: bytes) -> bool:
+    """Whether one of the fingerprints is this one: the bytes may also lie across two."""
+    at = ring.find(mine)
+    while at >= 0 and at % len(mine):
+        at = ring.find(mine, at + 1)
+    return at >= 0
 
 
 def unpack(base: int, watermarks: bytes, fingerprints: bytes) -> Watermarks:

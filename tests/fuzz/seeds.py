@@ -37,6 +37,9 @@ def events() -> dict[str, bytes]:
     seeds["deep"] = b"\x00" + b"[" * 5000
     seeds["deep-in-unknown-field"] = b"\x00" + json.dumps(EVENT)[:-1].encode() + b',"x":' + b'{"y":' * 900
     seeds["half-a-surrogate"] = b"\x03" + rb'{"user_id":"u","text":"\ud800"}'
+    seeds["return"] = b"\x00" + json.dumps(EVENT | {"kind": "return", "quantity": -1, "price": -2.5}).encode()
+    seeds["none-bought"] = b"\x00" + json.dumps(EVENT | {"quantity": 0}).encode()
+    seeds["dislike"] = b"\x01" + json.dumps(EVENT | {"action": "dislike"}).encode()
     seeds["not-utf-8"] = b"\x00\xff\xfe{}"
     seeds["far-future"] = b"\x43" + struct.pack("<q", 2**62) + b"12345678" + b'{"user_id":"u"}'
     seeds["foreign-key"] = b"\x80" + b"k" * 40 + json.dumps(EVENT).encode()
@@ -50,8 +53,13 @@ def states() -> dict[str, bytes]:
     def bought(n: int, text: str = "") -> UserState:
         at = [int(NOW) - 86_400 * (n - i) // 4 for i in range(n)]
         events = [Interaction(Position(0, 1, i), Kind.PURCHASE, i + 1, at[i], i // 3 + 1) for i in range(n)]
-        viewed = [Interaction(Position(1, 1, i), ACTS[i % 6], i + 1, at[i], sentiment=0.5) for i in range(n)]
-        state = fold(UserState(), [*events, *viewed, Profile(Position(3, 1, 0), at[-1], text)]).state
+        viewed = [
+            Interaction(Position(1, 1, i, log=7), ACTS[i % 6], i + 1, at[i], sentiment=0.5, fingerprint=i + 1)
+            for i in range(n)
+        ]
+        words = [Interaction(Position(2, 1, 0), Kind.HIDE, n + 1, at[-1]), Profile(Position(3, 1, 0), at[-1], text)]
+        back = [Interaction(Position(0, 1, n + i), Kind.RETURN, i + 1, at[-1]) for i in range(n // 10)]
+        state = fold(UserState(), [*events, *viewed, *words, *back]).state
         return user_state.publish(state, range(n))
 
     forgotten = fold(bought(3), [Profile(Position(3, 1, 9), int(NOW), None)]).state

@@ -83,6 +83,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {"event": decode_event, "state": d
 _EVENTS = [
     *(Interaction(Position(0, 3, (1 << 40) + i), kind, i, int(NOW), i, fingerprint=i) for i, kind in enumerate(Kind)),
     Interaction(Position(0, 3, 7, log=9), Kind.PURCHASE, 7, int(NOW), fingerprint=1),
+    *(Interaction(Position(0, 3, 8 + i, log=9), Kind.RETURN, i + 1, int(NOW)) for i in range(8)),
     Interaction(Position(0, 3, (1 << 40) + 90, log=9), Kind.PURCHASE, 7, int(NOW) - 86_400 * 400),
     Interaction(Position(2, 3, 1 << 40), Kind.REVIEW, 7, int(NOW), sentiment=-1.0),
     Profile(Position(3, 3, 1 << 40), int(NOW), "x" * 2000),

@@ -23,6 +23,7 @@ from tests.unit.wide_counters import with_counters
 
 ITEMS = ["p1", "p2", "p3"]
 KEY = b"u0"
+START = 1_500_000_000
 
 
 def logged(events: int = 40, users: int = 1, seed: int = 1) -> Log:
@@ -317,3 +318,57 @@ def test_a_repeat_in_the_input_itself_is_no_fault_of_the_worker() -> None:
     state = user_state.decode(log.changelog[-1].value)
     answered(log, state, "purchases", offset, KEY, json.loads(last.value or b""))
     assert not named(judge(log))
+
+
+def published_again(log: Log, family: str, fields: dict[str, object], *, folded: dict[str, Any] | None) -> Log:
+    """The log with one more message on a family's topic, and a worker that made of it what `folded` says."""
+    offset = log.committed[family, 0]
+    log.inputs.append(Record(family, 0, offset, KEY, json.dumps(fields).encode()))
+    log.committed[family, 0] = offset + 1
+    state = user_state.decode(log.changelog[-1].value)
+    answered(log, state, family, offset, KEY, folded or json.loads(log.inputs[-1].value or b""))
+    return log
+
+
+def newest(log: Log, family: str) -> dict[str, Any]:
+    """What the newest purchase or look says."""
+    said = [json.loads(record.value or b"") for record in log.inputs if record.family == family]
+    return [one for one in said if "quantity" not in one and "kind" not in one][-1]
+
+
+@pytest.mark.parametrize("family", ["purchases", "browses"])
+def test_an_event_published_twice_that_counted_twice(family: str) -> None:
+    again = newest(log := logged(), family)
+    assert not named(judge(published_again(log, family, again, folded=again)))
+    counted = again | {"event_id": "e9999", "basket_id": "b9999"}
+    doctored = published_again(logged(), family, again, folded=counted)
+    assert "duplicate_state" in named(judge(doctored))
+
+
+def test_a_return_that_was_passed_over() -> None:
+    bought = newest(log := logged(), "purchases")
+    back = bought | {"event_id": "e9999", "kind": "return"}
+    assert not named(judge(published_again(log, "purchases", back, folded=back)))
+    nothing = back | {"product_id": "never bought"}
+    assert "duplicate_state" in named(judge(published_again(logged(), "purchases", back, folded=nothing)))
+
+
+def test_a_return_that_took_back_another_purchase() -> None:
+    log = logged(200)
+    bought = [json.loads(record.value or b"") for record in log.inputs if record.family == "purchases"]
+    plain = [one for one in bought if "quantity" not in one and "kind" not in one]
+    one, other = (next(p for p in plain if p["product_id"] == name) for name in ("p1", "p2"))
+    back = one | {"event_id": "e9999", "kind": "return"}
+    wrong = other | {"event_id": "e9999", "kind": "return"}
+    assert {"skip", "duplicate_state"} <= named(judge(published_again(log, "purchases", back, folded=wrong)))
+
+
+def test_a_log_that_was_made_anew_is_no_step_back() -> None:
+    event = Interaction(Position(1, 0, 0), Kind.VIEW, 7, START)
+    known = fold(UserState(), [replace(event, position=Position(1, 0, 900, log=4))]).state
+    anew = fold(known, [replace(event, position=Position(1, 0, 3, log=5))]).state
+    older = fold(UserState(), [replace(event, position=Position(1, 0, 899, log=4))]).state
+    for after, steps in ((anew, 0), (older, 1)):
+        states = [Record("changelog", 0, at, KEY, user_state.encode(one)) for at, one in enumerate((known, after))]
+        assert judge(Log(changelog=states)).counts["regress"] == steps
+    assert anew.version == 901 + 4

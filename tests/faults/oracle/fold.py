@@ -62,6 +62,8 @@ class Expected:
     """Time and number of the basket of each purchase counted, by product."""
     baskets: list[int] = field(default_factory=list)
     """Time of the first purchase of each."""
+    ring_from: dict[int, int] = field(default_factory=dict)
+    """By product: number of the oldest basket that its ring knows, whose bits do not come back when the newest goes."""
     vague: set[int] = field(default_factory=set)
     """Products of which a purchase was taken back and the next one is too old to be known."""
 
@@ -135,8 +137,11 @@ def _take_back(event: Event, expected: Expected, names: list[str]) -> None:
     mine.remove(gone)
     acts = expected.acts["purchases"]
     acts.remove(next(one for one in reversed(acts) if one.act == (event.product, gone[0], PURCHASE)))
-    if mine and all(number <= newest - KNOWN_BASKETS for _, number in mine):
-        expected.vague.add(event.product)
+    if mine and gone[1] == newest:
+        expected.ring_from[event.product] = max(expected.ring_from.get(event.product, 0), newest - KNOWN_BASKETS + 1)
+        oldest = max(expected.ring_from[event.product], len(names) - KNOWN_BASKETS + 1)
+        if max(number for _, number in mine) < oldest:
+            expected.vague.add(event.product)
     if not mine:
         del expected.bought[event.product]
 

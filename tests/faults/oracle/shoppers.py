@@ -104,7 +104,7 @@ def _values(key: bytes, expected: Expected, state: State, report: Report) -> Non
     for product, counter in state.counters.items():
         if product in expected.vague:
             continue
-        want = _counter(expected.bought[product])
+        want = _counter(expected.bought[product], expected.ring_from.get(product, 0))
         if not _agree(counter, want):
             report.add("wrong", f"{key!r}: product {product} is {counter}, not {want}")
     totals = _totals(expected)
@@ -112,11 +112,12 @@ def _values(key: bytes, expected: Expected, state: State, report: Report) -> Non
         report.add("wrong", f"{key!r}: {state.totals}, not {totals}")
 
 
-def _counter(bought: list[tuple[int, int]]) -> layout.Counter:
+def _counter(bought: list[tuple[int, int]], ring_from: int) -> layout.Counter:
     times, baskets = [time for time, _ in bought], [basket for _, basket in bought]
+    ring = sum(1 << max(baskets) - basket for basket in baskets if basket >= ring_from) & RING
     return layout.Counter(
         len(bought), decayed(times, 7), decayed(times, 28), decayed(times, 112), decayed_by_basket(baskets),
-        min(times), max(times), max(baskets), sum(1 << max(baskets) - basket for basket in baskets) & RING,
+        min(times), max(times), max(baskets), ring,
     )  # fmt: skip
 
 
