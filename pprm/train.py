@@ -118,6 +118,7 @@ def run(job: Job, out: Path, console: Console) -> None:
     sha256 = artifact.save(out, made, model_card.write(config, results))
     console.print(report.table({name: found for name, found in results.items() if name != "training"}))
     console.print(f"{out}  sha256 {sha256}\n{results['training']}", highlight=False)
+    console.print(str(shop.data.report), highlight=False, markup=False, soft_wrap=True)
 
 
 def _learn(shop: Workshop, config: PPRMConfig, start: PPRM | None) -> tuple[Artifact, Artifact, dict[str, Any]]:

@@ -35,11 +35,17 @@ Config = Annotated[
     typer.Option("--config", envvar="PPRM_CONFIG", help="Settings file, TOML. Flags and PPRM_... win over it."),
 ]
 Broker = Annotated[
-    str | None, typer.Option("--broker", metavar="HOST:PORT", help="Kafka to talk to, instead of the setting.")
+    str | None,
+    typer.Option(
+        "--broker", "--bootstrap-server", metavar="HOST:PORT", help="Kafka to talk to, instead of the setting."
+    ),
 ]
 
 DatasetName = Annotated[
     str, typer.Option(help="complete-journey (bundled), rees46, taobao, google-merchandise, yelp, table (your own).")
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse a row that cannot be used, instead of leaving it out and saying so.")
 ]
 Files = Annotated[
     list[Path] | None, typer.Option("--file", help="A file of the dataset, as docs/data.md lists them; once for each.")
@@ -59,7 +65,8 @@ def _settings(config: Path | None, **flags: dict[str, Any]) -> Settings:
 
 def fail(message: str) -> NoReturn:
     """End the command with a message and exit code 2."""
-    errors.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    errors.print("[bold red]error:[/] ", end="")
+    errors.print(message, highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(2)
 
 
@@ -97,13 +104,17 @@ def demo(
     households: Annotated[str, typer.Option(metavar="N|all", help="How many shoppers take part.")] = "300",
     dataset: DatasetName = "complete-journey",
     file: Files = None,
+    strict: Strict = False,
     model: Annotated[Path | None, typer.Option(help="Artifact made by `pprm train`; else the bundled one.")] = None,
     events: Annotated[int | None, typer.Option(min=1, help="Stop after so many replayed events.")] = None,
     rate: Annotated[
         str | None, typer.Option(metavar="R|max", help="Replayed events per second; 100 in the live view, else max.")
     ] = None,
     broker: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="A Kafka of yours, not the embedded broker.")
+        str | None,
+        typer.Option(
+            "--broker", "--bootstrap-server", metavar="HOST:PORT", help="A Kafka of yours, not the embedded broker."
+        ),
     ] = None,
     ui: Annotated[bool, typer.Option("--ui/--no-ui", help="Live view, or plain progress lines.")] = True,
     report: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
@@ -121,7 +132,7 @@ def demo(
 
     options = DemoOptions(
         households=None if households == "all" else _number(households, "--households"),
-        source=_source(dataset, file),
+        source=_source(dataset, file, strict=strict),
         model=model,
         events=events,
         rate=_rate(rate, ui and sys.stdout.isatty()),
@@ -161,6 +172,7 @@ def _source(
     files: list[Path] | None,
     tables: tuple[Path | None, Path | None, Path | None] = (None, None, None),
     vectors: Path | None = None,
+    strict: bool = False,
 ) -> Any:
     """Where the data is; a wrong combination ends the command. `tables` are events, products and users."""
     from pprm.datasets import DATASETS
@@ -170,12 +182,12 @@ def _source(
     if any(tables):
         if not (events and products):
             fail("--events and --products go together; --users may be missing. The format is in docs/data.md")
-        return Source("table", tuple(path for path in tables if path), vectors)
+        return Source("table", tuple(path for path in tables if path), vectors, strict)
     if dataset not in DATASETS:
         fail(f"datasets: {', '.join(DATASETS)}; or --events and --products")
     if bool(files) == (dataset == BUNDLED):
         fail(f"{BUNDLED} has no files; every other dataset is read from its own: --file for each, as in docs/data.md")
-    return Source(dataset, tuple(files or ()), vectors)
+    return Source(dataset, tuple(files or ()), vectors, strict)
 
 
 @cli.command()
@@ -187,6 +199,7 @@ def train(
     products: Products = None,
     users: Users = None,
     vectors: Vectors = None,
+    strict: Strict = False,
     model: Annotated[
         str, typer.Option(help="pprm-s, or paper: the network and training exactly as published.")
     ] = "pprm-s",
@@ -208,7 +221,7 @@ def train(
     if model not in training.MODELS:
         fail(f"models: {', '.join(training.MODELS)}")
     try:
-        source = _source(dataset, file, (events, products, users), vectors)
+        source = _source(dataset, file, (events, products, users), vectors, strict)
         job = training.Job(source, model, seed, encoder, start)
         training.run(job, out, _wide())
     except (TableError, ArtifactError) as error:
@@ -229,6 +242,7 @@ def evaluate(
     products: Products = None,
     users: Users = None,
     vectors: Vectors = None,
+    strict: Strict = False,
     models: Annotated[
         str,
         typer.Option(
@@ -256,7 +270,7 @@ def evaluate(
         fail(f"models: {', '.join(compare.MODELS)}, all")
     try:
         directory = artifact or settings_module.Model().directory
-        source = _source(dataset, file, (events, products, users), vectors)
+        source = _source(dataset, file, (events, products, users), vectors, strict)
         results = compare.run(directory, source, encoder, kinds, _wide())
     except (TableError, ArtifactError) as error:
         fail(str(error))

@@ -1,35 +1,74 @@
 """Cells of a table, from text as in CSV or typed as in parquet: each function reads one kind, and says what is wrong.
 
-All raise ValueError. The limits are those of the worker's topics (`schemas.limits`).
+All raise `Unusable`. The limits are those of the worker's topics (`schemas.limits`).
 """
 
-from datetime import UTC, datetime
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from typing import Any
+
+from pprm.datasets.files import Note
+from pprm.datasets.report import Unusable
 
 MAX_ID_BYTES = 128
 EARLIEST = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp())
 LATEST = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp())
 FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+NOTHING = frozenset({"", "NULL", "null", "NaN", "nan", "<NA>", "#N/A", "\\N"})
+"""What databases, pandas and spreadsheets write where there is nothing."""
+NO_ID = frozenset({"None", "none", "N/A", "undefined"})
+"""The same, though of a text they could be its words."""
+SMALLER = {"milliseconds": 1000, "microseconds": 1_000_000, "nanoseconds": 1_000_000_000}
+
+_FORMER_NUMBER = re.compile(r"-?\d+\.0+|-?\d(\.\d+)?[eE]\+\d+")
+"""An id that was once read as a number: `266079.0`, `1e+17`."""
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(Z|[+-]\d\d:?\d\d)?")
 
 
 def is_missing(cell: Any) -> bool:
-    """Whether a cell is empty, null or NaN."""
-    return cell is None or cell == "" or cell != cell
+    """Whether a cell is empty, null, NaN, or a word for it."""
+    return cell is None or cell != cell or (isinstance(cell, str) and cell in NOTHING)
 
 
 def text(cell: Any) -> str:
-    """Any cell as text."""
-    return "" if is_missing(cell) else str(cell)
+    """A cell as text; lists are joined by commas."""
+    if is_missing(cell):
+        return ""
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, bytes):
+        return _decoded(cell)
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if isinstance(cell, Mapping):
+        raise Unusable("a cell holds a structure: give each of its fields a column of its own")
+    if isinstance(cell, list | tuple):
+        return ", ".join(filter(None, map(text, cell)))
+    return str(cell)
+
+
+def path(cell: Any, separator: str) -> list[str]:
+    """The parts of a path: of a text with a separator between them, or of a list."""
+    parts = cell if isinstance(cell, list | tuple) else text(cell).split(separator)
+    return [part for part in (text(part).strip() for part in parts) if part]
 
 
 def identity(name: str, cell: Any) -> str:
-    """An id: text, or a whole number. Another number has lost what it was (`12.0`, `1e+17`)."""
-    if isinstance(cell, float) and not is_missing(cell):
-        raise ValueError(f"{name} {cell} is a number with a fraction: store ids as text or whole numbers")
+    """An id: text, UTF-8 bytes, or a whole number. Another number has lost what it was (`12.0`, `1e+17`)."""
+    if isinstance(cell, bool | float | list | tuple | Mapping) and not is_missing(cell):
+        raise Unusable(f"{name} must be text or a whole number: store ids as such", cell)
     value = text(cell)
-    if not 1 <= len(value.encode()) <= MAX_ID_BYTES:
-        raise ValueError(f"{name} must be 1 to {MAX_ID_BYTES} bytes of UTF-8, not {value[:40]!r}")
+    if not 1 <= len(value.encode()) <= MAX_ID_BYTES or value in NO_ID:
+        raise Unusable(f"{name} must be 1 to {MAX_ID_BYTES} bytes of UTF-8", "" if cell is None else cell)
+    if _FORMER_NUMBER.fullmatch(value):
+        raise Unusable(f"{name} looks like a number that was an id: export ids as text or whole numbers", value)
     return value
+
+
+def id_or_nothing(name: str, cell: Any) -> str:
+    """An id that may be missing."""
+    return "" if is_missing(cell) else identity(name, cell)
 
 
 def number(name: str, cell: Any, low: float, high: float) -> float | None:
@@ -37,21 +76,30 @@ def number(name: str, cell: Any, low: float, high: float) -> float | None:
     if is_missing(cell):
         return None
     try:
-        value = float(cell)
-    except (ValueError, TypeError):
-        raise ValueError(f"{name} must be a number, not {str(cell)[:40]!r}") from None
+        value = float(text(cell))
+    except ValueError:
+        raise Unusable(f"{name} must be a number", text(cell)) from None
     if not low <= value <= high:  # a NaN is not within, either
-        raise ValueError(f"{name} must be from {low:g} to {high:g}, not {value:g}")
+        raise Unusable(f"{name} must be from {low:g} to {high:g}", cell)
     return value
+
+
+def price(name: str, cell: Any, note: Note) -> float | None:
+    """A price, which nothing is learned from: one that cannot be used costs no row, and is left empty."""
+    try:
+        return number(name, cell, 0, 1e9)
+    except Unusable as error:
+        note(error)
+        return None
 
 
 def flag(name: str, cell: Any) -> bool:
     """True or false; true where the cell is missing."""
     if is_missing(cell):
         return True
-    value = FLAGS.get(str(cell).lower())
+    value = FLAGS.get(text(cell).lower())
     if value is None:
-        raise ValueError(f"{name} must be true or false, not {str(cell)[:40]!r}")
+        raise Unusable(f"{name} must be true or false", text(cell))
     return value
 
 
@@ -61,22 +109,35 @@ def seconds(name: str, cell: Any) -> int:
         value = (cell if cell.tzinfo else cell.replace(tzinfo=UTC)).timestamp()
     else:
         value = _parsed_seconds(name, cell)
-    if not EARLIEST <= value < LATEST:
-        raise ValueError(f"{name} must lie between 2000 and 2100, in seconds since 1970, not {str(cell)[:40]!r}")
-    return int(value)
+    if EARLIEST <= value < LATEST:
+        return int(value)
+    for unit, many in SMALLER.items():
+        if EARLIEST <= value / many < LATEST:
+            raise Unusable(f"{name} is in {unit}: divide it by {many}", cell)
+    raise Unusable(f"{name} must lie between 2000 and 2100, in seconds since 1970", cell)
 
 
 def _parsed_seconds(name: str, cell: Any) -> float:
+    if is_missing(cell):
+        raise Unusable(f"{name} is missing")
+    said = cell.isoformat() if isinstance(cell, date) else text(cell)
     try:
-        return float(cell)
-    except (ValueError, TypeError):
-        pass
-    try:
-        moment = datetime.fromisoformat(str(cell))
+        return float(said)
     except ValueError:
-        raise ValueError(
-            f"{name} must be like 2024-05-31T18:00:00Z, or seconds since 1970, not {str(cell)[:40]!r}"
-        ) from None
+        pass
+    if _DATE.fullmatch(said):
+        raise Unusable(f"{name} must have a time of day and a zone, as in 2024-05-31T00:00:00Z", said)
+    try:
+        moment = datetime.fromisoformat(said)
+    except ValueError:
+        raise Unusable(f"{name} must be like 2024-05-31T18:00:00Z, or seconds since 1970", said) from None
     if moment.tzinfo is None:
-        raise ValueError(f"{name} {cell!r} has no time zone: end it with Z for UTC, or with an offset such as +02:00")
+        raise Unusable(f"{name} has no time zone: end it with Z for UTC, or with an offset such as +02:00", said)
     return moment.timestamp()
+
+
+def _decoded(cell: bytes) -> str:
+    try:
+        return cell.decode()
+    except UnicodeDecodeError:
+        raise Unusable("a cell of bytes is not UTF-8", cell) from None

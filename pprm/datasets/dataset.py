@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm import catalogue
+from pprm.datasets.report import Report
 from pprm.events import SOURCE_OF, Interaction, Kind, Position
 from pprm.ids import stable_hash
 from pprm.texts import product_text, profile_text
@@ -88,9 +89,14 @@ class Dataset:
     """Ids of the stores by `user_state.store_code`."""
     about: dict[str, str] = field(default_factory=dict)
     """Free text of a shopper, by id; unknown ones are missing."""
-    left_out: dict[str, int] = field(default_factory=dict)
-    """How many rows of the source are not in the arrays, by reason."""
+    report: Report = field(default_factory=Report)
+    """What was read of the source, what of it is not in the arrays, and why."""
     _hashes: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many rows of the source are not in the arrays, by reason."""
+        return self.report.left_out
 
     def profile(self, user: str) -> str:
         """Text of what is known of a shopper, empty where that is nothing."""

@@ -7,10 +7,13 @@ item_id, date) and items (id, name, brand, variant, category, price_in_usd). Tim
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pprm.datasets.cells import identity, number, seconds
+from pprm.datasets.cells import id_or_nothing, identity, price, seconds, text
 from pprm.datasets.dataset import Dataset, Product
-from pprm.datasets.files import Lines, Progress, Reading, csv_records, parsed, silent
+from pprm.datasets.files import Note, Progress, Reading, parsed, silent
+from pprm.datasets.limits import fit_product
+from pprm.datasets.report import PassedOver, Unusable
 from pprm.datasets.rows import Event, Rows, User, collect
+from pprm.datasets.text_files import Lines, csv_records, needs
 from pprm.events import Kind
 
 NAME = "google-merchandise"
@@ -18,67 +21,63 @@ KINDS = {"add_to_cart": Kind.VIEW, "begin_checkout": None, "purchase": Kind.PURC
 """What is called add_to_cart comes in whole pages, a dozen items in a moment: no act of the shopper. A checkout is the
 purchase itself, minutes before it is recorded: who reads it predicts what has happened (NDCG .96)."""
 CHECKOUT = "checkout: the purchase follows"
+EVENT_COLUMNS = ("user_id", "ga_session_id", "country", "type", "item_id", "date")
+ITEM_COLUMNS = ("id", "name", "brand", "variant", "category", "price_in_usd")
 ONLY_VARIANT = "Single Option Only"
 
 
-def load(events: Path, items: Path, progress: Progress = silent) -> Dataset:
+def load(events: Path, items: Path, progress: Progress = silent, strict: bool = False) -> Dataset:
     """Read the two files.
 
     Raises:
         TableError: a file is missing or is not as published.
     """
-    return collect(NAME, convert(events, items, progress))
+    return collect(NAME, convert(events, items, progress, strict))
 
 
-def convert(events: Path, items: Path, progress: Progress = silent) -> Rows:
+def convert(events: Path, items: Path, progress: Progress = silent, strict: bool = False) -> Rows:
     """The files as rows. A shopper's country (`NA` is Namibia) is the one of the first event."""
-    reading = Reading([events, items], progress)
+    reading = Reading([events, items], progress, strict)
     countries: dict[str, str] = {}
     lines, rows = Lines(items, reading), Lines(events, reading)
     return Rows(
-        _events(rows, countries),
-        parsed(lines, csv_records(lines), _product),
+        parsed(rows, csv_records(rows, needs(*EVENT_COLUMNS)), lambda row: _event(row, countries)),
+        parsed(lines, csv_records(lines, needs(*ITEM_COLUMNS)), lambda row: _product(row, lines.note)),
         _users(countries.items()),
-        reading.left_out,
+        reading.report,
     )
 
 
-def _events(rows: Lines, countries: dict[str, str]) -> Iterator[Event]:
-    for event in parsed(rows, csv_records(rows), lambda row: _event(row, countries)):
-        if event is None:
-            rows.reading.left_out[CHECKOUT] += 1
-        else:
-            yield event
-
-
-def _event(row: dict[str, str], countries: dict[str, str]) -> Event | None:
+def _event(row: dict[str, str], countries: dict[str, str]) -> Event:
     if row["type"] not in KINDS:
-        raise ValueError(f"type must be one of {', '.join(KINDS)}, not {row['type'][:40]!r}")
+        raise Unusable(f"type must be one of {', '.join(KINDS)}", row["type"])
     kind = KINDS[row["type"]]
     if kind is None:
-        return None
+        raise PassedOver(CHECKOUT)
     user = identity("user_id", row["user_id"])
-    countries.setdefault(user, row["country"])
-    return Event(
+    event = Event(
         user_id=user,
         product_id=identity("item_id", row["item_id"]),
         occurred_at=seconds("date", f"{row['date']}Z"),
         kind=kind,
-        basket_id=row["ga_session_id"] if kind is Kind.PURCHASE else "",
+        basket_id=id_or_nothing("ga_session_id", row["ga_session_id"]) if kind is Kind.PURCHASE else "",
     )
+    countries.setdefault(user, text(row["country"]))
+    return event
 
 
-def _product(row: dict[str, str]) -> Product:
-    variant = row["variant"].strip()
-    return Product(
+def _product(row: dict[str, str], note: Note) -> Product:
+    variant, category = text(row["variant"]).strip(), text(row["category"])
+    product = Product(
         product_id=identity("id", row["id"]),
-        title=row["name"],
-        categories=[row["category"]] if row["category"] else [],
-        brand=row["brand"],
+        title=text(row["name"]),
+        categories=[category] if category else [],
+        brand=text(row["brand"]),
         attributes={"variant": variant} if variant and variant != ONLY_VARIANT else {},
         available=True,
-        price=number("price_in_usd", row["price_in_usd"], 0, 1e9),
+        price=price("price_in_usd", row["price_in_usd"], note),
     )
+    return fit_product(product, note)
 
 
 def _users(countries: Iterable[tuple[str, str]]) -> Iterator[User]:

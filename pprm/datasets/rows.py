@@ -1,6 +1,5 @@
 """A shop as plain rows, one after the other: what converters yield, what tables hold, and how it becomes arrays."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -10,13 +9,17 @@ from numpy.typing import NDArray
 
 from pprm.catalogue import Codes
 from pprm.datasets.dataset import Dataset, Product
-from pprm.datasets.files import TableError
+from pprm.datasets.report import Report, Unusable
 from pprm.events import Kind
+from pprm.ids import stable_hash
 from pprm.sentiment import sentiment
 from pprm.user_state import store_code
 
-UNKNOWN_PRODUCT = "event of a product that is not among the products"
+UNKNOWN_PRODUCT = "event of a product that is not among the products: compare their ids"
 REPEATED = "product again in the same basket"
+SAME_EVENT = "event_id that was there before"
+EVENTS = "events with their products"
+"""Part of the report on what becomes of them together."""
 
 
 class Event(NamedTuple):
@@ -38,6 +41,8 @@ class Event(NamedTuple):
     text: str = ""
     sentiment: float | None = None
     """-1 to 1."""
+    event_id: str = ""
+    """An event of a shopper, a kind and a product with an id that was there before is the same event."""
 
 
 class User(NamedTuple):
@@ -57,15 +62,15 @@ class Rows:
     products: Iterable[Product]
     """A later row of a product replaces an earlier one."""
     users: Iterable[User] = ()
-    left_out: Counter[str] = field(default_factory=Counter)
-    """Grows while the rows are read: how many the source has left out, by reason."""
+    report: Report = field(default_factory=Report)
+    """Grows while the rows are read: what was read, left out, and why."""
 
 
 _LAYOUT = np.dtype(
     [("user", "i4"), ("product", "i4"), ("basket", "i4"), ("time", "i8"), ("kind", "u1"), ("store", "u4"),
-     ("dwell", "f4"), ("sentiment", "f4")]
+     ("dwell", "f4"), ("sentiment", "f4"), ("event", "u8")]
 )  # fmt: skip
-"""33 bytes an event: a shop of 100 million events fits into memory, its texts never do."""
+"""41 bytes an event: a shop of 100 million events fits into memory, its texts never do."""
 
 
 def collect(name: str, rows: Rows) -> Dataset:
@@ -74,13 +79,14 @@ def collect(name: str, rows: Rows) -> Dataset:
     A product counts once in a basket.
 
     Raises:
-        TableError: a row is wrong, or no event is of a known product.
+        TableError: most rows cannot be used, or one where the reading is strict; or most events are of no product.
     """
     users, seen, baskets = Codes(), Codes(), Codes()
     events = np.fromiter(_coded(rows.events, users, seen, baskets), _LAYOUT)
     products = list({product.product_id: product for product in rows.products}.values())
-    events = _sorted(_of_products(events, seen, products, rows.left_out))
-    events, names = _into_baskets(events, list(baskets), rows.left_out)
+    events = _sorted(_of_products(events, seen, products, rows.report))
+    events = _once(events, rows.report)
+    events, names = _into_baskets(events, list(baskets), rows.report)
     active = set(users)
     known = [user for user in rows.users if user.user_id in active]
     return Dataset(
@@ -90,7 +96,7 @@ def collect(name: str, rows: Rows) -> Dataset:
         baskets=names,
         profiles={user.user_id: user.attributes for user in known if user.attributes},
         about={user.user_id: user.text for user in known if user.text},
-        left_out={reason: count for reason, count in rows.left_out.items() if count},
+        report=rows.report,
         user=events["user"].copy(),
         product=events["product"].copy(),
         basket=events["basket"].copy(),
@@ -103,7 +109,7 @@ def collect(name: str, rows: Rows) -> Dataset:
 
 
 def _coded(events: Iterable[Event], users: Codes, products: Codes, baskets: Codes) -> Iterator[tuple[Any, ...]]:
-    """Events as `_LAYOUT`; `basket` is the code of the basket's id, -1 where there is none."""
+    """Events as `_LAYOUT`; `basket` is the code of the basket's id, -1 where there is none, `event` 0 without an id."""
     for event in events:
         bought, reviewed = event.kind is Kind.PURCHASE, event.kind is Kind.REVIEW
         yield (
@@ -115,25 +121,46 @@ def _coded(events: Iterable[Event], users: Codes, products: Codes, baskets: Code
             store_code(event.store_id) if bought else 0,
             0.0 if bought or reviewed else event.dwell_seconds or 0.0,
             sentiment(event.sentiment, event.rating, event.text) if reviewed else 0.0,
+            _same_as(event) if event.event_id else 0,
         )
 
 
-def _of_products(events: NDArray[Any], seen: Codes, products: list[Product], left_out: Counter[str]) -> NDArray[Any]:
+def _same_as(event: Event) -> int:
+    """What events that are one share; many a shop gives all lines of an order the order's id."""
+    return stable_hash.__wrapped__("\0".join((event.event_id, event.user_id, event.product_id, event.kind.name)))
+
+
+def _of_products(events: NDArray[Any], seen: Codes, products: list[Product], report: Report) -> NDArray[Any]:
     """Events of known products, `product` being an index into these."""
     index = {product.product_id: number for number, product in enumerate(products)}
-    events["product"] = np.array([index.get(product_id, -1) for product_id in seen], np.int32)[events["product"]]
-    known = events["product"] >= 0
-    if not known.any():
-        raise TableError(f"none of {len(events)} events is of one of the {len(products)} products: compare their ids")
-    left_out[UNKNOWN_PRODUCT] += int(np.count_nonzero(~known))
-    return events[known]
+    names = list(seen)
+    place = np.array([index.get(product_id, -1) for product_id in names], np.int32)
+    known = place[events["product"]] >= 0
+    report.part(EVENTS).read = len(events)
+    unknown, counts = np.unique(events["product"][~known], return_counts=True)
+    for product, count in zip(unknown.tolist(), counts.tolist(), strict=True):
+        report.unusable(EVENTS, Unusable(UNKNOWN_PRODUCT), repr(names[product]), count)
+    report.check(EVENTS)
+    events["product"] = place[events["product"]]
+    events = events[known]
+    return events
+
+
+def _once(events: NDArray[Any], report: Report) -> NDArray[Any]:
+    """Without events whose id was there before, as the worker drops them."""
+    named = np.flatnonzero(events["event"])
+    _, first = np.unique(events["event"][named], return_index=True)
+    stays = np.ones(len(events), bool)
+    stays[np.delete(named, first)] = False
+    report.passed_over(EVENTS, SAME_EVENT, count=len(named) - len(first))
+    return events[stays]
 
 
 def _sorted(events: NDArray[Any]) -> NDArray[Any]:
     return events[np.argsort(events["time"], kind="stable")]
 
 
-def _into_baskets(events: NDArray[Any], ids: list[str], left_out: Counter[str]) -> tuple[NDArray[Any], list[str]]:
+def _into_baskets(events: NDArray[Any], ids: list[str], report: Report) -> tuple[NDArray[Any], list[str]]:
     """Bring the purchases of each basket together; returns the events, and the names of the baskets.
 
     They lie where the first of them is, not where the last: a list is judged by what was known before a basket, and
@@ -152,7 +179,7 @@ def _into_baskets(events: NDArray[Any], ids: list[str], left_out: Counter[str]) 
     _, kept = np.unique(basket.astype(np.int64) << 32 | one["product"], return_index=True)
     stays = events["basket"] < 0
     stays[bought[kept]] = True
-    left_out[REPEATED] += len(bought) - len(kept)
+    report.passed_over(EVENTS, REPEATED, count=len(bought) - len(kept))
     order = np.argsort(place, kind="stable")
     names = [ids[k] if k < len(ids) else str(times[k - len(ids)]) for k in key[first].tolist()]
     return events[order[stays[order]]], names

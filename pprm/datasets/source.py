@@ -18,6 +18,8 @@ class Source(NamedTuple):
     files: tuple[Path, ...] = ()
     vectors: Path | None = None
     """Of the products (`vectors.load_vectors`); None: their texts are read."""
+    strict: bool = False
+    """Whether a row that cannot be used is an error, instead of being left out and reported."""
 
 
 def read(source: Source, progress: Progress = silent) -> Dataset:
@@ -27,7 +29,7 @@ def read(source: Source, progress: Progress = silent) -> Dataset:
         KeyError: no such dataset.
         pprm.datasets.files.TableError: it cannot be read.
     """
-    options: dict[str, Any] = {"progress": progress} if source.files else {}
+    options: dict[str, Any] = {"progress": progress, "strict": source.strict} if source.files else {}
     data = DATASETS[source.dataset](*source.files, **options)
     if source.vectors is None:
         return data

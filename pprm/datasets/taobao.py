@@ -10,8 +10,10 @@ from pathlib import Path
 
 from pprm.datasets.cells import identity
 from pprm.datasets.dataset import Dataset, Product
-from pprm.datasets.files import Lines, Progress, Reading, csv_records, parsed, silent
+from pprm.datasets.files import Progress, Reading, parsed, silent
+from pprm.datasets.report import PassedOver, Unusable
 from pprm.datasets.rows import Event, Rows, collect
+from pprm.datasets.text_files import Lines, csv_records
 from pprm.events import Kind
 
 NAME = "taobao"
@@ -25,37 +27,41 @@ END = int(datetime(2017, 12, 4, tzinfo=_SHANGHAI).timestamp())
 OUTSIDE = "outside 2017-11-25 to 12-03"
 
 
-def load(path: Path, progress: Progress = silent) -> Dataset:
+def load(path: Path, progress: Progress = silent, strict: bool = False) -> Dataset:
     """Read `UserBehavior.csv` (or `.csv.gz`).
 
     Raises:
         TableError: the file is missing or is not as published.
     """
-    return collect(NAME, convert(path, progress))
+    return collect(NAME, convert(path, progress, strict))
 
 
-def convert(path: Path, progress: Progress = silent) -> Rows:
+def convert(path: Path, progress: Progress = silent, strict: bool = False) -> Rows:
     """The file as rows. The few events outside the nine days, wrong clocks all, are left out and counted."""
-    reading = Reading([path], progress)
+    reading = Reading([path], progress, strict)
     products: dict[str, Product] = {}
-    return Rows(_events(Lines(path, reading), products), products.values(), (), reading.left_out)
+    return Rows(_events(Lines(path, reading), products), products.values(), (), reading.report)
 
 
 def _events(lines: Lines, products: dict[str, Product]) -> Iterator[Event]:
-    for event in parsed(lines, csv_records(lines, COLUMNS), lambda row: _event(row, products)):
-        if event is None:
-            lines.reading.left_out[OUTSIDE] += 1
-        else:
-            yield event
+    return parsed(lines, csv_records(lines, header=COLUMNS), lambda row: _event(row, products))
 
 
-def _event(row: dict[str, str], products: dict[str, Product]) -> Event | None:
-    kind, time, item = KINDS.get(row["behaviour"]), int(row["time"]), identity("item", row["item"])
+def _event(row: dict[str, str], products: dict[str, Product]) -> Event:
+    kind, time, item = KINDS.get(row["behaviour"]), _time(row["time"]), identity("item", row["item"])
+    user = identity("user", row["user"])
     if kind is None:
-        raise ValueError(f"behaviour must be one of {', '.join(KINDS)}, not {row['behaviour'][:40]!r}")
+        raise Unusable(f"behaviour must be one of {', '.join(KINDS)}", row["behaviour"])
     if not BEGIN <= time < END:
-        return None
+        raise PassedOver(OUTSIDE)
     if item not in products:
         category = f"category {row['category']}"
         products[item] = Product(item, category, [category], "", {}, True)
-    return Event(identity("user", row["user"]), item, time, kind)
+    return Event(user, item, time, kind)
+
+
+def _time(cell: str) -> int:
+    try:
+        return int(cell)
+    except ValueError:
+        raise Unusable("time must be whole seconds since 1970", cell) from None

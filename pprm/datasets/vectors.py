@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pprm.datasets import formats
+from pprm.datasets.cells import identity
 from pprm.datasets.dataset import Product
 from pprm.datasets.files import TableError
 
@@ -28,7 +30,7 @@ def load_vectors(path: Path) -> dict[str, NDArray[np.float32]]:
         TableError: the file is missing or is not as described; nothing in it is executed.
     """
     try:
-        ids, vectors = _parquet(path) if path.suffix == ".parquet" else _npz(path)
+        ids, vectors = _parquet(path) if formats.is_parquet(path) else _npz(path)
         _check(ids, vectors)
     except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as error:
         raise TableError(f"{path}: {error}; {HOW}") from error
@@ -47,9 +49,7 @@ def _npz(path: Path) -> tuple[list[str], NDArray[np.float32]]:
 
 def _parquet(path: Path) -> tuple[list[str], NDArray[np.float32]]:
     table = pq.read_table(path)
-    ids = table["product_id"].to_pylist()
-    if None in ids or any(isinstance(one, float) for one in ids):
-        raise ValueError("product_id must hold text or whole numbers in every row")
+    ids = [identity("product_id", one) for one in table["product_id"].to_pylist()]
     if "vector" in table.column_names:
         rows = table["vector"].to_pylist()
         if len({len(row) if row else 0 for row in rows}) > 1:
@@ -58,7 +58,7 @@ def _parquet(path: Path) -> tuple[list[str], NDArray[np.float32]]:
     else:
         columns = [table[name].to_numpy() for name in table.column_names if name != "product_id"]
         vectors = np.column_stack(columns) if columns else np.zeros((len(ids), 0))
-    return [str(one) for one in ids], _float32(vectors)
+    return ids, _float32(vectors)
 
 
 def _float32(vectors: NDArray[Any]) -> NDArray[np.float32]:

@@ -72,6 +72,7 @@ def run(directory: Path, source: Source, encoder: Path | None, models: Sequence[
     if unseen:
         console.print("Products that nobody bought before the months judged, ranked among themselves:")
         console.print(report.table(unseen))
+    console.print(str(shop.data.report), highlight=False, markup=False, soft_wrap=True)
     return results | {f"unseen products: {name}": figures for name, figures in unseen.items()}
 
 

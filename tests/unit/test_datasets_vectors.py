@@ -64,7 +64,7 @@ def test_npz_that_is_wrong(tmp_path: Path, arrays: dict[str, Any], message: str)
     ("columns", "message"),
     [
         ({"product_id": IDS, "vector": [[1.0], [1.0, 2.0]]}, "different dimensions"),
-        ({"product_id": [1.0, 2.0], "x": [1.0, 2.0]}, "text or whole numbers"),
+        ({"product_id": [1.0, 2.0], "x": [1.0, 2.0]}, "text or a whole number"),
         ({"product_id": IDS, "x": ["1", "2"]}, "must be numbers"),
         ({"x": [1.0]}, "product_id"),
         ({"product_id": IDS}, "shape"),
@@ -81,3 +81,8 @@ def test_no_such_file(tmp_path: Path) -> None:
     (tmp_path / "v.npz").write_bytes(b"PK nothing")
     with pytest.raises(table.TableError, match=r"v.npz"):
         table.load_vectors(tmp_path / "v.npz")
+
+
+def test_ids_of_bytes_are_text_whatever_the_files_name(tmp_path: Path) -> None:
+    path = parquet(tmp_path, product_id=[b"7", b"8"], vector=VECTORS.tolist())
+    check(path.rename(tmp_path / "vectors.bin"), ("7", "8"))

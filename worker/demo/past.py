@@ -28,6 +28,7 @@ async def read(options: DemoOptions, progress: Progress) -> Shop:
     with progress.step("data") as step:
         shop = await asyncio.to_thread(data.load, options.source, options.households)
         progress.households, progress.simulates = len(shop.history), shop.simulates
+        progress.reading = str(shop.dataset.report)
         progress.titles = {product.product_id: product.title for product in shop.dataset.products}
         progress.example = _most_bought(shop)
         step.detail = f"{progress.households:,} shoppers of {shop.dataset.name}"

@@ -55,6 +55,8 @@ class Progress:
     """Whether looks are simulated."""
     note: str = ""
     """What else there is to know of this run."""
+    reading: str = ""
+    """What was read of the shop's files, left out, and why; empty of the bundled data."""
     steps: list[Step] = field(default_factory=list)
     seconds_to_first: float | None = None
     households: int = 0

@@ -92,6 +92,8 @@ def summary(progress: Progress) -> str:
             lines.append("One household in ten browses, by simulation; its baskets are not in these figures.")
     if progress.note:
         lines.append(progress.note)
+    if progress.reading:
+        lines.append(progress.reading)
     return "\n".join(lines)
 
 
