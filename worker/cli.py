@@ -5,12 +5,12 @@ import gc
 import json
 import sys
 from collections.abc import Coroutine
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from worker import settings as settings_module
 from worker.settings import Settings, SettingsError
@@ -288,32 +288,31 @@ def backfill(
     products: Annotated[Path, typer.Option(help="Table of products.")],
     users: Users = None,
     vectors: Vectors = None,
+    strict: Strict = False,
+    check: Annotated[bool, typer.Option("--check", help="Read, check and sort the tables; publish nothing.")] = False,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Leave out what is older, e.g. 2026-03-01T00:00:00Z.")
+    ] = None,
     config: Config = None,
     broker: Broker = None,
 ) -> None:
-    """Publish a shop's tables to the topics: products, users, then events in the order of the file.
+    """Publish a shop's tables to the topics: products, users, then events in the order of their time.
 
-    Set PPRM_RECOMMENDATIONS__SCORE_FROM to where the past ends, so that the worker folds it without answering.
+    All rows are read and checked before the first is published, and events that the topics hold are not published
+    again: after a failure, or when the tables have grown, run it again. Rows are sorted in a temporary directory
+    (TMPDIR), which takes as much as the messages. Set PPRM_RECOMMENDATIONS__SCORE_FROM to where the past ends, so that
+    the worker folds it without answering.
     """
-    from pprm.datasets import table
-    from pprm.datasets.files import TableError, bar
-    from pprm.datasets.vectors import added
-    from worker import backfill as publishing
+    from worker import backfill_command
     from worker.partitioner import producer_settings
-    from worker.send import SendError
 
-    settings, console = _settings(config, kafka={"bootstrap_servers": broker}), Console()
+    settings = _settings(config, kafka={"bootstrap_servers": broker})
+    tables = backfill_command.Tables(events, products, users, vectors, strict, since)
+    clients = None if check else (settings_module.client_settings(settings.kafka), producer_settings(settings))
     try:
-        with bar(console, "reading and publishing") as told:
-            rows = table.read(events, products, users, told)
-            if vectors:
-                rows = replace(rows, products=added(rows.products, vectors))
-            client = producer_settings(settings)
-            counts = _kafka(publishing.publish(client, settings.topics.name, rows, lambda counts: None))
-    except (TableError, SendError) as error:
-        fail(f"{error} What came before it is published.")
-    for family, count in counts.items():
-        typer.echo(f"{settings.topics.name(family)}: {count:,}")
+        _kafka(backfill_command.run(tables, clients, settings.topics.name, Console()))
+    except backfill_command.EXPECTED as error:
+        fail(str(error))
 
 
 @topics_cli.command("create")
@@ -358,27 +357,38 @@ def topics_acls(
 
 
 FAMILIES = ("purchases", "browses", "reviews", "users", "products", "recommendations", "dead_letters")
-Topic = Annotated[str, typer.Argument(help="purchases, browses, reviews, users, products.")]
+SENT = FAMILIES[:5]
 
 
-@cli.command()
-def send(
-    topic: Topic,
-    config: Config = None,
-    broker: Broker = None,
-    user: Annotated[str | None, typer.Option(help="user_id")] = None,
-    product: Annotated[str | None, typer.Option(help="product_id")] = None,
-    field: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Any other field; the value is JSON or text.")
-    ] = None,
-    file: Annotated[Path | None, typer.Option(help="JSON lines to send; - reads them from standard input.")] = None,
-) -> None:
-    """Publish events, checked against their schema first: one from flags, or many as JSON lines.
+class _SendGroup(TyperGroup):
+    """A command for each topic, with its fields as options: made when it is asked for, since schemas take a while."""
 
-    pprm send purchases --user 1 --product 826249
-    pprm send browses --user 1 --product 826249 --field action=view
-    pprm send products --file products.jsonl
-    """
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(SENT)
+
+    def get_command(self, ctx: Any, name: str) -> Any:
+        if name not in SENT:
+            return None
+        from worker.send_options import command
+
+        app = typer.Typer(add_completion=False)
+        app.command(name)(command(name, _send, {"config": Config, "broker": Broker, "file": SendFile}))
+        return typer.main.get_command(app)
+
+
+SendFile = Annotated[Path | None, typer.Option("--file", help="JSON lines to send; - reads them from standard input.")]
+cli.add_typer(
+    typer.Typer(
+        cls=_SendGroup,
+        no_args_is_help=True,
+        help="Publish events, checked against their schema first: one from its fields, or many as JSON lines.",
+        epilog="pprm send purchases --user 1 --product 826249 --quantity 2",
+    ),
+    name="send",
+)
+
+
+def _send(family: str, given: dict[str, Any], config: Path | None, broker: str | None, file: Path | None) -> None:
     from worker import send as sending
     from worker.partitioner import producer_settings
 
@@ -386,16 +396,15 @@ def send(
     try:
         if file:
             lines = sys.stdin.buffer if str(file) == "-" else file.read_bytes().splitlines()
-            messages = sending.parse_lines(_family(topic), lines)
+            messages = sending.parse_lines(family, lines)
         else:
-            given = {"user_id": user, "product_id": product, **dict(map(_field, field or []))}
-            messages = [sending.compose(_family(topic), {k: v for k, v in given.items() if v is not None})]
+            messages = [sending.compose(family, given)]
     except (sending.SendError, OSError) as error:
         fail(str(error))
 
     async def publish() -> None:
         client = producer_settings(settings)
-        async for sent in sending.send(client, settings.topics.name(_family(topic)), messages):
+        async for sent in sending.send(client, settings.topics.name(family), messages):
             typer.echo(f"{sent.topic} partition {sent.partition} offset {sent.offset}")
 
     _kafka(publish())
@@ -403,19 +412,20 @@ def send(
 
 @cli.command()
 def tail(
+    topic: Annotated[str, typer.Argument(help="recommendations, dead-letters, or an input topic.")] = "recommendations",
     config: Config = None,
     broker: Broker = None,
     user: Annotated[str | None, typer.Option(help="Only this shopper.")] = None,
-    topic: Annotated[str, typer.Option(help="recommendations, dead-letters, or an input topic.")] = "recommendations",
     from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Show what is already there, too.")] = False,
 ) -> None:
-    """Watch a topic: a live table on a terminal, JSON lines into a pipe. Ctrl-C ends it."""
+    """Watch a topic: a live table on a terminal, with the products' titles; JSON lines into a pipe. Ctrl-C ends it."""
     from worker import tail as tailing
 
     settings = _settings(config, kafka={"bootstrap_servers": broker})
     client = settings_module.client_settings(settings.kafka)
     try:
-        _kafka(tailing.tail(client, settings.topics.name(_family(topic)), user, from_beginning))
+        watched = settings.topics.name(_family(topic))
+        _kafka(tailing.tail(client, watched, settings.topics.name("products"), user, from_beginning))
     except LookupError as error:
         fail(str(error))
     except KeyboardInterrupt:
@@ -427,16 +437,6 @@ def _family(topic: str) -> str:
     if family not in FAMILIES:
         fail(f"{topic!r} is none of {', '.join(name.replace('_', '-') for name in FAMILIES)}")
     return family
-
-
-def _field(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        fail(f"--field takes NAME=VALUE, not {text!r}")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
 
 
 def _kafka(work: Coroutine[Any, Any, T]) -> T:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -42,23 +43,50 @@ def compose(family: str, fields: Mapping[str, Any]) -> Envelope:
     """Check a message and dress it with key and CloudEvents headers; `event_id` and `occurred_at` are made if absent.
 
     Raises:
-        SendError: an unknown family, or fields that do not fit its schema.
+        SendError: an unknown family, or fields that do not fit its schema or are misspelt.
     """
-    model = MODELS.get(family)
-    if model is None:
+    if family not in MODELS:
         raise SendError(f"{family} is not a topic to send to: choose one of {', '.join(MODELS)}")
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    made = {"event_id": uuid4().hex, "occurred_at": now}
-    known = {name: value for name, value in made.items() if name in model.model_fields} | dict(fields)
-    value = orjson.dumps(known, option=orjson.OPT_SERIALIZE_NUMPY)
+    made = {"event_id": uuid4().hex, "occurred_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+    known = {name: value for name, value in made.items() if name in MODELS[family].model_fields} | dict(fields)
+    _check_names(MODELS[family], known)
+    check(family, known)
+    return dress(family, known)
+
+
+def check(family: str, fields: Mapping[str, Any]) -> None:
+    """Make sure that fields are a message of a family.
+
+    Raises:
+        SendError: they do not fit its schema.
+    """
+    model = MODELS[family]
     try:
-        message = model.model_validate_json(value)
+        model.model_validate_json(_json(fields))
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         raise SendError(f"{wrong}. The schema is schemas/json/{model.__name__.lower()}.json.") from error
-    key = str(getattr(message, "product_id" if family == "products" else "user_id"))
-    identity = str(known.get("event_id") or uuid4().hex)
-    return Envelope(key.encode(), value, _headers(family, identity, str(known.get("occurred_at", now))))
+
+
+def dress(family: str, fields: Mapping[str, Any]) -> Envelope:
+    """A message that is checked, with key and headers."""
+    key = str(fields["product_id" if family == "products" else "user_id"])
+    identity, time = (
+        str(fields.get("event_id") or uuid4().hex),
+        fields.get("occurred_at") or datetime.now(UTC).isoformat(),
+    )
+    return Envelope(key.encode(), _json(fields), _headers(family, identity, str(time)))
+
+
+def _json(fields: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _check_names(model: type[Message], fields: Mapping[str, Any]) -> None:
+    """An unknown field is passed over, as by the worker; but not one that is a known one misspelt."""
+    for name in fields.keys() - model.model_fields.keys():
+        if meant := get_close_matches(name.lower(), model.model_fields, n=1, cutoff=0.8):
+            raise SendError(f"there is no field {name!r}: is it {meant[0]!r}?")
 
 
 def parse_lines(family: str, lines: Iterable[bytes]) -> list[Envelope]:

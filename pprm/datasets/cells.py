@@ -24,19 +24,20 @@ SMALLER = {"milliseconds": 1000, "microseconds": 1_000_000, "nanoseconds": 1_000
 _FORMER_NUMBER = re.compile(r"-?\d+\.0+|-?\d(\.\d+)?[eE]\+\d+")
 """An id that was once read as a number: `266079.0`, `1e+17`."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(Z|[+-]\d\d:?\d\d)?")
+_DATE_LENGTH = len("2026-03-01+00:00")
 
 
 def is_missing(cell: Any) -> bool:
     """Whether a cell is empty, null, NaN, or a word for it."""
-    return cell is None or cell != cell or (isinstance(cell, str) and cell in NOTHING)
+    return cell in NOTHING if type(cell) is str else cell is None or bool(cell != cell)
 
 
 def text(cell: Any) -> str:
     """A cell as text; lists are joined by commas."""
+    if type(cell) is str:  # as nearly all are
+        return "" if cell in NOTHING else cell
     if is_missing(cell):
         return ""
-    if isinstance(cell, str):
-        return cell
     if isinstance(cell, bytes):
         return _decoded(cell)
     if isinstance(cell, bool):
@@ -56,12 +57,12 @@ def path(cell: Any, separator: str) -> list[str]:
 
 def identity(name: str, cell: Any) -> str:
     """An id: text, UTF-8 bytes, or a whole number. Another number has lost what it was (`12.0`, `1e+17`)."""
-    if isinstance(cell, bool | float | list | tuple | Mapping) and not is_missing(cell):
+    if type(cell) is not str and not is_missing(cell) and isinstance(cell, bool | float | list | tuple | Mapping):
         raise Unusable(f"{name} must be text or a whole number: store ids as such", cell)
     value = text(cell)
-    if not 1 <= len(value.encode()) <= MAX_ID_BYTES or value in NO_ID:
+    if not value or len(value.encode()) > MAX_ID_BYTES or value in NO_ID:
         raise Unusable(f"{name} must be 1 to {MAX_ID_BYTES} bytes of UTF-8", "" if cell is None else cell)
-    if _FORMER_NUMBER.fullmatch(value):
+    if ("." in value or "+" in value) and _FORMER_NUMBER.fullmatch(value):
         raise Unusable(f"{name} looks like a number that was an id: export ids as text or whole numbers", value)
     return value
 
@@ -121,11 +122,12 @@ def _parsed_seconds(name: str, cell: Any) -> float:
     if is_missing(cell):
         raise Unusable(f"{name} is missing")
     said = cell.isoformat() if isinstance(cell, date) else text(cell)
-    try:
-        return float(said)
-    except ValueError:
-        pass
-    if _DATE.fullmatch(said):
+    if said[4:5] != "-":
+        try:
+            return float(said)
+        except ValueError:
+            pass
+    if len(said) <= _DATE_LENGTH and _DATE.fullmatch(said):
         raise Unusable(f"{name} must have a time of day and a zone, as in 2024-05-31T00:00:00Z", said)
     try:
         moment = datetime.fromisoformat(said)

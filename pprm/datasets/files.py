@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from pprm.datasets import formats
@@ -34,7 +34,20 @@ def silent(done: int, total: int | None) -> None:
 @contextmanager
 def bar(console: Console, label: str) -> Iterator[Progress]:
     """Progress as a bar on a terminal, while the context lasts."""
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    with _bar(console, label, DownloadColumn()) as told:
+        yield told
+
+
+@contextmanager
+def counting(console: Console, label: str) -> Iterator[Progress]:
+    """The same, of things that are counted."""
+    with _bar(console, label, MofNCompleteColumn()) as told:
+        yield told
+
+
+@contextmanager
+def _bar(console: Console, label: str, size: ProgressColumn) -> Iterator[Progress]:
+    columns = TextColumn("{task.description}"), BarColumn(), size, TimeRemainingColumn()
     with Bars(*columns, console=console) as bars:
         task = bars.add_task(label, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pprm.catalogue import Codes
 from pprm.datasets.dataset import Dataset, Product
 from pprm.datasets.report import Report, Unusable
-from pprm.events import Kind
+from pprm.events import LOOKS, Kind
 from pprm.ids import stable_hash
 from pprm.sentiment import sentiment
 from pprm.user_state import store_code
@@ -119,7 +119,7 @@ def _coded(events: Iterable[Event], users: Codes, products: Codes, baskets: Code
             event.occurred_at,
             event.kind,
             store_code(event.store_id) if bought else 0,
-            0.0 if bought or reviewed else event.dwell_seconds or 0.0,
+            event.dwell_seconds or 0.0 if event.kind in LOOKS else 0.0,
             sentiment(event.sentiment, event.rating, event.text) if reviewed else 0.0,
             _same_as(event) if event.event_id else 0,
         )

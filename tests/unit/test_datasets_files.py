@@ -23,6 +23,7 @@ from pprm.datasets.dataset import Dataset
 from pprm.datasets.files import CUT, Reading, parsed
 from pprm.datasets.report import TableError, Unusable
 from pprm.datasets.text_files import QUOTE, Lines, csv_records
+from pprm.events import Kind
 from schemas import Product, Review, User
 from schemas.limits import MAX_ATTRIBUTES, MAX_CATEGORIES, MAX_NAME, MAX_SHORT
 from tests.unit.test_datasets_public import REES46
@@ -220,7 +221,8 @@ def test_a_price_that_cannot_be_used_costs_no_row(tmp_path: Path) -> None:
 def test_returns_and_zero_quantities_do_not_refuse_a_file(tmp_path: Path) -> None:
     rows = "quantity,user_id,product_id,occurred_at\n1,u,tea,1700000000\n-1,u,tea,1700000100\n0,u,tea,1700000200\n"
     data = read(tmp_path, rows.encode())
-    assert len(data.user) == 1 and data.left_out == {table.RETURN: 1, table.NONE_BOUGHT: 1}
+    assert data.kind is not None and data.kind.tolist() == [Kind.PURCHASE, Kind.RETURN]
+    assert data.left_out == {table.NONE_BOUGHT: 1}
 
 
 def test_parquet_of_bytes_lists_and_dates(tmp_path: Path, save_parquet: Any) -> None:

@@ -107,9 +107,9 @@ def test_what_each_kind_carries() -> None:
     row = Event("u0", "p0", T, store_id="s", dwell_seconds=5.0, rating=5.0)
     data = shop(*(row._replace(kind=kind, occurred_at=T + kind) for kind in Kind))
     assert data.store is not None and data.dwell is not None and data.sentiment is not None
-    assert data.store.tolist() == [store_code("s"), 0, 0, 0, 0, 0]
-    assert data.dwell.tolist() == [0, 5, 5, 5, 5, 0]
-    assert data.sentiment.tolist() == [0, 0, 0, 0, 0, 1]
+    assert data.store.tolist() == [store_code("s")] + [0] * (len(Kind) - 1)
+    assert data.dwell.tolist() == [0, 5, 5, 5, 5, 0, 0, 0, 0, 0]
+    assert data.sentiment.tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 0, 0]
 
 
 def test_sentiment_is_given_else_of_the_stars_else_of_the_text() -> None:

@@ -45,7 +45,7 @@ def pprm_lines(progress: Progress) -> list[str]:
     return [
         f"{prefix}pprm tail --broker {progress.broker}",
         f"{prefix}pprm send purchases --broker {progress.broker} --user {household} --product {progress.example}"
-        f" --field occurred_at={timestamp(progress.date)}",
+        f" --occurred-at {timestamp(progress.date)}",
     ]
 
 
