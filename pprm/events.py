@@ -12,6 +12,18 @@ SOURCES = ("purchases", "browses", "reviews", "users")
 """The user-keyed topics. A record's `source` is an index into it; the order is part of the state's layout."""
 
 
+WAYS = 3
+"""Watermarks for what other partitions of a topic hold of a shopper."""
+
+
+def elsewhere(source: int, partition: int) -> int:
+    """The source of a record that was re-keyed: those of one partition of a topic keep their order among themselves.
+
+    Of more partitions than `WAYS`, some share a watermark; what one of them has once replaced, event ids tell apart.
+    """
+    return source + len(SOURCES) * (1 + partition % WAYS)
+
+
 class Kind(IntEnum):
     """What the shopper did. Values are part of the state's layout."""
 

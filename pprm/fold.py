@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Struct
 
 from pprm import columns, hidden, returns, watermarks
-from pprm.events import Event, Interaction, Kind, Profile
+from pprm.events import SOURCES, Event, Interaction, Kind, Profile
 from pprm.user_state import (
     AGAIN,
     BASKET,
@@ -58,7 +58,7 @@ class Folded(Struct, gc=False):
     repeats: int = 0
     """Events at or below the watermark: delivered before, not applied again."""
     without_effect: list[tuple[int, str]] = []
-    """Events that counted for nothing: source (`events.SOURCES`) and why, of `WITHOUT_EFFECT`."""
+    """Events that counted for nothing: source (`events.Position`) and why, of `WITHOUT_EFFECT`."""
     evicted: int = 0
     """Products dropped because the state is full."""
 
@@ -82,7 +82,7 @@ def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
             folded.repeats += 1
         elif isinstance(event, Profile):
             _profile(folded, event, acts, known)
-        elif not known.is_new(event.position.source, event.fingerprint):
+        elif not known.is_new(event.position.source % len(SOURCES), event.fingerprint):
             folded.without_effect.append((event.position.source, "duplicate"))
         elif event.kind > _REVIEWED:
             _remember(folded.state, acts)

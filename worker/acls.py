@@ -34,7 +34,7 @@ def needed(settings: Settings) -> list[Acl]:
     return [
         Acl("topic", tuple(map(name, ("purchases", "browses", "reviews", "users", "products"))), ("Read",)),
         Acl("topic", (name("recommendations"), name("dead_letters")), ("Write",)),
-        Acl("topic", (settings.changelog, settings.popularity_topic), ("Read", "Write")),
+        Acl("topic", (settings.changelog, settings.rekeyed_topic, settings.popularity_topic), ("Read", "Write")),
         Acl("group", (settings.app_id,), ("Read",)),
         Acl("transactional-id", (f"{settings.app_id}-",), ("Describe", "Write"), prefixed=True),
     ]

@@ -11,17 +11,20 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic, time
+from typing import Any
 
 from pprm import user_state
 from pprm.events import SOURCES
 from pprm.fold import fold_into
 from pprm.user_state import StateError, UserState
 from pprm.watermarks import NO_MARK
-from worker import codec, popularity, publishing, routing
+from worker import codec, popularity, publishing, rekeying, routing
 from worker.codec import Invalid
 from worker.components import Components
 from worker.fatal import exit_now
 from worker.recommender import Request
+from worker.rekeying import Origin
+from worker.routing import Read
 from worker.runtime import collector
 from worker.runtime.changelog import Superseded
 from worker.runtime.delivery import NotOurs
@@ -119,18 +122,33 @@ def decode(c: Components, batch: MicroBatch) -> Work:
     # Topics in the order of their families, whatever they are called: a replay folds in the same order.
     for (topic, partition), records in sorted(batch.records.items(), key=lambda i: (c.families[i[0][0]], i[0][1])):
         family, mended = c.families[topic], defaultdict[str, int](int)
-        if family == "products":
+        if family == rekeying.FAMILY:
+            route_rekeyed(c, work, partition, records, now, mended)
+        elif family == "products":
             judged = ((record, codec.decode_product(record, dimensions, mended)) for record in records)
-            work.refused += [(record, said) for record, said in judged if isinstance(said, Invalid)]
+            work.refuse(partition, ((record, said) for record, said in judged if isinstance(said, Invalid)))
             routing.count_misplaced_products(c, topic, partition, records)
         else:
-            said = codec.decode_all(family, records, now, mended, c.logs.get(topic, 0))
-            work.receive(partition, records, said)
+            origin = Origin(topic, c.logs.get(topic, 0))
+            said = codec.decode_all(family, records, now, mended, origin.log)
+            routing.route(c, work, partition, Read(origin, True, records, said))
         c.metrics.events_consumed.labels(topic).inc(len(records))
         for what, count in mended.items():
             c.metrics.events_mended.labels(topic, what).inc(count)
-    routing.count_misplaced(c, work)
     return work
+
+
+def route_rekeyed(
+    c: Components, work: Work, partition: int, records: list[Any], now: float, mended: codec.Mended
+) -> None:
+    """Records that another partition's worker has sent here, as what they were."""
+    user_keyed = {topic for topic, family in c.families.items() if family in SOURCES}
+    found, refused = rekeying.originals(records, user_keyed)
+    work.refuse(partition, refused)
+    for origin, originals in found.items():
+        answers = codec.decode_all(c.families[origin.topic], originals, now, mended, origin.log)
+        read = Read(origin, False, originals, [rekeying.from_elsewhere(answer) for answer in answers])
+        routing.route(c, work, partition, read)
 
 
 async def promote(c: Components, shoppers: list[Shopper]) -> None:
@@ -152,7 +170,9 @@ def fold_batch(c: Components, work: Work, unstored: Values) -> None:
         stored = iter(c.table.get_many(partition, [key for key in shoppers if key not in newer]))
         for key, shopper in shoppers.items():
             value = newer[key] if key in newer else next(stored)
-            shopper.folded = fold_into(_read_state(c, shopper, value), shopper.events)
+            state = _read_state(c, shopper, value)
+            shopper.listed = bool(state.published)
+            shopper.folded = fold_into(state, shopper.events)
 
 
 def _read_state(c: Components, shopper: Shopper, value: bytes | None) -> UserState:
@@ -171,7 +191,7 @@ def _read_state(c: Components, shopper: Shopper, value: bytes | None) -> UserSta
 
 async def score(c: Components, shoppers: list[Shopper]) -> None:
     """Count what was bought, then rank the catalogue once for every shopper with an event to be answered."""
-    counted = [purchase for shopper in shoppers if shopper.folded for purchase in shopper.folded.counted]
+    counted = [(s.partition, purchase) for s in shoppers if s.folded for purchase in s.folded.counted]
     all_live = c.settings.recommendations.score_from is None  # then the newest of the events need not be sought
     answered = [s for s in shoppers if not s.forgotten and (all_live or c.is_live(s.newest))]
     requests = [Request(shopper.state, shopper.state.active_at) for shopper in answered]
@@ -196,14 +216,14 @@ def _measure(c: Components, work: Work) -> None:
         if shopper.folded.repeats:
             metrics.events_repeated.labels(last.topic).inc(shopper.folded.repeats)
         for source, why in shopper.folded.without_effect:
-            metrics.events_without_effect.labels(c.settings.topics.name(SOURCES[source]), why).inc()
+            metrics.events_without_effect.labels(c.settings.topics.name(SOURCES[source % len(SOURCES)]), why).inc()
         if shopper.ranked and (sent := codec.record_time(last, now)) is not None:
             metrics.end_to_end_latency_seconds.observe(max(now - sent, 0.0))
         if shopper.damaged is not None:
             metrics.events_invalid.labels(c.settings.changelog, "state").inc()
     for topic, at in newest.items():
         metrics.event_time_lag_seconds.labels(topic).set(now - at)
-    for record, invalid in work.refused:
+    for _, record, invalid in work.refused:
         metrics.events_invalid.labels(record.topic, invalid.reason).inc()
     metrics.recommendations_sent.inc(sum(s.ranked is not None for s in shoppers))
     metrics.dead_letters_sent.inc(len(work.refused) + sum(s.damaged is not None for s in shoppers))

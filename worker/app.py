@@ -26,6 +26,7 @@ from worker import (
     popularity,
     publishing,
     recommender,
+    rekeying,
     state_directory,
     topics,
 )
@@ -55,6 +56,7 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
         instance_id=kafka.instance_id,
     )
     families = {settings.topics.name(family): family for family in (*topics.USER_KEYED, "products")}
+    families[settings.rekeyed_topic] = rekeying.FAMILY
     c = Components(
         settings=settings,
         app=app,

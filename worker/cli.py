@@ -356,6 +356,23 @@ def topics_acls(
         typer.echo(line)
 
 
+@cli.command()
+def repartition(
+    partitions: Annotated[int, typer.Option(min=1, max=10_000, help="How many the user-keyed topics will have.")],
+    config: Config = None,
+    broker: Broker = None,
+) -> None:
+    """Give the user-keyed topics more partitions, and move every shopper's state to its new one.
+
+    Stop the producers, wait until the workers have read all, and stop them; the command says what is still in the way.
+    Killed in the middle, run it again: nothing is lost or counted twice. docs/operations.md has the steps.
+    """
+    from worker import repartition as moving
+
+    settings = _settings(config, kafka={"bootstrap_servers": broker})
+    _kafka(moving.run(settings, partitions, typer.echo))
+
+
 FAMILIES = ("purchases", "browses", "reviews", "users", "products", "recommendations", "dead_letters")
 SENT = FAMILIES[:5]
 

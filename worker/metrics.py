@@ -69,6 +69,10 @@ class Metrics:
     events_misplaced: Annotated[
         Counter, Spec("Records in another partition than their key has by topics.partitioner.", ("topic",))
     ]
+    events_rekeyed: Annotated[
+        Counter,
+        Spec("Records sent on to the partition of their key, or to be forgotten in every partition.", ("topic",)),
+    ]
     foreign_writes: Annotated[
         Counter, Spec("States in the changelog that a suspended former owner had overwritten, written again.")
     ]

@@ -6,7 +6,7 @@ client than it publishes with has both in the log, and a reader meets them in an
 
 from typing import Any
 
-from worker.codec import FUTURE_SECONDS
+from worker.codec import record_time
 
 KEPT_SECONDS = 86_400
 """For which a withdrawal is remembered: for so long compaction keeps it, too (Kafka's `delete.retention.ms`)."""
@@ -44,5 +44,5 @@ class Newest:
 
 
 def _time(record: Any, now: float) -> int:
-    """Of a record that says none, or one that is not yet: 0, older than any, so that it keeps nothing out."""
-    return record.timestamp if 0 <= record.timestamp <= (now + FUTURE_SECONDS) * 1000 else 0
+    """Of a record that says none, or one that cannot be: 0, older than any, so that it keeps nothing out."""
+    return 0 if record_time(record, now) is None else record.timestamp

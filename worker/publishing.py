@@ -36,10 +36,9 @@ def encode(c: Components, work: Work) -> None:
         if shopper.damaged is not None:
             letter = codec.damaged_state(shopper.key, shopper.damaged, log, partition)
             add(unit, letters, partition % c.dead_letter_partitions, Row(*letter))
-    for record, invalid in work.refused:
-        unit = c.unit(c.families[record.topic], record.partition)
+    for partition, record, invalid in work.refused:
         row = Row(*codec.dead_letter(record, invalid))
-        add(unit, letters, record.partition % c.dead_letter_partitions, row)
+        add(c.unit(c.families[record.topic], partition), letters, partition % c.dead_letter_partitions, row)
 
 
 async def publish(c: Components, batch: MicroBatch, rows: Mapping[str, Rows]) -> Appends:
@@ -72,7 +71,7 @@ async def publish(c: Components, batch: MicroBatch, rows: Mapping[str, Rows]) ->
 
 def _list_row(c: Components, shopper: Shopper, now: datetime) -> Row | None:
     record, decoded = shopper.last
-    if shopper.forgotten:
+    if shopper.withdraws:
         return Row(shopper.key, None)
     if shopper.ranked is None:
         return None

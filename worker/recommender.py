@@ -83,13 +83,13 @@ class Recommender:
         """Purchases with the promotion that their product had."""
         return list(self.catalogue.with_promotions(events))
 
-    def answer(self, bought: Iterable[Counted], requests: Sequence[Request]) -> list[Ranked]:
+    def answer(self, bought: Iterable[tuple[int, Counted]], requests: Sequence[Request]) -> list[Ranked]:
         """Count purchases, then rank the catalogue for every request."""
         by_partition: dict[int, list[Purchase]] = {}
-        for counted in bought:
+        for partition, counted in bought:
             event = counted.event
             purchase = Purchase(event.product, event.time, counted.is_first, counted.times)
-            by_partition.setdefault(event.position.partition, []).append(purchase)
+            by_partition.setdefault(partition, []).append(purchase)
         for partition, purchases in by_partition.items():
             self.popularity.add(purchases, partition)
         rankings = self.scorer.recommend([r.state for r in requests], [r.now for r in requests], self.k, self.rules)

@@ -25,7 +25,7 @@ ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables"""
 
 
-Partitioner: TypeAlias = Literal["murmur2", "consistent_random"]
+Partitioner: TypeAlias = Literal["murmur2", "consistent_random", "any"]
 
 
 class Section(BaseModel):
@@ -93,7 +93,8 @@ class Topics(Section):
     )
     partitioner: Partitioner = Field(
         "murmur2",
-        description="of whoever publishes: murmur2 (Java, aiokafka, kafka-python), consistent_random (librdkafka)",
+        description="of all producers: murmur2 (Java, aiokafka, kafka-python), consistent_random (librdkafka); or any,"
+        " then records are re-keyed to the partition that murmur2 gives their key",
     )
     replication: int = Field(1, ge=1, le=10, description="copies the broker keeps; 3 in production")
 
@@ -221,6 +222,11 @@ class Settings(BaseSettings):
     def changelog(self) -> str:
         """Name of the state table's changelog topic, as Faust forms it."""
         return f"{self.app_id}-user_state-changelog"
+
+    @property
+    def rekeyed_topic(self) -> str:
+        """Name of the topic by which records come to the partition of their key."""
+        return f"{self.app_id}-rekeyed"
 
     @property
     def popularity_topic(self) -> str:

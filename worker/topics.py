@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, for_code
 
-from schemas.topics import CONFIGURATIONS, Configuration
+from schemas.topics import CONFIGURATIONS, DAY_MS, Configuration
 from worker import acls, refusal
 from worker.settings import Settings
 
@@ -22,6 +22,7 @@ UNKNOWN_TOPIC = 3
 
 # never `delete`: a changelog cut by retention would lose states. The lag spares a recovering worker moving ground.
 _CHANGELOG = {"cleanup.policy": "compact", "min.compaction.lag.ms": "3600000"}
+_REKEYED = {"cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)}
 _POPULARITY = {"cleanup.policy": "compact", "segment.ms": "3600000"}
 
 
@@ -46,7 +47,7 @@ def plan(settings: Settings) -> list[TopicSpec]:
     """All topics of a worker, its own last: popularity, which has one partition, and its state's changelog."""
     topics = settings.topics
     named = [(topics.name(topic.replace("-", "_")), _text(config)) for topic, config in CONFIGURATIONS.items()]
-    named.append((settings.changelog, _CHANGELOG))
+    named += [(settings.rekeyed_topic, _REKEYED), (settings.changelog, _CHANGELOG)]
     popularity = TopicSpec(settings.popularity_topic, 1, topics.replication, _POPULARITY)
     specs = [TopicSpec(name, topics.partitions, topics.replication, config) for name, config in named]
     return [*specs[:-1], popularity, specs[-1]]
@@ -67,7 +68,7 @@ async def create(client: Mapping[str, Any], specs: Iterable[TopicSpec]) -> list[
         TopicsError: the broker refused one.
     """
     new = [NewTopic(s.name, s.partitions, s.replication, topic_configs=dict(s.config)) for s in specs]
-    async with _admin(client) as admin:
+    async with admin_client(client) as admin:
         response = await admin.create_topics(new)
     created = []
     for name, code, *message in response.topic_errors:
@@ -83,7 +84,7 @@ async def create(client: Mapping[str, Any], specs: Iterable[TopicSpec]) -> list[
 async def check(client: Mapping[str, Any], specs: Iterable[TopicSpec]) -> list[str]:
     """Compare partitions, replication and cleanup policy with the broker; returns the differences, readable."""
     wanted = list(specs)
-    async with _admin(client) as admin:
+    async with admin_client(client) as admin:
         found = {topic["topic"]: topic for topic in await acls.describe_topics(admin, [s.name for s in wanted])}
         there = [s for s in wanted if s.name in found and not found[s.name]["error_code"]]
         policies = await _policies(admin, [s.name for s in there])
@@ -123,7 +124,7 @@ async def _policies(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, s
 async def partition_counts(client: Mapping[str, Any], names: Iterable[str]) -> dict[str, int]:
     """Number of partitions of each topic, 0 where it does not exist."""
     wanted = list(names)
-    async with _admin(client) as admin:
+    async with admin_client(client) as admin:
         described = await acls.describe_topics(admin, wanted)
     found = {topic["topic"]: len(topic["partitions"]) for topic in described if not topic["error_code"]}
     return {name: found.get(name, 0) for name in wanted}
@@ -139,7 +140,8 @@ async def check_copartitioned(client: Mapping[str, Any], settings: Settings) -> 
     """
     await require_allowed(client, settings)
     families = [*USER_KEYED, "recommendations"]
-    counts = await partition_counts(client, [*map(settings.topics.name, families), settings.changelog])
+    own = (settings.rekeyed_topic, settings.changelog)
+    counts = await partition_counts(client, [*map(settings.topics.name, families), *own])
     require_equal(counts)
     return counts[settings.changelog]
 
@@ -150,7 +152,7 @@ async def require_allowed(client: Mapping[str, Any], settings: Settings) -> None
     Raises:
         TopicsError: the broker would refuse something; the message names the operation and the topic.
     """
-    async with _admin(client) as admin:
+    async with admin_client(client) as admin:
         if refused := await acls.missing(admin, settings):
             listed = ", ".join(refused)
             raise TopicsError(f"the broker does not allow us: {listed}. `pprm topics acls` prints all that is needed.")
@@ -162,7 +164,8 @@ def require_equal(counts: Mapping[str, int]) -> None:
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise TopicsError(
-            f"the topics keyed by user need equal numbers of partitions, but {listed}. Create anew those that differ."
+            f"the topics keyed by user need equal numbers of partitions, but {listed}."
+            " `pprm repartition` makes them equal and moves the states; docs/operations.md has the steps."
         )
 
 
@@ -180,7 +183,7 @@ async def wait_for_broker(client: Mapping[str, Any]) -> None:
     """
     while True:
         try:
-            async with _admin(client):
+            async with admin_client(client):
                 return
         except KafkaConnectionError as error:
             log.warning("waiting for the broker", error=str(error))
@@ -188,7 +191,8 @@ async def wait_for_broker(client: Mapping[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def _admin(client: Mapping[str, Any]) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin_client(client: Mapping[str, Any]) -> AsyncIterator[AIOKafkaAdminClient]:
+    """An administrator's client, once the broker names itself and its controller."""
     admin = AIOKafkaAdminClient(**client)
     try:
         await _start(admin, client)

@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from pprm.events import Event, Profile
+from pprm.events import SOURCES, Event, Profile
 from pprm.fold import Folded
 from pprm.user_state import UserState
 from worker.codec import Decoded, Invalid
@@ -13,6 +13,8 @@ from worker.recommender import Ranked
 from worker.runtime.delivery import Row
 from worker.runtime.ledger import TopicPartition
 
+Answered: TypeAlias = tuple[Any, Decoded | Invalid]
+"""A record, and what it says."""
 Values: TypeAlias = Mapping[int, Mapping[bytes, bytes]]
 """Encoded states by partition and key."""
 
@@ -29,6 +31,8 @@ class Shopper:
     """The record of the last of them, and what it says."""
     damaged: bytes | None = None
     """What the table held, where it could not be read as a state."""
+    listed: bool = False
+    """A list was published of the state before the batch."""
     folded: Folded | None = None
     ranked: Ranked | None = None
 
@@ -44,10 +48,29 @@ class Shopper:
         return max(event.time for event in self.events)
 
     @property
+    def withdraws(self) -> bool:
+        """Whether the shopper's list in this partition goes.
+
+        Forgotten by way of another partition, mostly there is none; and a null that comes late could meet a consumer
+        who has a newer list of the shopper from the partition of the key. A repeat cannot know what was published.
+        """
+        assert self.folded
+        is_direct = self.events[-1].position.source < len(SOURCES)
+        return self.forgotten and (is_direct or self.listed or self.folded.repeats > 0)
+
+    @property
     def forgotten(self) -> bool:
-        """The last word on this shopper was to forget."""
+        """The last word on this shopper was to forget; one that was known before, and is a repeat, is no such word."""
         event = self.events[-1]
-        return isinstance(event, Profile) and event.text is None
+        return isinstance(event, Profile) and event.text is None and not self.state.active_at
+
+
+class Refused(NamedTuple):
+    """A record for the dead letters; `partition` is where it was read, a re-keyed record names where it was first."""
+
+    partition: int
+    record: Any
+    invalid: Invalid
 
 
 @dataclass(slots=True)
@@ -56,7 +79,7 @@ class Work:
 
     partitions: dict[int, dict[bytes, Shopper]] = field(default_factory=dict)
     """Shoppers by partition and key."""
-    refused: list[tuple[Any, Invalid]] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
     values: dict[int, dict[bytes, bytes]] = field(default_factory=lambda: defaultdict(dict))
     """The states after the batch, as they are stored."""
     rows: dict[str, dict[TopicPartition, list[Row]]] = field(
@@ -69,12 +92,16 @@ class Work:
         """Those of all partitions."""
         return [shopper for shoppers in self.partitions.values() for shopper in shoppers.values()]
 
-    def receive(self, partition: int, records: Iterable[Any], said: Iterable[Decoded | Invalid]) -> None:
+    def refuse(self, partition: int, refused: Iterable[tuple[Any, Invalid]]) -> None:
+        """Note records of a partition that go to the dead letters."""
+        self.refused += [Refused(partition, record, invalid) for record, invalid in refused]
+
+    def receive(self, partition: int, answered: Iterable[Answered]) -> None:
         """Take in records of a partition, with what they say."""
         shoppers = self.partitions.setdefault(partition, {})
-        for record, answer in zip(records, said, strict=True):
+        for record, answer in answered:
             if isinstance(answer, Invalid):
-                self.refused.append((record, answer))
+                self.refused.append(Refused(partition, record, answer))
                 continue
             shopper = shoppers.get(record.key)
             if shopper is None:

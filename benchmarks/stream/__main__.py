@@ -28,8 +28,9 @@ from typing import Any, NamedTuple
 
 from benchmarks import measure
 from benchmarks.stream import broker, contenders
-from benchmarks.stream.job import Expected, Job, events, expect, judge
+from benchmarks.stream.job import PARTITIONS, Expected, Job, events, expect, judge
 from tests.integration.brokers import BROKERS, has_apache
+from worker.partitioner import partition_of
 
 NEEDS = {"quix": "quixstreams", "confluent": "confluent_kafka"}
 RUN_SECONDS = 240
@@ -155,7 +156,9 @@ def run(address: str, directory: Path, core: int, name: str, size: Size, expecte
         )  # fmt: skip
     with _Cpu(process.pid) as cpu:
         try:
-            _wait_until_committed(process, job, size, log)
+            _wait_until_committed(process, job, job.source, size.events, log)
+            if name == "ours_rekeying":
+                _wait_until_committed(process, job, rekeyed(job), elsewhere(expected), log)
         finally:
             _end(process)
     lists = broker.now(broker.read(address, job.output))
@@ -169,10 +172,11 @@ def run(address: str, directory: Path, core: int, name: str, size: Size, expecte
 
 def _topics(name: str, job: Job) -> list[str]:
     """Topics to create for a run; Quix creates its changelog itself, and insists on it."""
-    own = contenders.topics(job) if name == "ours" else {}
+    is_ours = name in contenders.OURS
+    own = contenders.topics(job) if is_ours else {}
     ours = [topic for topic in own.values() if isinstance(topic, str)]
-    if name == "ours":
-        ours.append(f"{job.group}-popularity")
+    if is_ours:
+        ours += [f"{job.group}-popularity", rekeyed(job)]
     return sorted({*ours, job.output, *([] if name == "quix" else [job.changelog])})
 
 
@@ -180,9 +184,22 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PPRM_")}
 
 
-def _wait_until_committed(process: "subprocess.Popen[bytes]", job: Job, size: Size, log: Path) -> None:
+def rekeyed(job: Job) -> str:
+    """Our worker's topic of records on their way to the partition of their key."""
+    return f"{job.group}-rekeyed"
+
+
+def elsewhere(expected: Mapping[bytes, Expected]) -> int:
+    """Events that lie in another partition than murmur2 gives their key: those of half of the shoppers."""
+    return sum(
+        len(said.bought) for key, said in expected.items()
+        if partition_of("murmur2", key, PARTITIONS) != int(key[1:]) % PARTITIONS
+    )  # fmt: skip
+
+
+def _wait_until_committed(process: "subprocess.Popen[bytes]", job: Job, topic: str, events: int, log: Path) -> None:
     deadline = time.monotonic() + RUN_SECONDS
-    while broker.now(broker.committed(job.broker, job.group, job.source)) < size.events:
+    while broker.now(broker.committed(job.broker, job.group, topic)) < events:
         if process.poll() is not None:
             raise Failed(f"it ended with code {process.returncode}: {_last_line(log)}")
         if time.monotonic() > deadline:

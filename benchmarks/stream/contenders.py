@@ -4,6 +4,7 @@ All read committed records, wait up to `job.FETCH_WAIT_MS` for a fetch, produce 
 commit about once a second what is acknowledged. Each does it as its library is meant to be used:
 
 ours            the real worker, its model replaced by a stub
+ours_rekeying   the same with `topics.partitioner = any`: half of the shoppers lie in another partition than murmur2's
 plain_faust     one agent, event by event: `table[key] = value` and `topic.send`
 quix            Quix Streams: a stateful `apply` and `to_topic`; state and offsets go out at its checkpoints
 raw_send_batch  an aiokafka loop: a `getmany`, two `send_batch` a partition, all awaited. States in a dict, nothing else
@@ -35,6 +36,7 @@ from benchmarks.stream.job import (
     utc,
 )
 from worker.runtime import collector
+from worker.settings import Partitioner
 
 BATCH = 4000
 """Records that the loops take at a time: as many as our worker does."""
@@ -46,7 +48,12 @@ LIBRDKAFKA_CONSUMER = {
 LIBRDKAFKA_PRODUCER = {"acks": "all", "linger.ms": 0}
 
 
-def ours(job: Job) -> None:
+def ours_rekeying(job: Job) -> None:
+    """The worker where half of the events go through the broker once more."""
+    ours(job, "any")
+
+
+def ours(job: Job, partitioner: Partitioner = "murmur2") -> None:
     """The worker as `pprm worker` runs it."""
     from benchmarks import stub_worker
     from worker import app
@@ -61,7 +68,7 @@ def ours(job: Job) -> None:
                 "commit_interval_seconds": COMMIT_SECONDS,
                 "session_timeout_seconds": SESSION_SECONDS,
             },
-            "topics": topics(job),
+            "topics": topics(job) | {"partitioner": partitioner},
             "state": {"directory": job.directory},
             "http": {"port": 0},
             "log": {"level": "WARNING"},
@@ -230,13 +237,15 @@ def confluent(job: Job) -> None:
 
 
 CONTENDERS: dict[str, Callable[[Job], None]] = {
-    "ours": ours, "raw_send_batch": raw_send_batch, "confluent": confluent, "quix": quix, "plain_faust": plain_faust,
+    "ours": ours, "ours_rekeying": ours_rekeying, "raw_send_batch": raw_send_batch, "confluent": confluent,
+    "quix": quix, "plain_faust": plain_faust,
 }  # fmt: skip
+OURS = ("ours", "ours_rekeying")
 
 
 def changelog(name: str, group: str, source: str) -> str:
     """The changelog's name as each library forms it; a loop may choose."""
-    forms = {"ours": f"{group}-user_state-changelog", "quix": f"changelog__{group}--{source}--default"}
+    forms = dict.fromkeys(OURS, f"{group}-user_state-changelog") | {"quix": f"changelog__{group}--{source}--default"}
     return forms.get(name, f"{group}-states-changelog")
 
 

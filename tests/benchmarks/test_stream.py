@@ -12,7 +12,7 @@ from benchmarks.stream.contenders import CONTENDERS
 
 pytestmark = pytest.mark.integration
 # On the embedded broker: Quix Streams asks its topics for settings that it does not tell.
-ALWAYS = {"ours", "raw_send_batch", "plain_faust"}
+ALWAYS = {"ours", "ours_rekeying", "raw_send_batch", "plain_faust"}
 
 
 def test_a_quick_run_reports_all_contenders_or_says_why_not(tmp_path: Path) -> None:

@@ -38,12 +38,14 @@ async def open_shop(shop: Shop) -> None:
     await shop.publish("products", [product(i) for i in range(PRODUCTS)])
 
 
-def load(shop: Shop, events: int, per_second: int, seed: int = 1, first: int = 0) -> "asyncio.Task[None]":
+def load(
+    shop: Shop, events: int, per_second: int, seed: int = 1, first: int = 0, *, mixed: bool = False
+) -> "asyncio.Task[None]":
     """Publish in the background."""
     return asyncio.create_task(
         workload.feed(
             shop.broker, f"{shop.name}-", users=USERS, products=PRODUCTS, events=events, per_second=per_second,
-            seed=seed, first=first, idempotent=shop.is_apache,
+            seed=seed, first=first, idempotent=shop.is_apache, mixed=PARTITIONS if mixed else 0,
         )
     )  # fmt: skip
 

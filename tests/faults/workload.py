@@ -11,6 +11,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from zlib import crc32
 
 import orjson
 from aiokafka import AIOKafkaProducer
@@ -30,12 +31,14 @@ async def feed(
     seed: int,
     first: int = 0,
     idempotent: bool = False,
+    mixed: int = 0,
     held: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Publish events numbered from `first`, as fast as it goes where `per_second` is 0; returns when all are held.
 
     `held` is told how many more the broker holds. `idempotent`: the broker drops what a retry sends twice, so that the
-    input itself has no repeats.
+    input itself has no repeats. `mixed`: of topics with so many partitions, half of the shoppers' purchases and half of
+    their browses come from a client of librdkafka's, by its own partitioner.
     """
     producer = AIOKafkaProducer(
         bootstrap_servers=broker, acks="all", linger_ms=5, request_timeout_ms=120_000, enable_idempotence=idempotent
@@ -45,7 +48,8 @@ async def feed(
     try:
         waiting = []
         for number, (family, key, value) in enumerate(messages(rng, users, products, first, events), first):
-            waiting.append(await producer.send(prefix + family, key=key, value=value))
+            partition = _partition(family, key, mixed)
+            waiting.append(await producer.send(prefix + family, key=key, value=value, partition=partition))
             if len(waiting) >= AT_ONCE:
                 await asyncio.gather(*waiting)
                 held(len(waiting))
@@ -57,6 +61,14 @@ async def feed(
         held(len(waiting))
     finally:
         await producer.stop()
+
+
+def _partition(family: str, key: bytes, mixed: int) -> int | None:
+    """Where librdkafka puts a key, None where the producer's own partitioner is to choose.
+
+    One client writes all of a shopper's events of a topic: between partitions nobody knows an order.
+    """
+    return crc32(key) % mixed if mixed and crc32(family.encode() + key) % 2 else None
 
 
 Message = tuple[str, bytes, bytes]

@@ -19,7 +19,7 @@ from worker import topics
 from worker.embedded import free_port
 from worker.settings import Settings, client_settings, load
 
-READY_SECONDS = 60
+READY_SECONDS = 150
 PARTITIONS = 2
 QUIET_MS = 700
 
@@ -94,6 +94,7 @@ class Shop:
     is_apache: bool = False
     sells: bool = False
     """Whether a product was published; a shop without any asks for lists without items."""
+    partitions: int = PARTITIONS
 
     def logs(self) -> list[Path]:
         return sorted(self.directory.glob("*.log"))
@@ -104,12 +105,13 @@ class Shop:
             {
                 "app_id": self.name,
                 "kafka": {"bootstrap_servers": self.broker},
-                "topics": {"prefix": f"{self.name}-", "partitions": PARTITIONS},
+                "topics": {"prefix": f"{self.name}-", "partitions": self.partitions},
             }
         )
 
     def topic(self, family: str) -> str:
-        return self.settings.changelog if family == "changelog" else self.settings.topics.name(family)
+        own = {"changelog": self.settings.changelog, "rekeyed": self.settings.rekeyed_topic}
+        return own.get(family) or self.settings.topics.name(family)
 
     async def create_topics(self) -> None:
         await topics.create(client_settings(self.settings.kafka), topics.plan(self.settings))
@@ -126,7 +128,7 @@ class Shop:
             "PPRM_KAFKA__BOOTSTRAP_SERVERS": self.broker,
             "PPRM_KAFKA__SESSION_TIMEOUT_SECONDS": "6",
             "PPRM_TOPICS__PREFIX": f"{self.name}-",
-            "PPRM_TOPICS__PARTITIONS": str(PARTITIONS),
+            "PPRM_TOPICS__PARTITIONS": str(self.partitions),
             "PPRM_STATE__DIRECTORY": str(self.directory / name),
             "PPRM_HTTP__PORT": str(port),
             "PPRM_RECOMMENDATIONS__EMPTY_CATALOGUE": str(not self.sells),
@@ -173,7 +175,7 @@ class Shop:
         )
         await consumer.start()
         try:
-            consumer.assign([TopicPartition(self.topic(family), p) for p in range(PARTITIONS)])
+            consumer.assign([TopicPartition(self.topic(family), p) for p in range(self.partitions)])
             await consumer.seek_to_beginning()
             records: list[Any] = []
             while fetched := await consumer.getmany(timeout_ms=QUIET_MS):

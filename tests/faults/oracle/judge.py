@@ -95,13 +95,15 @@ def _older(version: Version | None, highest: dict[tuple[str, int, int], int]) ->
     if version is None:
         return "deleted" if highest else ""
     said = ""
-    for family, (partition, log, offset) in version.watermarks.items():
+    marks = [(family, *mark) for family, marks in version.watermarks.items() for mark in marks]
+    for family, partition, log, offset in marks:
         before = highest.get((family, partition, log), -1)
         if offset < before:
             said = f"{family}-{partition} {before} -> {offset}"
         elif partition >= 0:
             highest[family, partition, log] = offset
-    if not said and (gone := [f"{f}-{p}" for f, p, _ in highest if version.watermarks[f].partition < 0]):
+    known = {family for family, partition, _, _ in marks if partition >= 0}
+    if not said and (gone := [f"{f}-{p}" for f, p, _ in highest if f not in known]):
         said = f"{gone[0]} unknown"
     return said
 

@@ -18,7 +18,7 @@ def judge_shopper(key: bytes, events: list[Event], state: State | None, exact: b
     """Follow each event to the state; compare what the state holds only where `exact`."""
     covered = []
     for event in events:
-        if state and _is_past(state.watermarks[event.family], event):
+        if state and any(_is_past(mark, event) for mark in state.watermarks[event.family]):
             covered.append(event)
         else:
             committed = log.is_committed(event.family, event.partition, event.offset)

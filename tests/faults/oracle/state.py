@@ -22,8 +22,8 @@ class Mark(NamedTuple):
     offset: int = -1
 
 
-Watermarks = dict[str, Mark]
-"""By family of topics."""
+Watermarks = dict[str, list[Mark]]
+"""By family of topics: of the shopper's own partition, then of those whose records were re-keyed."""
 
 
 class Counter(NamedTuple):
@@ -64,7 +64,7 @@ class Version(NamedTuple):
     @property
     def number(self) -> int:
         """How many records of all topics lie below the watermarks: what a list gives as its version."""
-        return self.base + sum(mark.offset + 1 for mark in self.watermarks.values())
+        return self.base + sum(mark.offset + 1 for marks in self.watermarks.values() for mark in marks)
 
 
 class State(NamedTuple):
@@ -132,7 +132,7 @@ def shorten(value: bytes) -> bytes:
 def _watermarks(value: bytes) -> Watermarks:
     marks = WATERMARK.iter_unpack(value[HEADER.size : HEADER.size + value[1] * WATERMARK.size])
     held = [Mark(*mark[:3]) for mark in marks]
-    return dict(zip(FAMILIES, held + [Mark()] * (len(FAMILIES) - len(held)), strict=True))
+    return {family: held[place :: len(FAMILIES)] for place, family in enumerate(FAMILIES)}
 
 
 class _Sizes(NamedTuple):

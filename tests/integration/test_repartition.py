@@ -1,0 +1,146 @@
+"""`pprm repartition` on a broker: 4 partitions become 6, killed in the middle: one state a shopper, of all events."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.faults import workload
+from tests.faults.oracle import fold, log
+from tests.faults.oracle.state import parse
+from tests.integration.shop import Shop, product, purchase
+from worker.partitioner import partition_of
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+USERS, PRODUCTS = 40, 20
+BEFORE, AFTER = 4, 6
+
+
+@pytest.fixture(params=["at_least_once", "exactly_once"], autouse=True)
+def apache(request: pytest.FixtureRequest, shop: Shop) -> None:
+    if not shop.is_apache:
+        pytest.skip("the embedded broker cannot add partitions")
+    shop.extra["PPRM_DELIVERY"] = request.param
+    shop.partitions = BEFORE
+
+
+def command(shop: Shop) -> "subprocess.Popen[str]":
+    environment = os.environ | {
+        "PPRM_APP_ID": shop.name, "PPRM_TOPICS__PREFIX": f"{shop.name}-", "PPRM_KAFKA__BOOTSTRAP_SERVERS": shop.broker,
+    }  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-m", "worker.cli", "repartition", "--partitions", str(AFTER)],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def run(shop: Shop) -> tuple[int, str]:
+    process = command(shop)
+    said = " ".join(process.communicate(timeout=120)[0].split())
+    return process.returncode, said
+
+
+def killed_after(shop: Shop, line: str) -> None:
+    process = command(shop)
+    assert process.stdout
+    for said in process.stdout:
+        if line in said:
+            process.kill()
+    assert process.wait() == -9
+
+
+async def buy(shop: Shop, first: int, count: int) -> None:
+    """Purchases and looks of all shoppers in turn, each at a second of its own, of a basket of its own."""
+    for family in ("purchases", "browses"):
+        await shop.publish(
+            family, [_event(family, number) for number in range(first, first + count) if FAMILIES[number % 3] == family]
+        )
+
+
+FAMILIES = ("purchases", "purchases", "browses")
+
+
+def _event(family: str, number: int) -> tuple[str, Any]:
+    at = (workload.START + timedelta(seconds=number)).isoformat()
+    user, value = purchase(f"u{number * 7 % USERS}", f"p{number * 11 % PRODUCTS}", number, at)
+    if family == "browses":
+        value = {name: value[name] for name in value if name != "basket_id"} | {"action": "view"}
+    return user, value
+
+
+async def until_all_is_read(shop: Shop, events: int) -> None:
+    def total(found: list[Any]) -> bool:
+        newest = {(r.key, r.partition): r for r in found}
+        return sum(len(parse(r.value).sequence) for r in newest.values() if r.value) == events
+
+    await shop.wait_for("changelog", total, 90)
+
+
+def test_four_partitions_become_six(shop: Shop) -> None:
+    async def story() -> None:
+        await shop.create_topics()
+        await shop.publish("products", [product(i) for i in range(PRODUCTS)])
+        worker = shop.start_worker().wait_until_ready()
+        await buy(shop, 0, 400)
+        await until_all_is_read(shop, 400)
+        code, said = await asyncio.to_thread(run, shop)
+        assert code == 2 and "stop all workers" in said
+        worker.terminate()
+        await buy(shop, 400, 20)
+        code, said = await asyncio.to_thread(run, shop)
+        assert code == 2 and "records that no worker has read" in said and f"{shop.name}-purchases: " in said
+        worker = shop.start_worker().wait_until_ready()
+        await until_all_is_read(shop, 420)
+        worker.terminate()
+        await asyncio.to_thread(killed_after, shop, "changelog: 4 partitions are 6")
+        await asyncio.to_thread(killed_after, shop, "partition 1 of 4 read")
+        halfway = shop.start_worker("halfway")
+        assert (
+            await asyncio.to_thread(halfway.process.wait, 60) == 70 and "equal numbers of partitions" in halfway.tail()
+        )
+        assert (await asyncio.to_thread(run, shop))[0] == 0
+        code, said = await asyncio.to_thread(run, shop)
+        assert code == 0 and "nothing to do" in said
+        shop.partitions = AFTER
+        await buy(shop, 420, 200)
+        shop.start_worker().wait_until_ready()
+        await until_all_is_read(shop, 620)
+        await check_states(shop)
+        await check_lists(shop)
+
+    asyncio.run(story())
+
+
+async def check_states(shop: Shop) -> None:
+    """One state a shopper, where the key belongs by the new count, with every event once."""
+    events = defaultdict[bytes, list[fold.Event]](list)
+    for family in ("purchases", "browses"):
+        for r in await shop.read(family):
+            events[r.key].append(fold.read(log.Record(family, r.partition, r.offset, r.key, r.value)))
+    states = {(r.key, r.partition): r.value for r in await shop.read("changelog")}
+    held = {(key, partition): parse(value) for (key, partition), value in states.items() if value}
+    assert held.keys() == {(key, partition_of("murmur2", key, AFTER)) for key in events}
+    for (key, _), state in held.items():
+        assert Counter(state.sequence) == Counter(event.act for event in events[key])
+        bought = Counter(event.product for event in events[key] if event.kind == fold.PURCHASE)
+        assert {product: counter.count for product, counter in state.counters.items()} == bought
+        assert state.totals.purchases == state.totals.baskets == bought.total()
+
+
+async def check_lists(shop: Shop) -> None:
+    """The newest list lies where the key belongs, and versions only grow: first in the old partition, then there."""
+    lists = defaultdict[bytes, dict[int, list[int]]](lambda: defaultdict(list))
+    for r in await shop.read("recommendations"):
+        lists[r.key][r.partition].append(json.loads(r.value)["version"])
+    for key, versions in lists.items():
+        old, new = (partition_of("murmur2", key, count) for count in (BEFORE, AFTER))
+        assert versions.keys() <= {old, new}
+        in_order = versions[new] if old == new else versions[old] + versions[new]
+        assert in_order == sorted(in_order) and max(in_order) == versions[new][-1]
