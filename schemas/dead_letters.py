@@ -6,9 +6,13 @@ from pydantic import Field
 
 from schemas.limits import Message
 
-Why = Literal["oversize", "key", "tombstone", "encoding", "depth", "json", "schema", "vector", "future", "state"]
+Why = Literal[
+    "oversize", "key", "tombstone", "encoding", "depth", "json", "schema", "vector", "future", "state",
+    "unreadable",
+]  # fmt: skip
 REASONS: tuple[Why, ...] = (
     "oversize", "key", "tombstone", "encoding", "depth", "json", "schema", "vector", "future", "state",
+    "unreadable",
 )  # fmt: skip
 """Why a record was refused; also the values of a metric's label."""
 

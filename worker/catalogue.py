@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pprm.catalogue import Product
+from worker import reader
 
 Changes: TypeAlias = Mapping[str, Product | None]
 """Newest record per product id; None withdraws it."""
@@ -46,7 +47,7 @@ async def follow(
         apply: takes in what changed, and how many records said so; returns how many products are known.
         on_read: called once, when the end was reached first.
     """
-    consumer = AIOKafkaConsumer(enable_auto_commit=False, auto_offset_reset="earliest", **client)
+    consumer = reader.consumer(client, auto_offset_reset="earliest")
     await consumer.start()
     try:
         partitions = await _assign_all(consumer, topic)

@@ -27,6 +27,7 @@ from schemas.dead_letters import Why
 from schemas.limits import EARLIEST, MAX_ID_BYTES, Message
 from schemas.products import Promotion
 from worker import plain_json
+from worker.batches import Unreadable
 from worker.sentiment import sentiment
 
 MAX_VALUE_BYTES = 512 * 1024
@@ -167,6 +168,8 @@ def readable_key(record: Any) -> str | None:
 
 def _envelope(record: Any) -> str | Invalid:
     """The key as text, after the limits that need no parsing."""
+    if isinstance(record, Unreadable):
+        return Invalid("unreadable", record.why)
     if record.value is not None and len(record.value) > MAX_VALUE_BYTES:
         return Invalid("oversize", f"the value has {len(record.value)} bytes, {MAX_VALUE_BYTES} are allowed")
     return _key(record)

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from worker import popularity, publishing
+from worker import descriptors, popularity, publishing, reader
 from worker.components import Components
 from worker.health import Progress, Recovery
 from worker.metrics import forget_partitions
@@ -31,6 +31,7 @@ async def watch(c: Components) -> None:
     while True:
         c.health.heartbeat = monotonic()
         c.health.rebalancing = bool(c.app.rebalancing)
+        c.health.descriptors_free = descriptors.free()
         _recovery(c)
         if turn % RECOVERY_LOG_EVERY == 0 and c.health.recovery and c.health.recovery.remaining:
             progress = c.app.tables.recovery.progress
@@ -58,9 +59,7 @@ async def ask_for_ends(c: Components) -> None:
 
     By a consumer of its own: Faust's says only what came with the last fetch, and a fetch that hangs says nothing.
     """
-    consumer = AIOKafkaConsumer(
-        enable_auto_commit=False, isolation_level="read_committed", **c.app.kafka_client_settings
-    )
+    consumer = reader.consumer(c.app.kafka_client_settings)
     await consumer.start()
     try:
         while True:

@@ -14,10 +14,12 @@ from time import time
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from pprm.popularity import Snapshot, decode_snapshot, encode_snapshot
 from pprm.user_state import DAY
+from worker import reader
+from worker.batches import Unreadable
 from worker.components import Components
 
 IDLE_MS = 500
@@ -80,7 +82,7 @@ def _changed(c: Components) -> dict[int, tuple[int, Snapshot]]:
 async def follow(c: Components) -> None:
     """Take in the snapshots of the other workers for ever."""
     tp = TopicPartition(c.settings.popularity_topic, 0)
-    consumer = AIOKafkaConsumer(enable_auto_commit=False, auto_offset_reset="earliest", **c.app.kafka_client_settings)
+    consumer = reader.consumer(c.app.kafka_client_settings, auto_offset_reset="earliest")
     await consumer.start()
     try:
         consumer.assign([tp])
@@ -100,6 +102,8 @@ async def follow(c: Components) -> None:
 def _read(c: Components, record: Any) -> tuple[int, Snapshot] | None:
     """Partition and snapshot of a record, None where it is not one."""
     try:
+        if isinstance(record, Unreadable):
+            raise ValueError(record.why)
         partition = int(record.key)
         if not 0 <= partition < c.settings.topics.partitions:
             raise ValueError(f"there is no partition {partition}")

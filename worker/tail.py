@@ -8,12 +8,13 @@ from contextlib import suppress
 from typing import Any
 
 import orjson
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from worker import reader
 from worker.topics import partition_counts
 
 ROWS = 20
@@ -58,7 +59,7 @@ async def records(client: Mapping[str, Any], topic: str, from_beginning: bool) -
     Raises:
         LookupError: the topic does not exist.
     """
-    consumer = AIOKafkaConsumer(enable_auto_commit=False, group_id=None, **client)
+    consumer = reader.consumer(client)
     await consumer.start()
     try:
         # not consumer.partitions_for_topic: it does not know a topic that was never subscribed

@@ -6,6 +6,7 @@ slow-list=0.005     the model takes 5 ms more for each list
 slow-batch=5:15     the model takes 15 s for the fifth micro-batch
 refuse-send=5       the broker refuses what the fifth micro-batch sends
 suspend-send=5      the process stops (SIGSTOP) with what the fifth micro-batch sends in its hands
+fail-fetch=TOPIC     aiokafka's fetcher fails at an answer that has this topic
 
 With a marker file a fault happens once: the file is made then, and a worker that finds it is sound.
 """
@@ -100,6 +101,19 @@ def suspend_send(value: str) -> None:
     delivery.append_rows = suspending
 
 
+def fail_fetch(value: str) -> None:
+    from worker import reader
+
+    fetch = reader.Fetcher._proc_fetch_request
+
+    async def failing(self: Any, assignment: Any, node: int, request: Any) -> Any:
+        if any(topic == value for topic, _ in request.topics):
+            raise RuntimeError("sabotage: this fetch fails")
+        return await fetch(self, assignment, node, request)
+
+    reader.Fetcher._proc_fetch_request = failing
+
+
 def _at(number: int) -> Callable[[], bool]:
     """True at the nth call, once."""
     calls = 0
@@ -123,6 +137,7 @@ FAULTS = {
     "slow-batch": slow_batch,
     "refuse-send": refuse_send,
     "suspend-send": suspend_send,
+    "fail-fetch": fail_fetch,
 }
 marker: Path | None = None
 

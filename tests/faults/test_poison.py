@@ -144,16 +144,10 @@ def test_t11_a_record_of_50_mb_is_kept_as_far_as_the_topic_takes_it(shop: Shop) 
     if not shop.is_apache:
         pytest.skip("the embedded broker takes no request of this size")
     from aiokafka import AIOKafkaProducer
-    from aiokafka.admin import AIOKafkaAdminClient
-    from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
     async def story() -> None:
         await open_shop(shop)
-        admin = AIOKafkaAdminClient(bootstrap_servers=shop.broker)
-        await admin.start()
-        limit = {"max.message.bytes": str(2 * BIG)}
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, shop.topic("purchases"), limit)])
-        await admin.close()
+        await shop.configure(shop.topic("purchases"), max_message_bytes=str(2 * BIG))
         worker = await until_ready(shop.start_worker())
         value = b'{"event_id": "' + b"x" * BIG + b'"}'
         async with AIOKafkaProducer(bootstrap_servers=shop.broker, max_request_size=2 * BIG) as producer:

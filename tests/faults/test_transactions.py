@@ -8,13 +8,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from tests.faults.harness import assert_clean, load, only_in_full, open_shop, supervised, until_ready
+from pprm.ids import stable_hash
+from pprm.popularity import COLUMNS, Snapshot, encode_snapshot
+from tests.faults.harness import PRODUCTS, assert_clean, load, only_in_full, open_shop, supervised, until_ready
 from tests.integration.brokers import ApacheKafka, has_apache
-from tests.integration.shop import PARTITIONS, Shop, purchase
-from worker import embedded
+from tests.integration.shop import PARTITIONS, Shop, Worker, product, purchase
+from worker import embedded, tail
+from worker.settings import client_settings
 
 
 @pytest.fixture
@@ -101,6 +105,7 @@ def test_t4_what_an_upstream_aborts_never_happened(transactional: Shop) -> None:
         await open_shop(shop)
         worker = await until_ready(shop.start_worker())
         async with AIOKafkaProducer(bootstrap_servers=shop.broker, transactional_id="upstream") as producer:
+            await _abort_a_product_and_a_snapshot(shop, producer)
             for number in range(30):
                 await producer.begin_transaction()
                 for item in ("p1", "p2"):
@@ -116,5 +121,38 @@ def test_t4_what_an_upstream_aborts_never_happened(transactional: Shop) -> None:
         verdict = await assert_clean(shop, exactly_once=True)
         assert verdict.report["totals"]["inputs"] == 40
         assert worker.metric("pprm_offset_gaps_total") == 0, "markers cost no seek"
+        await _never_happened(shop, worker)
+        assert worker.terminate() == 0
+        await _never_happened(shop, await until_ready(shop.start_worker()))  # which reads them from the beginning
 
     asyncio.run(story())
+
+
+DAY = 17_475
+"""5 November 2017, since 1970."""
+LOVED = 1e6
+"""Purchases of the ghost, were it one: it would lead every list."""
+
+
+async def _abort_a_product_and_a_snapshot(shop: Shop, producer: AIOKafkaProducer) -> None:
+    """A product, and a snapshot by which everybody buys it; both are taken back."""
+    hashes = np.array([stable_hash("ghost")], np.uint64)
+    loved = Snapshot(DAY, hashes, np.full((1, COLUMNS), LOVED, np.float32))
+    _, value = product(0, product_id="ghost")
+    await producer.begin_transaction()
+    await producer.send(shop.topic("products"), key=b"ghost", value=json.dumps(value).encode())
+    await producer.send(shop.settings.popularity_topic, key=b"0", value=encode_snapshot(loved), partition=0)
+    await producer.abort_transaction()
+
+
+async def _never_happened(shop: Shop, worker: Worker) -> None:
+    """Not in the catalogue, not in the popularity, not in what `pprm tail` prints."""
+    assert worker.metric("pprm_catalogue_records_total") == PRODUCTS
+    assert worker.metric("pprm_popularity_purchases") < LOVED
+    assert not any("ghost" in json.dumps(made["items"]) for made in (await shop.lists()).values())
+    seen = []
+    async for record in tail.records(client_settings(shop.settings.kafka), shop.topic("products"), True):
+        seen.append(record.key)
+        if len(seen) == PRODUCTS:
+            break
+    assert b"ghost" not in seen

@@ -18,6 +18,8 @@ from aiokafka import AIOKafkaProducer
 
 START = datetime(2017, 11, 5, tzinfo=UTC)
 AT_ONCE = 500
+CODECS = (None, "gzip", "snappy", "lz4", "zstd")
+"""Each shop's load has one of them."""
 
 
 async def feed(
@@ -41,8 +43,9 @@ async def feed(
     their browses come from a client of librdkafka's, by its own partitioner.
     """
     producer = AIOKafkaProducer(
-        bootstrap_servers=broker, acks="all", linger_ms=5, request_timeout_ms=120_000, enable_idempotence=idempotent
-    )
+        bootstrap_servers=broker, acks="all", linger_ms=5, request_timeout_ms=120_000, enable_idempotence=idempotent,
+        compression_type=random.Random(f"{prefix}{seed}").choice(CODECS),
+    )  # fmt: skip
     await producer.start()
     rng, started = random.Random(seed), time.monotonic()
     try:

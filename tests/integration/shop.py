@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from worker import topics
 from worker.embedded import free_port
@@ -149,10 +151,22 @@ class Shop:
             if worker.process.poll() is None:
                 worker.kill()
 
-    async def publish(self, family: str, records: Iterable[tuple[str | None, Any]]) -> list[Any]:
+    async def configure(self, topic: str, **config: str) -> None:
+        """Change a topic's configuration; of Apache Kafka only, the embedded broker has none."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.broker)
+        await admin.start()
+        try:
+            named = {name.replace("_", "."): value for name, value in config.items()}
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, named)])
+        finally:
+            await admin.close()
+
+    async def publish(
+        self, family: str, records: Iterable[tuple[str | None, Any]], codec: str | None = None
+    ) -> list[Any]:
         """Publish (key, value) pairs, value as JSON, raw bytes or None; returns what the broker acknowledged."""
         self.sells |= family == "products"
-        async with self.producer() as producer:
+        async with self.producer(codec) as producer:
             futures = [
                 await producer.send(self.topic(family), key=key and key.encode(), value=_bytes(value))
                 for key, value in records
@@ -160,8 +174,8 @@ class Shop:
             return [await future for future in futures]
 
     @asynccontextmanager
-    async def producer(self) -> AsyncIterator[AIOKafkaProducer]:
-        producer = AIOKafkaProducer(bootstrap_servers=self.broker, linger_ms=2)
+    async def producer(self, codec: str | None = None) -> AsyncIterator[AIOKafkaProducer]:
+        producer = AIOKafkaProducer(bootstrap_servers=self.broker, linger_ms=2, compression_type=codec)
         await producer.start()
         try:
             yield producer

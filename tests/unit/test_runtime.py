@@ -12,12 +12,14 @@ import pytest
 from aiokafka.errors import IllegalStateError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from worker.runtime import app, consumer, records
+from worker import reader
+from worker.reader import Run
+from worker.runtime import app, consumer
 from worker.runtime.changelog import Replay, gaps
 from worker.runtime.consumer import LedgerConsumer, _OnTheLoop
 from worker.runtime.delivery import Append, Row, append_rows
 from worker.runtime.fetch_sessions import Sessions
-from worker.runtime.records import RangeScheduler, Run
+from worker.runtime.records import Fetched, RangeScheduler
 
 MAX_BATCH = 1000
 
@@ -29,7 +31,7 @@ def fetched(topic: str, first: int, count: int) -> list[Any]:
 
 
 def test_ranges_keep_order_and_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "MAX_RECORDS", 10)
+    monkeypatch.setattr("worker.runtime.records.MAX_RECORDS", 10)
     waiting = {("a", 0): Run(98, 127, fetched("a", 100, 25)), ("b", 0): Run(7, 12, fetched("b", 7, 5))}
     ranges = list(RangeScheduler().iterate(waiting))
     assert [(tp[0], r.value.start, r.value.records[0].offset, r.offset, r.value.end) for tp, r in ranges] == [
@@ -156,7 +158,7 @@ def run_result(position: int, offsets: list[int], end: int) -> tuple[Any, Any]:
 
 def fetch(state: Any, position: int, offsets: list[int], end: int) -> Any:
     class Part:
-        next_fetch_offset = position
+        next_fetch_offset, opened = position, 0
 
         def __iter__(self) -> Any:
             for offset in offsets:
@@ -166,7 +168,7 @@ def fetch(state: Any, position: int, offsets: list[int], end: int) -> Any:
 
     part = Part()
     assignment = SimpleNamespace(active=True, state_value=lambda tp: state)
-    return records.RunResult(("t", 0), assignment=assignment, partition_records=part, backoff=0)
+    return reader.RunResult(("t", 0), assignment=assignment, partition_records=part, backoff=0)
 
 
 def test_a_run_covers_what_the_log_does_not_hold() -> None:
@@ -258,7 +260,7 @@ class Draining(LedgerConsumer):
     """A consumer that is handed messages, a fetch at a time, and hands them over to a channel."""
 
     def __init__(self, fetches: list[list[int]], suspended: bool = False) -> None:
-        self.fetches, self.queue = fetches, asyncio.Queue[int]()
+        self.fetches, self.queue = fetches, asyncio.Queue[Any]()
         self._stopped, self.suspend_flow = asyncio.Event(), asyncio.Event()
         self.asked = 0
         self.app = SimpleNamespace(
@@ -269,7 +271,7 @@ class Draining(LedgerConsumer):
         async def callback(message: int) -> None:
             if suspended:
                 await asyncio.sleep(60)
-            self.queue.put_nowait(message)
+            self.queue.put_nowait(SimpleNamespace(value=message))
 
         self.callback = callback
 
@@ -304,7 +306,7 @@ def test_what_is_sought_back_is_handed_over_again() -> None:
     async def story() -> list[int]:
         made = Draining([[5, 6], [5, 6, 7]])
         await _drained(made, lambda: made.queue.qsize() == 5)
-        return [made.queue.get_nowait() for _ in range(5)]
+        return [made.queue.get_nowait().value for _ in range(5)]
 
     assert asyncio.run(story()) == [5, 6, 5, 6, 7]
 
@@ -320,14 +322,22 @@ def test_while_too_much_waits_no_more_is_taken(monkeypatch: pytest.MonkeyPatch) 
                 waited.append(made.asked)
             if len(waited) == 20 and not seen:
                 while not made.queue.empty():
-                    seen.append(made.queue.get_nowait())
+                    seen.append(made.queue.get_nowait().value)
             return made.queue.qsize() == 1
 
         waited, seen = list[int](), list[int]()
         await _drained(made, taken)
-        assert seen == [1, 2, 3, 4] and made.queue.get_nowait() == 5
+        assert seen == [1, 2, 3, 4] and made.queue.get_nowait().value == 5
 
     asyncio.run(story())
+
+
+def test_while_too_many_bytes_wait_no_more_is_taken() -> None:
+    made, half = Draining([]), consumer.MAX_WAITING_BYTES // 2
+    for _ in range(2):
+        assert not made._is_full()
+        made.queue.put_nowait(SimpleNamespace(value=Fetched(0, 1, [], 0.0, half)))
+    assert made._is_full()
 
 
 def test_a_rebalance_ends_the_waiting_of_what_is_handed_over() -> None:

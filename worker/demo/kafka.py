@@ -9,6 +9,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from worker.partitioner import partition_of
+from worker.reader import consumer as consumer_of
 from worker.runtime.delivery import Row, append_rows
 from worker.settings import Partitioner
 
@@ -57,9 +58,7 @@ async def publisher(client: Mapping[str, Any], partitions: int, partitioner: Par
 @asynccontextmanager
 async def reader(client: Mapping[str, Any], topics: Iterable[str], partitions: int) -> AsyncIterator[AIOKafkaConsumer]:
     """Connect a consumer, without a group, at the beginning of these topics of so many partitions."""
-    consumer = AIOKafkaConsumer(
-        enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=FETCH_WAIT_MS, **client
-    )
+    consumer = consumer_of(client, auto_offset_reset="earliest", fetch_max_wait_ms=FETCH_WAIT_MS)
     await consumer.start()
     try:
         consumer.assign([TopicPartition(topic, number) for topic in topics for number in range(partitions)])

@@ -12,7 +12,9 @@ from faust import streams
 from faust.app.base import BootStrategy
 from mode import Service
 
-from worker.runtime import records, recovery
+from worker import descriptors, reader
+from worker.fatal import exit_now
+from worker.runtime import recovery
 from worker.runtime.consumer import LedgerTransport
 from worker.runtime.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from worker.runtime.records import RangeScheduler, RawSchema
@@ -51,6 +53,12 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
     kafka_client_settings: dict[str, Any]
     """Keyword arguments of plain aiokafka clients to the same broker."""
 
+    def _crash(self, reason: BaseException) -> None:
+        """What any part of Faust, or of a Kafka client, failed at ends here: it would end the process with code 1."""
+        if not self.should_stop:
+            exit_now("the worker cannot go on: what is not committed is read again when it is started again", reason)
+        super()._crash(reason)
+
     def _new_transport(self) -> LedgerTransport:
         return LedgerTransport(self.conf.broker_consumer, self)
 
@@ -84,7 +92,7 @@ def create(
             "faust-streaming without its compiled extension loses events: unset NO_CYTHON and reinstall it"
         )
     recovery.install()
-    records.install()
+    reader.install()
     app = RuntimeApp(
         app_id,
         broker=[f"kafka://{server.strip()}" for server in client["bootstrap_servers"].split(",")],
@@ -150,6 +158,7 @@ with five times that, an event waited half as long again at 360 lists/s."""
 
 def run(app: RuntimeApp) -> None:
     """Run a worker process for the app until SIGTERM or SIGINT; ends the process, with code 1 after a crash."""
+    descriptors.raise_limit()
     sys.setswitchinterval(SWITCH_SECONDS)
     # a micro-batch is dozens of small steps of the loop: with asyncio's own they take half as long again
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())

@@ -13,6 +13,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from worker.batches import Unreadable
+from worker.reader import consumer as consumer_of
 from worker.runtime.delivery import Append, Headers
 from worker.runtime.table import BatchTable
 
@@ -24,6 +26,10 @@ GENERATION = "generation"
 
 class Superseded(RuntimeError):
     """A later generation owns the partition: this worker is the one that was suspended."""
+
+
+class ChangelogError(RuntimeError):
+    """A record of the changelog cannot be read: to pass it over would take a shopper back to an older state."""
 
 
 def stamp(generation: int) -> Headers:
@@ -40,10 +46,7 @@ def generation_of(record: Any) -> int:
 @asynccontextmanager
 async def reader(client: Mapping[str, Any], tp: TopicPartition) -> AsyncIterator[AIOKafkaConsumer]:
     """Plain consumer of what is committed in one partition; `OffsetOutOfRangeError` instead of starting over."""
-    consumer = AIOKafkaConsumer(
-        enable_auto_commit=False, auto_offset_reset="none", isolation_level="read_committed",
-        max_partition_fetch_bytes=FETCH_BYTES, **client,
-    )  # fmt: skip
+    consumer = consumer_of(client, auto_offset_reset="none", max_partition_fetch_bytes=FETCH_BYTES)
     await consumer.start()
     try:
         consumer.assign([tp])
@@ -67,6 +70,8 @@ class Replay:
         offset = -1
         for record in records:
             offset = record.offset
+            if isinstance(record, Unreadable):
+                raise ChangelogError(f"{record.topic}-{record.partition}: {record.why}")
             if self._is_foreign(record, updates):
                 self.overwritten.add(record.key)
             else:

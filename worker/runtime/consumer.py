@@ -13,15 +13,18 @@ from faust.types import TP
 from mode import Service
 from mode.utils.futures import maybe_async
 
+from worker import reader
 from worker.runtime import fetch_sessions
 from worker.runtime.ledger import Ledger, TopicPartition
-from worker.runtime.records import Fetched, only_markers
+from worker.runtime.records import Fetched
 
 FETCH_MAX_WAIT_MS = 20
 """How long a broker may wait for more data; Faust fixes 1500, which a broker that waits it out turns into latency."""
 
 MAX_WAITING_RANGES = 256
 """Ranges (at most 100 records each) that wait for the agent before no more are taken: bounds memory."""
+MAX_WAITING_BYTES = 64 << 20
+"""The same for their bytes."""
 FULL_SECONDS = 0.002
 """Until it is seen whether there is room again."""
 
@@ -56,7 +59,7 @@ class _OnTheLoop(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
-        consumer._isolation_level = "read_committed"  # an upstream's aborted transactions never happened
+        consumer._isolation_level = reader.READ_COMMITTED
         fetch_sessions.install(consumer)
         return consumer
 
@@ -106,7 +109,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         """
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
-                is_full = sum(channel.queue.qsize() for channel in self.app.topics) >= MAX_WAITING_RANGES
+                is_full = self._is_full()
                 await asyncio.sleep(FULL_SECONDS if is_full else 0)  # a fetch that finds records does not wait
                 if is_full:
                     continue
@@ -115,6 +118,11 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         except (*self.consumer_stopped_errors, asyncio.CancelledError):
             if not self.app.should_stop:
                 raise
+
+    def _is_full(self) -> bool:
+        waiting = [event.value for channel in self.app.topics for event in channel.queue._queue]
+        size = sum(value.size for value in waiting if isinstance(value, Fetched))
+        return len(waiting) >= MAX_WAITING_RANGES or size >= MAX_WAITING_BYTES
 
     async def _hand_over(self, message: Any) -> None:
         if self.app.flow_control.is_active():
@@ -165,7 +173,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
     def _fetched_beyond(self, tp: TopicPartition, expected: int) -> bool:
         state = self._state_of(tp)
         known = state is not None and state.has_valid_position
-        return bool(known and state.position > expected and not only_markers(state, expected))
+        return bool(known and state.position > expected and not reader.only_markers(state, expected))
 
     async def beginning_of(self, tp: TopicPartition) -> int | None:
         """Where the broker's log of a partition begins, None where it does not say."""
