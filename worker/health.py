@@ -19,6 +19,9 @@ STALLED_SECONDS = 120.0
 DISK_FLOOR_BYTES = 256 * 2**20
 """A store that runs out of space breaks for good: below this the worker counts as not alive."""
 
+DESCRIPTOR_FLOOR = 16
+"""Without a file descriptor the store and the broker's connections fail: below this many the worker is not alive."""
+
 WAITS_FOR_BROKER = "publish"
 """The stage that lasts as long as the broker is away."""
 
@@ -80,6 +83,8 @@ class Health:
     stopping: bool = False
     disk_free: int | None = None
     """Free bytes where the state lies; None while unknown."""
+    descriptors_free: int | None = None
+    """File descriptors that the process may still open; None where the system does not say."""
     fatal: str | None = None
     """The error that ends the process, once there is one."""
 
@@ -120,6 +125,8 @@ def _stalls(health: Health, now: float) -> Iterator[str | None]:
         yield f"{progress.behind} events wait and none has been processed for {stalled:.0f} s"
     if disk_free is not None and disk_free < DISK_FLOOR_BYTES:
         yield f"disk nearly full: {disk_free} bytes free where the state lies, {DISK_FLOOR_BYTES} are needed"
+    if (free := health.descriptors_free) is not None and free < DESCRIPTOR_FLOOR:
+        yield f"only {free} file descriptors are left: raise the limit (ulimit -n), and see what holds them (lsof)"
 
 
 def ready(health: Health, now: float) -> tuple[bool, str]:

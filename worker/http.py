@@ -4,11 +4,13 @@ A thread of its own because the worker's loop is what the probes ask about: were
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from threading import Thread
 from time import monotonic
+from typing import Any
 
 from aiohttp import hdrs, web
 
@@ -18,7 +20,13 @@ Render = Callable[[str], tuple[bytes, str]]
 """Accept header to exposition and content type: `worker.metrics.renderer`."""
 
 Question = Callable[[Health, float], tuple[bool, str]]
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Pages = Mapping[str, Callable[[web.BaseRequest], web.Response]]
+
+MAX_CONNECTIONS = 32
+"""At a time: a Prometheus or two, probes, somebody who looks."""
+CONNECTION_SECONDS = 10.0
+"""From connecting until all of the answer is read; a connection has one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ def start(host: str, port: int, render: Render, health: Health) -> Server:
     """
     bound: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
     thread = Thread(
-        target=lambda: asyncio.run(_serve(host, port, _app(render, health), bound)), name="http", daemon=True
+        target=lambda: asyncio.run(_serve(host, port, pages_of(render, health), bound)), name="http", daemon=True
     )
     thread.start()
     try:
@@ -60,9 +68,9 @@ def start(host: str, port: int, render: Render, health: Health) -> Server:
 
 
 async def _serve(
-    host: str, port: int, app: web.Application, bound: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]]
+    host: str, port: int, pages: Pages, bound: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]]
 ) -> None:
-    runner, stopped = web.AppRunner(app, access_log=None, shutdown_timeout=1), asyncio.Event()
+    runner, stopped = web.ServerRunner(_Bounded(_answering(pages)), shutdown_timeout=1), asyncio.Event()
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -74,31 +82,62 @@ async def _serve(
         await runner.cleanup()
 
 
-def _app(render: Render, health: Health) -> web.Application:
-    app = web.Application()
-    app.add_routes(
-        [
-            web.get("/metrics", _metrics(render)),
-            web.get("/live", _probe("live", live, health)),
-            web.get("/ready", _probe("ready", ready, health)),
-        ]
-    )
-    return app
+class _Bounded(web.Server):
+    """At most `MAX_CONNECTIONS` at a time, each for `CONNECTION_SECONDS`.
+
+    That bounds whoever sends half a request, a body without end, or does not read the answer: aiohttp waits for all of
+    them. Where there are too many the oldest gives way: an honest one has its answer in milliseconds.
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        super().__init__(handler, access_log=None)
+        self._open: dict[object, asyncio.Transport] = {}
+
+    def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
+        """Keep count."""
+        super().connection_made(handler, transport)
+        self._open[handler] = transport
+        asyncio.get_running_loop().call_later(CONNECTION_SECONDS, transport.abort)
+        if len(self._open) > MAX_CONNECTIONS:
+            self._open.pop(next(iter(self._open))).abort()
+
+    def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:
+        """Keep count."""
+        self._open.pop(handler, None)
+        super().connection_lost(handler, exc)
 
 
-def _metrics(render: Render) -> Handler:
-    async def handle(request: web.Request) -> web.Response:
-        body, content_type = render(",".join(request.headers.getall(hdrs.ACCEPT, [])))
-        response = web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
-        response.enable_compression()
+def _answering(pages: Pages) -> Handler:
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        page = pages.get(request.path)
+        if page is None:
+            response = web.Response(status=404, text="here are " + ", ".join(pages))
+        elif request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
+            response = web.Response(status=405, headers={hdrs.ALLOW: "GET, HEAD"})
+        else:
+            response = page(request)
+        response.force_close()
         return response
 
     return handle
 
 
-def _probe(name: str, question: Question, health: Health) -> Handler:
-    async def handle(_: web.Request) -> web.Response:
-        answer, reason = question(health, monotonic())
-        return web.json_response({name: answer, "reason": reason}, status=200 if answer else 503)
+def pages_of(render: Render, health: Health) -> Pages:
+    """All that is served, by its path."""
+    return {
+        "/metrics": partial(_metrics, render),
+        "/live": partial(_probe, "live", live, health),
+        "/ready": partial(_probe, "ready", ready, health),
+    }
 
-    return handle
+
+def _metrics(render: Render, request: web.BaseRequest) -> web.Response:
+    body, content_type = render(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+    response = web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
+    response.enable_compression()
+    return response
+
+
+def _probe(name: str, question: Question, health: Health, _: web.BaseRequest) -> web.Response:
+    answer, reason = question(health, monotonic())
+    return web.json_response({name: answer, "reason": reason}, status=200 if answer else 503)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from worker.health import (
+    DESCRIPTOR_FLOOR,
     DISK_FLOOR_BYTES,
     LOOP_BLOCKED_SECONDS,
     RECOVERY_STALLED_SECONDS,
@@ -59,6 +60,7 @@ def test_what_keeps_a_live_worker_from_being_ready(health: Health, reason: str) 
         (replace(WELL, recovery=Recovery(5, NOW - STALL - 1, NOW)), "stalled for 121 s with 5 events left"),
         (Health(fatal="model refused"), "model refused"),
         (replace(WELL, disk_free=DISK_FLOOR_BYTES - 1), "disk nearly full"),
+        (replace(WELL, descriptors_free=DESCRIPTOR_FLOOR - 1), "only 15 file descriptors are left"),
         (replace(WELL, agent_running=False), "the agent has ended"),
         (replace(WELL, stages={"publish": NOW, "score": NOW - IDLE - 1}), "in the stage score for 121 s"),
         (replace(WELL, progress=Progress(7, 100, NOW - IDLE - 1, NOW)), "7 events wait"),
@@ -69,6 +71,7 @@ def test_what_keeps_a_live_worker_from_being_ready(health: Health, reason: str) 
         "recovery stalled",
         "fatal while starting",
         "disk",
+        "descriptors",
         "agent gone",
         "model stuck",
         "lag",
@@ -110,4 +113,4 @@ def test_a_recovery_that_falls_is_live_however_long_it_takes() -> None:
 
 
 def test_a_disk_of_unknown_size_does_not_block() -> None:
-    assert ready(replace(WELL, disk_free=None), NOW)[0]
+    assert ready(replace(WELL, disk_free=None, descriptors_free=None), NOW)[0]

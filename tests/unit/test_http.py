@@ -2,7 +2,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -64,6 +65,72 @@ def test_probes_follow_the_health_record(server: http.Server, health: Health) ->
 @pytest.mark.parametrize("path", ["/", "/table/user_state/u1/", "/metrics/", "/stats"])
 def test_there_is_nothing_else(server: http.Server, path: str) -> None:
     assert get(server, path)[0] == 404
+
+
+def test_only_reading_is_allowed(server: http.Server) -> None:
+    request = Request(f"http://127.0.0.1:{server.port}/live", data=b"body", method="POST")
+    with pytest.raises(HTTPError) as refused:
+        urlopen(request, timeout=5)
+    assert refused.value.code == 405
+    refused.value.close()
+
+
+HALF = {
+    "nothing": b"",
+    "half a header": b"GET /metrics HTTP/1.1\r\nHost: a\r\nX-Half: ",
+    "half a body": b"GET /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n{",
+}
+
+
+@pytest.fixture
+def half_sent(server: http.Server) -> Iterator[Callable[[bytes], socket.socket]]:
+    """Opens a connection and sends part of a request."""
+    with ExitStack() as opened:
+
+        def send(part: bytes) -> socket.socket:
+            made = opened.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5))
+            made.sendall(part)
+            return made
+
+        yield send
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the server has closed it, once what it sent is read."""
+    try:
+        while connection.recv(65_536):
+            pass
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("part", HALF.values(), ids=HALF)
+def test_half_a_request_is_not_waited_for(
+    server: http.Server, half_sent: Callable[[bytes], socket.socket], part: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "CONNECTION_SECONDS", 0.2)
+    assert is_closed(half_sent(part)) and get(server, "/live")[0] == 200
+
+
+def test_who_does_not_read_the_answer_is_not_waited_for(
+    server: http.Server, half_sent: Callable[[bytes], socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "CONNECTION_SECONDS", 0.2)
+    slow = half_sent(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 50)
+    time.sleep(0.5)
+    assert is_closed(slow)
+
+
+@pytest.mark.parametrize("part", HALF.values(), ids=HALF)
+def test_of_too_many_connections_the_oldest_gives_way(
+    server: http.Server, half_sent: Callable[[bytes], socket.socket], part: bytes
+) -> None:
+    connections = [half_sent(part) for _ in range(200)]
+    assert get(server, "/live")[0] == 200
+    assert all(is_closed(connection) for connection in connections[: -http.MAX_CONNECTIONS])
 
 
 def test_answers_while_the_main_thread_is_busy(server: http.Server, health: Health) -> None:
