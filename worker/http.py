@@ -4,6 +4,7 @@ A thread of its own because the worker's loop is what the probes ask about: were
 """
 
 import asyncio
+import atexit
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -58,13 +59,15 @@ def start(host: str, port: int, render: Render, health: Health) -> Server:
     )
     thread.start()
     try:
-        return Server(*bound.result(), thread)
+        server = Server(*bound.result(), thread)
     except OSError as error:
         raise OSError(
             error.errno,
             f"cannot serve HTTP on {host}:{port} ({error.strerror}); change http.host or http.port"
             " (PPRM_HTTP__HOST, PPRM_HTTP__PORT; port 0 takes any free one)",
         ) from error
+    atexit.register(server.stop)  # a loop that runs while the interpreter goes away takes it down with signal 11
+    return server
 
 
 async def _serve(
@@ -91,20 +94,26 @@ class _Bounded(web.Server):
 
     def __init__(self, handler: Handler) -> None:
         super().__init__(handler, access_log=None)
-        self._open: dict[object, asyncio.Transport] = {}
+        self._open: dict[object, tuple[asyncio.Transport, asyncio.TimerHandle]] = {}
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         """Keep count."""
         super().connection_made(handler, transport)
-        self._open[handler] = transport
-        asyncio.get_running_loop().call_later(CONNECTION_SECONDS, transport.abort)
+        in_time = asyncio.get_running_loop().call_later(CONNECTION_SECONDS, transport.abort)
+        self._open[handler] = transport, in_time
         if len(self._open) > MAX_CONNECTIONS:
-            self._open.pop(next(iter(self._open))).abort()
+            self._forget(next(iter(self._open))).abort()
 
     def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:
         """Keep count."""
-        self._open.pop(handler, None)
+        if handler in self._open:
+            self._forget(handler)
         super().connection_lost(handler, exc)
+
+    def _forget(self, handler: object) -> asyncio.Transport:
+        transport, in_time = self._open.pop(handler)
+        in_time.cancel()
+        return transport
 
 
 def _answering(pages: Pages) -> Handler:

@@ -6,12 +6,14 @@ aiokafka has no settings for this, so `install` puts our classes in the place of
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import aiokafka.consumer.consumer as client
 import aiokafka.consumer.fetcher as fetcher
 import structlog
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 
 from worker import batches
 from worker.batches import Record
@@ -59,6 +61,11 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]
         """As aiokafka's."""
         self._raise_what_failed()
         return await super().next_record(partitions)
+
+    async def close(self) -> None:
+        """As aiokafka's; what failed was said, and the consumer has more to close."""
+        with suppress(KafkaError):
+            await super().close()
 
     def _raise_what_failed(self) -> None:
         if self._fetch_task.done() and not self._fetch_task.cancelled():

@@ -1,5 +1,7 @@
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -160,6 +162,17 @@ def test_stop_frees_the_port_and_may_be_called_twice(health: Health) -> None:
     assert not server.thread.is_alive()
     with socket.create_server(("127.0.0.1", server.port)):
         pass
+
+
+def test_the_thread_ends_before_the_interpreter_does() -> None:
+    """A loop that still runs when the interpreter goes away takes the process down with signal 11."""
+    code = (
+        "import atexit; from worker import http; from worker.health import Health\n"
+        "atexit.register(lambda: print(server.thread.is_alive()))\n"
+        "server = http.start('127.0.0.1', 0, lambda _: (b'', 'text/plain'), Health())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "False\n"
 
 
 def test_only_the_given_address_is_bound(server: http.Server) -> None:
