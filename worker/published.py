@@ -9,6 +9,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from numpy.typing import NDArray
 
+from worker import reader
 from worker.topics import TopicsError, partition_counts
 
 FAMILIES = ("purchases", "browses", "reviews")
@@ -76,9 +77,7 @@ async def read(
         TopicsError: a topic has lost its beginning, and nobody knows what was in it.
     """
     family_of = {topic_of(family): family for family in FAMILIES}
-    consumer = AIOKafkaConsumer(
-        enable_auto_commit=False, group_id=None, isolation_level="read_committed", check_crcs=False, **client
-    )
+    consumer = reader.consumer(client, check_crcs=False)
     await consumer.start()
     try:
         counts = await partition_counts(client, list(family_of))
