@@ -72,7 +72,7 @@ class Dataset:
     product: NDArray[np.int32]
     """Index into `products`."""
     basket: NDArray[np.int32]
-    """Index into `baskets`; -1 for events that are no purchases."""
+    """Index into `baskets`; -1 for events that are no purchases, and -2 - b for a return of one from basket b."""
     time: NDArray[np.int64]
     """Unix seconds."""
     kind: NDArray[np.uint8] | None = None
@@ -114,11 +114,17 @@ class Dataset:
             self._hashes["basket"] = np.array([stable_hash(basket) for basket in self.baskets], np.uint64)
         part = slice(start, stop)
         products = self._hashes["product"][self.product[part]].tolist()
-        baskets = [self._hashes["basket"][basket] if basket >= 0 else 0 for basket in self.basket[part].tolist()]
+        known = self._hashes["basket"]
+        baskets = [known[at] if (at := self.basket_of(event)) >= 0 else 0 for event in range(start, stop)]
         rest = (self._column(name, part) for name in ("kind", "sentiment", "store", "dwell"))
         columns = zip(products, self.time[part].tolist(), baskets, *rest, strict=True)
         for offset, (product, time, basket, kind, *more) in enumerate(columns, start):
             yield Interaction(Position(SOURCE_OF[kind], 0, offset), Kind(kind), product, time, int(basket), *more)
+
+    def basket_of(self, event: int) -> int:
+        """Index of the basket of a purchase or a return, -1 where there is none."""
+        basket = int(self.basket[event])
+        return basket if basket >= -1 else -2 - basket
 
     def _column(self, name: str, part: slice) -> list[Any]:
         values = getattr(self, name)

@@ -112,10 +112,11 @@ def _coded(events: Iterable[Event], users: Codes, products: Codes, baskets: Code
     """Events as `_LAYOUT`; `basket` is the code of the basket's id, -1 where there is none, `event` 0 without an id."""
     for event in events:
         bought, reviewed = event.kind is Kind.PURCHASE, event.kind is Kind.REVIEW
+        has_basket = event.basket_id and (bought or event.kind is Kind.RETURN)
         yield (
             users.of(event.user_id),
             products.of(event.product_id),
-            baskets.of(event.basket_id) if bought and event.basket_id else -1,
+            baskets.of(event.basket_id) if has_basket else -1,
             event.occurred_at,
             event.kind,
             store_code(event.store_id) if bought else 0,
@@ -170,8 +171,8 @@ def _into_baskets(events: NDArray[Any], ids: list[str], report: Report) -> tuple
     one = events[bought]
     times, at = np.unique(one["time"], return_inverse=True)
     key = np.where(one["basket"] >= 0, one["basket"], len(ids) + at).astype(np.int64)
-    _, first, basket = np.unique(one["user"].astype(np.int64) << 32 | key, return_index=True, return_inverse=True)
-    events["basket"] = -1
+    baskets, first, basket = np.unique(_of_shopper(one, key), return_index=True, return_inverse=True)
+    events["basket"] = _returned(events, baskets)
     events["basket"][bought] = basket
     place = np.arange(len(events))
     place[bought] = bought[first][basket]
@@ -183,3 +184,20 @@ def _into_baskets(events: NDArray[Any], ids: list[str], report: Report) -> tuple
     order = np.argsort(place, kind="stable")
     names = [ids[k] if k < len(ids) else str(times[k - len(ids)]) for k in key[first].tolist()]
     return events[order[stays[order]]], names
+
+
+def _of_shopper(events: NDArray[Any], key: NDArray[Any]) -> NDArray[np.int64]:
+    """A key that no two shoppers share."""
+    shared: NDArray[np.int64] = events["user"].astype(np.int64) << 32 | key
+    return shared
+
+
+def _returned(events: NDArray[Any], baskets: NDArray[np.int64]) -> NDArray[np.int32]:
+    """`Dataset.basket` of events that are no purchases: which of these baskets a return is from, where it says so."""
+    found = np.full(len(events), -1, np.int32)
+    back = np.flatnonzero((events["kind"] == Kind.RETURN) & (events["basket"] >= 0))
+    wanted = _of_shopper(events[back], events["basket"][back].astype(np.int64))
+    at = np.minimum(np.searchsorted(baskets, wanted), max(len(baskets) - 1, 0))
+    known = baskets[at] == wanted if len(baskets) else np.zeros(len(back), bool)
+    found[back[known]] = -2 - at[known]
+    return found

@@ -24,6 +24,8 @@ from pprm.datasets.files import CUT, Reading, parsed
 from pprm.datasets.report import TableError, Unusable
 from pprm.datasets.text_files import QUOTE, Lines, csv_records
 from pprm.events import Kind
+from pprm.fold import fold
+from pprm.user_state import UserState
 from schemas import Product, Review, User
 from schemas.limits import MAX_ATTRIBUTES, MAX_CATEGORIES, MAX_NAME, MAX_SHORT
 from tests.unit.test_datasets_public import REES46
@@ -223,6 +225,20 @@ def test_returns_and_zero_quantities_do_not_refuse_a_file(tmp_path: Path) -> Non
     data = read(tmp_path, rows.encode())
     assert data.kind is not None and data.kind.tolist() == [Kind.PURCHASE, Kind.RETURN]
     assert data.left_out == {table.NONE_BOUGHT: 1}
+
+
+def test_a_return_names_the_order_that_it_is_from(tmp_path: Path) -> None:
+    """So that a model learns from the states that the worker has; and it is never a basket to be foretold."""
+    rows = (
+        "user_id,product_id,occurred_at,kind,basket_id\nu,tea,1700000000,,a\nu,tea,1700100000,,b\n"
+        "u,tea,1700200000,return,a\nu,tea,1700300000,return,\nv,tea,1700400000,return,a\n"
+    )
+    data = read(tmp_path, rows.encode())
+    assert [data.baskets[at] if at >= 0 else "" for at in map(data.basket_of, range(5))] == ["a", "b", "a", "", ""]
+    assert data.is_basket().tolist() == [True, True, False, False, False]
+    state = fold(UserState(), data.interactions(0, 3)).state
+    assert state.product_counters()["last"].tolist() == [1_700_100_000], "the older one is taken back"
+    assert not fold(UserState(), data.interactions(0, 4)).state.purchases
 
 
 def test_parquet_of_bytes_lists_and_dates(tmp_path: Path, save_parquet: Any) -> None:

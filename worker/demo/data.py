@@ -21,7 +21,6 @@ BEGIN = int(datetime(2017, 12, 1, tzinfo=UTC).timestamp())
 """Where the replay of The Complete Journey begins, known before it is read; so the worker starts meanwhile."""
 WITHOUT_EVENTS = 2
 """Households of The Complete Journey that bought nothing that counts; they take no part."""
-"""Topic of each kind of event; that of all others is `browses`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +116,9 @@ def _visit(dataset: Dataset, first: int, after: int) -> Visit:
     if kind is Kind.PURCHASE:
         store = 0 if dataset.store is None else int(dataset.store[first])
         return visit._replace(basket=dataset.baskets[int(dataset.basket[first])], store=_store(dataset, store))
+    if kind is Kind.RETURN:
+        basket = dataset.basket_of(first)
+        return visit._replace(action="return", basket=visit.basket if basket < 0 else dataset.baskets[basket])
     if kind is Kind.REVIEW:
         return visit._replace(sentiment=0.0 if dataset.sentiment is None else float(dataset.sentiment[first]))
     dwell = 0.0 if dataset.dwell is None else float(dataset.dwell[first])

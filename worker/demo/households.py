@@ -15,7 +15,7 @@ LOOKS = 3
 
 
 class Visit(NamedTuple):
-    """What one shopper does at one time: a basket (`purchases`), a look (`browses`), a review (`reviews`)."""
+    """What one shopper does at one time: a basket or a return (`purchases`), a look (`browses`), a review."""
 
     time: int
     """Unix seconds."""
@@ -23,15 +23,20 @@ class Visit(NamedTuple):
     family: str
     products: tuple[str, ...]
     basket: str
-    """Its id; anything else has one of its own."""
+    """Its id; a return has its purchase's where that is known, anything else one of its own."""
     store: str = ""
     """Id of a basket's store."""
     action: str = ""
-    """Of a look, as in the topic; a simulated session has none: its first product goes into the cart."""
+    """Of a look, as in the topic; a simulated session has none: its first product goes into the cart. Or `return`."""
     dwell: float = 0.0
     """Seconds, of a look."""
     sentiment: float = 0.0
     """Of a review, -1 to 1."""
+
+    @property
+    def is_basket(self) -> bool:
+        """Whether something was bought: what a list is judged by."""
+        return self.family == "purchases" and not self.action
 
 
 def choose(households: Iterable[str], count: int | None) -> list[str]:

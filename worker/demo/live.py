@@ -44,7 +44,7 @@ class _Judge:
 
     def judge(self, visit: Visit) -> None:
         """Compare a basket with the newest list; not where browsing is simulated, nor where nothing could be listed."""
-        if visit.family != "purchases" or (self.progress.simulates and households.browses(visit.household)):
+        if not visit.is_basket or (self.progress.simulates and households.browses(visit.household)):
             return
         truth = set(self.baselines.rows(visit.products).tolist())
         if truth:

@@ -119,7 +119,7 @@ class Baselines:
 def baselines(products: Sequence[str], history: Mapping[str, Iterable[Visit]]) -> Baselines:
     """Make the baselines for these products (ties: in their order) and all baskets; looks are nothing to them."""
     row_of = {product: row for row, product in enumerate(products)}
-    baskets = sorted(visit for visit in chain.from_iterable(history.values()) if visit.family == "purchases")
+    baskets = sorted(visit for visit in chain.from_iterable(history.values()) if visit.is_basket)
     bought = [(basket.time, row_of[p]) for basket in baskets for p in basket.products if p in row_of]
     columns = np.array(bought, np.int64).reshape(-1, 2)
     return Baselines(row_of, baskets, columns[:, 0].copy(), columns[:, 1].copy())

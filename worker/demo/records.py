@@ -75,7 +75,8 @@ def _who(visit: Visit, number: int) -> dict[str, Any]:
 
 
 def _purchase(visit: Visit, number: int) -> dict[str, Any]:
-    return {"basket_id": visit.basket} | ({"store_id": visit.store} if visit.store else {})
+    said = {"basket_id": visit.basket} | ({"store_id": visit.store} if visit.store else {})
+    return said | ({"kind": visit.action} if visit.action else {})
 
 
 def _browse(visit: Visit, number: int) -> dict[str, Any]:

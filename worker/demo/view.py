@@ -134,7 +134,7 @@ def _scores(progress: Progress) -> RenderableType:
 def _does(visit: Visit, hits: int, simulated: bool) -> str:
     """What a shopper does, in words; `simulated`: this one's looks are."""
     count = len(visit.products)
-    if visit.family == "purchases":
+    if visit.is_basket:
         return f"buys {count} (it browses: not judged)" if simulated else f"buys {count}, {hits} of them listed"
     if visit.family == "reviews":
         return f"reviews {count}"
