@@ -31,6 +31,7 @@ MAX_SNAPSHOT = 12_000
 SNAPSHOT_VERSION = 2
 
 _HEADER = struct.Struct("<BxxxiI")
+MAX_SNAPSHOT_BYTES = _HEADER.size + MAX_SNAPSHOT * (8 + 4 * COLUMNS)
 
 Counters = NDArray[np.float64]
 

@@ -29,4 +29,6 @@ class DeadLetterHeaders(Message):
     source_timestamp_ms: int
     cut_from_bytes: Annotated[int | None, Field(description="length of an original too long to be kept whole")] = None
     sha256: Annotated[str | None, Field(description="of an original too long to be kept whole, in hex")] = None
+    key_cut_from_bytes: Annotated[int | None, Field(description="length of a key too long to be kept whole")] = None
+    key_sha256: Annotated[str | None, Field(description="of a key too long to be kept whole, in hex")] = None
     original_headers_cut: Literal["true"] | None = None

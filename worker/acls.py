@@ -12,8 +12,8 @@ from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
 from worker.settings import Settings
 
-Operation: TypeAlias = Literal["Read", "Write", "Describe"]
-CODES: dict[Operation, int] = {"Read": 3, "Write": 4, "Describe": 8}
+Operation: TypeAlias = Literal["Read", "Write", "Describe", "DescribeConfigs"]
+CODES: dict[Operation, int] = {"Read": 3, "Write": 4, "Describe": 8, "DescribeConfigs": 10}
 """Numbers of the operations in Kafka's protocol, and their bits where it tells what is allowed."""
 
 
@@ -31,10 +31,11 @@ class Acl:
 def needed(settings: Settings) -> list[Acl]:
     """All that a worker needs; creating topics is not among it. Transactional ids: for delivery exactly_once only."""
     name = settings.topics.name
+    own = settings.changelog, settings.rekeyed_topic, settings.popularity_topic
     return [
         Acl("topic", tuple(map(name, ("purchases", "browses", "reviews", "users", "products"))), ("Read",)),
-        Acl("topic", (name("recommendations"), name("dead_letters")), ("Write",)),
-        Acl("topic", (settings.changelog, settings.rekeyed_topic, settings.popularity_topic), ("Read", "Write")),
+        Acl("topic", (name("recommendations"), name("dead_letters")), ("Write", "DescribeConfigs")),
+        Acl("topic", own, ("Read", "Write", "DescribeConfigs")),
         Acl("group", (settings.app_id,), ("Read",)),
         Acl("transactional-id", (f"{settings.app_id}-",), ("Describe", "Write"), prefixed=True),
     ]

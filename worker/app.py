@@ -20,6 +20,7 @@ from worker import (
     health,
     http,
     logs,
+    message_limits,
     metrics,
     monitor,
     placement,
@@ -75,6 +76,7 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
         Background("the monitor", lambda: monitor.watch(c)),
         Before("loading the model", lambda: _load_model(c)),
         Before("checking the topics", lambda: _check_topics(c)),
+        Before("asking how large messages may be", lambda: _read_limits(c)),
         app.delivery,
         Background("reading the products topic", lambda: _follow_catalogue(c)),
         Background("reading the popularity topic", lambda: popularity.follow(c)),
@@ -157,6 +159,10 @@ async def _check_topics(c: Components) -> None:
     topics.require_there(counts)
     c.dead_letter_partitions, c.product_partitions = (counts[name] for name in others)
     c.health.starting = None
+
+
+async def _read_limits(c: Components) -> None:
+    c.app.delivery.limits = await message_limits.read(c.app.kafka_client_settings, c.settings)
 
 
 async def _follow_catalogue(c: Components) -> None:

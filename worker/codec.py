@@ -34,9 +34,8 @@ MAX_VALUE_BYTES = 512 * 1024
 """What the schema allows, every character of every text written as JSON escapes, fits."""
 FUTURE_SECONDS = 300.0
 """How far ahead of our clock an event may be: clocks differ, but tomorrow's purchase is a mistake."""
-MAX_LETTER_BYTES = 1 << 20
-"""Of a dead letter's value; what a broker takes by default fits whole."""
-MAX_LETTER_HEADER_BYTES = 64 * 1024
+MAX_TRACEPARENT, MAX_TRACESTATE = 256, 512
+"""Bytes: the W3C's trace parent has 55, later versions may have more; a trace state is passed on up to 512."""
 SOURCE = "pprm-worker"
 PLACEMENT = "home"
 """Where in the shop a list is shown: there is one kind of list, and its ids are not those of another kind to come."""
@@ -341,57 +340,6 @@ def _items(answer: Answer) -> bytes:
     return orjson.dumps(items)
 
 
-def dead_letter(record: Any, invalid: Invalid) -> tuple[bytes | None, bytes | None, Headers]:
-    """Key, value and headers of a dead letter: the original bytes, why and whence, and the original's headers.
-
-    An original above `MAX_LETTER_BYTES` is cut, and the headers say its length and SHA-256: the topic must take it.
-    """
-    said: dict[str, Any] = {
-        "reason": invalid.reason,
-        "detail": invalid.detail,
-        "stage": invalid.stage,
-        "source_topic": record.topic,
-        "source_partition": record.partition,
-        "source_offset": record.offset,
-        "source_timestamp_ms": record.timestamp,
-    }
-    value = record.value
-    if value is not None and len(value) > MAX_LETTER_BYTES:
-        said |= {"cut_from_bytes": len(value), "sha256": hashlib.sha256(value).hexdigest()}
-        value = value[:MAX_LETTER_BYTES]
-    return record.key, value, _text_headers(said) + _original_headers(record)
-
-
-def damaged_state(key: bytes, value: bytes, changelog: str, partition: int) -> tuple[bytes, bytes, Headers]:
-    """Key, value and headers of a dead letter that keeps a state which cannot be read."""
-    said = {
-        "reason": "state",
-        "detail": "the shopper's state cannot be read; the shopper starts anew",
-        "stage": "fold",
-        "source_topic": changelog,
-        "source_partition": partition,
-        "source_offset": -1,
-        "source_timestamp_ms": -1,
-    }
-    return key, value, _text_headers(said)
-
-
-def _text_headers(said: Mapping[str, Any]) -> Headers:
-    return [(name, str(value).encode()) for name, value in said.items()]
-
-
-def _original_headers(record: Any) -> Headers:
-    """The record's own headers, as many as fit."""
-    kept: Headers = []
-    room = MAX_LETTER_HEADER_BYTES
-    for name, value in record.headers:
-        room -= len(name) + len(value or b"")
-        if room < 0:
-            return [*kept, ("original_headers_cut", b"true")]
-        kept.append((f"original_{name}", value or b""))
-    return kept
-
-
 _CLOUD_EVENT: Headers = [
     ("ce_specversion", b"1.0"),
     ("ce_source", SOURCE.encode()),
@@ -405,10 +353,27 @@ def _cloud_event(identity: str, time: str) -> Headers:
 
 
 def _trace(record: Any) -> Headers:
-    """W3C trace context, passed on."""
+    """W3C trace context, passed on within its limits: whole members of a state, nothing of a parent that is none.
+
+    https://www.w3.org/TR/trace-context/#tracestate-limits
+    """
     if not record.headers:
         return []
-    return [(name, value) for name, value in record.headers if name in ("traceparent", "tracestate") and value]
+    said: dict[str, bytes] = {}
+    for name, value in record.headers:
+        if name in ("traceparent", "tracestate") and value:
+            said.setdefault(name, value)
+    if len(said.get("traceparent", b"")) > MAX_TRACEPARENT:
+        return []
+    if len(state := said.get("tracestate", b"")) > MAX_TRACESTATE:
+        said["tracestate"] = state[: MAX_TRACESTATE + 1].rpartition(b",")[0]
+    return list(said.items())
+
+
+def largest_list(k: int) -> int:
+    """Bytes that a list of k products takes at most, headers included: ids may be all escapes."""
+    text = 6 * MAX_ID_BYTES
+    return k * (text + 512) + 3 * text + 4096
 
 
 def _record_id(record: Any) -> str:

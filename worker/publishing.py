@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from aiokafka import TopicPartition as ClientPartition
 
 from pprm import user_state
-from worker import codec
+from worker import codec, letters
 from worker.codec import Answer
 from worker.components import Components
 from worker.runtime import changelog
-from worker.runtime.delivery import Append, Appends, NotOurs, Row, Rows
+from worker.runtime.delivery import DEFAULT_LIMIT, Append, Appends, NotOurs, Row, Rows
 from worker.runtime.ledger import TopicPartition
 from worker.runtime.stream import MicroBatch
 from worker.work import Shopper, Values, Work
@@ -21,7 +21,8 @@ from worker.work import Shopper, Values, Work
 def encode(c: Components, work: Work) -> None:
     """Make `work.values` and `work.rows`: states, lists and dead letters, by unit of work and partition."""
     now = datetime.now(UTC)
-    lists, letters = c.settings.topics.name("recommendations"), c.settings.topics.name("dead_letters")
+    lists, dead = c.settings.topics.name("recommendations"), c.settings.topics.name("dead_letters")
+    limit = c.app.delivery.limits.get(dead, DEFAULT_LIMIT)
     log, stamp = c.settings.changelog, changelog.stamp(c.generation)
 
     def add(unit: str, topic: str, partition: int, row: Row) -> None:
@@ -34,11 +35,11 @@ def encode(c: Components, work: Work) -> None:
         if (row := _list_row(c, shopper, now)) is not None:
             add(unit, lists, partition, row)
         if shopper.damaged is not None:
-            letter = codec.damaged_state(shopper.key, shopper.damaged, log, partition)
-            add(unit, letters, partition % c.dead_letter_partitions, Row(*letter))
+            letter = letters.damaged_state(shopper.key, shopper.damaged, log, partition, limit)
+            add(unit, dead, partition % c.dead_letter_partitions, letter)
     for partition, record, invalid in work.refused:
-        row = Row(*codec.dead_letter(record, invalid))
-        add(c.unit(c.families[record.topic], partition), letters, partition % c.dead_letter_partitions, row)
+        letter = letters.dead_letter(record, invalid, limit)
+        add(c.unit(c.families[record.topic], partition), dead, partition % c.dead_letter_partitions, letter)
 
 
 async def publish(c: Components, batch: MicroBatch, rows: Mapping[str, Rows]) -> Appends:

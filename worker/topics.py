@@ -87,7 +87,7 @@ async def check(client: Mapping[str, Any], specs: Iterable[TopicSpec]) -> list[s
     async with admin_client(client) as admin:
         found = {topic["topic"]: topic for topic in await acls.describe_topics(admin, [s.name for s in wanted])}
         there = [s for s in wanted if s.name in found and not found[s.name]["error_code"]]
-        policies = await _policies(admin, [s.name for s in there])
+        policies = await _configurations(admin, [s.name for s in there], "cleanup.policy")
     problems = [f"{s.name}: does not exist; run `pprm topics create`" for s in wanted if s not in there]
     for spec in there:
         problems += _differences(spec, found[spec.name]["partitions"], policies.get(spec.name))
@@ -107,9 +107,15 @@ def _differences(spec: TopicSpec, partitions: list[dict[str, Any]], policy: str 
     return said
 
 
-async def _policies(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, str]:
-    wanted = [ConfigResource(ConfigResourceType.TOPIC, name, configs={"cleanup.policy": ""}) for name in names]
-    policies: dict[str, str] = {}
+async def configurations(client: Mapping[str, Any], names: Iterable[str], setting: str) -> dict[str, str]:
+    """What a setting of each topic is, the broker's default included; the embedded broker does not tell."""
+    async with _admin(client) as admin:
+        return await _configurations(admin, list(names), setting)
+
+
+async def _configurations(admin: AIOKafkaAdminClient, names: list[str], setting: str) -> dict[str, str]:
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, name, configs={setting: ""}) for name in names]
+    told: dict[str, str] = {}
     try:
         responses = await admin.describe_configs(wanted) if wanted else []
     except KafkaConnectionError:  # the embedded broker hangs up on this request
@@ -117,8 +123,8 @@ async def _policies(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, s
     for response in responses:
         for code, _, _, topic, entries in response.resources:
             if code == 0:
-                policies.update((topic, entry[1]) for entry in entries if entry[0] == "cleanup.policy" and entry[1])
-    return policies
+                told.update((topic, entry[1]) for entry in entries if entry[0] == setting and entry[1])
+    return told
 
 
 async def partition_counts(client: Mapping[str, Any], names: Iterable[str]) -> dict[str, int]:

@@ -78,12 +78,12 @@ def refuse_send(value: str) -> None:
 
     append, turn = delivery.append_rows, _at(int(value))
 
-    async def refusing(producer: Any, rows: Any) -> Any:
+    async def refusing(producer: Any, rows: Any, limits: Any) -> Any:
         if turn():
             half = dict(list(rows.items())[:1])  # as when one partition takes it and another does not
-            await append(producer, half)
+            await append(producer, half, limits)
             raise MessageSizeTooLargeError("sabotage: refused")
-        return await append(producer, rows)
+        return await append(producer, rows, limits)
 
     delivery.append_rows = refusing
 
@@ -93,10 +93,10 @@ def suspend_send(value: str) -> None:
 
     append, turn = delivery.append_rows, _at(int(value))
 
-    async def suspending(producer: Any, rows: Any) -> Any:
+    async def suspending(producer: Any, rows: Any, limits: Any) -> Any:
         if turn():
             os.kill(os.getpid(), signal.SIGSTOP)
-        return await append(producer, rows)
+        return await append(producer, rows, limits)
 
     delivery.append_rows = suspending
 

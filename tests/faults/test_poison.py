@@ -10,6 +10,9 @@ from typing import Any
 
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pprm import user_state
 from tests.faults.harness import open_shop, until_ready
@@ -161,6 +164,69 @@ def test_t11_a_record_of_50_mb_is_kept_as_far_as_the_topic_takes_it(shop: Shop) 
         assert headers["cut_from_bytes"] == str(len(value)).encode()
         assert headers["sha256"] == hashlib.sha256(value).hexdigest().encode()
         assert worker.alive
+
+    asyncio.run(story())
+
+
+TRACE = [("traceparent", b"0" * 1_048_368)]
+OVERSIZE: dict[str, tuple[bytes, bytes, list[tuple[str, bytes]], bool]] = {
+    "a trace": (b"cid", _encoded(purchase("cid", "p1", 1))[1], TRACE, False),
+    "headers": (b"cid", b"{not json", [("", b"")] * 300_000, True),
+    "a key": (b"k" * 3_000_000, _encoded(purchase("cid", "p1", 1))[1], [], True),
+}
+"""What came of a record did not fit into its topic: its key, value and headers, and whether it becomes a letter."""
+
+
+@pytest.mark.parametrize("what", OVERSIZE)
+def test_t11_what_is_written_fits_whatever_was_read(shop: Shop, what: str) -> None:
+    key, value, headers, refused = OVERSIZE[what]
+    if what == "a key" and not shop.is_apache:
+        pytest.skip("the embedded broker tells and takes no other limit")
+
+    async def story() -> None:
+        await open_shop(shop)
+        if what == "a key":
+            await _configure(shop, "purchases", "max.message.bytes", str(4 << 20))
+            await _configure(shop, "dead_letters", "max.message.bytes", str(64 << 10))
+        worker = await until_ready(shop.start_worker())
+        async with AIOKafkaProducer(bootstrap_servers=shop.broker, max_request_size=4 << 20) as producer:
+            topic = shop.topic("purchases")
+            odd = await producer.send_and_wait(topic, key=key, value=value, partition=0, headers=headers)
+            neighbour = _encoded(purchase("ann", "p1", 1))
+            sent = await producer.send_and_wait(topic, key=neighbour[0], value=neighbour[1], partition=0)
+        await shop.wait_for_answer(sent, "ann", 60)
+        if refused:
+            (letter,) = await shop.wait_for("dead_letters", bool)
+            said = dict(letter.headers)
+            assert said["source_offset"] == str(odd.offset).encode() and key.startswith(letter.key)
+            assert letter.value == value and ("original_headers_cut" in said) == bool(headers)
+            assert ("key_sha256" in said) == (what == "a key")
+        else:
+            await shop.wait_for_answer(odd, "cid")
+            assert not await shop.read("dead_letters")
+        assert worker.alive
+
+    asyncio.run(story())
+
+
+async def _configure(shop: Shop, family: str, name: str, value: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=shop.broker)
+    await admin.start()
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, shop.topic(family), {name: value})])
+    await admin.close()
+
+
+def test_t11_a_topic_that_takes_less_than_what_must_be_written_is_refused_at_the_start(shop: Shop) -> None:
+    if not shop.is_apache:
+        pytest.skip("the embedded broker tells no limit")
+
+    async def story() -> None:
+        await open_shop(shop)
+        await _configure(shop, "changelog", "max.message.bytes", "20000")
+        worker = shop.start_worker()
+        assert await asyncio.to_thread(worker.process.wait, 60) == 70
+        said = worker.tail()
+        assert "takes messages of 20000 bytes" in said and "raise its max.message.bytes" in said
 
     asyncio.run(story())
 

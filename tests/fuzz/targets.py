@@ -20,8 +20,9 @@ from pprm.fold import fold
 from pprm.popularity import Popularity
 from pprm.user_state import StateError, UserState
 from schemas import DeadLetterHeaders
-from worker import codec
+from worker import codec, letters
 from worker.codec import Decoded, Invalid
+from worker.runtime.delivery import DEFAULT_LIMIT, row_bytes
 
 CORPUS = Path(__file__).parent / "corpus"
 NOW = 1_800_000_000.0
@@ -105,9 +106,9 @@ def _record(data: bytes) -> tuple[str, Record]:
 
 
 def _is_a_letter(record: Record, said: Invalid) -> None:
-    key, value, headers = codec.dead_letter(record, said)
-    assert (key, value) == (record.key, record.value)
-    told = {name: text.decode() for name, text in headers if not name.startswith("original_")}
+    letter = letters.dead_letter(record, said)
+    assert (letter.key, letter.value) == (record.key, record.value) and row_bytes(letter) <= DEFAULT_LIMIT
+    told = {name: text.decode() for name, text in letter.headers if not name.startswith("original_")}
     DeadLetterHeaders.model_validate_strings(told)
 
 

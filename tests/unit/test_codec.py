@@ -8,8 +8,8 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
 from pprm.events import Interaction, Kind, Position
 from pprm.ids import fingerprint, stable_hash
-from schemas import DeadLetterHeaders, Recommendation
-from worker import codec
+from schemas import Recommendation
+from worker import codec, letters
 from worker.codec import Answer, Invalid
 
 GOOD = b'{"event_id":"e","user_id":"u","product_id":"p","occurred_at":"2026-01-02T03:04:05Z"%s}'
@@ -133,7 +133,7 @@ def test_a_review_within_the_limits_is_taken_whatever_its_escapes():
     mended, of = defaultdict(int), record(value, key.encode())
     said = codec.decode("reviews", of, NOW, mended)
     assert len(value) > 300_000 and said.user_id == key and not mended
-    assert codec.dead_letter(of, Invalid("schema", ""))[1] == value
+    assert letters.dead_letter(of, Invalid("schema", "")).value == value
 
 
 def event(**fields):
@@ -267,13 +267,3 @@ def test_a_score_that_is_no_number_is_an_error_not_null():
     broken = Answer("u", 1, "e", record(b""), MODEL, [("p", float("nan"), [])])
     with pytest.raises(ValueError, match="rank 1"):
         codec.encode_recommendation(broken, datetime.now(UTC))
-
-
-def test_a_dead_letter_keeps_everything():
-    original = record(b"\x00raw", key=None, headers=(("h", b"v"), ("n", None)))
-    key, value, headers = codec.dead_letter(original, Invalid("json", "broken"))
-    assert (key, value) == (None, b"\x00raw")
-    said = {name: text.decode() for name, text in headers}
-    read = DeadLetterHeaders.model_validate_strings({n: v for n, v in said.items() if not n.startswith("original_")})
-    assert (read.reason, read.source_topic, read.source_partition, read.source_offset) == ("json", "t", 1, 7)
-    assert said["original_h"] == "v" and said["original_n"] == ""

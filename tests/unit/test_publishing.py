@@ -22,7 +22,10 @@ def shopper(partition: int, key: bytes) -> Shopper:
 def test_states_are_kept_by_partition_and_appended_with_the_generation() -> None:
     topics = SimpleNamespace(name=lambda family: family)
     components: Any = SimpleNamespace(
-        settings=SimpleNamespace(topics=topics, changelog="changelog"), generation=5, unit=Components.unit
+        settings=SimpleNamespace(topics=topics, changelog="changelog"),
+        generation=5,
+        unit=Components.unit,
+        app=SimpleNamespace(delivery=SimpleNamespace(limits={})),
     )
     ann, bob = shopper(1, b"ann"), shopper(3, b"bob")
     work = Work({1: {b"ann": ann}, 3: {b"bob": bob}})

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as ClientPartition
 from mode import Service
@@ -21,8 +22,10 @@ from worker.runtime.ledger import TopicPartition
 
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
 
+DEFAULT_LIMIT = 1_048_588
+"""Bytes of a Kafka batch that a topic takes (`max.message.bytes`) where nobody has set it."""
 MAX_BATCH_BYTES = 512 * 1024
-"""Largest Kafka batch we produce: above any one state or list, below the broker's default limit of 1 MB."""
+"""Largest Kafka batch of several rows that we produce: above any one state or list, below the default limit."""
 _NEVER = 10 * 365 * 86_400.0
 START_TIMEOUT = 60.0
 """Seconds that a broker may take to hand out a transactional id; it first ends the transaction of its last owner."""
@@ -48,6 +51,14 @@ class Append(NamedTuple):
         return self.offset + self.records
 
 
+def row_bytes(row: Row) -> int:
+    """Bytes that a row takes in Kafka's log at most, as a batch of its own: key, value, headers and all around them."""
+    size: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(row.key, row.value, list(row.headers))
+    return size
+
+
+Limits: TypeAlias = Mapping[str, int]
+"""By topic: bytes of the largest Kafka batch that it takes."""
 Rows: TypeAlias = Mapping[TopicPartition, Sequence[Row]]
 Appends: TypeAlias = dict[TopicPartition, list[Append]]
 
@@ -65,6 +76,8 @@ class Delivery(Protocol):
 
     commits_offsets: bool
     """Whether `write` commits the source offsets, too."""
+    limits: Limits
+    """Of the topics that are written to, as far as they are known."""
 
     async def own(self, units: Iterable[str]) -> None:
         """Take over these units of work; whoever held them before can write no more, if the promise says so."""
@@ -94,6 +107,7 @@ class AtLeastOnce(Service):  # type: ignore[misc]
 
     def __init__(self, client: Mapping[str, Any]) -> None:
         self.client = client
+        self.limits: Limits = {}
         super().__init__()
 
     async def on_start(self) -> None:
@@ -109,7 +123,7 @@ class AtLeastOnce(Service):  # type: ignore[misc]
 
     async def write(self, unit: str, rows: Rows, offsets: Mapping[TopicPartition, int], ours: Ours) -> Appends:
         """Write; see `Delivery.write`. Waits as long as the broker is away."""
-        return await append_rows(self._producer, rows)
+        return await append_rows(self._producer, rows, self.limits)
 
 
 class ExactlyOnce(Service):  # type: ignore[misc]
@@ -119,6 +133,7 @@ class ExactlyOnce(Service):  # type: ignore[misc]
 
     def __init__(self, client: Mapping[str, Any], group: str) -> None:
         self.client, self.group = client, group
+        self.limits: Limits = {}
         self._producers: dict[str, AIOKafkaProducer] = {}
         self._busy: set[str] = set()
         super().__init__()
@@ -154,7 +169,7 @@ class ExactlyOnce(Service):  # type: ignore[misc]
         self, producer: AIOKafkaProducer, rows: Rows, offsets: Mapping[TopicPartition, int], ours: Ours
     ) -> Appends:
         await producer.begin_transaction()
-        appends = await append_rows(producer, rows)
+        appends = await append_rows(producer, rows, self.limits)
         if positions := {ClientPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}:
             await producer.send_offsets_to_transaction(positions, self.group)
         if not ours():
@@ -195,9 +210,12 @@ async def _started(producer: AIOKafkaProducer) -> AIOKafkaProducer:
     return producer
 
 
-async def append_rows(producer: Any, rows: Rows) -> Appends:
+_NONE_KNOWN: Limits = {}
+
+
+async def append_rows(producer: Any, rows: Rows, limits: Limits = _NONE_KNOWN) -> Appends:
     """Append rows with an aiokafka producer, in as few Kafka batches as they fit in, and wait for acknowledgements."""
-    sent = {tp: await _send_rows(producer, tp, wanted) for tp, wanted in rows.items()}
+    sent = {tp: await _send_rows(producer, tp, wanted, limits.get(tp[0], DEFAULT_LIMIT)) for tp, wanted in rows.items()}
     return {tp: await _acknowledged(batches) for tp, batches in sent.items()}
 
 
@@ -208,21 +226,26 @@ class _Sent(NamedTuple):
     records: int
 
 
-async def _send_rows(producer: Any, tp: TopicPartition, rows: Iterable[Row]) -> list[_Sent]:
+async def _send_rows(producer: Any, tp: TopicPartition, rows: Iterable[Row], limit: int) -> list[_Sent]:
     """Hand rows to an aiokafka producer as few batches as they fit in, in order.
 
-    A row larger than the producer's batch size goes out alone: whether it is too large is the broker's to say.
+    A row larger than the producer's batch size goes out alone.
     """
     sent: list[_Sent] = []
     batch = producer.create_batch()
     for row in rows:
-        if not _add(batch, row):
+        if not (_has_room(batch, row, limit) and _add(batch, row)):
             sent.append(await _send(producer, tp, batch))
             batch = producer.create_batch()
             _add(batch, row)  # the first row of a batch is always taken
     if batch.record_count():
         sent.append(await _send(producer, tp, batch))
     return sent
+
+
+def _has_room(batch: Any, row: Row, limit: int) -> bool:
+    """Whether a topic takes the batch with the row, too; that it takes what we call a batch needs no counting."""
+    return limit >= MAX_BATCH_BYTES or not batch.record_count() or batch.size() + row_bytes(row) <= limit
 
 
 def _add(batch: Any, row: Row) -> bool:
