@@ -8,11 +8,11 @@ from schemas.limits import Message
 
 Why = Literal[
     "oversize", "key", "tombstone", "encoding", "depth", "json", "schema", "vector", "future", "state",
-    "unreadable",
+    "unreadable", "envelope",
 ]  # fmt: skip
 REASONS: tuple[Why, ...] = (
     "oversize", "key", "tombstone", "encoding", "depth", "json", "schema", "vector", "future", "state",
-    "unreadable",
+    "unreadable", "envelope",
 )  # fmt: skip
 """Why a record was refused; also the values of a metric's label."""
 

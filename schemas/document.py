@@ -27,12 +27,13 @@ CHANNELS: dict[str, tuple[type[Message], str]] = {
 _TEXT = {"type": "string"}
 CLOUD_EVENT = {
     "type": "object",
-    "description": "CloudEvents 1.0, Kafka binary mode. The worker writes them and accepts records without.",
+    "description": "CloudEvents 1.0, written in Kafka binary mode; read in both modes, as are plain records.",
     "properties": {
         **{f"ce_{name}": _TEXT for name in ("specversion", "id", "source", "type")},
         "ce_time": {"type": "string", "format": "date-time"},
-        "content-type": {"const": "application/json"},
-        "traceparent": {**_TEXT, "description": "W3C trace context, passed on"},
+        "content-type": {"description": "application/json; read, too: application/cloudevents+json", **_TEXT},
+        "traceparent": {**_TEXT, "description": "W3C trace context, passed on up to 256 bytes"},
+        "tracestate": {**_TEXT, "description": "passed on up to 512 bytes"},
     },
 }
 

@@ -26,7 +26,7 @@ from schemas import Browse, Product, Purchase, Review, User
 from schemas.dead_letters import Why
 from schemas.limits import EARLIEST, MAX_ID_BYTES, Message
 from schemas.products import Promotion
-from worker import plain_json
+from worker import envelopes, plain_json
 from worker.batches import Unreadable
 from worker.sentiment import sentiment
 
@@ -99,10 +99,11 @@ def decode_all(
         position = Position(source, record.partition, record.offset, log)
         if record.value is None:
             return _tombstone(family, record, position, user_id, now, mended)
-        if message is None and isinstance(message := _parse(model, record.value, mended), Invalid):
+        if message is None and isinstance(message := _message(model, record, mended), Invalid):
             return message
         if message.user_id != user_id:
-            return Invalid("key", "the key is not the value's user_id", "validate")
+            detail = f"the key is not the value's user_id{envelopes.key_hint(record.key)}"
+            return Invalid("key", detail, "validate")
         event = to_event(message, position) if to_event else _profile(message, position, record, now, mended)
         if event.time > now + FUTURE_SECONDS:
             return Invalid("future", f"the event lies {event.time - now:.0f} s ahead of the worker's clock", "validate")
@@ -148,11 +149,11 @@ def decode_product(
         return key
     if record.value is None:
         return key, None
-    message = _parse(Product, record.value, defaultdict(int) if mended is None else mended)
+    message = _message(Product, record, defaultdict(int) if mended is None else mended)
     if isinstance(message, Invalid):
         return message
     if message.product_id != key:
-        return Invalid("key", "the key is not the value's product_id", "validate")
+        return Invalid("key", f"the key is not the value's product_id{envelopes.key_hint(record.key)}", "validate")
     if message.vector is not None and len(message.vector) != dimensions:
         detail = f"the vector has {len(message.vector)} numbers, the model reads vectors of {dimensions}"
         return Invalid("vector", detail, "validate")
@@ -197,15 +198,35 @@ def _plain(model: type[Message], records: Sequence[Any]) -> list[Any]:
     return read([r.value if r.value and len(r.value) <= MAX_VALUE_BYTES else b"" for r in records])
 
 
-def _parse(model: type[Message], value: bytes, mended: Mended) -> Any:
+def _message(model: type[Message], record: Any, mended: Mended) -> Any:
+    """The message of a record, whatever lies around it."""
+    try:
+        value = envelopes.opened(record, model)
+    except envelopes.EnvelopeError as error:
+        return Invalid("envelope", str(error))
+    message, cut = _parse(model, value)
+    if _lacks_something(message) and (completed := envelopes.completed(record, model)):
+        again, cut_again = _parse(model, completed)
+        message, cut = (message, cut) if isinstance(again, Invalid) else (again, cut_again)
+    if isinstance(message, Invalid) and (detail := envelopes.foreign(value)):
+        return Invalid("envelope", detail)
+    if cut:
+        mended["text"] += cut
+    return message
+
+
+def _lacks_something(message: Any) -> bool:
+    """Whether a CloudEvent's id or time may be of use."""
+    return isinstance(message, Invalid) or (isinstance(message, User) and message.updated_at is None)
+
+
+def _parse(model: type[Message], value: bytes) -> tuple[Any, int]:
+    """The message or why it is none, and how many of its texts were cut."""
     cut: list[str] = []
     try:
-        message = model.model_validate_json(value, context=cut)
+        return model.model_validate_json(value, context=cut), len(cut)
     except ValidationError as error:
-        return _invalid(error, value)
-    if cut:
-        mended["text"] += len(cut)
-    return message
+        return _invalid(error, value), 0
 
 
 def _invalid(error: ValidationError, value: bytes) -> Invalid:

@@ -182,4 +182,9 @@ def test_the_rights_cover_all_topics_and_create_none() -> None:
     needed = acls.needed(settings)
     named = {name for acl in needed if acl.kind == "topic" for name in acl.names}
     assert named == {spec.name for spec in topics.plan(settings)}
-    assert {operation for acl in needed for operation in acl.operations} == {"Read", "Write", "Describe", "DescribeConfigs"}
+    assert {operation for acl in needed for operation in acl.operations} == {
+        "Read",
+        "Write",
+        "Describe",
+        "DescribeConfigs",
+    }

@@ -102,6 +102,8 @@ def _record(data: bytes) -> tuple[str, Record]:
     if chosen & 0x40:
         (timestamp,) = struct.unpack("<q", value[:8].ljust(8, b"\0"))
         headers = [("x", value[8:16]), ("y", None)]
+    if chosen & 0x20:
+        headers.append(("content-type", b"application/cloudevents+json"))
     return family, Record("t", 3, 1 << 40, timestamp, key or None, value or None, headers)
 
 
