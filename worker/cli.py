@@ -478,10 +478,5 @@ def config_show(config: Config = None) -> None:
     Console().print(describe(_settings(config)))
 
 
-def main() -> None:
-    """Entry point of the console script."""
-    cli()
-
-
 if __name__ == "__main__":
-    main()
+    cli()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pprm import popularity, user_state
-from worker import codec, letters, topics
+from worker import codec, letters, rekeying, topics
 from worker.runtime.delivery import DEFAULT_LIMIT
 from worker.settings import Settings
 
@@ -33,6 +33,7 @@ def largest(settings: Settings) -> dict[str, int]:
     """Bytes of the largest row that is written to each topic; dead letters are cut to what is there."""
     return {
         settings.changelog: user_state.MAX_BYTES + AROUND,
+        settings.rekeyed_topic: codec.MAX_VALUE_BYTES + rekeying.MAX_HEADER_BYTES + AROUND,
         settings.topics.name("recommendations"): codec.largest_list(settings.recommendations.k),
         settings.topics.name("dead_letters"): letters.SMALLEST_LIMIT,
         settings.popularity_topic: popularity.MAX_SNAPSHOT_BYTES + AROUND,

@@ -137,7 +137,7 @@ class Shop:
             **self.extra,
             **{f"PPRM_{name}": value for name, value in settings.items()},
         }
-        command = ["tests.faults.sabotage", *sabotage] if sabotage else ["worker.cli", "worker"]
+        command = ["tests.faults.sabotage", *sabotage] if sabotage else ["worker", "worker"]
         with log.open("ab") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", *command], env=environment, stdout=out, stderr=subprocess.STDOUT

@@ -5,6 +5,7 @@ import json
 import time
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -262,6 +263,22 @@ def test_events_before_score_from_are_folded_and_not_answered(shop: Shop) -> Non
         assert bought & {"p0", "p1", "p2", "p3", "p4"}
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("moment", ["imports", "broker away", "compiling"])
+def test_a_stop_during_the_start_is_a_clean_end(shop: Shop, tmp_path: Path, moment: str) -> None:
+    asyncio.run(shop.create_topics())
+    if moment == "broker away":
+        shop.extra["PPRM_KAFKA__BOOTSTRAP_SERVERS"] = "127.0.0.1:9"
+    if moment == "compiling":
+        shop.extra["NUMBA_CACHE_DIR"] = str(tmp_path)
+    worker = shop.start_worker()
+    if moment == "imports":
+        time.sleep(1)
+    else:
+        worker.wait_until_live()
+        time.sleep(1)
+    assert worker.terminate() == 0, worker.tail()
 
 
 def test_topics_that_are_not_cut_alike_are_refused_with_a_clear_message(shop: Shop) -> None:

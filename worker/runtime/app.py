@@ -1,6 +1,7 @@
 """The Faust app with our runtime put in: transport, stream, table, recovery."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from faust import streams
 from faust.app.base import BootStrategy
 from mode import Service
 
-from worker import descriptors, reader
+from worker import descriptors, reader, stop
 from worker.fatal import exit_now
 from worker.runtime import recovery
 from worker.runtime.consumer import LedgerTransport
@@ -31,6 +32,16 @@ class _Boot(BootStrategy):  # type: ignore[misc]
     def server(self) -> Iterable[Any]:
         services: Iterable[Any] = self._chain(self.app.services_before_kafka, super().server())
         return services
+
+
+class _Worker(faust.Worker):  # type: ignore[misc]
+    """The process: stopped before it has joined its group, it ends at once."""
+
+    def _schedule_shutdown(self, number: signal.Signals) -> None:
+        consumer = self.app._consumer
+        if consumer is None or not consumer.started:
+            stop.end()
+        super()._schedule_shutdown(number)
 
 
 class RuntimeApp(faust.App):  # type: ignore[misc]
@@ -117,6 +128,7 @@ def create(
         ConsumerScheduler=RangeScheduler,
         Stream=LedgerStream,
         Table=BatchTable,
+        Worker=_Worker,
     )
     app.kafka_client_settings = client
     app.delivery = ExactlyOnce(client, app_id) if exactly_once else AtLeastOnce(client)
@@ -162,5 +174,5 @@ def run(app: RuntimeApp) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     # a micro-batch is dozens of small steps of the loop: with asyncio's own they take half as long again
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    worker = faust.Worker(app, loglevel=None, override_logging=False, redirect_stdouts=False, quiet=True)
+    worker = _Worker(app, loglevel=None, override_logging=False, redirect_stdouts=False, quiet=True)
     worker.execute_from_commandline()

@@ -1,0 +1,18 @@
+"""`pprm`, and `python -m worker`: a worker can be stopped from its first moment on, while the imports take seconds."""
+
+import sys
+
+from worker import stop
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    if sys.argv[1:2] == ["worker"]:
+        stop.at_once()
+    from worker.cli import cli
+
+    cli()
+
+
+if __name__ == "__main__":
+    main()
