@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pprm import popularity, user_state
@@ -66,7 +66,13 @@ records = st.builds(
 refusals = st.builds(Invalid, st.sampled_from(REASONS), st.sampled_from(["", "\U0001f600" * 512]), st.just("decode"))
 
 
+BROKEN = Invalid("json", "broken")
+
+
 @given(records, refusals, st.sampled_from(LIMITS))
+@example(Record("t", 0, 0, 0, None, None, [("", b"")] * 300_000), BROKEN, DEFAULT_LIMIT)
+@example(Record("t", 0, 0, 0, b"k" * 3_000_000, b"v" * 3_000_000, [("h", b"x" * 3_000_000)]), BROKEN, LIMITS[0])
+@example(Record("t", 0, 0, 0, None, b"v" * DEFAULT_LIMIT, []), BROKEN, DEFAULT_LIMIT)
 def test_a_letter_of_any_record_fits_and_says_what_was_cut(record: Record, invalid: Invalid, limit: int) -> None:
     letter = letters.dead_letter(record, invalid, limit)
     assert built(letter) <= row_bytes(letter) <= limit
@@ -93,13 +99,13 @@ def _kept(original: bytes | None, kept: bytes | None, cut_from: int | None, sha2
 def test_as_much_is_kept_as_fits(limit: int, beside: int) -> None:
     value = b"x" * (limit - 600 - beside)
     record = Record("t", 0, 0, 0, b"k" * beside, value, [])
-    letter = letters.dead_letter(record, Invalid("json", "broken"), limit)
+    letter = letters.dead_letter(record, BROKEN, limit)
     assert letter.value == value[: letters.MAX_VALUE_BYTES]
 
 
 def test_a_letter_keeps_everything() -> None:
     original = Record("t", 1, 7, 9, None, b"\x00raw", [("h", b"v"), ("n", None)])
-    letter = letters.dead_letter(original, Invalid("json", "broken"))
+    letter = letters.dead_letter(original, BROKEN)
     assert (letter.key, letter.value) == (None, b"\x00raw")
     said = {name: text.decode() for name, text in letter.headers}
     read = DeadLetterHeaders.model_validate_strings({n: v for n, v in said.items() if not n.startswith("original_")})
