@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, TypeAlias
 from msgspec.structs import replace
 
 from pprm.events import elsewhere
+from worker.batches import Record
 from worker.codec import Decoded, Headers, Invalid
 from worker.runtime.delivery import Row
-from worker.runtime.records import Record
 
 FAMILY = "rekeyed"
 HEADER = "pprm-source"

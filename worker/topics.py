@@ -109,7 +109,7 @@ def _differences(spec: TopicSpec, partitions: list[dict[str, Any]], policy: str 
 
 async def configurations(client: Mapping[str, Any], names: Iterable[str], setting: str) -> dict[str, str]:
     """What a setting of each topic is, the broker's default included; the embedded broker does not tell."""
-    async with _admin(client) as admin:
+    async with admin_client(client) as admin:
         return await _configurations(admin, list(names), setting)
 
 

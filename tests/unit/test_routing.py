@@ -10,10 +10,10 @@ from structlog.testing import capture_logs
 from pprm.events import SOURCES, elsewhere
 from worker import codec, metrics, rekeying, routing
 from worker.agents import route_rekeyed
+from worker.batches import Record
 from worker.partitioner import partition_of
 from worker.rekeying import FAMILY, Origin
 from worker.routing import Read
-from worker.runtime.records import Record
 from worker.settings import Partitioner, load
 from worker.work import Work
 

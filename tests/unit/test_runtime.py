@@ -376,7 +376,7 @@ def test_a_fetcher_that_is_cancelled_outside_of_a_stop_says_so() -> None:
 def test_a_worker_lets_its_threads_take_turns_often(monkeypatch: pytest.MonkeyPatch) -> None:
     before, seen = sys.getswitchinterval(), []
     worker = SimpleNamespace(execute_from_commandline=lambda: seen.append(sys.getswitchinterval()))
-    monkeypatch.setattr(app.faust, "Worker", lambda *_, **__: worker)
+    monkeypatch.setattr(app, "_Worker", lambda *_, **__: worker)
     try:
         app.run(SimpleNamespace())
     finally:
