@@ -24,10 +24,11 @@ from pprm.catalogue import Catalogue
 from pprm.device_input import Items
 from pprm.device_pass import DevicePass, precision
 from pprm.events import ACTS
-from pprm.features import GLOBAL, Groups
+from pprm.features import GLOBAL, POPULARITY, Groups
 from pprm.first_layer import Blocks, Products, Shopper, Weights
 from pprm.model import KIND_WEIGHTS, PPRM
 from pprm.popularity import Popularity
+from pprm.ranking import popular_from
 from pprm.second_stage import LOOKED, NEW, choose
 from pprm.user_state import DAY, MAX_SEQUENCE, UserState
 
@@ -101,6 +102,8 @@ class FirstStage:
         self._bar = np.zeros(0, np.float32)  # zeros, of all candidates; what the rules leave out is marked for a moment
         self.daily_popularity = np.zeros((0, 4), np.float32)
         """Popularity features of the candidates on the day of the last shopper, [N, 4]."""
+        self.popular = np.inf
+        """The week's sales, as a feature, from which a candidate is popular on that day."""
         if model.cross_layer is not None:
             self._cross, match, self._constant = model.cross_weights()
         if is_compiled:
@@ -338,6 +341,7 @@ class FirstStage:
     @torch.inference_mode()
     def _make_daily(self, tables: Tables) -> Tensor:
         self.daily_popularity = self.popularity.features(self.catalogue.hashes[tables.rows])
+        self.popular = popular_from(self.daily_popularity[:, POPULARITY.index("week")])
         if not self.model.config.sequence:
             return tables.static
         return tables.static + self._tensor(self.daily_popularity) @ self._cross[GLOBAL]

@@ -21,7 +21,7 @@ from pprm.fold import fold
 from pprm.ids import stable_hash
 from pprm.model import PPRM
 from pprm.popularity import Popularity
-from pprm.ranking import NO_RULES, Ranking, Rules, pick, reasons, why
+from pprm.ranking import NO_RULES, Ranking, Rules, facts, pick, reasons, telling, why
 from pprm.second_pass import SecondPass
 from pprm.second_stage import SecondStage
 from pprm.sizes import nbytes
@@ -137,7 +137,8 @@ class Scorer:
             at = pick(logits, self.catalogue.type[self.candidates], asked.k, asked.rules)
             rows = self.candidates[at]
             cross = features.dense(groups, self.catalogue, rows, self.first.daily_popularity[at])
-            rankings[number] = Ranking(rows, _probabilities(logits[at]), [reasons(row) for row in cross])
+            because = [reasons(row, self.first.popular) for row in cross]
+            rankings[number] = Ranking(rows, _probabilities(logits[at]), because)
         return rankings
 
     def _rank_second(self, asked: _Asked) -> dict[int, Ranking]:
@@ -150,7 +151,8 @@ class Scorer:
         each, types = self._second.logits(inputs), self.catalogue.type
         self._not_finite += sum(int(np.count_nonzero(~np.isfinite(mine))) for mine in each)
         best = [pick(mine, types[rows], asked.k, asked.rules) for mine, rows in zip(each, found, strict=True)]
-        because = iter(why(self._second, np.concatenate([x[at] for x, at in zip(inputs, best, strict=True)])))
+        told = np.concatenate([_telling(x, at) for x, at in zip(inputs, best, strict=True)])
+        because = iter(why(self._second, np.concatenate([x[at] for x, at in zip(inputs, best, strict=True)]), told))
         return {
             number: Ranking(rows[at], _probabilities(mine[at]), [next(because) for _ in at])
             for number, rows, mine, at in zip(numbers, found, each, best, strict=True)
@@ -183,6 +185,13 @@ class Scorer:
     ) -> NDArray[np.float32]:
         """The second stage's input, see `CandidateFeatures.of`."""
         return self._features.of(state, now, self.tables, candidates, keep)
+
+
+def _telling(inputs: NDArray[np.float32], at: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What each reason tells of the candidates `at`, 0 where it is not true of one, [len(at), reasons]."""
+    true = facts(inputs)
+    told: NDArray[np.float64] = true[at] * telling(true)
+    return told
 
 
 def warm_up(scorer: Scorer) -> None:

@@ -298,18 +298,42 @@ def test_two_stages_of_a_batch_are_those_of_each_alone() -> None:
         assert alone.rows.tolist() == together[i].rows.tolist() and alone.reasons == together[i].reasons
 
 
-def test_reasons_are_the_true_ones_without_whose_features_the_logit_falls_most() -> None:
-    second, x = second_stage(), np.random.default_rng(4).normal(size=(30, len(NAMES))).astype(np.float32)
-    for row, reasons in zip(x, ranking.why(SecondPass(second), x), strict=True):
-        lifts = {}
-        for name, group, holds in ranking._FACTS:
-            without = row.copy()
-            without[COLUMNS[group]] = second.mean.numpy()[COLUMNS[group]]
+def test_reasons_are_the_true_ones_that_lifted_a_product_most_and_tell_most() -> None:
+    second, x = second_stage(), np.random.default_rng(4).normal(size=(60, len(NAMES))).astype(np.float32)
+    true = ranking.facts(x)
+    rare = ranking.telling(true)
+    said = ranking.why(SecondPass(second), x, true * rare)
+    for row, holds, reasons in zip(x, true, said, strict=True):
+        worth = {}
+        for number in np.flatnonzero(holds):
+            name = ranking.REASONS[number]
+            mine = np.array([feature.startswith(ranking._SAYS[name]) for feature in NAMES])
+            without = np.where(mine, second.mean.numpy(), row)
             with torch.inference_mode():
                 logits = second(torch.from_numpy(np.stack([row, without])))
-            if holds(row[None])[0]:
-                lifts[name] = float(logits[0] - logits[1])
-        assert reasons == sorted(lifts, key=lambda name: -lifts[name])[:2]
+            worth[name] = float(logits[0] - logits[1]) * float(-np.log(true[:, number].sum() / 61))
+        assert reasons == sorted(worth, key=lambda name: -worth[name])[:2]
+
+
+def test_what_is_true_of_all_candidates_tells_least_and_popular_are_few() -> None:
+    x = np.zeros((200, len(NAMES)), np.float32)
+    x[:, COLUMNS["first_stage_input"].start + features.GLOBAL.start] = np.arange(200) / 200
+    x[:, COLUMNS["first_stage_input"].start + features.CATEGORY.stop - 1] = 1
+    x[:3, COLUMNS["first_stage_input"].start + features.ITEM.index("seen")] = 1
+    true = ranking.facts(x)
+    told = dict(zip(ranking.REASONS, ranking.telling(true), strict=True))
+    assert told["bought_before"] > told["popular"] > told["buys_category"] > 0
+    assert np.flatnonzero(true[:, ranking.REASONS.index("popular")]).tolist() == list(range(180, 200))
+    nobody = ranking.facts(np.zeros((200, len(NAMES)), np.float32))
+    assert not nobody[:, ranking.REASONS.index("popular")].any(), "what nobody bought is not popular"
+
+
+def test_of_one_stage_only_the_tenth_that_sold_most_is_popular() -> None:
+    scorer = make(200)
+    (ranked,) = scorer.recommend([UserState()], [NOW], 200)
+    week = scorer.popularity.features(scorer.catalogue.hashes[ranked.rows])[:, 0]
+    said = np.array(["popular" in reasons for reasons in ranked.reasons])
+    assert 0 < said.sum() <= 30 and week[said].min() > week[~said].max()
 
 
 def test_what_was_looked_at_is_a_candidate_and_reasons_are_true() -> None:
