@@ -129,7 +129,7 @@ def decode(c: Components, batch: MicroBatch) -> Work:
             work.refuse(partition, ((record, said) for record, said in judged if isinstance(said, Invalid)))
             routing.count_misplaced_products(c, topic, partition, records)
         else:
-            origin = Origin(topic, c.logs.get(topic, 0))
+            origin = Origin(topic, c.log_of(topic, partition))
             said = codec.decode_all(family, records, now, mended, origin.log)
             routing.route(c, work, partition, Read(origin, True, records, said))
         c.metrics.events_consumed.labels(topic).inc(len(records))
@@ -182,7 +182,7 @@ def _read_state(c: Components, shopper: Shopper, value: bytes | None) -> UserSta
     except StateError:
         shopper.damaged = value
     marks = {
-        c.families[topic]: (partition, c.logs.get(topic, 0), done - 1)
+        c.families[topic]: (partition, c.log_of(topic, partition), done - 1)
         for (topic, partition), done in c.app.consumer.ledger.positions().items()
         if partition == shopper.partition
     }

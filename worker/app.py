@@ -29,9 +29,10 @@ from worker import (
     recommender,
     rekeying,
     state_directory,
+    topic_watch,
     topics,
 )
-from worker.catalogue import Change, Changes
+from worker.catalogue import Change, Changes, Decode
 from worker.components import Components
 from worker.health import Health
 from worker.newest import Newest
@@ -67,6 +68,8 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
         metrics=metrics.create(list(families), REASONS, [TABLE], codec.MENDED),
         health=Health(),
     )
+    app.keyed = frozenset(families) - {settings.topics.name("products")}
+    app.goes_on_without_lost_states = settings.state.accept_lost
     agents.attach(c)
     monitor.listen(c)
     _answer_the_runtime(c)
@@ -81,6 +84,7 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
         Background("reading the products topic", lambda: _follow_catalogue(c)),
         Background("reading the popularity topic", lambda: popularity.follow(c)),
         Background("publishing popularity", lambda: popularity.publish(c)),
+        Background("watching the topics", lambda: topic_watch.watch(c)),
         Background("watching the topics' ends", lambda: monitor.ask_for_ends(c)),
     ]
     return app
@@ -101,6 +105,7 @@ def _answer_the_runtime(c: Components) -> None:
     app.on_owned, app.on_overwritten = own, repair
     app.on_commit = c.metrics.commit_duration_seconds.observe
     app.on_gap = lambda topic: c.metrics.offset_gaps.labels(topic).inc()
+    app.on_other_log = lambda topic: c.metrics.topics_replaced.labels(topic).inc()
     app.on_deleted = lambda topic, count: c.metrics.events_deleted.labels(topic).inc(count)
     table.follows = user_state.follows
     table.on_quarantine = c.metrics.state_quarantines.inc
@@ -153,11 +158,11 @@ async def _check_topics(c: Components) -> None:
     client = c.app.kafka_client_settings
     c.health.starting = "waiting for the broker and its topics"
     await topics.wait_for_broker(client)
-    c.partitions = await topics.check_copartitioned(client, c.settings)
-    others = [c.settings.topics.name(family) for family in ("dead_letters", "products")]
-    counts = await topics.partition_counts(client, others)
-    topics.require_there(counts)
-    c.dead_letter_partitions, c.product_partitions = (counts[name] for name in others)
+    await topics.require_allowed(client, c.settings)
+    await topic_watch.wait_for_all(c)
+    topics.require_equal({name: c.topics[name].partitions for name in topic_watch.cut_alike(c)})
+    c.app.partitions = c.partitions = c.topics[c.settings.changelog].partitions
+    topic_watch.count_partitions(c)
     c.health.starting = None
 
 
@@ -166,11 +171,16 @@ async def _read_limits(c: Components) -> None:
 
 
 async def _follow_catalogue(c: Components) -> None:
-    newest, available = Newest(), 0
+    available = 0
 
-    def decode(record: Any) -> Change | None:
-        change = _product_change(c, record)
-        return change if change and newest.is_newest(change[0], change[1] is None, record, time()) else None
+    def decoder() -> Decode:
+        newest = Newest()
+
+        def decode(record: Any) -> Change | None:
+            change = _product_change(c, record)
+            return change if change and newest.is_newest(change[0], change[1] is None, record, time()) else None
+
+        return decode
 
     async def apply(changes: Changes, count: int) -> int:
         nonlocal available
@@ -182,14 +192,18 @@ async def _follow_catalogue(c: Components) -> None:
         _answer_or_wait(c, available)
         return known
 
-    def read() -> None:
-        log.info("catalogue read", products=len(c.recommender.catalogue), available=available)
+    async def read(products: set[str]) -> None:
+        """What is known and not in the topic was in one of the same name, which was deleted."""
+        known = await c.model.run(lambda: list(c.recommender.catalogue.ids))
+        if gone := [product_id for product_id in known if product_id not in products]:
+            await apply(dict.fromkeys(gone), 0)
+        log.info("catalogue read", products=len(products), available=available)
         c.metrics.catalogue_products.labels("available").set(available)
         c.health.catalogue_read = True
         c.catalogue_read.set()
         _answer_or_wait(c, available)
 
-    await catalogue.follow(c.app.kafka_client_settings, c.settings.topics.name("products"), decode, apply, read)
+    await catalogue.follow(c.app.kafka_client_settings, c.settings.topics.name("products"), decoder, apply, read)
 
 
 def _product_change(c: Components, record: Any) -> Change | None:

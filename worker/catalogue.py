@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from pprm.catalogue import Product
 from worker import reader
+from worker.following import Followed
 
 Changes: TypeAlias = Mapping[str, Product | None]
 """Newest record per product id; None withdraws it."""
@@ -34,57 +34,45 @@ log = structlog.get_logger(__name__)
 async def follow(
     client: Mapping[str, Any],
     topic: str,
-    decode: Decode,
+    decoder: Callable[[], Decode],
     apply: Callable[[Changes, int], Awaitable[int]],
-    on_read: Callable[[], None],
+    on_read: Callable[[set[str]], Awaitable[None]],
 ) -> None:
-    """Read the topic from its beginning for ever.
+    """Read the topic from its beginning for ever, partitions that come later included.
 
     Args:
         client: keyword arguments of an aiokafka client.
         topic: of the products.
-        decode: a record to a change, None where it is none.
+        decoder: what decodes a topic's records, from its beginning on.
         apply: takes in what changed, and how many records said so; returns how many products are known.
-        on_read: called once, when the end was reached first.
+        on_read: told the ids of all products in it, when it is read to its end: at first, and again where the topic was
+            deleted and created again.
     """
     consumer = reader.consumer(client, auto_offset_reset="earliest")
     await consumer.start()
     try:
-        partitions = await _assign_all(consumer, topic)
-        read = False
+        followed = Followed(consumer, topic)
+        await followed.begin()
+        decode, ids = decoder(), set[str]()
+        is_read = False
         while True:
+            if await followed.keep_up():
+                decode, ids, is_read = decoder(), set(), False
             fetched = await consumer.getmany(timeout_ms=IDLE_MS, max_records=READ_RECORDS)
             decoded = (decode(record) for records in fetched.values() for record in records)
-            if changes := dict(change for change in decoded if change):
+            changes = dict(change for change in decoded if change)
+            if not is_read:
+                ids |= changes.keys()
+            if not (is_read or fetched) and await _at_end(consumer, followed.partitions):
+                await on_read(ids)
+                ids, is_read = set(), True
+            if changes:
                 records = sum(map(len, fetched.values()))
                 known = await apply(changes, records)
-                if read and records < READ_RECORDS:
+                if is_read and records < READ_RECORDS:
                     await asyncio.sleep(known / KNOWN_A_SECOND)
-            elif not (read or fetched) and await _at_end(consumer, partitions):
-                read = True
-                on_read()
     finally:
         await consumer.stop()
-
-
-async def _assign_all(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    while not (numbers := await _partitions(consumer, topic)):
-        log.info("waiting for the topic", topic=topic)
-        await asyncio.sleep(1)
-    partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
-    consumer.assign(partitions)
-    await consumer.seek_to_beginning()
-    return partitions
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    try:
-        await consumer._client.force_metadata_update()
-        await consumer.topics()
-    except KafkaError as error:  # it names no broker, itself included: just started, or too busy for its controller
-        log.warning("waiting for the broker", error=str(error))
-        return set()
-    return consumer.partitions_for_topic(topic) or set()
 
 
 async def _at_end(consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> bool:

@@ -12,6 +12,7 @@ from worker.metrics import Metrics
 from worker.model_thread import ModelThread
 from worker.recommender import Recommender
 from worker.runtime.app import RuntimeApp
+from worker.runtime.metadata import Topic
 from worker.runtime.table import BatchTable
 from worker.settings import Settings
 
@@ -41,8 +42,8 @@ class Components:
     """Partitions of the table that are this worker's."""
     popularity_published: dict[int, int] = field(default_factory=dict)
     """Version of each partition's popularity that was published last; the model thread forgets, the loop sets."""
-    logs: dict[str, int] = field(default_factory=dict)
-    """By topic name: number of its log, made from the topic's id (KIP-516), 0 where the broker tells none."""
+    topics: dict[str, Topic] = field(default_factory=dict)
+    """The topics as they were seen last."""
     loaded: Recommender | None = None
     dead_letter_partitions: int = 1
     partitions: int = 1
@@ -56,6 +57,11 @@ class Components:
         """The model, once it is loaded; touch it in the model thread only."""
         assert self.loaded, "the model is loaded before the first event is read"
         return self.loaded
+
+    def log_of(self, topic: str, partition: int) -> int:
+        """Number of the log that an assigned partition is read from: see `worker.runtime.commits.Note`."""
+        number: int = self.app.consumer.notes[topic, partition].log
+        return number
 
     @property
     def epoch(self) -> int:

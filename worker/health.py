@@ -80,6 +80,8 @@ class Health:
     """Stages that micro-batches are in, each since when; replaced as a whole."""
     progress: Progress | None = None
     """None until the broker was asked once."""
+    topics: str | None = None
+    """What is wrong with the topics on the broker; None while nothing is."""
     stopping: bool = False
     disk_free: int | None = None
     """Free bytes where the state lies; None while unknown."""
@@ -144,6 +146,7 @@ def _waits_for(health: Health) -> str:
     obstacles = (
         (health.stopping, "stopping"),
         (health.heartbeat is None, "starting"),
+        (health.topics is not None, str(health.topics)),
         (health.starting is not None, str(health.starting)),
         (not health.assigned, "no assignment from the consumer group yet"),
         (health.rebalancing, "rebalancing"),

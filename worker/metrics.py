@@ -73,6 +73,12 @@ class Metrics:
         Counter,
         Spec("Records sent on to the partition of their key, or to be forgotten in every partition.", ("topic",)),
     ]
+    topics_replaced: Annotated[
+        Counter,
+        Spec(
+            "Partitions whose log was another one than what was committed: deleted and made anew, or cut.", ("topic",)
+        ),
+    ]
     foreign_writes: Annotated[
         Counter, Spec("States in the changelog that a suspended former owner had overwritten, written again.")
     ]
@@ -99,6 +105,11 @@ class Metrics:
 
     consumer_lag: Annotated[
         Gauge, Spec("Records between the committed offset and the partition's end.", ("topic", "partition"))
+    ]
+    topic_missing: Annotated[Gauge, Spec("1 while a topic that the worker needs does not exist, else 0.", ("topic",))]
+    topic_partitions_differ: Annotated[
+        Gauge,
+        Spec("1 while a topic keyed by user is cut otherwise than the states: it is not read; else 0.", ("topic",)),
     ]
     event_time_lag_seconds: Annotated[Gauge, Spec("Now minus the event time of the newest event handled.", ("topic",))]
     queue_depth: Annotated[Gauge, Spec("Records that wait in the worker for a micro-batch.")]

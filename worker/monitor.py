@@ -75,10 +75,11 @@ async def _ask_once(c: Components, consumer: AIOKafkaConsumer) -> None:
     c.app.consumer.seek_what_never_arrived()
     before = c.app.consumer.ledger.positions()
     changelogs = [(c.settings.changelog, partition) for partition in c.owned]
-    tps = [TopicPartition(*tp) for tp in (*before, *changelogs)]
+    # of a topic that is not there the client would ask until it gives up
+    tps = [TopicPartition(*tp) for tp in (*before, *changelogs) if tp[0] in c.topics]
     ends = {(tp.topic, tp.partition): end for tp, end in (await consumer.end_offsets(tps)).items()} if tps else {}
     _progress(c, ends, monotonic())
-    await publishing.look_for_foreign_writes(c, {tp: ends[tp] for tp in changelogs})
+    await publishing.look_for_foreign_writes(c, {tp: ends[tp] for tp in changelogs if tp in ends})
 
 
 def _progress(c: Components, ends: Mapping[tuple[str, int], int], now: float) -> None:

@@ -14,13 +14,14 @@ from time import time
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from pprm.popularity import Snapshot, decode_snapshot, encode_snapshot
 from pprm.user_state import DAY
 from worker import reader
 from worker.batches import Unreadable
 from worker.components import Components
+from worker.following import Followed
 
 IDLE_MS = 500
 COUNTED_AT_ONCE = 2000
@@ -81,15 +82,17 @@ def _changed(c: Components) -> dict[int, tuple[int, Snapshot]]:
 
 async def follow(c: Components) -> None:
     """Take in the snapshots of the other workers for ever."""
-    tp = TopicPartition(c.settings.popularity_topic, 0)
     consumer = reader.consumer(c.app.kafka_client_settings, auto_offset_reset="earliest")
     await consumer.start()
     try:
-        consumer.assign([tp])
-        await consumer.seek_to_beginning(tp)
+        topic = Followed(consumer, c.settings.popularity_topic)
+        await topic.begin()
         while True:
+            if await topic.keep_up():
+                c.popularity_published.clear()  # who starts later knows us from there only
             newest: dict[int, Snapshot] = {}
-            for record in (await consumer.getmany(tp, timeout_ms=IDLE_MS, max_records=100)).get(tp, []):
+            fetched = await consumer.getmany(timeout_ms=IDLE_MS, max_records=100)
+            for record in (record for records in fetched.values() for record in records):
                 if dict(record.headers).get(WRITER) != _me and (said := _read(c, record)):
                     newest[said[0]] = said[1]
             if newest:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from aiokafka import TopicPartition as ClientPartition
+from aiokafka.structs import OffsetAndMetadata
 
 from pprm import user_state
 from worker import codec, letters
@@ -48,9 +49,10 @@ async def publish(c: Components, batch: MicroBatch, rows: Mapping[str, Rows]) ->
     Raises:
         NotOurs: a rebalance took the partitions meanwhile: nothing of the batch counts.
     """
-    offsets = defaultdict[str, dict[TopicPartition, int]](dict)
+    offsets = defaultdict[str, dict[TopicPartition, OffsetAndMetadata]](dict)
     for (topic, partition), end in batch.ends.items():
-        offsets[c.unit(c.families[topic], partition)][topic, partition] = end
+        commit = c.app.consumer.commit_of((topic, partition), end)
+        offsets[c.unit(c.families[topic], partition)][topic, partition] = commit
 
     def ours() -> bool:
         return c.epoch == batch.epoch
@@ -95,10 +97,19 @@ async def store(c: Components, batch: MicroBatch, values: Values, appended: Appe
     if c.epoch != batch.epoch:
         raise NotOurs
     for (_, partition), appends in appended.items():
-        c.table.write(partition, values.get(partition, {}), appends[-1].end - 1, c.generation)
         c.table.next_append[partition] = appends[-1].end
+    for partition in _cover(c, batch) | {partition for _, partition in appended}:
+        c.table.write(partition, values.get(partition, {}), c.table.next_append[partition] - 1, c.generation)
     for partition, keys in foreign.items():
         await append_again(c, partition, keys)
+
+
+def _cover(c: Components, batch: MicroBatch) -> set[int]:
+    """Have the table note what its states will hold of the input; returns the partitions that are concerned."""
+    keyed = {tp: end for tp, end in batch.ends.items() if tp[0] in c.app.keyed}
+    for (topic, partition), end in keyed.items():
+        c.table.cover(partition, {topic: (c.app.consumer.notes[topic, partition].log, end)})
+    return {partition for _, partition in keyed}
 
 
 async def _foreign(c: Components, tp: TopicPartition, appends: list[Append]) -> set[bytes]:

@@ -114,6 +114,9 @@ class State(Section):
         ge=16 << 20,
         description="for caches and write buffers, of all partitions together: 512MiB, 2GiB",
     )
+    accept_lost: bool = Field(
+        False, description="start although the changelog has lost states that nobody has: those shoppers start anew"
+    )
 
 
 class Model(Section):

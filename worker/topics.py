@@ -136,22 +136,6 @@ async def partition_counts(client: Mapping[str, Any], names: Iterable[str]) -> d
     return {name: found.get(name, 0) for name in wanted}
 
 
-async def check_copartitioned(client: Mapping[str, Any], settings: Settings) -> int:
-    """Make sure that a shopper has the same partition number in every topic of the worker, and that we may use them.
-
-    Returns how many partitions each of them has.
-
-    Raises:
-        TopicsError: a right or a topic is missing, or the numbers of partitions differ.
-    """
-    await require_allowed(client, settings)
-    families = [*USER_KEYED, "recommendations"]
-    own = (settings.rekeyed_topic, settings.changelog)
-    counts = await partition_counts(client, [*map(settings.topics.name, families), *own])
-    require_equal(counts)
-    return counts[settings.changelog]
-
-
 async def require_allowed(client: Mapping[str, Any], settings: Settings) -> None:
     """Refuse to start without the rights that a worker needs: to find out in the middle of a batch is too late.
 
@@ -165,8 +149,11 @@ async def require_allowed(client: Mapping[str, Any], settings: Settings) -> None
 
 
 def require_equal(counts: Mapping[str, int]) -> None:
-    """Refuse topics that are missing (0 partitions) or not cut alike; see `check_copartitioned`."""
-    require_there(counts)
+    """Refuse topics that are not cut alike: a shopper must have the same partition number in all of them.
+
+    Raises:
+        TopicsError: which differ.
+    """
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise TopicsError(

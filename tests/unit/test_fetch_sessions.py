@@ -97,6 +97,8 @@ class Client:
     def __init__(self, version: Any = FetchRequest_v11, session: int = 7) -> None:
         self.version, self.session, self.error = version, session, 0
         self.sent: list[Any] = []
+        self.doubts: list[str] = []
+        self.topics: list[Any] = []
 
     async def send(self, _: int, request: Any, **options: Any) -> Any:
         if not isinstance(request, FetchRequest):
@@ -108,7 +110,7 @@ class Client:
         if self.error == -1:
             raise KafkaConnectionError
         return SimpleNamespace(
-            API_VERSION=self.version.API_VERSION, session_id=self.session, error_code=self.error, topics=[]
+            API_VERSION=self.version.API_VERSION, session_id=self.session, error_code=self.error, topics=self.topics
         )
 
 
@@ -120,7 +122,7 @@ def partitions(request: Any) -> list[tuple[int, int]]:
 
 def send_all(client: Client, *requests: Any) -> None:
     async def story() -> None:
-        sessions = Sessions(client)
+        sessions = Sessions(client, client.doubts.append)
         for request in requests:
             await sessions.send(1, request)
 
@@ -154,7 +156,7 @@ def test_a_broker_without_sessions_is_asked_for_everything_each_time() -> None:
 def test_after_an_error_a_new_session_begins_and_the_old_one_is_ended(error: int) -> None:
     async def story() -> list[Any]:
         client = Client()
-        sessions = Sessions(client)
+        sessions = Sessions(client, client.doubts.append)
         await sessions.send(1, whole(5, 7))
         client.error = error
         try:
@@ -173,7 +175,7 @@ def test_brokers_have_sessions_of_their_own_and_other_requests_pass() -> None:
     async def story() -> list[Any]:
         client = Client()
         consumer = SimpleNamespace(_client=client)
-        install(consumer)
+        install(consumer, client.doubts.append)
         await consumer._client.send(1, whole(5))
         await consumer._client.send(2, whole(6))
         await consumer._client.send(1, MetadataRequest([]), group=3)
@@ -182,3 +184,10 @@ def test_brokers_have_sessions_of_their_own_and_other_requests_pass() -> None:
     first, second, (other, options) = asyncio.run(story())
     assert first.session_epoch == second.session_epoch == 0
     assert isinstance(other, MetadataRequest) and options == {"group": 3}
+
+
+def test_a_topic_that_is_away_or_lacks_the_offset_is_told() -> None:
+    client = Client()
+    client.topics = [("a", [(0, 0, 9), (1, 1, -1)]), ("b", [(0, 0, 9)]), ("c", [(0, 3, -1)]), ("d", [(0, 6, -1)])]
+    send_all(client, whole(5))
+    assert client.doubts == ["a", "c"], "not for a leader that moved"

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.structs import OffsetAndMetadata
 from mode.utils.queues import FlowControlEvent, FlowControlQueue
 
 from worker import publishing
@@ -80,7 +81,7 @@ def test_rows_and_offsets_are_of_one_transaction() -> None:
         producer = Producer()
         delivery = ExactlyOnce({}, "group")
         delivery._producers["0"] = producer  # type: ignore[assignment]
-        appends = await delivery.write("0", {TP: [Row(b"k", b"v")]}, {TP: 5}, lambda: True)
+        appends = await delivery.write("0", {TP: [Row(b"k", b"v")]}, {TP: OffsetAndMetadata(5, "")}, lambda: True)
         assert appends == {TP: [Append(7, 1)]}
         return producer.lines
 
@@ -96,7 +97,7 @@ def test_a_transaction_is_aborted_when_a_rebalance_took_its_partition_meanwhile(
         delivery._producers["0"] = producer  # type: ignore[assignment]
         answers = iter([True, False, False])
         with pytest.raises(NotOurs):
-            await delivery.write("0", {TP: [Row(b"k", b"v")]}, {TP: 5}, lambda: next(answers))
+            await delivery.write("0", {TP: [Row(b"k", b"v")]}, {TP: OffsetAndMetadata(5, "")}, lambda: next(answers))
         return producer.lines
 
     assert asyncio.run(story())[-1] == "abort_transaction"
@@ -112,7 +113,9 @@ def components(epochs: list[int], diary: Diary) -> Any:
 
         def __init__(self) -> None:
             self.families = {"purchases": "purchases"}
-            self.app, self.table, self.generation = SimpleNamespace(delivery=diary), diary, 3
+            consumer = SimpleNamespace(commit_of=lambda tp, offset: OffsetAndMetadata(offset, ""))
+            self.app = SimpleNamespace(delivery=diary, consumer=consumer)
+            self.table, self.generation = diary, 3
 
         def unit(self, family: str, partition: int) -> str:
             return str(partition)

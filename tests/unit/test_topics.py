@@ -13,9 +13,6 @@ def test_equal_partitions_pass():
     topics.require_equal({"purchases": 4, "users": 4})
 
 
-@pytest.mark.parametrize(
-    ("counts", "said"), [({"a": 4, "b": 2}, "a has 4, b has 2"), ({"a": 4, "b": 0}, "not exist: b")]
-)
-def test_unequal_or_missing_topics_are_refused(counts, said):
-    with pytest.raises(topics.TopicsError, match=said):
-        topics.require_equal(counts)
+def test_unequal_topics_are_refused():
+    with pytest.raises(topics.TopicsError, match=r"a has 4, b has 2.*pprm repartition"):
+        topics.require_equal({"a": 4, "b": 2})

@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,17 @@ from mode import Service
 
 from worker import descriptors, reader, stop
 from worker.fatal import exit_now
-from worker.runtime import recovery
+from worker.runtime import metadata, recovery
+from worker.runtime.assignor import TableAssignor
 from worker.runtime.consumer import LedgerTransport
 from worker.runtime.delivery import AtLeastOnce, Delivery, ExactlyOnce
+from worker.runtime.ledger import TopicPartition
 from worker.runtime.records import RangeScheduler, RawSchema
 from worker.runtime.stream import LedgerStream
-from worker.runtime.table import BatchTable, Memory
+from worker.runtime.table import BatchTable, Covered, Memory
 
+METADATA_SECONDS = 5
+"""After so long the group's leader sees that a topic came, went, or has more partitions, and deals out anew."""
 NO_LIMIT = 1 << 20
 """Of what waits in a Faust channel: the consumer has one of its own."""
 
@@ -56,6 +61,8 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
     """Told the topic whenever offsets were missing and we sought back."""
     on_deleted: Callable[[str, int], None] = staticmethod(lambda topic, count: None)
     """Told the topic and how many offsets the broker had deleted before they were read."""
+    on_other_log: Callable[[str], None] = staticmethod(lambda topic: None)
+    """Told the topic where what is committed was of another log than the one that is there now."""
     on_owned: Callable[[Iterable[Any]], Awaitable[None]]
     """Awaited with the partitions assigned, before their changelog is read."""
     on_overwritten: Callable[[int, Iterable[bytes]], Awaitable[None]]
@@ -63,6 +70,30 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
     delivery: Delivery
     kafka_client_settings: dict[str, Any]
     """Keyword arguments of plain aiokafka clients to the same broker."""
+    state_table: BatchTable
+    """The table that all is folded into."""
+    keyed: frozenset[str] = frozenset()
+    """Topics that are cut like it: what lies in one of their partitions belongs to its partition of that number."""
+    partitions: int
+    """Of the table: as many as its changelog has."""
+    goes_on_without_lost_states: bool = False
+    """Whether to start where the changelog has lost states and nobody has them."""
+
+    @property
+    def changelog(self) -> str:
+        """Name of the table's changelog topic."""
+        return str(self.state_table.changelog_topic_name)
+
+    def on_anchored(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Have the table keep that its states hold all below these offsets: they were read back just now."""
+        table, notes = self.state_table, self.consumer.notes
+        covered = defaultdict[int, Covered](dict)
+        for (topic, partition), offset in positions.items():
+            if topic in self.keyed and partition in table.next_append:
+                covered[partition][topic] = notes[topic, partition].log, offset
+        for partition, topics in covered.items():
+            table.cover(partition, topics)
+            table.write(partition, {}, table.next_append[partition] - 1, table.generation(partition))
 
     def _crash(self, reason: BaseException) -> None:
         """What any part of Faust, or of a Kafka client, failed at ends here: it would end the process with code 1."""
@@ -102,6 +133,7 @@ def create(
         raise RuntimeError(
             "faust-streaming without its compiled extension loses events: unset NO_CYTHON and reinstall it"
         )
+    metadata.install()
     recovery.install()
     reader.install()
     app = RuntimeApp(
@@ -123,12 +155,14 @@ def create(
         broker_rebalance_timeout=max(10.0, session_timeout),
         broker_commit_interval=commit_interval,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=METADATA_SECONDS * 1000,
         stream_buffer_maxsize=NO_LIMIT,
         consumer_group_instance_id=instance_id,
         ConsumerScheduler=RangeScheduler,
         Stream=LedgerStream,
         Table=BatchTable,
         Worker=_Worker,
+        PartitionAssignor=TableAssignor,
     )
     app.kafka_client_settings = client
     app.delivery = ExactlyOnce(client, app_id) if exactly_once else AtLeastOnce(client)
@@ -148,6 +182,7 @@ def table(app: RuntimeApp, name: str, partitions: int, memory: int = 256 << 20) 
         name, partitions=partitions, schema=raw, key_type=bytes, value_type=bytes,
         options={"memory": Memory(memory)},
     )  # fmt: skip
+    app.state_table, app.partitions = made, partitions
     return made
 
 

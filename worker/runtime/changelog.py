@@ -86,8 +86,20 @@ class Replay:
             self.generation = generation
             return False
         # The generation alone does not prove it: it starts again at 1 when the group is deleted.
+        return self._is_older(record, updates)
+
+    def _is_older(self, record: Any, updates: Mapping[bytes, bytes | None]) -> bool:
+        """Whether it was not made from the state held."""
         held = updates[record.key] if record.key in updates else self.table.get_many(self.partition, [record.key])[0]
         return held is not None and not (record.value is not None and self.table.follows(record.value, held))
+
+
+class Merge(Replay):
+    """Applies a changelog that is not the one of the files: what they hold stays, unless a record was made from it."""
+
+    def _is_foreign(self, record: Any, updates: Mapping[bytes, bytes | None]) -> bool:
+        self.generation = max(self.generation, generation_of(record))
+        return self._is_older(record, updates)
 
 
 def gaps(expected: int, appends: Iterable[Append]) -> list[range]:

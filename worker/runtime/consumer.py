@@ -6,7 +6,8 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, KafkaTimeoutError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -14,8 +15,11 @@ from mode import Service
 from mode.utils.futures import maybe_async
 
 from worker import reader
-from worker.runtime import fetch_sessions
-from worker.runtime.ledger import Ledger, TopicPartition
+from worker.runtime import anchoring, fetch_sessions
+from worker.runtime.anchoring import Anchored
+from worker.runtime.commits import Finding, Note, differ
+from worker.runtime.ledger import Ledger, TopicPartition, tuple_of
+from worker.runtime.metadata import NONE
 from worker.runtime.records import Fetched
 
 FETCH_MAX_WAIT_MS = 20
@@ -60,7 +64,7 @@ class _OnTheLoop(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         consumer._isolation_level = reader.READ_COMMITTED
-        fetch_sessions.install(consumer)
+        fetch_sessions.install(consumer, self.consumer.doubt)
         return consumer
 
     def seek(self, partition: Any, offset: int) -> None:
@@ -68,9 +72,9 @@ class _OnTheLoop(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         with suppress(IllegalStateError):
             self._ensure_consumer().seek(partition, offset)
 
-    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+    async def _commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:
         """Commit; False where it failed, which is no reason to end: what is not committed is read again."""
-        positions = {driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(at, "") for tp, at in offsets.items()}
+        positions = {ClientPartition(*tp): commit for tp, commit in offsets.items()}
         try:
             await self._ensure_consumer().commit(positions)
         except (CommitFailedError, IllegalStateError):
@@ -95,6 +99,11 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self._in_hand = 0
         self.commits_itself = True
         """False where the delivery commits the offsets."""
+        self.notes: dict[TopicPartition, Note] = {}
+        """Which logs the offsets of the assigned partitions are of."""
+        self.doubts: set[str] = set()
+        """Topics that may be others than before; nothing of them is taken until the next `anchor`."""
+        self.doubted = asyncio.Event()
         super().__init__(*args, **kwargs)
         self._ahead: dict[TopicPartition, int] = {}
 
@@ -131,17 +140,67 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
             await self.wait_first(self.callback(message), self.suspend_flow.wait())
 
     async def anchor(self) -> None:
-        """Seek every assigned partition to its committed offset, or to the beginning, and tell the ledger."""
-        committed = (
-            await self.seek_to_committed()
-        )  # after the delivery owns them: no commit of a last owner comes later
-        tables = self.app.tables.changelog_topics
-        sources = {tp: offset for tp, offset in committed.items() if tp.topic not in tables}
-        unset = [tp for tp, offset in sources.items() if offset is None or offset < 0]
-        beginnings: Mapping[Any, int] = await self.earliest_offsets(*unset) if unset else {}
-        positions = {tp: beginnings.get(tp, offset) for tp, offset in sources.items()}
+        """Seek every assigned partition to where it is gone on from, and tell the ledger.
+
+        After the delivery owns them: no commit of a last owner comes later.
+        """
+        sources = [ClientPartition(*tp) for tp in self.assignment() if tp.topic not in self.app.tables.changelog_topics]
+        found = await anchoring.look(self._thread._ensure_consumer(), self.app.kafka_client_settings, sources)
+        self.notes = {tuple_of(tp): each.note for tp, each in found.items()}
+        await self._keep_notes(found)
+        positions = {tp: each.anchor.offset for tp, each in found.items()}
+        self.app.on_anchored(positions)
         await self._thread.seek_wait(positions)
+        self.doubts.clear()
         self.ledger.assign(positions)
+        for tp, each in found.items():
+            self._tell(tp, each)
+
+    async def _keep_notes(self, found: Mapping[ClientPartition, Anchored]) -> None:
+        """Commit again what says another thing than is true now: a log that grows past it would hide it.
+
+        Raises:
+            KafkaTimeoutError: it did not work; it must, before records flow.
+        """
+        due = {
+            tp: commit
+            for tp, each in found.items()
+            if each.commit and differ(commit := self.commit_of(tp, each.anchor.offset), each.commit)
+        }
+        if due and not await self._thread._commit(due):
+            raise KafkaTimeoutError
+
+    def commit_of(self, tp: TopicPartition, offset: int) -> OffsetAndMetadata:
+        """An offset of an assigned partition as it is committed."""
+        note = self.notes.get(tuple_of(tp), Note())
+        if tp[0] not in self.app.keyed:
+            return note.commit(offset)
+        table, partition = self.app.state_table, tp[1]
+        changelog, end = table.logs.get(partition, NONE), table.next_append.get(partition, 0)
+        return Note(note.topic, note.log, changelog, end).commit(offset)
+
+    def _tell(self, tp: ClientPartition, found: Anchored) -> None:
+        if found.commit is None or found.anchor.finding is Finding.GOES_ON:
+            return
+        committed, begins = found.commit.offset, found.anchor.offset
+        self.log.error("%s: %s (%d was committed, now %d)", tp, found.anchor.finding.value, committed, begins)
+        if found.anchor.finding is Finding.DELETED:
+            self.app.on_deleted(tp.topic, begins - committed)
+        else:
+            self.app.on_other_log(tp.topic)
+
+    def doubt(self, topic: str) -> None:
+        """The topic is not there, or does not hold the offset asked for: take nothing of it until it was looked at."""
+        if topic not in self.doubts:
+            self.log.warning("%s is not what it was: nothing of it is taken until the next assignment", topic)
+        self.doubts.add(topic)
+        self.ledger.disown(topic)
+        self.doubted.set()
+
+    def rejoin(self, why: str) -> None:
+        """Have the group assign anew, so that everything is looked at again: states, offsets, topics."""
+        self.log.warning("joining the group again: %s", why)
+        self._thread._ensure_consumer()._coordinator.request_rejoin()
 
     def take_in_hand(self) -> None:
         """A micro-batch more is being worked on."""
@@ -231,7 +290,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
             self.ledger.committed(offsets)
             return True
         started = monotonic()
-        if not offsets or not await self._commit({TP(*tp): at for tp, at in offsets.items()}):
+        if not offsets or not await self._thread._commit({tp: self.commit_of(tp, at) for tp, at in offsets.items()}):
             return False
         self.app.on_commit(monotonic() - started)
         self.ledger.committed(offsets)

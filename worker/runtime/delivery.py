@@ -60,6 +60,7 @@ def row_bytes(row: Row) -> int:
 Limits: TypeAlias = Mapping[str, int]
 """By topic: bytes of the largest Kafka batch that it takes."""
 Rows: TypeAlias = Mapping[TopicPartition, Sequence[Row]]
+Offsets: TypeAlias = Mapping[TopicPartition, OffsetAndMetadata]
 Appends: TypeAlias = dict[TopicPartition, list[Append]]
 
 
@@ -82,7 +83,7 @@ class Delivery(Protocol):
     async def own(self, units: Iterable[str]) -> None:
         """Take over these units of work; whoever held them before can write no more, if the promise says so."""
 
-    async def write(self, unit: str, rows: Rows, offsets: Mapping[TopicPartition, int], ours: "Ours") -> Appends:
+    async def write(self, unit: str, rows: Rows, offsets: Offsets, ours: "Ours") -> Appends:
         """Write the rows of a unit of work and wait until the broker holds them.
 
         Args:
@@ -121,7 +122,7 @@ class AtLeastOnce(Service):  # type: ignore[misc]
     async def own(self, units: Iterable[str]) -> None:
         """Nobody can be kept from writing: foreign records are found and outlived, see `worker.runtime.changelog`."""
 
-    async def write(self, unit: str, rows: Rows, offsets: Mapping[TopicPartition, int], ours: Ours) -> Appends:
+    async def write(self, unit: str, rows: Rows, offsets: Offsets, ours: Ours) -> Appends:
         """Write; see `Delivery.write`. Waits as long as the broker is away."""
         return await append_rows(self._producer, rows, self.limits)
 
@@ -150,7 +151,7 @@ class ExactlyOnce(Service):  # type: ignore[misc]
         started = await asyncio.gather(*(self._start(unit) for unit in new))
         self._producers.update(zip(new, started, strict=True))
 
-    async def write(self, unit: str, rows: Rows, offsets: Mapping[TopicPartition, int], ours: Ours) -> Appends:
+    async def write(self, unit: str, rows: Rows, offsets: Offsets, ours: Ours) -> Appends:
         """Write in one transaction with the offsets; see `Delivery.write`."""
         producer = self._producers.get(unit)
         if producer is None or not ours():
@@ -165,12 +166,10 @@ class ExactlyOnce(Service):  # type: ignore[misc]
         finally:
             self._busy.discard(unit)
 
-    async def _transaction(
-        self, producer: AIOKafkaProducer, rows: Rows, offsets: Mapping[TopicPartition, int], ours: Ours
-    ) -> Appends:
+    async def _transaction(self, producer: AIOKafkaProducer, rows: Rows, offsets: Offsets, ours: Ours) -> Appends:
         await producer.begin_transaction()
         appends = await append_rows(producer, rows, self.limits)
-        if positions := {ClientPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}:
+        if positions := {ClientPartition(*tp): commit for tp, commit in offsets.items()}:
             await producer.send_offsets_to_transaction(positions, self.group)
         if not ours():
             await producer.abort_transaction()

@@ -6,7 +6,7 @@ https://cwiki.apache.org/confluence/display/KAFKA/KIP-227%3A+Introduce+Increment
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,6 +19,7 @@ Positions: TypeAlias = dict[TopicPartition, tuple[int, int]]
 FIRST_VERSION = 7
 """Of the fetch request that has sessions."""
 LAST_EPOCH = 2**31 - 1
+OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC = 1, 3
 
 
 class Asked(NamedTuple):
@@ -74,8 +75,8 @@ class _Request(FetchRequest):  # type: ignore[misc]
 class Sessions:
     """Sessions with all brokers, between an aiokafka consumer and its client."""
 
-    def __init__(self, client: Any) -> None:
-        self._send = client.send
+    def __init__(self, client: Any, doubt: Callable[[str], None]) -> None:
+        self._send, self._doubt = client.send, doubt
         self._sessions = defaultdict[int, Session](Session)
 
     async def send(self, node: int, request: Any, **options: Any) -> Any:
@@ -88,12 +89,19 @@ class Sessions:
         response = await self._send(node, _Request(request, asked), **options)
         if response.API_VERSION >= FIRST_VERSION and not response.error_code:
             session.answered(asked, response.session_id)
+        for topic, partitions in response.topics:
+            if any(partition[1] in (OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC) for partition in partitions):
+                self._doubt(topic)
         return response
 
 
-def install(consumer: Any) -> None:
-    """Have an aiokafka consumer that has not started fetch in sessions; it has no setting for it."""
-    consumer._client.send = Sessions(consumer._client).send
+def install(consumer: Any, doubt: Callable[[str], None]) -> None:
+    """Have an aiokafka consumer that has not started fetch in sessions; it has no setting for it.
+
+    `doubt` is told a topic that is not there any more, or whose log does not hold the offset that was asked for:
+    aiokafka goes on from the log's beginning then, without a word.
+    """
+    consumer._client.send = Sessions(consumer._client, doubt).send
 
 
 def _by_topic(partitions: Iterable[tuple[str, Any]]) -> list[tuple[str, list[Any]]]:

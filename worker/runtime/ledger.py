@@ -40,7 +40,7 @@ class Ledger:
     _entries: dict[TopicPartition, _Entry] = field(default_factory=dict)
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Start over with the partitions assigned and the broker's offsets: the committed ones, else the beginning."""
+        """Start over with the partitions assigned and the offsets to go on from, see `worker.runtime.commits`."""
         self.epoch += 1
         self._entries = {tuple_of(tp): _Entry(at, at, at) for tp, at in positions.items()}
 
@@ -48,6 +48,10 @@ class Ledger:
         """Nothing is ours until the next `assign`."""
         self.epoch += 1
         self._entries = {}
+
+    def disown(self, topic: str) -> None:
+        """Nothing of this topic is ours until the next `assign`: what is fetched may be of another log."""
+        self._entries = {tp: entry for tp, entry in self._entries.items() if tp[0] != topic}
 
     def expected(self, tp: TopicPartition) -> int | None:
         """The offset that must come next, None where the partition is not assigned."""
@@ -76,7 +80,9 @@ class Ledger:
 
         The only hole that is believed: any other is somebody's mistake on the way here.
         """
-        entry = self._entries[tuple_of(tp)]
+        entry = self._entries.get(tuple_of(tp))
+        if entry is None:
+            return 0
         gone = max(offset - entry.next, 0)
         entry.next += gone
         return gone
@@ -86,7 +92,8 @@ class Ledger:
         if epoch != self.epoch:
             return
         for tp, end in ends.items():
-            self._entries[tuple_of(tp)].done = end
+            if (entry := self._entries.get(tuple_of(tp))) is not None:
+                entry.done = end
 
     def committable(self) -> dict[TopicPartition, int]:
         """Offsets that are ahead of what is committed."""

@@ -14,15 +14,22 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
+from aiokafka.structs import OffsetAndMetadata
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from mode import Service
 
+from worker.fatal import exit_now
+from worker.runtime import metadata
 from worker.runtime.absence import RETRY_SECONDS, is_away
-from worker.runtime.changelog import READ_RECORDS, Replay, reader
+from worker.runtime.anchoring import committed
+from worker.runtime.changelog import READ_RECORDS, Merge, Replay, reader
+from worker.runtime.lost_states import Files, StatesLost, Verdict, judge
 from worker.runtime.table import BatchTable
 
 AT_ONCE = 8
 """Partitions read at a time: bounds memory and connections."""
+WRITTEN_AT_ONCE = 500
+"""States: some 20 MB at most."""
 IDLE_MS = 300
 """An empty fetch this long, at the end offset, ends a partition's recovery."""
 
@@ -50,6 +57,10 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.progress = Progress()
+        self.changelog = metadata.NONE
+        """Number of the changelog that the states were read from."""
+        self._commits: dict[int, dict[str, OffsetAndMetadata]] = {}
+        """By partition and input topic."""
         super().__init__(*args, **kwargs)
 
     @Service.task  # type: ignore[untyped-decorator]
@@ -62,6 +73,8 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
                 continue
             except ServiceStopped:
                 break
+            except StatesLost as error:
+                exit_now("the states cannot be read back", error)
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _slurp_changelogs(self) -> None:
@@ -71,10 +84,21 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         self._set_recovery_started()
         self.progress.left, self.progress.read, self.progress.fell_at = {}, 0, monotonic()
         await self._wait(self._patiently(lambda: self.app.on_owned(self.app.consumer.assignment())))
+        await self._wait(self._patiently(self._look))
         turns = asyncio.Semaphore(AT_ONCE)
         restores = [self._restore(self.tp_to_table[tp], TopicPartition(*tp), turns) for tp in sorted(self.active_tps)]
         await self._wait(asyncio.gather(*restores))
         await self.on_recovery_completed(generation_id)
+
+    async def _look(self) -> None:
+        """Ask which changelog there is, and what the group has processed on the states in it."""
+        consumer, app = self.app.consumer._thread._ensure_consumer(), self.app
+        topics = await metadata.describe(consumer._client, [app.changelog, *app.keyed])
+        partitions = sorted(tp.partition for tp in self.active_tps)
+        tps = [TopicPartition(topic, p) for topic in app.keyed & topics.keys() for p in partitions]
+        commits = await committed(consumer, tps)
+        self.changelog = topics[app.changelog].log if app.changelog in topics else metadata.NONE
+        self._commits = {p: {tp.topic: commit for tp, commit in commits.items() if tp[1] == p} for p in partitions}
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """Seek to where the ledger will start, drop what was fetched before, and only then let records flow."""
@@ -113,25 +137,65 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
             await self._patiently(lambda: self._restore_once(table, tp))
 
     async def _restore_once(self, table: BatchTable, tp: TopicPartition) -> None:
-        try:
-            await self._read_changelog(table, tp)
-        except OffsetOutOfRangeError:
-            self.log.warning("%s knows offsets that the broker does not: reading the whole changelog again", tp)
-            table.data.wipe(tp.partition)
-            await self._read_changelog(table, tp)
+        """Bring a partition's files up to date, or the changelog, where that is what lacks states."""
+        partition = tp.partition
+        files = Files(table.changelog_of(partition), table.covered(partition))
+        is_theirs = not (files.changelog and self.changelog) or files.changelog == self.changelog
+        end = await self._read_on(table, tp) if is_theirs else None
+        is_theirs = end is not None
+        if end is None:
+            end = await self._end_of(tp)
+        verdict = judge(files, self.changelog, end, self._commits[partition], is_theirs=is_theirs)
+        if verdict is Verdict.LOST and self.app.goes_on_without_lost_states:
+            self.log.error("%s lacks states that nobody has: going on with what there is, as is set", tp)
+            verdict = Verdict.IN_THE_FILES
+        if verdict is Verdict.LOST:
+            raise StatesLost(tp, table.data.partition_path(partition))
+        if verdict is Verdict.IN_THE_FILES:
+            await self._write_back(table, tp)
+        elif not is_theirs:
+            self.log.warning("%s is not the one of the files here: reading the whole changelog again", tp)
+            table.data.wipe(partition)
+            table.logs[partition] = self.changelog
+            await self._read_changelog(table, tp, Replay(table, partition))
 
-    async def _read_changelog(self, table: BatchTable, tp: TopicPartition) -> None:
-        replay = Replay(table, tp.partition)
+    async def _read_on(self, table: BatchTable, tp: TopicPartition) -> int | None:
+        """Read the changelog from where the files end; returns its end, None where it ends before them."""
+        table.logs[tp.partition] = self.changelog
+        try:
+            return await self._read_changelog(table, tp, Replay(table, tp.partition), table.persisted_offset(tp))
+        except OffsetOutOfRangeError:
+            return None
+
+    async def _write_back(self, table: BatchTable, tp: TopicPartition) -> None:
+        """Append the states that the files hold to a changelog that lacks them."""
+        self.log.error("%s was made anew, or lost its end: writing the states of the files here back to it", tp)
+        table.logs[tp.partition] = metadata.NONE  # if it ends half way, the files are not of this changelog yet
+        await self._read_changelog(table, tp, Merge(table, tp.partition))
+        keys = [key for key, _ in table.scan(tp.partition)]
+        for first in range(0, len(keys), WRITTEN_AT_ONCE):
+            await self.app.on_overwritten(tp.partition, keys[first : first + WRITTEN_AT_ONCE])
+        table.logs[tp.partition] = self.changelog
+        table.write(tp.partition, {}, table.next_append[tp.partition] - 1, self.app.consumer_generation_id)
+
+    async def _end_of(self, tp: TopicPartition) -> int:
+        async with reader(self.app.kafka_client_settings, tp) as consumer:
+            return int((await consumer.end_offsets([tp]))[tp])
+
+    async def _read_changelog(
+        self, table: BatchTable, tp: TopicPartition, replay: Replay, persisted: int | None = None
+    ) -> int:
+        """Apply what is behind the persisted offset, all where there is none; returns where the changelog ends."""
         async with reader(self.app.kafka_client_settings, tp) as consumer:
             start = (await consumer.beginning_offsets([tp]))[tp]
-            persisted = table.persisted_offset(tp)
             consumer.seek(tp, start if persisted is None else max(start, persisted + 1))
             with table.loading(tp.partition):
                 await self._read_to_end(consumer, tp, replay.apply)
-            table.next_append[tp.partition] = await consumer.position(tp)
+            end = table.next_append[tp.partition] = int(await consumer.position(tp))
         if replay.overwritten:
             self.log.warning("%s: %d states were overwritten by a former owner: restored", tp, len(replay.overwritten))
             await self.app.on_overwritten(tp.partition, replay.overwritten)
+        return end
 
     async def _read_to_end(
         self, consumer: AIOKafkaConsumer, tp: TopicPartition, apply: Callable[[Iterable[Any]], None]

@@ -6,20 +6,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import msgspec
 import rocksdict
 from faust.stores.rocksdb import RocksDBOptions, Store
 from faust.tables.table import Table
 
 GENERATION_KEY = b"__pprm\0generation__"
-_META = (Store.offset_key, GENERATION_KEY)
+LOG_KEY = b"__pprm\0changelog__"
+COVERED_KEY = b"__pprm\0covered__"
+_META = (Store.offset_key, GENERATION_KEY, LOG_KEY, COVERED_KEY)
 BROKEN = ".broken"
 """A file of this suffix beside a partition's directory: it failed in use, do not open it again."""
 ARENA = 64 << 10
 """Bytes that a write buffer grows by, and has as soon as there is something in it: it counts times the partitions."""
 BLOOM_BITS = 10
 """Per key: one in a hundred reads of an unknown shopper touches a file."""
+Covered: TypeAlias = dict[str, tuple[int, int]]
+"""By input topic: number of its log, and the offset below which all is in the states of a partition."""
 _LOCK_MESSAGES = ("lock hold by current process", "While lock file")
 
 
@@ -68,6 +73,7 @@ class QuarantiningStore(Store):  # type: ignore[misc]
         self.rocksdb_options = SharingOptions(**self.options)
 
     def _open_for_partition(self, partition: int) -> Any:
+        self.table.forget(partition)
         path = Path(self.partition_path(partition))
         marker = path.with_name(path.name + BROKEN)
         if marker.exists():
@@ -106,6 +112,7 @@ class QuarantiningStore(Store):  # type: ignore[misc]
     def wipe(self, partition: int) -> None:
         """Empty the partition."""
         self._dbs.pop(partition, None)
+        self.table.forget(partition)
         rocksdict.Rdict.destroy(str(self.partition_path(partition)))
 
 
@@ -123,10 +130,13 @@ class BatchTable(Table):  # type: ignore[misc]
     """Told when a partition's files were moved aside."""
     next_append: dict[int, int]
     """The offset that the next changelog record of a partition will get, if nobody else writes there."""
+    logs: dict[int, int]
+    """By partition, number of the changelog topic that its files belong to; 0: unknown."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.next_append = {}
+        self.next_append, self.logs = {}, {}
         self._loading: set[int] = set()
+        self._covered: dict[int, Covered] = {}
         super().__init__(*args, **kwargs)
 
     def _new_store_by_url(self, url: Any) -> QuarantiningStore:
@@ -135,6 +145,10 @@ class BatchTable(Table):  # type: ignore[misc]
             key_serializer=self.key_serializer, value_serializer=self.value_serializer,
             loop=self.loop, options=dict(self.options),
         )  # fmt: skip
+
+    def forget(self, partition: int) -> None:
+        """The files of a partition are opened anew, or gone: what is known of them is asked of them again."""
+        self._covered.pop(partition, None)
 
     def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
         """Values of the keys, None where there is none."""
@@ -155,6 +169,9 @@ class BatchTable(Table):  # type: ignore[misc]
                 batch.put(key, value)
         batch.put(self.data.offset_key, str(changelog_offset).encode())
         batch.put(GENERATION_KEY, str(generation).encode())
+        batch.put(LOG_KEY, str(self.logs.get(partition, 0)).encode())
+        if covered := self._covered.get(partition):
+            batch.put(COVERED_KEY, msgspec.json.encode(covered))
         options = rocksdict.WriteOptions()
         options.disable_wal = partition in self._loading
         self._guarded(partition, lambda db: db.write(batch, options))
@@ -176,6 +193,19 @@ class BatchTable(Table):  # type: ignore[misc]
     def generation(self, partition: int) -> int:
         """The newest generation written, 0 where none is known."""
         return int(self.data._db_for_partition(partition).get(GENERATION_KEY) or 0)
+
+    def changelog_of(self, partition: int) -> int:
+        """Number of the changelog topic that the partition's files were written beside, 0 where they do not say."""
+        return int(self.data._db_for_partition(partition).get(LOG_KEY) or 0)
+
+    def covered(self, partition: int) -> Covered:
+        """What the partition's files say of the input behind them."""
+        value = self.data._db_for_partition(partition).get(COVERED_KEY)
+        return msgspec.json.decode(value, type=Covered) if value else {}
+
+    def cover(self, partition: int, covered: Covered) -> None:
+        """Note that the states hold all of these topics below these offsets; the next `write` keeps it."""
+        self._covered.setdefault(partition, self.covered(partition)).update(covered)
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """All keys and values of a partition. Exhaust it at once: a live iterator keeps the database locked."""
