@@ -15,10 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import rocksdict
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewPartitions
 
 from pprm import user_state
+from worker import reader
 from worker.partitioner import partition_of
 from worker.runtime import changelog
 from worker.runtime.delivery import MAX_BATCH_BYTES, Row, append_rows
@@ -89,7 +90,7 @@ async def _unread(client: Mapping[str, Any], settings: Settings, topics: Sequenc
     """Records behind the group's offsets, by topic; transaction markers are none."""
     counts, unread = await partition_counts(client, topics), Counter[str]()
     tps = [TopicPartition(topic, p) for topic, count in counts.items() for p in range(count)]
-    async with AIOKafkaConsumer(group_id=settings.app_id, enable_auto_commit=False, **client) as group:
+    async with reader.consumer(client, group_id=settings.app_id) as group:
         group.assign(tps)
         begin, ends = await group.beginning_offsets(tps), await group.end_offsets(tps)
         done = {tp: max(begin[tp], await group.committed(tp) or 0) for tp in tps}
