@@ -478,5 +478,10 @@ def config_show(config: Config = None) -> None:
     Console().print(describe(_settings(config)))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Entry point of scripts that were installed before `worker.__main__` was it."""
     cli()
+
+
+if __name__ == "__main__":
+    main()
