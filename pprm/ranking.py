@@ -52,8 +52,8 @@ _TYPE_SEEN, _CATEGORY_SEEN = TYPE.stop - 1, CATEGORY.stop - 1
 _WEEK = GLOBAL.start + POPULARITY.index("week")
 DUE = (0.35, 1.0)
 """Of half the mean interval between two purchases, from when until when one is due."""
-POPULAR = 10
-"""One in so many is popular, at most: of the candidates, or of the catalogue where there are none."""
+POPULAR = 20
+"""One in so many available products is popular, at most."""
 
 
 def popular_from(week: NDArray[np.float32]) -> float:
@@ -102,9 +102,12 @@ _FEATURES = np.array([[name.startswith(said) for name in NAMES] for said in _SAY
 MOST_REASONS = 2
 
 
-def facts(inputs: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which reasons are true of a shopper's candidates, from their features [K, len(NAMES)], [K, reasons]."""
-    made: NDArray[np.bool_] = _facts(inputs, np.float32(popular_from(inputs[:, _WEEK])))
+def facts(inputs: NDArray[np.float32], popular: float) -> NDArray[np.bool_]:
+    """Which reasons are true of a shopper's candidates, from their features [K, len(NAMES)], [K, reasons].
+
+    `popular` is what `popular_from` says of all that is available.
+    """
+    made: NDArray[np.bool_] = _facts(inputs, np.float32(popular))
     return made
 
 

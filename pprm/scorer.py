@@ -143,15 +143,16 @@ class Scorer:
 
     def _rank_second(self, asked: _Asked) -> dict[int, Ranking]:
         assert self._second is not None
-        numbers, found, inputs = [], [], []
+        numbers, found, inputs, true = [], [], [], []
         for number, (_, candidates, _) in self.first.retrieve(asked.states, asked.nows, asked.excluded):
             numbers.append(number)
             found.append(candidates.rows)  # each is looked at on its own day, before the next one's begins
             inputs.append(self.candidate_features(asked.states[number], asked.nows[number], candidates))
+            true.append(facts(inputs[-1], self.first.popular))
         each, types = self._second.logits(inputs), self.catalogue.type
         self._not_finite += sum(int(np.count_nonzero(~np.isfinite(mine))) for mine in each)
         best = [pick(mine, types[rows], asked.k, asked.rules) for mine, rows in zip(each, found, strict=True)]
-        told = np.concatenate([_telling(x, at) for x, at in zip(inputs, best, strict=True)])
+        told = np.concatenate([mine[at] * telling(mine) for mine, at in zip(true, best, strict=True)])
         because = iter(why(self._second, np.concatenate([x[at] for x, at in zip(inputs, best, strict=True)]), told))
         return {
             number: Ranking(rows[at], _probabilities(mine[at]), [next(because) for _ in at])
@@ -185,13 +186,6 @@ class Scorer:
     ) -> NDArray[np.float32]:
         """The second stage's input, see `CandidateFeatures.of`."""
         return self._features.of(state, now, self.tables, candidates, keep)
-
-
-def _telling(inputs: NDArray[np.float32], at: NDArray[np.int64]) -> NDArray[np.float64]:
-    """What each reason tells of the candidates `at`, 0 where it is not true of one, [len(at), reasons]."""
-    true = facts(inputs)
-    told: NDArray[np.float64] = true[at] * telling(true)
-    return told
 
 
 def warm_up(scorer: Scorer) -> None:

@@ -197,9 +197,11 @@ def test_a_file_of_another_shop_is_refused(tmp_path: Path) -> None:
 def test_a_backfill_publishes_the_vectors(tmp_path: Path) -> None:
     rows = table.read(*shop_tables(tmp_path))
     path = images(tmp_path, 4096)
-    family, message = next(backfill.messages(replace(rows, products=added(rows.products, path))))
-    assert family == "products" and len(message.value) < codec.MAX_VALUE_BYTES
-    record = SimpleNamespace(key=message.key, value=message.value)
+    past = backfill.prepare(replace(rows, products=added(rows.products, path)), tmp_path)
+    family, fields = next(past.messages())
+    value = json.dumps(fields).encode()
+    assert family == "products" and len(value) < codec.MAX_VALUE_BYTES
+    record = SimpleNamespace(key=fields["product_id"].encode(), value=value, headers=())
     _, read_again = codec.decode_product(record, 4096)  # type: ignore[misc]
     assert read_again and np.array_equal(read_again.vector, table.load_vectors(path)["p0"])
 

@@ -300,7 +300,7 @@ def test_two_stages_of_a_batch_are_those_of_each_alone() -> None:
 
 def test_reasons_are_the_true_ones_that_lifted_a_product_most_and_tell_most() -> None:
     second, x = second_stage(), np.random.default_rng(4).normal(size=(60, len(NAMES))).astype(np.float32)
-    true = ranking.facts(x)
+    true = ranking.facts(x, 1.0)
     rare = ranking.telling(true)
     said = ranking.why(SecondPass(second), x, true * rare)
     for row, holds, reasons in zip(x, true, said, strict=True):
@@ -320,15 +320,16 @@ def test_what_is_true_of_all_candidates_tells_least_and_popular_are_few() -> Non
     x[:, COLUMNS["first_stage_input"].start + features.GLOBAL.start] = np.arange(200) / 200
     x[:, COLUMNS["first_stage_input"].start + features.CATEGORY.stop - 1] = 1
     x[:3, COLUMNS["first_stage_input"].start + features.ITEM.index("seen")] = 1
-    true = ranking.facts(x)
+    week = x[:, ranking._WEEK]
+    true = ranking.facts(x, ranking.popular_from(week))
     told = dict(zip(ranking.REASONS, ranking.telling(true), strict=True))
     assert told["bought_before"] > told["popular"] > told["buys_category"] > 0
-    assert np.flatnonzero(true[:, ranking.REASONS.index("popular")]).tolist() == list(range(180, 200))
-    nobody = ranking.facts(np.zeros((200, len(NAMES)), np.float32))
+    assert np.flatnonzero(true[:, ranking.REASONS.index("popular")]).tolist() == list(range(190, 200))
+    nobody = ranking.facts(np.zeros((200, len(NAMES)), np.float32), ranking.popular_from(0 * week))
     assert not nobody[:, ranking.REASONS.index("popular")].any(), "what nobody bought is not popular"
 
 
-def test_of_one_stage_only_the_tenth_that_sold_most_is_popular() -> None:
+def test_of_one_stage_only_the_twentieth_that_sold_most_is_popular() -> None:
     scorer = make(200)
     (ranked,) = scorer.recommend([UserState()], [NOW], 200)
     week = scorer.popularity.features(scorer.catalogue.hashes[ranked.rows])[:, 0]
