@@ -49,7 +49,7 @@ def test_t1_joins_and_leaves_under_load(shop: Shop, exactly_once: bool, lossy: b
 
 
 def test_t1_a_backlog_of_which_ranges_are_thrown_away(shop: Shop) -> None:
-    """A fetch of more than 100 records is handed over in ranges; a seek back has to bring all of them again."""
+    """A fetch of more than 1,000 records is handed over in ranges; a seek back has to bring all of them again."""
 
     async def story() -> None:
         await open_shop(shop)

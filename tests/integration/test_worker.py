@@ -108,7 +108,7 @@ def test_lists_of_a_burst_flow(shop: Shop) -> None:
                 await asyncio.sleep(0.1)
         together = Counter(json.loads(record.value)["generated_at"] for record in await shop.read("recommendations"))
         assert together.total() == len(burst)
-        assert max(together.values()) <= 200, "a quarter of a second is 50 lists, and a range of 100 is not cut"
+        assert max(together.values()) <= 60, "a quarter of a second of 5 ms each"
 
     asyncio.run(story())
 

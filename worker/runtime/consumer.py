@@ -26,7 +26,7 @@ FETCH_MAX_WAIT_MS = 20
 """How long a broker may wait for more data; Faust fixes 1500, which a broker that waits it out turns into latency."""
 
 MAX_WAITING_RANGES = 256
-"""Ranges (at most 100 records each) that wait for the agent before no more are taken: bounds memory."""
+"""Ranges (at most 1,000 records each) that wait for the agent before no more are taken: bounds memory."""
 MAX_WAITING_BYTES = 64 << 20
 """The same for their bytes."""
 FULL_SECONDS = 0.002

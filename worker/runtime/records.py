@@ -9,8 +9,8 @@ from faust.transport.utils import DefaultSchedulingStrategy
 
 from worker.reader import Run
 
-MAX_RECORDS = 100
-"""Per range: bounds what one partition may hold up the others, and what a micro-batch takes beyond its time."""
+MAX_RECORDS = 1000
+"""Per range: bounds what one partition may hold up the others."""
 
 
 class Fetched(NamedTuple):
@@ -22,6 +22,13 @@ class Fetched(NamedTuple):
     """Where the next fetch goes on: between the last record and it the log holds nothing."""
     records: list[Any]
     arrived: float
+
+    def cut(self, records: int) -> tuple["Fetched", "Fetched"]:
+        """The first so many records, and the others; both are some."""
+        head, rest = self.records[:records], self.records[records:]
+        middle = head[-1].offset + 1
+        return Fetched(self.start, middle, head, self.arrived), Fetched(middle, self.end, rest, self.arrived)
+
     size: int = 0
     """Bytes, about."""
 

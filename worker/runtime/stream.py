@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from faust.streams import Stream
 
 from worker.runtime.consumer import LedgerConsumer
 from worker.runtime.ledger import TopicPartition, Verdict, tuple_of
+from worker.runtime.records import Fetched
 
 MAX_BATCH = 4000
 """Records per micro-batch: bounds memory."""
@@ -50,6 +51,13 @@ class MicroBatch:
     """When its first record arrived, monotonic seconds."""
 
 
+class _Held(NamedTuple):
+    """A part of an event: a message and some of the records that came with it."""
+
+    message: Any
+    value: Fetched
+
+
 class LedgerStream(Stream):  # type: ignore[misc]
     """A Faust stream that yields micro-batches."""
 
@@ -64,18 +72,23 @@ class LedgerStream(Stream):  # type: ignore[misc]
         consumer: LedgerConsumer = self.app.consumer
         took = deque[tuple[int, float]](maxlen=REMEMBERED)
         async for _ in self:
-            consumer.holds_back = True
-            await allowed()
+            held: _Held | None = self.current_event
+            while held:
+                consumer.holds_back = True
+                await allowed()
+                events, held = self._take(held, allowance(took, seconds))
+                consumer.holds_back = held is not None
+                batch, gaps = self._admit(consumer, events)
+                for tp in gaps:
+                    await self._fetch_again(consumer, tp, batch.epoch)
+                if batch.records:
+                    consumer.take_in_hand()
+                    began = monotonic()
+                    yield batch
+                    took.append((sum(map(len, batch.records.values())), monotonic() - began))
+                if held and (consumer.ledger.epoch != batch.epoch or tuple_of(held.message.tp) in gaps):
+                    held = None  # it is fetched again
             consumer.holds_back = False
-            batch, gaps = self._admit(consumer, self._take(self.current_event, allowance(took, seconds)))
-            for tp in gaps:
-                await self._fetch_again(consumer, tp, batch.epoch)
-            if not batch.records:
-                continue
-            consumer.take_in_hand()
-            began = monotonic()
-            yield batch
-            took.append((sum(map(len, batch.records.values())), monotonic() - began))
 
     @contextmanager
     def finishing(self, batch: MicroBatch) -> Iterator[None]:
@@ -87,8 +100,8 @@ class LedgerStream(Stream):  # type: ignore[misc]
         finally:
             consumer.let_go()
 
-    def _take(self, first: Any, most: int) -> list[Any]:
-        """The event in hand and all that waits behind it, up to so many records, and those of its last range."""
+    def _take(self, first: Any, most: int) -> tuple[list[Any], "_Held | None"]:
+        """The event in hand and what waits behind it, up to so many records; and what is left of the last one."""
         queue, generation = self.channel.queue, first.message.generation_id
         events, count = [first], len(first.value.records)
         while count < most and not queue.empty() and not queue._errors:
@@ -96,7 +109,11 @@ class LedgerStream(Stream):  # type: ignore[misc]
             if event.message.generation_id == generation and self.app.flow_control.is_active():
                 events.append(event)
                 count += len(event.value.records)
-        return events
+        if count <= most:
+            return events, None
+        last = events.pop()
+        head, rest = last.value.cut(len(last.value.records) - (count - most))
+        return [*events, _Held(last.message, head)], _Held(last.message, rest)
 
     @staticmethod
     def _admit(consumer: LedgerConsumer, events: list[Any]) -> tuple[MicroBatch, set[TopicPartition]]:
