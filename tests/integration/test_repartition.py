@@ -10,11 +10,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from aiokafka.admin import NewPartitions
 
 from tests.faults import workload
 from tests.faults.oracle import fold, log
 from tests.faults.oracle.state import parse
 from tests.integration.shop import Shop, product, purchase
+from worker import topics
 from worker.partitioner import partition_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -31,8 +33,9 @@ def apache(request: pytest.FixtureRequest, shop: Shop) -> None:
     shop.partitions = BEFORE
 
 
-def command(shop: Shop) -> "subprocess.Popen[str]":
+def command(shop: Shop, partitioner: str = "murmur2") -> "subprocess.Popen[str]":
     environment = os.environ | {
+        "PPRM_TOPICS__PARTITIONER": partitioner,
         "PPRM_APP_ID": shop.name, "PPRM_TOPICS__PREFIX": f"{shop.name}-", "PPRM_KAFKA__BOOTSTRAP_SERVERS": shop.broker,
     }  # fmt: skip
     return subprocess.Popen(
@@ -41,19 +44,19 @@ def command(shop: Shop) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
-def run(shop: Shop) -> tuple[int, str]:
-    process = command(shop)
+def run(shop: Shop, partitioner: str = "murmur2") -> tuple[int, str]:
+    process = command(shop, partitioner)
     said = " ".join(process.communicate(timeout=120)[0].split())
     return process.returncode, said
 
 
 def killed_after(shop: Shop, line: str) -> None:
-    process = command(shop)
-    assert process.stdout
-    for said in process.stdout:
-        if line in said:
-            process.kill()
-    assert process.wait() == -9
+    with command(shop) as process:
+        assert process.stdout
+        for said in process.stdout:
+            if line in said:
+                process.kill()
+    assert process.returncode == -9
 
 
 async def buy(shop: Shop, first: int, count: int) -> None:
@@ -112,6 +115,35 @@ def test_four_partitions_become_six(shop: Shop) -> None:
         await buy(shop, 420, 200)
         shop.start_worker().wait_until_ready()
         await until_all_is_read(shop, 620)
+        await check_states(shop)
+        await check_lists(shop)
+
+    asyncio.run(story())
+
+
+def test_a_topic_that_has_grown_by_hand_with_records_that_nobody_has_read(shop: Shop) -> None:
+    """No worker can start, so nobody can read them first: `any` brings them to where their shoppers are now."""
+
+    async def story() -> None:
+        await shop.create_topics()
+        await shop.publish("products", [product(i) for i in range(PRODUCTS)])
+        worker = shop.start_worker().wait_until_ready()
+        await buy(shop, 0, 200)
+        await until_all_is_read(shop, 200)
+        await buy(shop, 200, 60)
+        worker.kill()  # some of these are in states, and not committed
+        async with topics.admin_client({"bootstrap_servers": shop.broker}) as admin:
+            await admin.create_partitions({shop.topic("browses"): NewPartitions(AFTER)})
+        await buy(shop, 260, 60)
+        code, said = await asyncio.to_thread(run, shop)
+        assert code == 2 and "run this with topics.partitioner = any" in said
+        code, said = await asyncio.to_thread(run, shop, "any")
+        assert code == 0 and "Start the workers with topics.partitioner = any" in said
+        shop.partitions = AFTER
+        shop.start_worker(TOPICS__PARTITIONER="any").wait_until_ready()
+        await until_all_is_read(shop, 320)
+        await buy(shop, 320, 60)
+        await until_all_is_read(shop, 380)
         await check_states(shop)
         await check_lists(shop)
 
