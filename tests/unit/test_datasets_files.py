@@ -126,7 +126,10 @@ def zipped(data: bytes) -> bytes:
         (zipped(EVENTS), "events.csv: this is a zip archive or a spreadsheet"),
         (tar(EVENTS), "events.csv: this is a tar archive"),
         (EVENTS.decode().encode("utf-16"), "events.csv: this is text in UTF-16: save it as CSV"),
-        (gzip.compress(gzip.compress(EVENTS, mtime=0), mtime=0), "events.csv: this is gzip inside gzip: unpack it once"),
+        (
+            gzip.compress(gzip.compress(EVENTS, mtime=0), mtime=0),
+            "events.csv: this is gzip inside gzip: unpack it once",
+        ),
         (b"Obj\x01avro", "events.csv: this is Avro: save it as CSV or parquet"),
         (b"", "events.csv: there are no rows in it"),
         (HEADER.encode(), "events.csv: there are no rows in it"),
