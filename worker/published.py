@@ -90,7 +90,7 @@ async def read(
                 " twice if it is published again. Say from when on the events are new: --since 2026-03-01T00:00:00Z;"
                 " everything, where nothing of it was ever published: --since 2000-01-01T00:00:00Z"
             )
-        wanted = [tp for tp in partitions if ends[tp] > begins[tp]]
+        wanted = {tp: begins[tp] for tp in partitions if ends[tp] > begins[tp]}
         return Published(b"".join(await _read(consumer, wanted, ends, family_of, told)) if wanted else b"")
     finally:
         await consumer.stop()
@@ -98,15 +98,16 @@ async def read(
 
 async def _read(
     consumer: AIOKafkaConsumer,
-    partitions: list[TopicPartition],
+    begins: Mapping[TopicPartition, int],
     ends: Mapping[TopicPartition, int],
     family_of: Mapping[str, str],
     told: Callable[[int, int], None],
 ) -> list[bytes]:
-    consumer.assign(partitions)
-    await consumer.seek_to_beginning(*partitions)
+    consumer.assign(list(begins))
+    for tp, offset in begins.items():
+        consumer.seek(tp, offset)  # by number: `seek_to_beginning` may lose against the reset to the end at an assignment
     known: list[bytes] = []
-    left, total = set(partitions), sum(ends[tp] for tp in partitions)
+    left, total = set(begins), sum(ends[tp] for tp in begins)
     while left:
         fetched = await consumer.getmany(*left, timeout_ms=STALLED_MS)
         chunk = [known_by(family_of[tp.topic], _fields(r.value)) for tp, records in fetched.items() for r in records]

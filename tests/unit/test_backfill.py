@@ -129,9 +129,9 @@ def test_what_is_published_is_known_by_id_shopper_product_and_kind() -> None:
     other = [
         event | change for change in ({"event_id": "o2"}, {"user_id": "v"}, {"product_id": "mug"}, {"quantity": -1})
     ]
-    published = Published(b"".join(known_by("purchases", one) for one in [event, *other[2:]]))
+    published = Published(b"".join(known_by("purchases", one) for one in [event, other[2]]))
     asked = [known_by("purchases", one) for one in [event | {"price": 3}, *other]] + [known_by("browses", event)]
-    assert published.holds(asked) == [True, False, False, True, True, False]
+    assert published.holds(asked) == [True, False, False, True, False, False]
     assert Published().holds(asked) == [False] * 6
 
 
