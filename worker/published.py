@@ -105,7 +105,7 @@ async def _read(
 ) -> list[bytes]:
     consumer.assign(list(begins))
     for tp, offset in begins.items():
-        consumer.seek(tp, offset)  # by number: `seek_to_beginning` may lose against the reset to the end at an assignment
+        consumer.seek(tp, offset)  # by number: `seek_to_beginning` may lose against the reset at an assignment
     known: list[bytes] = []
     left, total = set(begins), sum(ends[tp] for tp in begins)
     while left:
