@@ -5,6 +5,7 @@ No pickle anywhere: loading runs no code of the artifact's maker.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,29 +67,51 @@ class Artifact:
         return encoder
 
 
+def check_writable(directory: Path) -> None:
+    """Whether an artifact can be written to a directory; to be asked before the minutes that learning takes.
+
+    Raises:
+        ArtifactError: it is a file, holds what is no artifact's, or may not be written.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise ArtifactError(f"{directory} is a file: name a directory for the artifact")
+    if directory.is_dir() and (odd := sorted({p.name for p in directory.iterdir()} - {*FILES, *SECOND_STAGE, HASHES})):
+        raise ArtifactError(
+            f"{directory} holds {', '.join(odd[:3])}{', ...' if len(odd) > 3 else ''}, which is no artifact's, and an"
+            " artifact with a file too many is not loaded: name a new directory"
+        )
+    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise ArtifactError(f"{there} may not be written: name a directory that may")
+
+
 def save(directory: Path, made: Artifact, card: str) -> str:
-    """Write an artifact; returns its SHA-256 (that of `made` is not read)."""
+    """Write an artifact, readable as the umask says; returns its SHA-256 (that of `made` is not read)."""
     directory.mkdir(parents=True, exist_ok=True)
+    for name in (HASHES, *SECOND_STAGE):  # of an artifact that was here before
+        (directory / name).unlink(missing_ok=True)
     config = {"format": FORMAT, "version": made.version, "model": made.model.config.to_dict()}
     (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (directory / "metrics.json").write_text(json.dumps(made.metrics, indent=2) + "\n")
     (directory / "README.md").write_text(card)
-    _save_weights(directory / "model.safetensors", made.model)
+    (directory / "model.safetensors").write_bytes(_weights(made.model))
     keys = np.frombuffer(b"".join(made.text_vectors), np.uint64).copy()
     vectors = np.array(list(made.text_vectors.values()), np.float16).reshape(len(keys), -1 if len(keys) else 0)
-    arrays.save_file({"keys": keys, "vectors": vectors}, directory / "text_vectors.safetensors")
+    (directory / "text_vectors.safetensors").write_bytes(arrays.save({"keys": keys, "vectors": vectors}))
     files: tuple[str, ...] = FILES
     if made.second and made.tables:
         files += SECOND_STAGE
-        _save_weights(directory / "second_stage.safetensors", made.second)
-        arrays.save_file(made.tables.to_arrays(), directory / "tables.safetensors")
+        (directory / "second_stage.safetensors").write_bytes(_weights(made.second))
+        (directory / "tables.safetensors").write_bytes(arrays.save(made.tables.to_arrays()))
     sums = "".join(f"{_sha256(directory / name)}  {name}\n" for name in files)
     (directory / HASHES).write_text(sums)
     return hashlib.sha256(sums.encode()).hexdigest()
 
 
-def _save_weights(path: Path, model: torch.nn.Module) -> None:
-    tensors.save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()}, path)
+def _weights(model: torch.nn.Module) -> bytes:
+    """As safetensors; its own `save_file` makes files that only their owner may read."""
+    made: bytes = tensors.save({name: value.cpu().contiguous() for name, value in model.state_dict().items()})
+    return made
 
 
 def load(directory: Path) -> Artifact:

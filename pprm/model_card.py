@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pprm.evaluation import report
+from pprm.evaluation import report, verdict
 from pprm.model import PPRMConfig
 
 
@@ -10,7 +10,8 @@ def write(config: PPRMConfig, results: dict[str, Any]) -> str:
     """Markdown of the card."""
     training = results["training"]
     figures = {name: found for name, found in results.items() if name != "training"}
-    queries, chosen = figures["PPRM"]["queries"], training["validation"]
+    queries = figures["PPRM"]["queries"]
+    chosen = {part: report.short(training["validation"][part]["ndcg_at_10"]) for part in ("all", "new")}
     return f"""# {config.name}, trained on {training["dataset"]}
 
 PPRM (He, "Personalized product recommendations based on deep learning"): the probability that a shopper buys a
@@ -28,7 +29,10 @@ Made by `pprm train` on {training["dataset"]}, seed {training["seed"]}: {
 ## Test ({queries["all"]:,} baskets, {queries["new"]:,} with new products)
 
 All candidates are ranked. On the validation's visits, by the same configuration learned before them: NDCG@10 {
-        chosen["all"]["ndcg_at_10"]:.4f}, of new products {chosen["new"]["ndcg_at_10"]:.4f}.
+        chosen["all"]
+    }, of new products {chosen["new"]}.
+
+{" ".join(verdict.words(training[found]) for found in ("verdict", "test_verdict"))}
 
 {report.markdown(figures)}
 `PPRM` knows when the visit is; `PPRM as served` is the list made right after the previous basket, as the worker

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from pprm.candidate_features import NAMES
 from pprm.datasets.dataset import Dataset
 from pprm.fit import passes
 from pprm.replay import next_visits, replay
@@ -117,7 +118,15 @@ class _Sample:
         self.parts.append((inputs.astype(np.float16), bought[kept], offsets[kept], weights, np.full(len(kept), at)))
 
     def done(self) -> CandidateSet:
+        if not self.parts:
+            columns, none = np.zeros((0, len(NAMES)), np.float16), np.zeros(0, np.float32)
+            return CandidateSet(columns, none.astype(bool), none, none, none.astype(np.int64))
         return CandidateSet(*map(np.concatenate, zip(*self.parts, strict=True)))
+
+
+def enough(data: CandidateSet, until: int) -> bool:
+    """Whether there is anything to learn from before a Unix time: where nobody comes back there is not."""
+    return bool((data.bought_at < until).any())
 
 
 def fit(

@@ -10,17 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pprm import artifact, baselines, model_card, plan, product_vectors, second_training, slow_tables, training_set
+from pprm import artifact, model_card, plan, product_vectors, progress, second_training, slow_tables, training_set
 from pprm.artifact import Artifact
-from pprm.baselines import Baseline
-from pprm.baselines.top_frequency import PersonalTopFrequency
+from pprm.baselines import trivial
 from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
 from pprm.datasets.files import TableError
 from pprm.datasets.source import Source, read
-from pprm.evaluation import protocol, questions, report
+from pprm.evaluation import protocol, questions, report, verdict
 from pprm.evaluation.contenders import AsServed, AtVisit
 from pprm.evaluation.protocol import Contender
 from pprm.evaluation.report import Results
@@ -29,6 +27,7 @@ from pprm.model import PPRM, PPRMConfig
 from pprm.plan import Plan
 from pprm.popularity import Popularity
 from pprm.product_vectors import Encoder
+from pprm.progress import Bars
 from pprm.scorer import choose_device, use_threads
 from pprm.second_training import CandidateSet
 from pprm.slow_tables import SlowTables
@@ -50,7 +49,7 @@ class Workshop:
     catalogue: Catalogue
     texts: TextEncoder
     seed: int
-    bars: Progress
+    bars: Bars
 
     @property
     def product_dimensions(self) -> int:
@@ -58,10 +57,11 @@ class Workshop:
         made = self.catalogue.dimensions
         return 0 if made == self.texts.dimensions else made
 
-    def replaying(self, what: str) -> Callable[[int], None]:
-        """A bar for a replay; returns what is told the number of each visit passed."""
-        task = self.bars.add_task(f"replaying, {what}", total=len(self.data.baskets))
-        return lambda done: self.bars.update(task, completed=done)
+    def replaying(self, what: str, until: int) -> Callable[[int], None]:
+        """A bar for a replay until a Unix time; returns what is told the number of each visit passed."""
+        total = int(np.searchsorted(self.data.time[self.data.visits()[:-1]], until))
+        task = self.bars.add_task(f"replaying, {what}", total=total)
+        return lambda number: self.bars.update(task, completed=number + 1)
 
     def learning(self, what: str) -> Callable[[int, int, float], None]:
         """A bar for learning; returns what is told step, steps and loss."""
@@ -71,6 +71,11 @@ class Workshop:
             self.bars.update(task, completed=step, total=steps, description=f"learning, {what}, loss {loss:.4f}")
 
         return learned
+
+    def validation(self) -> set[int]:
+        """Numbers of the visits that choices are made on."""
+        said = protocol.queries(self.data, self.catalogue.available, {"validation": self.plan.validation})
+        return set(said)
 
     def visits(self, until: int) -> NDArray[np.int64]:
         """Numbers of the visits between the plan's beginning and a Unix time, in random order."""
@@ -95,30 +100,45 @@ def run(job: Job, out: Path, console: Console) -> None:
 
     Raises:
         KeyError: no such dataset or model.
-        pprm.datasets.files.TableError: the data cannot be read.
-        pprm.artifact.ArtifactError: the artifact to start from cannot be trusted.
+        pprm.datasets.files.TableError: the data cannot be read, or is too little (`plan.TooLittleData`).
+        pprm.artifact.ArtifactError: the artifact to start from cannot be trusted, or none can be written to `out`.
     """
+    artifact.check_writable(out)  # now, not after the minutes that learning takes
     use_threads(1)  # one thread: the same weights on every machine, whatever its cores
     started, start, seed = perf_counter(), artifact.load(job.start) if job.start else None, job.seed
     config = start.model.config if start else MODELS[job.model]
-    with progress_bars(console) as bars:
+    with progress.bars(console) as bars:
         texts = start.encoder(job.encoder) if start else TextEncoder(job.encoder, config.text_dimensions)
-        shop = open_workshop(bars, job.source, texts, seed, config if start else None)
+        data = read_data(bars, job.source, console)
+        plan.require_enough(data)
+        shop = open_workshop(bars, data, texts, seed, config if start else None)
         config = replace(config, product_dimensions=shop.product_dimensions)
         chosen, made, training = _learn(shop, config, start.model if start else None)
-        training["validation"] = validate(shop, chosen)
-        results = judge(shop, made)
+        training["validation"], training["verdict"] = validate(shop, chosen)
+        results, tested = judge(shop, made)
     for name in ("PPRM", "PPRM as served"):
         results[name]["train_seconds"] = training["fit_seconds"]
     results["training"] = training | {
+        "test_verdict": tested,
         "dataset": shop.data.name, "seed": seed, "seconds": round(perf_counter() - started, 1),
         "peak_memory_bytes": _peak_memory(),
     }  # fmt: skip
     made = replace(made, metrics=results, text_vectors=shop.texts.vectors)
     sha256 = artifact.save(out, made, model_card.write(config, results))
     console.print(report.table({name: found for name, found in results.items() if name != "training"}))
-    console.print(f"{out}  sha256 {sha256}\n{results['training']}", highlight=False)
+    for found in (training["verdict"], tested):
+        console.print(verdict.words(found), highlight=False, markup=False)
+    console.print(f"{out}  sha256 {sha256}", highlight=False)
+    console.print(summary(results["training"]), highlight=False)
     console.print(str(shop.data.report), highlight=False, markup=False, soft_wrap=True)
+
+
+def summary(training: Mapping[str, Any]) -> str:
+    """What it took."""
+    return (
+        f"{training['visits']:,} visits for the first stage, {training['second_stage_candidates']:,} candidates for the"
+        f" second; {progress.duration(training['seconds'])}, {training['peak_memory_bytes'] / 2**30:.1f} GiB"
+    )
 
 
 def _learn(shop: Workshop, config: PPRMConfig, start: PPRM | None) -> tuple[Artifact, Artifact, dict[str, Any]]:
@@ -134,6 +154,8 @@ def _learn(shop: Workshop, config: PPRMConfig, start: PPRM | None) -> tuple[Arti
         return made, made, training | {"fit_seconds": round(seconds, 1)}
     tables = learn_tables(shop)
     candidates = second_examples(shop, made, tables)
+    if not second_training.enough(candidates, shop.plan.chosen):  # nobody came back: nothing to rank once more
+        return made, made, training | {"fit_seconds": round(seconds, 1)}
 
     def learned(until: int, what: str) -> Artifact:
         second = second_training.fit(candidates, until, shop.seed, shop.learning(what))
@@ -147,29 +169,43 @@ def _learn(shop: Workshop, config: PPRMConfig, start: PPRM | None) -> tuple[Arti
     }  # fmt: skip
 
 
-def validate(shop: Workshop, made: Artifact) -> dict[str, Any]:
-    """NDCG and so on of a model on the validation's visits."""
+def validate(shop: Workshop, made: Artifact) -> tuple[dict[str, Any], dict[str, Any]]:
+    """NDCG and so on of a model on the validation's visits, and whether it beats a shop without one."""
     popularity, splits = Popularity(), {"validation": shop.plan.validation}
     scorer = made.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
-    contenders: list[Contender] = [AtVisit("PPRM", scorer)]
-    told = shop.replaying("validating")
+    without = trivial.contenders(shop.data, shop.catalogue, shop.validation())
+    contenders: list[Contender] = [AtVisit("PPRM", scorer), *without]
+    told = shop.replaying("validating", shop.plan.until)
     outcome = protocol.run(shop.data, shop.catalogue, popularity, contenders, splits, told)
-    return report.means(outcome.judged["validation"]["PPRM"])
+    figures = report.means(outcome.judged["validation"]["PPRM"])
+    return figures, verdict.of(outcome, "validation", [one.name for one in without])
 
 
-def open_workshop(
-    bars: Progress, source: Source, texts: TextEncoder, seed: int, known: PPRMConfig | None = None
-) -> Workshop:
-    """Read a dataset, and its texts, for a new model or for one that is `known`.
+def read_data(bars: Bars, source: Source, console: Console) -> Dataset:
+    """Read a dataset; says which events are left out because their dates cannot be right.
 
     Raises:
         KeyError: no such dataset.
-        pprm.datasets.files.TableError: it cannot be read, or its products' vectors are not what the model reads.
+        pprm.datasets.files.TableError: it cannot be read.
     """
     task = bars.add_task(f"reading {source.dataset}", total=None)
     data = read(source, lambda done, total: bars.update(task, completed=done, total=total))
     bars.update(task, completed=1, total=1)
-    dimensions = data.vector_dimensions or texts.dimensions
+    data, said = plan.without_outliers(data)
+    if said:
+        console.print(said, highlight=False, markup=False)
+    return data
+
+
+def open_workshop(
+    bars: Bars, data: Dataset, texts: TextEncoder, seed: int, known: PPRMConfig | None = None
+) -> Workshop:
+    """Encode the texts of a dataset, for a new model or for one that is `known`.
+
+    Raises:
+        pprm.datasets.files.TableError: its products' vectors are not what the model reads, or nobody buys.
+    """
+    periods, dimensions = plan.of(data), data.vector_dimensions or texts.dimensions
     if known and known.vector_dimensions != dimensions:
         raise TableError(
             f"the products have vectors of {dimensions} dimensions, the model reads {known.vector_dimensions}:"
@@ -179,7 +215,7 @@ def open_workshop(
     products = [product.to_catalogue() for product in data.products]
     wanted = product_vectors.texts(products, dimensions, texts) + [data.profile(user) for user in data.users]
     texts.encode(wanted, lambda done, total: bars.update(task, completed=done, total=total))
-    return Workshop(plan.of(data), data, make_catalogue(data, texts), texts, seed, bars)
+    return Workshop(periods, data, make_catalogue(data, texts), texts, seed, bars)
 
 
 def make_catalogue(dataset: Dataset, encoder: Encoder) -> Catalogue:
@@ -192,7 +228,8 @@ def make_catalogue(dataset: Dataset, encoder: Encoder) -> Catalogue:
 
 def first_examples(shop: Workshop) -> TrainingSet:
     """What the first stage learns from."""
-    until, told = shop.plan.chosen, shop.replaying("first stage")
+    until = shop.plan.chosen
+    told = shop.replaying("first stage", until)
     return training_set.build(shop.data, shop.catalogue, shop.visits(until)[:VISITS], until, shop.seed, told)
 
 
@@ -214,13 +251,9 @@ def learn_tables(shop: Workshop) -> dict[int, SlowTables]:
 def second_examples(shop: Workshop, first: Artifact, tables: Mapping[int, SlowTables]) -> CandidateSet:
     """What the second stage learns from: all visits, those too that the first has seen."""
     scorer = first.scorer(shop.catalogue, Popularity(), shop.texts.encode, choose_device("auto"))
-    until, told = shop.plan.until, shop.replaying("second stage")
+    until = shop.plan.until
+    told = shop.replaying("second stage", until)
     return second_training.build(shop.data, scorer, tables, shop.visits(until), until, shop.seed, told)
-
-
-def progress_bars(console: Console) -> Progress:
-    """Bars for long work."""
-    return Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console)
 
 
 def _peak_memory() -> int:
@@ -229,8 +262,8 @@ def _peak_memory() -> int:
 
 def judge(
     shop: Workshop, made: Artifact, more: Sequence[Contender] = (), popularity: Popularity | None = None
-) -> Results:
-    """Figures of a model on a dataset's test month, beside what a shop would do without one.
+) -> tuple[Results, dict[str, Any]]:
+    """Figures of a model on a dataset's test period, beside what a shop has without one, and the verdict.
 
     `more` contenders share the replay, and its `popularity` if it is theirs.
     """
@@ -239,14 +272,9 @@ def judge(
     splits = shop.plan.splits
     queries = protocol.queries(shop.data, shop.catalogue.available, splits)
     if "test" not in queries.values():
-        raise TableError(
-            "there is no visit to judge: the last eighth of the time holds no purchase of an available product"
-        )
+        raise TableError("there is no visit to judge: the test period holds no purchase of an available product")
     wanted = set(queries)
-    known = {contender.name for contender in more}
-    without: list[Baseline] = [b for b in (baselines.Popularity(7), PersonalTopFrequency()) if b.name not in known]
-    for baseline in without:
-        baseline.learn(shop.data, shop.catalogue, shop.plan.until)
+    without = trivial.contenders(shop.data, shop.catalogue, shop.validation())
     contenders: list[Contender] = [
         AtVisit("PPRM", scorer),
         AsServed.of("PPRM as served", scorer, shop.data, wanted),
@@ -255,5 +283,6 @@ def judge(
         *questions.of_events(scorer, shop.data),
         *more,
     ]
-    told = shop.replaying("judging")
-    return report.results(protocol.run(shop.data, shop.catalogue, popularity, contenders, splits, told), "PPRM", {})
+    told = shop.replaying("judging", shop.plan.test.end)
+    outcome = protocol.run(shop.data, shop.catalogue, popularity, contenders, splits, told)
+    return report.results(outcome, "PPRM", {}), verdict.of(outcome, "test", [one.name for one in without])

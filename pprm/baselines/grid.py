@@ -16,7 +16,6 @@ from pprm.baselines.item_knn import ItemKnn
 from pprm.baselines.lightgbm_ranker import LightGbmRanker
 from pprm.baselines.sasrec import SasRec
 from pprm.baselines.tifu_knn import TifuKnn
-from pprm.baselines.top_frequency import PersonalTopFrequency
 from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
 from pprm.replay import Visit
@@ -25,7 +24,6 @@ Factory: TypeAlias = Callable[[], Baseline]
 """Makes a baseline that has not learned yet."""
 
 GRIDS: Mapping[str, Sequence[Factory]] = {
-    "top frequency": [partial(PersonalTopFrequency, half_life) for half_life in (inf, 28.0, 60.0, 112.0)],
     "TIFU-KNN": [
         partial(TifuKnn, groups=7, between=0.7, alpha=0.7),
         partial(TifuKnn, groups=7, between=0.7, alpha=0.9),
@@ -55,7 +53,7 @@ GRIDS: Mapping[str, Sequence[Factory]] = {
     "SASRec": [partial(SasRec, learning_rate=1e-3), partial(SasRec, learning_rate=3e-3)],
     "LightGBM": [partial(LightGbmRanker, learning_rate=0.1)],
 }
-"""Per method; popularity has nothing to tune."""
+"""Per method that learns; the others are tuned on each shop's own validation (`trivial`)."""
 
 
 class Tried(NamedTuple):

@@ -4,16 +4,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
-from pprm import artifact, baselines
+from pprm import artifact, baselines, plan, progress
 from pprm.artifact import Artifact
 from pprm.catalogue import Catalogue
+from pprm.datasets.dataset import Dataset
 from pprm.datasets.source import Source
-from pprm.evaluation import questions, report, variants
+from pprm.evaluation import questions, report, variants, verdict
 from pprm.evaluation.protocol import Contender
 from pprm.evaluation.report import Results
 from pprm.evaluation.variants import Bench
+from pprm.ids import stable_hash
 from pprm.popularity import Popularity
 from pprm.scorer import Scorer, choose_device, use_threads
 from pprm.text_encoder import bundled
@@ -23,7 +27,7 @@ from pprm.train import (
     judge,
     learn_tables,
     open_workshop,
-    progress_bars,
+    read_data,
     second_examples,
 )
 from pprm.word_vectors import static_bert, word2vec
@@ -34,7 +38,7 @@ SEED = 0
 
 
 def run(directory: Path, source: Source, encoder: Path | None, models: Sequence[str], console: Console) -> Results:
-    """Judge an artifact on a dataset's test month; prints the table.
+    """Judge an artifact on a dataset's test period; prints what is judged on what, the table, and a verdict.
 
     Raises:
         pprm.artifact.ArtifactError: it cannot be trusted.
@@ -43,8 +47,11 @@ def run(directory: Path, source: Source, encoder: Path | None, models: Sequence[
     """
     use_threads(1)
     loaded = artifact.load(directory)
-    with progress_bars(console) as bars:
-        shop = open_workshop(bars, source, loaded.encoder(encoder), SEED, loaded.model.config)
+    with progress.bars(console) as bars:
+        data = read_data(bars, source, console)
+        plan.of(data)  # whether there is anything to judge is known before BERT reads the texts
+        console.print(what_is_judged(directory, loaded, source, data), highlight=False, markup=False, soft_wrap=True)
+        shop = open_workshop(bars, data, loaded.encoder(encoder), SEED, loaded.model.config)
         popularity, task = Popularity(), bars.add_task("others learn", total=None)
         scorer = loaded.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
         more: list[Contender] = []
@@ -64,16 +71,39 @@ def run(directory: Path, source: Source, encoder: Path | None, models: Sequence[
             contenders, took = makers[kind]()
             more += contenders
             seconds |= took
-        results = judge(shop, loaded, more, popularity)
+        results, found = judge(shop, loaded, more, popularity)
         unseen = _unseen(shop, loaded) if "unseen" in models else {}
     for name, spent in seconds.items():
         results[name]["train_seconds"] = round(spent, 1)
     console.print(report.table(results))
+    console.print(verdict.words(found), highlight=False, markup=False)
     if unseen:
         console.print("Products that nobody bought before the months judged, ranked among themselves:")
         console.print(report.table(unseen))
     console.print(str(shop.data.report), highlight=False, markup=False, soft_wrap=True)
     return results | {f"unseen products: {name}": figures for name, figures in unseen.items()}
+
+
+def what_is_judged(directory: Path, loaded: Artifact, source: Source, data: Dataset) -> str:
+    """Artifact and data by name; says so where the artifact is of another shop."""
+    files = f" ({', '.join(path.name for path in source.files)})" if source.files else ""
+    learned = loaded.metrics.get("training", {}).get("dataset", "unknown data")
+    said = f"Artifact {directory} ({loaded.name} {loaded.version}, trained on {learned}), judged on {data.name}{files}."
+    if loaded.tables is None:
+        return said
+    here = catalogue_hashes(data)
+    known = int(np.isin(here, loaded.tables.products).sum())
+    if known < len(here) / 2:
+        said += (
+            f"\nIt knows {known:,} of the {len(here):,} products: it learned from ANOTHER SHOP, and these figures are"
+            " zero-shot. Name the artifact of this shop's own, or make one with `pprm train`."
+        )
+    return said
+
+
+def catalogue_hashes(data: Dataset) -> NDArray[np.uint64]:
+    """Hashes of the products that may be recommended."""
+    return np.array([stable_hash(product.product_id) for product in data.products if product.available], np.uint64)
 
 
 def _baselines(shop: Workshop, told: Callable[[str], None]) -> tuple[list[Contender], dict[str, float]]:
@@ -115,6 +145,10 @@ def _unseen(shop: Workshop, loaded: Artifact) -> Results:
         return loaded.scorer(catalogue, popularity, shop.texts.encode, choose_device("auto"))
 
     outcome = questions.unseen(
-        shop.data, shop.catalogue, shop.plan, make, shop.replaying("products that nobody bought before")
+        shop.data,
+        shop.catalogue,
+        shop.plan,
+        make,
+        shop.replaying("products that nobody bought before", shop.plan.test.end),
     )
     return report.results(outcome, "PPRM", {}) if outcome.visits["test"].user else {}

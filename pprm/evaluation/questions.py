@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pprm.baselines import Popularity as PopularityBaseline
+from pprm.baselines.trivial import has_looks
 from pprm.catalogue import Catalogue
 from pprm.datasets.dataset import Dataset
 from pprm.evaluation import protocol
@@ -72,31 +73,9 @@ def without_looks(visit: Visit) -> UserState:
     return replace(state, sequence=bought.tobytes(), browsed_keys=b"", browsed_at=b"", look_places=b"", looks=b"")
 
 
-@dataclass(slots=True)
-class LastLooked:
-    """What the shopper looked at or put into the cart, the newest first."""
-
-    catalogue: Catalogue
-    name: str = "looked at last"
-
-    def learned_bytes(self) -> int:
-        """See `protocol.Contender`."""
-        return 0
-
-    def add(self, visit: Visit) -> None:
-        """Nothing to keep: the state is the visit's."""
-
-    def scores(self, visit: Visit) -> NDArray[np.float64]:
-        """See `protocol.Contender`."""
-        keys, looks = visit.before.looked_at()
-        rows, out = self.catalogue.rows(keys), np.zeros(len(self.catalogue))
-        out[rows[rows >= 0]] = looks["last"][rows >= 0]
-        return out
-
-
 def of_browsing(scorer: Scorer) -> list[Contender]:
-    """What looks are worth where there are any: alone, and taken away from the model."""
-    return [LastLooked(scorer.catalogue), AtVisit("PPRM, looks hidden", scorer, see=without_looks)]
+    """What looks are worth where there are any: taken away from the model."""
+    return [AtVisit("PPRM, looks hidden", scorer, see=without_looks)]
 
 
 def without_sentiment(visit: Visit) -> UserState:
@@ -111,9 +90,9 @@ def of_reviews(scorer: Scorer) -> list[Contender]:
 
 def of_events(scorer: Scorer, dataset: Dataset) -> list[Contender]:
     """What events that are no purchases are worth, of the kinds that the dataset has."""
-    kinds = set() if dataset.kind is None else set(np.unique(dataset.kind).tolist())
-    browsing = of_browsing(scorer) if kinds & {*LOOKS} else []
-    return browsing + (of_reviews(scorer) if Kind.REVIEW in kinds else [])
+    browsing = of_browsing(scorer) if has_looks(dataset) else []
+    reviewed = dataset.kind is not None and bool((dataset.kind == Kind.REVIEW).any())
+    return browsing + (of_reviews(scorer) if reviewed else [])
 
 
 @dataclass(slots=True)

@@ -36,16 +36,12 @@ def results(outcome: Outcome, reference: str, train_seconds: Mapping[str, float]
 
 def _figures(outcome: Outcome, name: str, reference: Judged) -> dict[str, Any]:
     test, validation, visits = outcome.judged["test"][name], outcome.judged["validation"][name], outcome.visits["test"]
-    threshold = metrics.best_threshold(np.array(validation.scores), np.array(validation.labels, bool))
     user = np.array(visits.user)
     return {
         "queries": {"all": len(test.all), "new": int(np.isfinite(np.array(test.new)[:, 0]).sum())},
         **means(test),
-        "binary": metrics.decision(np.array(test.scores), np.array(test.labels, bool), threshold),
-        "difference": {
-            part: paired(np.array(getattr(test, part))[:, 0] - np.array(getattr(reference, part))[:, 0], user)
-            for part in ("all", "new")
-        },
+        "binary": _decisions(test, validation),
+        "difference": {part: difference(test, reference, user, part) for part in ("all", "new")},
         "lists": _lists(test, len(outcome.candidates)),
         "by_history": _by(np.searchsorted(HISTORY, visits.baskets, side="right") - 1, test, HISTORY),
         "by_week": _by_week(visits, test),
@@ -54,25 +50,40 @@ def _figures(outcome: Outcome, name: str, reference: Judged) -> dict[str, Any]:
     }
 
 
-def paired(difference: NDArray[np.float64], user: NDArray[np.int64]) -> dict[str, float]:
-    """Mean of paired differences [Q], NaN left out, and its standard error clustered by user [Q]."""
+def _decisions(test: Judged, validation: Judged) -> dict[str, float | None]:
+    """Accuracy, precision and recall; None where no visit of the validation says where to cut."""
+    if not validation.labels:
+        return dict.fromkeys(("accuracy", "precision", "recall"))
+    threshold = metrics.best_threshold(np.array(validation.scores), np.array(validation.labels, bool))
+    return {**metrics.decision(np.array(test.scores), np.array(test.labels, bool), threshold)}
+
+
+def difference(one: Judged, other: Judged, user: NDArray[np.int64], part: str = "all") -> dict[str, float | None]:
+    """Of the NDCG of two contenders on the same visits; see `paired`."""
+    ndcg = [np.array(getattr(judged, part)).reshape(-1, 3)[:, 0] for judged in (one, other)]
+    return paired(ndcg[0] - ndcg[1], user)
+
+
+def paired(difference: NDArray[np.float64], user: NDArray[np.int64]) -> dict[str, float | None]:
+    """Mean of paired differences [Q], NaN left out, and its standard error clustered by user [Q]; None of nothing."""
     known = np.isfinite(difference)
     difference, user = difference[known], user[known]
-    mean = float(difference.mean()) if len(difference) else 0.0
-    sums = np.bincount(user, difference - mean) if len(user) else np.zeros(1)
-    return {"mean": mean, "se": float(np.sqrt((sums**2).sum()) / max(len(difference), 1))}
+    if not len(difference):
+        return {"mean": None, "se": None}
+    mean = float(difference.mean())
+    sums = np.bincount(user, difference - mean)
+    return {"mean": mean, "se": float(np.sqrt((sums**2).sum()) / len(difference))}
 
 
-def means(judged: Judged) -> dict[str, dict[str, float]]:
-    """NDCG, recall and hit rate, over all products and over new ones."""
+def means(judged: Judged) -> dict[str, dict[str, float | None]]:
+    """NDCG, recall and hit rate, over all products and over new ones; None where no visit was judged."""
     return {"all": _means(judged.all), "new": _means(judged.new)}
 
 
-def _means(values: Sequence[tuple[float, float, float]]) -> dict[str, float]:
+def _means(values: Sequence[tuple[float, float, float]]) -> dict[str, float | None]:
     known = np.array(values).reshape(-1, 3)
     known = known[np.isfinite(known[:, 0])]
-    means = known.mean(0) if len(known) else np.zeros(3)
-    return dict(zip(MEASURES, map(float, means), strict=True))
+    return dict(zip(MEASURES, known.mean(0).tolist() if len(known) else (None,) * 3, strict=True))
 
 
 def _lists(test: Judged, candidates: int) -> dict[str, float]:
@@ -102,32 +113,33 @@ def _by_week(visits: Visits, test: Judged) -> dict[str, dict[str, float]]:
 def table(found: Results) -> Table:
     """The figures as a table for people."""
     queries = next(iter(found.values()))["queries"]
-    title = (
-        f"at 10; test, {queries['all']:,} visits, {queries['new']:,} with new products; all figures: --report, --table"
-    )
+    title = f"test, {queries['all']:,} visits, {queries['new']:,} with new products; all figures: --report, --table"
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     shown.add_column("model", min_width=20, max_width=42)
-    for column in ("NDCG", "difference (se)", "HR", "new NDCG", "difference (se)", "new HR", "acc", "prec"):
+    for column in ("NDCG@10", "difference (se)", "R@10", "HR@10", "new NDCG", "difference (se)", "new R", "new HR"):
         shown.add_column(column, justify="right", no_wrap=True)
-    for column in ("rec", "ms", "MB"):
+    for column in ("acc", "prec", "rec", "ms", "MB"):
         shown.add_column(column, justify="right", no_wrap=True)
     for name, figures in found.items():
-        ranked = [
-            value
-            for part in ("all", "new")
-            for value in (
-                _short(figures[part]["ndcg_at_10"]),
-                "{mean:+.4f} ({se:.4f})".format(**figures["difference"][part]),
-                _short(figures[part]["hr_at_10"]),
-            )
-        ]
-        decided = [_short(value)[:3] for value in figures["binary"].values()]
+        ranked = [value for part in ("all", "new") for value in _ranked(figures, part)]
+        decided = [short(value)[:3].replace("non", "-") for value in figures["binary"].values()]
         shown.add_row(name, *ranked, *decided, f"{figures['milliseconds']:.1f}", f"{figures['megabytes']:.1f}")
     return shown
 
 
-def _short(share: float) -> str:
-    return f"{share:.4f}".removeprefix("0")
+def _ranked(figures: Mapping[str, Any], part: str) -> tuple[str, ...]:
+    ndcg, recall, hits = (short(figures[part][measure]) for measure in MEASURES)
+    return ndcg, _signed(figures["difference"][part]), recall, hits
+
+
+def short(share: float | None) -> str:
+    """A share of 1 in four digits; of nothing it is "none", which 0 is not."""
+    return "none" if share is None else f"{share:.4f}".removeprefix("0")
+
+
+def _signed(difference: Mapping[str, float | None]) -> str:
+    mean, error = difference["mean"], difference["se"]
+    return "none" if mean is None or error is None else f"{mean:+.4f} ({error:.4f})"
 
 
 def markdown(found: Results) -> str:
@@ -138,8 +150,9 @@ def markdown(found: Results) -> str:
     )
     lines = [head, "|" + "---|" * 15]
     for name, figures in found.items():
-        values = [f"{value:.4f}" for part in ("all", "new", "binary") for value in figures[part].values()]
-        values += [f"{d['mean']:+.4f} ({d['se']:.4f})" for d in figures["difference"].values()]
+        shares = [share for part in ("all", "new", "binary") for share in figures[part].values()]
+        values = ["none" if share is None else f"{share:.4f}" for share in shares]
+        values += [_signed(difference) for difference in figures["difference"].values()]
         values += [f"{figures['milliseconds']:.1f}", f"{figures['megabytes']:.2f}", f"{figures['train_seconds']:.0f}"]
         lines.append(f"| {name} | {' | '.join(values)} |")
     return "\n".join(lines) + "\n"
@@ -155,8 +168,8 @@ def plot(found: Results, path: Path) -> None:
     names = list(found)[::-1]
     figure, axes = plt.subplots(1, 2, figsize=(11, 0.32 * len(names) + 1.2), sharey=True)
     for axis, part, title in zip(axes, ("all", "new"), ("all products", "new to the shopper"), strict=True):
-        values = [found[name][part]["ndcg_at_10"] for name in names]
-        errors = [found[name]["difference"][part]["se"] for name in names]
+        values = [found[name][part]["ndcg_at_10"] or 0.0 for name in names]
+        errors = [found[name]["difference"][part]["se"] or 0.0 for name in names]
         axis.barh(names, values, xerr=errors, color=["#2b6cb0" if "PPRM" in name else "#a0aec0" for name in names])
         axis.set_title(f"NDCG@10, {title}")
         axis.grid(axis="x", alpha=0.3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pprm.baselines.history import DecayedCounts
-from pprm.baselines.popularity import Popularity, Windows
+from pprm.baselines.popularity import Popularity
 from pprm.baselines.tifu_knn import TifuKnn, basket_weights
 from pprm.baselines.top_frequency import PersonalTopFrequency
 from pprm.popularity import Popularity as LivePopularity
@@ -21,18 +21,19 @@ UNTIL = BEGIN + 100 * DAY
 
 
 @pytest.mark.parametrize("days", [7, 28, None])
-def test_live_popularity_counts_the_days_strictly_before(days: int | None) -> None:
-    windows, popularity = Windows(SHOP.product, SHOP.time, len(CATALOGUE)), Popularity(days)
+def test_popularity_counts_the_window_strictly_before(days: int | None) -> None:
+    popularity = Popularity(days)
     popularity.learn(SHOP, CATALOGUE, UNTIL)
     for visit in VISITS:
         if visit.number % 7 == 0:
-            assert np.array_equal(popularity.scores(visit), windows.before(visit.now, days or 1000))
+            inside = (SHOP.time < visit.now) & (SHOP.time >= visit.now - (days or 1000) * DAY)
+            assert np.array_equal(popularity.scores(visit), np.bincount(SHOP.product[inside], minlength=len(CATALOGUE)))
         popularity.add(visit)
 
 
 @pytest.mark.parametrize("half_life", [28.0, inf])
 def test_top_frequency_is_the_sum_of_decayed_purchases(half_life: float) -> None:
-    baseline = PersonalTopFrequency(half_life)
+    baseline = PersonalTopFrequency(half_life, 1e-6)
     baseline.learn(SHOP, CATALOGUE, UNTIL)
     for visit in VISITS:
         if visit.number % 50 == 49:

@@ -6,10 +6,11 @@ import random
 import numpy as np
 import pytest
 
+from pprm.baselines.top_frequency import PersonalTopFrequency
 from worker.demo.households import DAY, Visit, browses
 from worker.demo.lists import Listed, Position
 from worker.demo.live import _Judge
-from worker.demo.prequential import Ranked, Scores, baselines
+from worker.demo.prequential import Scores, baselines
 from worker.demo.progress import Progress
 
 PRODUCTS = [f"p{number}" for number in range(30)]
@@ -40,36 +41,49 @@ def best(scores: dict[str, tuple[float, ...]]) -> list[int]:
     ]
 
 
-def slowly(history: dict[str, list[Visit]], household: str, now: int) -> tuple[list[int], list[int]]:
-    week, month = counts(history, now, 7), counts(history, now, 28)
+def slowly(history: dict[str, list[Visit]], household: str, now: int) -> dict[str, list[int]]:
+    week, month, ever = (counts(history, now, days) for days in (7, 28, 1000))
     own = dict.fromkeys(PRODUCTS, 0.0)
     for visit in history[household]:
         for product in visit.products:
             if visit.time < now and product in own:
                 own[product] += 2 ** ((visit.time - now) / DAY / 60)
-    return best({p: (week[p],) for p in PRODUCTS}), best({p: (own[p], month[p]) for p in PRODUCTS})
+    return {
+        "popularity": best({p: (week[p],) for p in PRODUCTS}),
+        "popularity_28d": best({p: (month[p],) for p in PRODUCTS}),
+        "popularity_all_time": best({p: (ever[p],) for p in PRODUCTS}),
+        "top_frequency": best({p: (own[p] + month[p] / max(1, *month.values()),) for p in PRODUCTS}),
+    }
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_baselines_rank_as_a_slow_computation_does(seed: int) -> None:
     history = a_history(seed)
-    quick = baselines(PRODUCTS, history)
+    quick = baselines(PRODUCTS, history, PersonalTopFrequency(60.0, 1.0, 28))
     for visit in sorted(v for visits in history.values() for v in visits)[::7]:
         ranked = quick.at(visit.household, visit.time)
-        assert (ranked.popularity.tolist(), ranked.top_frequency.tolist()) == slowly(history, *visit[1::-1])
+        assert {name: rows.tolist() for name, rows in ranked.items()} == slowly(history, *visit[1::-1])
+
+
+def test_what_was_looked_at_last_comes_first_where_anybody_looks() -> None:
+    history = {"1": [Visit(DAY, "1", "purchases", ("p9",), "b")], "2": []}
+    for second, product in ((1, "p3"), (2, "p4"), (3, "p3")):
+        history["2"].append(Visit(DAY + second, "2", "browses", (product,), f"e{second}", action="view"))
+    ranked = baselines(PRODUCTS, history).at("2", DAY + 9)["looked_at_last"]
+    assert ranked[:3].tolist() == [3, 4, 9]
 
 
 def test_the_baselines_see_nothing_of_the_basket_or_later() -> None:
     history, now = a_history(), 60 * DAY
     past = {name: [visit for visit in visits if visit.time < now] for name, visits in history.items()}
     with_future, without = baselines(PRODUCTS, history).at("1", now), baselines(PRODUCTS, past).at("1", now)
-    assert [rows.tolist() for rows in with_future] == [rows.tolist() for rows in without]
+    assert all(np.array_equal(rows, without[name]) for name, rows in with_future.items())
 
 
 def test_the_figures_are_means_over_baskets() -> None:
     scores, none = Scores(), np.array([], np.int64)
-    scores.add({1, 2}, np.array([5, 1, 6]), Ranked(np.array([1, 2]), none))
-    scores.add({9}, np.array([5, 1, 6]), Ranked(none, np.array([9])))
+    scores.add({1, 2}, np.array([5, 1, 6]), {"popularity": np.array([1, 2]), "top_frequency": none})
+    scores.add({9}, np.array([5, 1, 6]), {"popularity": none, "top_frequency": np.array([9])})
     ideal = 1 + 1 / math.log2(3)
     assert scores.means() == {
         "baskets": 2,
@@ -79,6 +93,7 @@ def test_the_figures_are_means_over_baskets() -> None:
         "top_frequency_ndcg_at_10": 0.5,
     }
     assert Scores().means()["ndcg_at_10"] is None
+    assert scores.better() == ["own frequency with popularity", "7-day popularity"] and Scores().better() == []
 
 
 def judged(visit: Visit) -> int:

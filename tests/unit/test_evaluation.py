@@ -1,19 +1,21 @@
 """The evaluation's figures by another path: scikit-learn, brute force, and contenders whose worth is known."""
 
+import io
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from sklearn.metrics import accuracy_score, ndcg_score, precision_score, recall_score
 
 from pprm import model_card
 from pprm.catalogue import Catalogue
-from pprm.evaluation import protocol, report
+from pprm.evaluation import protocol, report, verdict
 from pprm.evaluation.protocol import Judged, Question
 from pprm.model import PPRMConfig
-from pprm.plan import COMPLETE_JOURNEY
+from pprm.plan import COMPLETE_JOURNEY, Split
 from pprm.popularity import Popularity
 from pprm.replay import Visit
 from tests.unit.small_shop import Encoder, dataset
@@ -141,10 +143,49 @@ def test_the_card_is_written_from_the_figures(outcome: protocol.Outcome) -> None
     found["training"] = {
         "validation": {part: found["oracle"][part] for part in ("all", "new")},
         "dataset": "small", "seed": 1, "visits": 2, "second_stage_candidates": 3, "fit_seconds": 4.0, "seconds": 5.0,
-        "peak_memory_bytes": 2**30,
+        "peak_memory_bytes": 2**30, "verdict": verdict.of(judged_as_pprm(outcome), "validation", ["chance"]),
+        "test_verdict": verdict.of(judged_as_pprm(outcome), "test", ["chance"]),
     }  # fmt: skip
     card = model_card.write(PPRMConfig(), found)
     assert "| chance |" in card and "trained on small" in card and "1.0 GiB" in card
+    assert "the best without a model, 'chance'" in card
+
+
+def judged_as_pprm(outcome: protocol.Outcome, model: str = "oracle", other: str = "chance") -> protocol.Outcome:
+    """The same, the model being one of the contenders."""
+    judged = {split: {"PPRM": found[model], "chance": found[other]} for split, found in outcome.judged.items()}
+    return outcome._replace(judged=judged)
+
+
+def test_a_model_that_beats_nobody_is_called_so(outcome: protocol.Outcome) -> None:
+    good, bad = (verdict.of(judged_as_pprm(outcome, *who), "test", ["chance"]) for who in WHO)
+    assert good["difference"]["mean"] > 0.5 and "is worth something" in verdict.words(good)
+    assert bad["difference"]["mean"] < -0.5 and "DOES NOT BEAT" in verdict.words(bad)
+    assert bad["ndcg_at_10"]["chance"] == 1.0 and "has 1.0000" in verdict.words(bad)
+    unclear = good | {"difference": {"mean": 0.01, "se": 0.01}}
+    assert "not clearly better" in verdict.words(unclear)
+
+
+WHO = (("oracle", "chance"), ("chance", "oracle"))
+
+
+def test_where_no_visit_could_be_judged_the_figures_are_none_not_zero() -> None:
+    nothing = {"validation": Split(0, 1, 1), "test": COMPLETE_JOURNEY.test}
+    outcome = protocol.run(SHOP, catalogue_of(), Popularity(), [Oracle(), Chance()], nothing)
+    found = report.results(outcome, "oracle", {})
+    assert found["oracle"]["binary"] == dict.fromkeys(("accuracy", "precision", "recall"))
+    assert set(report.means(outcome.judged["validation"]["oracle"])["all"].values()) == {None}
+    assert report.paired(np.zeros(0), np.zeros(0, int)) == {"mean": None, "se": None}
+    assert " none |" in report.markdown(found)
+    said = verdict.words(verdict.of(judged_as_pprm(outcome), "validation", ["chance"]))
+    assert said.startswith("No visit of the validation could be judged")
+
+
+def test_the_table_shows_recall_at_10(outcome: protocol.Outcome) -> None:
+    shown, out = report.table(report.results(outcome, "oracle", {})), io.StringIO()
+    assert [column.header for column in shown.columns][3] == "R@10"
+    Console(file=out, width=140).print(shown)
+    assert all(len(line) < 140 for line in out.getvalue().splitlines()) and "R@10" in out.getvalue()
 
 
 def test_two_contenders_of_one_name_are_refused_before_hours_are_spent() -> None:

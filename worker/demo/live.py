@@ -4,6 +4,11 @@ import asyncio
 from dataclasses import dataclass
 from time import perf_counter
 
+import numpy as np
+
+from pprm import plan
+from pprm.baselines import top_frequency
+from pprm.evaluation import protocol
 from worker.demo import households, prequential, records
 from worker.demo.announcements import Announcer
 from worker.demo.data import Shop
@@ -32,7 +37,11 @@ async def replay_all(stage: Stage, shop: Shop) -> None:
 
 
 def _baselines(shop: Shop) -> Baselines:
-    baselines = prequential.baselines(shop.universe, shop.history)
+    """As strong as they can be: own frequencies as the time before the replay chose them."""
+    data, available = shop.dataset, np.array([product.available for product in shop.dataset.products])
+    chosen_on = protocol.queries(data, available, {"validation": plan.of(data).validation})
+    own = top_frequency.choose(data, available, chosen_on)
+    baselines = prequential.baselines(shop.universe, shop.history, own)
     baselines.advance(shop.begin)
     return baselines
 

@@ -1,4 +1,4 @@
-"""Each basket against the list that was published before it, and against two baselines at the same moment. Pure.
+"""Each basket against the list that was published before it, and against what a shop has without a model. Pure.
 
 The baselines see everything strictly before the basket; the list was made right after the household's previous event.
 That favours the baselines.
@@ -7,27 +7,32 @@ That favours the baselines.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import NamedTuple
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm.baselines import TopFrequency
+from pprm.baselines import Popularity
+from pprm.baselines.top_frequency import PersonalTopFrequency
 from pprm.ids import stable_hash
 from pprm.metrics import hit, ndcg, top
-from worker.demo.households import DAY, Visit
+from worker.demo.households import Visit
 
-WEEK, MONTH = 7 * DAY, 28 * DAY
+WINDOWS = {"popularity_all_time": None, "popularity_28d": 28, "popularity": 7}
+"""Days of each popularity."""
+NAMES = {
+    "top_frequency": "own frequency with popularity",
+    "looked_at_last": "looked at last",
+    "popularity": "7-day popularity",
+    "popularity_28d": "28-day popularity",
+    "popularity_all_time": "popularity of all time",
+}
+"""The baselines in words."""
 
-Rows = NDArray[np.int64]
+Rows: TypeAlias = NDArray[np.int64]
 """Products as rows of the products that can be listed."""
-
-
-class Ranked(NamedTuple):
-    """What the baselines would recommend, best first."""
-
-    popularity: Rows
-    top_frequency: Rows
+Ranked: TypeAlias = Mapping[str, Rows]
+"""What each baseline would recommend, best first."""
 
 
 @dataclass(slots=True)
@@ -37,63 +42,41 @@ class Scores:
     baskets: int = 0
     hit: float = 0.0
     pprm: float = 0.0
-    popularity: float = 0.0
-    top_frequency: float = 0.0
+    others: dict[str, float] = field(default_factory=dict)
+    """NDCG of the baselines."""
 
     def add(self, truth: set[int], listed: Rows, baselines: Ranked) -> None:
         """Judge one basket; `truth` has at least one product."""
         self.baskets += 1
         self.hit += hit(listed, truth)
         self.pprm += ndcg(listed, truth)
-        self.popularity += ndcg(baselines.popularity, truth)
-        self.top_frequency += ndcg(baselines.top_frequency, truth)
+        for name, ranked in baselines.items():
+            self.others[name] = self.others.get(name, 0.0) + ndcg(ranked, truth)
 
     def means(self) -> dict[str, float | int | None]:
         """Return the figures of the report; a mean over no basket is None."""
-        sums = {
-            "hit_rate_at_10": self.hit,
-            "ndcg_at_10": self.pprm,
-            "popularity_ndcg_at_10": self.popularity,
-            "top_frequency_ndcg_at_10": self.top_frequency,
-        }
+        others = {f"{name}_ndcg_at_10": value for name, value in self.others.items()}
+        sums = {"hit_rate_at_10": self.hit, "ndcg_at_10": self.pprm} | others
         means = {name: round(value / self.baskets, 4) if self.baskets else None for name, value in sums.items()}
         return {"baskets": self.baskets} | means
 
-
-@dataclass(slots=True)
-class _Window:
-    """Purchases per product within the last `seconds`; moves forward only."""
-
-    seconds: int
-    counts: NDArray[np.float32]
-    begin: int = 0
-    end: int = 0
-
-    def advance(self, now: int, times: NDArray[np.int64], rows: Rows) -> None:
-        end, begin = np.searchsorted(times, [now, now - self.seconds])
-        np.add.at(self.counts, rows[self.end : end], 1)
-        np.subtract.at(self.counts, rows[self.begin : begin], 1)
-        self.begin, self.end = int(begin), int(end)
+    def better(self) -> list[str]:
+        """Baselines, in words, that are at least as good as the lists."""
+        return [said for name, said in NAMES.items() if self.baskets and self.others.get(name, -1.0) >= self.pprm]
 
 
 @dataclass(slots=True)
 class Baselines:
-    """7-day popularity, and personal top frequency filled up with 28-day popularity, over what can be listed."""
+    """What a shop has without a model, over what can be listed."""
 
     _row: Mapping[str, int]
-    _baskets: Sequence[Visit]
+    _visits: Sequence[Visit]
     """All, of the replay too, in time order: only those before the moment asked for are looked at."""
-    _times: NDArray[np.int64]
-    _rows: Rows
-    """Time and product of each purchase, in time order."""
-    _week: _Window = field(init=False)
-    _month: _Window = field(init=False)
-    _frequency: TopFrequency = field(default_factory=TopFrequency)
+    _windows: Mapping[str, Popularity]
+    _own: PersonalTopFrequency
+    _looks: dict[str, dict[int, int]] | None
+    """When each shopper looked at each row last, Unix seconds; None where nobody looks at anything."""
     _seen: int = 0
-
-    def __post_init__(self) -> None:
-        self._week = _Window(WEEK, np.zeros(len(self._row), np.float32))
-        self._month = _Window(MONTH, np.zeros(len(self._row), np.float32))
 
     def rows(self, products: Iterable[str]) -> Rows:
         """Rows of products in their order, without those that cannot be listed."""
@@ -101,25 +84,49 @@ class Baselines:
 
     def advance(self, now: int) -> None:
         """Take in everything strictly before `now` (Unix seconds, never smaller than before)."""
-        for window in (self._week, self._month):
-            window.advance(now, self._times, self._rows)
-        while self._seen < len(self._baskets) and self._baskets[self._seen].time < now:
-            basket = self._baskets[self._seen]
-            rows = self.rows(basket.products).astype(np.int32)
-            self._frequency.add(stable_hash(basket.household), rows, basket.time)
+        while self._seen < len(self._visits) and self._visits[self._seen].time < now:
+            self._take_in(self._visits[self._seen])
             self._seen += 1
+
+    def _take_in(self, visit: Visit) -> None:
+        rows = self.rows(visit.products).astype(np.int32)
+        if visit.is_basket:
+            for popularity in self._windows.values():
+                popularity.sold(rows, visit.time)
+            self._own.bought(stable_hash(visit.household), rows, visit.time)
+        elif self._looks is not None and visit.family == "browses":
+            self._looks.setdefault(visit.household, {}).update(dict.fromkeys(rows.tolist(), visit.time))
 
     def at(self, household: str, now: int) -> Ranked:
         """Rank for a household as of `now`; see `advance`."""
         self.advance(now)
-        frequent = self._frequency.scores(stable_hash(household), now, self._month.counts)
-        return Ranked(top(self._week.counts), top(frequent))
+        ranked = {name: top(popularity.at(now)) for name, popularity in self._windows.items()}
+        ranked["top_frequency"] = top(self._own.of(stable_hash(household), now))
+        if self._looks is not None:
+            ranked["looked_at_last"] = top(self._looked(household, now))
+        return ranked
+
+    def _looked(self, household: str, now: int) -> NDArray[np.float64]:
+        """Times of the last looks, and far below them popularity."""
+        popularity = self._windows["popularity"].at(now)
+        out = popularity.astype(np.float64) / (float(popularity.max(initial=0)) + 1)
+        looks = (self._looks or {}).get(household, {})
+        out[[*looks]] += [*looks.values()]
+        return out
 
 
-def baselines(products: Sequence[str], history: Mapping[str, Iterable[Visit]]) -> Baselines:
-    """Make the baselines for these products (ties: in their order) and all baskets; looks are nothing to them."""
-    row_of = {product: row for row, product in enumerate(products)}
-    baskets = sorted(visit for visit in chain.from_iterable(history.values()) if visit.is_basket)
-    bought = [(basket.time, row_of[p]) for basket in baskets for p in basket.products if p in row_of]
-    columns = np.array(bought, np.int64).reshape(-1, 2)
-    return Baselines(row_of, baskets, columns[:, 0].copy(), columns[:, 1].copy())
+def baselines(
+    products: Sequence[str], history: Mapping[str, Iterable[Visit]], own: PersonalTopFrequency | None = None
+) -> Baselines:
+    """Make the baselines for these products (ties: in their order) and all visits.
+
+    `own` has the settings of the shoppers' own frequencies; simulated looks are not in `history`.
+    """
+    visits = sorted(chain.from_iterable(history.values()))
+    windows = {name: Popularity(days) for name, days in WINDOWS.items()}
+    own = own or PersonalTopFrequency()
+    own.begin(len(products))
+    for popularity in windows.values():
+        popularity.begin(len(products))
+    looks: dict[str, dict[int, int]] | None = {} if any(visit.family == "browses" for visit in visits) else None
+    return Baselines({product: row for row, product in enumerate(products)}, visits, windows, own, looks)

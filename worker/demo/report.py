@@ -1,9 +1,11 @@
 """The figures at the end: as JSON, and as words with what to type next. Pure."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from worker.demo import prequential
 from worker.demo.progress import Progress
 from worker.demo.records import timestamp
 
@@ -85,9 +87,10 @@ def summary(progress: Progress) -> str:
             f"{online['baskets']:,} baskets, each against the list published before it:"
             f" {online['hit_rate_at_10']:.0%} had a hit in 10.",
             f"NDCG@10 {online['ndcg_at_10']:.3f}. On the same baskets, as of each basket's own moment:"
-            f" personal top frequency {online['top_frequency_ndcg_at_10']:.3f},"
-            f" 7-day popularity {online['popularity_ndcg_at_10']:.3f}.",
+            f" {_without_a_model(online)}.",
         ]
+        if better := progress.scores.better():
+            lines.append(f"On these baskets the lists DO NOT BEAT {' and '.join(better)}: docs/small-shops.md.")
         if progress.simulates:
             lines.append("One household in ten browses, by simulation; its baskets are not in these figures.")
     if progress.note:
@@ -95,6 +98,11 @@ def summary(progress: Progress) -> str:
     if progress.reading:
         lines.append(progress.reading)
     return "\n".join(lines)
+
+
+def _without_a_model(online: Mapping[str, Any]) -> str:
+    figures = ((said, online.get(f"{name}_ndcg_at_10")) for name, said in prequential.NAMES.items())
+    return ", ".join(f"{said} {value:.3f}" for said, value in figures if value is not None)
 
 
 def next_steps(progress: Progress) -> str:

@@ -30,7 +30,7 @@ REASONS = {
 """In words, the most telling first: one is shown."""
 SCORES = (
     ("PPRM", "ndcg_at_10"),
-    ("personal top frequency", "top_frequency_ndcg_at_10"),
+    ("own frequency", "top_frequency_ndcg_at_10"),
     ("7-day popularity", "popularity_ndcg_at_10"),
 )
 
@@ -68,8 +68,8 @@ def progress_line(progress: Progress) -> str:
     if online["baskets"]:
         parts.append(
             f"{online['baskets']:,} baskets: hit rate {online['hit_rate_at_10']:.0%}"
-            f"  NDCG@10 {online['ndcg_at_10']:.3f} (top frequency {online['top_frequency_ndcg_at_10']:.3f},"
-            f" popularity {online['popularity_ndcg_at_10']:.3f})"
+            f"  NDCG@10 {online['ndcg_at_10']:.3f} (own frequency {online['top_frequency_ndcg_at_10']:.3f},"
+            f" 7-day popularity {online['popularity_ndcg_at_10']:.3f})"
         )
     return "  |  ".join(parts)
 

@@ -1,0 +1,39 @@
+"""Whether a model is worth anything: compared with what a shop has without one (`baselines.trivial`), in words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pprm.evaluation import report
+from pprm.evaluation.protocol import Outcome
+
+MODEL = "PPRM"
+CLEAR = 2.0
+"""Standard errors from which on a difference is no accident."""
+
+
+def of(outcome: Outcome, split: str, trivial: Sequence[str]) -> dict[str, Any]:
+    """The model beside the best of the `trivial` contenders (names) in a split, as it stands in metrics.json."""
+    judged, visits = outcome.judged[split], outcome.visits[split]
+    figures = {name: report.means(judged[name])["all"]["ndcg_at_10"] for name in (MODEL, *trivial)}
+    best = max(trivial, key=lambda name: figures[name] or 0.0)
+    difference = report.difference(judged[MODEL], judged[best], np.array(visits.user, np.int64))
+    return {"split": split, "visits": len(visits.user), "ndcg_at_10": figures, "best": best, "difference": difference}
+
+
+def words(verdict: dict[str, Any]) -> str:
+    """The verdict as sentences."""
+    if not verdict["visits"]:
+        return f"No visit of the {verdict['split']} could be judged: nobody knows yet what this model is worth."
+    mean, error = verdict["difference"]["mean"], verdict["difference"]["se"]
+    model, other = (report.short(verdict["ndcg_at_10"][name]) for name in (MODEL, verdict["best"]))
+    figures = (
+        f"NDCG@10 {model} on {verdict['visits']:,} visits of the {verdict['split']}; the best without a model,"
+        f" {verdict['best']!r}, has {other} (difference {mean:+.4f}, standard error {error:.4f})."
+    )
+    if mean <= 0:
+        return f"THIS MODEL DOES NOT BEAT A SHOP WITHOUT ONE: {figures} What helps: docs/small-shops.md."
+    if mean < CLEAR * error:
+        return f"This model is not clearly better than a shop without one: {figures} More visits would tell."
+    return f"This model is worth something: {figures}"
