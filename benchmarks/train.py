@@ -17,7 +17,7 @@ from rich.console import Console
 from benchmarks import measure
 from benchmarks.measure import median, show
 from benchmarks.processes import MIB, alone, forget_peak, peak, resident
-from pprm import artifact, plan, second_training, train
+from pprm import artifact, plan, progress, second_training, train
 from pprm.artifact import Artifact
 from pprm.datasets import complete_journey
 from pprm.datasets.dataset import no_promotions
@@ -52,7 +52,7 @@ def measured(households: int | None) -> dict[str, Any]:
     torch.set_num_threads(1)
     phase, config = Phases(), train.MODELS["pprm-s"]
     dimensions = config.text_dimensions
-    with train.progress_bars(Console(quiet=True)) as bars:
+    with progress.bars(Console(quiet=True)) as bars:
         with phase("reading"):
             ids = complete_journey.household_ids()[:households] if households else None
             data = complete_journey.load(ids)

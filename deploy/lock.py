@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 LOCK, WORKER = ROOT / "requirements.lock", ROOT / "deploy/worker.lock"
 CUDA, TORCH = ROOT / "deploy/cuda.lock", ROOT / "deploy/torch-cpu.lock"
-EXTRAS = ("demo", "train", "test", "deploy")
+EXTRAS = ("bert", "demo", "train", "test", "deploy")
 NOT_OURS = (
     "cuda-toolkit", "cuda-bindings", "nvidia-cudnn-cu13", "nvidia-cusparselt-cu13", "nvidia-nccl-cu13",
     "nvidia-nvshmem-cu13", "triton",  # what torch asks for on Linux: a build for the CPU does without

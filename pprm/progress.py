@@ -90,8 +90,9 @@ def how_far(done: float, total: float | None, seconds: float) -> str:
         return f"{done:,.0f} after {duration(seconds)}" if done else f"for {duration(seconds)}"
     if done >= total:
         return f"done, {duration(seconds)}"
-    left = f", {duration(seconds * (total - done) / done)} left" if done else ""
-    return f"{done / total:.0%} after {duration(seconds)}{left}"
+    share = done / total  # of a few in a hundred nobody can tell how long the others take
+    left = f", {duration(seconds * (1 - share) / share)} left" if share >= 0.02 else ""
+    return f"{share:.0%} after {duration(seconds)}{left}"
 
 
 def duration(seconds: float) -> str:

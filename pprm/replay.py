@@ -34,8 +34,22 @@ def replay(dataset: Dataset, catalogue: Catalogue, popularity: Popularity, until
     While one is out, `popularity` knows what was before its day, and `catalogue` (whose rows are the dataset's
     products) the promotions published by then. Events that are no purchases are folded between the visits.
     """
+    is_basket = dataset.is_basket()
+    for visit in _acts(dataset, catalogue, popularity, until):
+        if is_basket[visit.number]:
+            yield visit
+
+
+def latest(dataset: Dataset, catalogue: Catalogue, popularity: Popularity) -> dict[str, UserState]:
+    """Every shopper's state after all that happened, by id; `popularity` then knows all of it before its last day."""
+    acts = _acts(dataset, catalogue, popularity, int(dataset.time[-1]) + 1)
+    return {dataset.users[act.user]: act.after for act in acts}
+
+
+def _acts(dataset: Dataset, catalogue: Catalogue, popularity: Popularity, until: int) -> Iterator[Visit]:
+    """Visits, and between them what is none, as if each were a visit of its own."""
     states: dict[int, UserState] = {}
-    first, is_basket, promotions = dataset.visits(), dataset.is_basket(), _Publisher(dataset, catalogue)
+    first, promotions = dataset.visits(), _Publisher(dataset, catalogue)
     for number, (start, stop) in enumerate(zip(first[:-1].tolist(), first[1:].tolist(), strict=True)):
         now, user = int(dataset.time[start]), int(dataset.user[start])
         if now >= until:
@@ -45,8 +59,7 @@ def replay(dataset: Dataset, catalogue: Catalogue, popularity: Popularity, until
         popularity.advance(now)
         folded = fold(before, catalogue.with_promotions(dataset.interactions(start, stop)))
         states[user] = folded.state
-        if is_basket[number]:
-            yield Visit(number, user, now, dataset.product[start:stop], before, folded.state)
+        yield Visit(number, user, now, dataset.product[start:stop], before, folded.state)
         popularity.add(Purchase(one.event.product, one.event.time, one.is_first, one.times) for one in folded.counted)
 
 

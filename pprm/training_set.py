@@ -73,11 +73,16 @@ def build(
 
 def choose_visits(dataset: Dataset, catalogue: Catalogue, period: tuple[int, int], seed: int) -> NDArray[np.int64]:
     """Numbers of the baskets of a period (Unix seconds, from and until) that hold a candidate, in random order."""
+    return np.random.default_rng(seed).permutation(baskets(dataset, catalogue.available, period))
+
+
+def baskets(dataset: Dataset, available: NDArray[np.bool_], period: tuple[int, int]) -> NDArray[np.int64]:
+    """Numbers of the baskets of a period that hold an available product, in time order."""
     first = dataset.visits()
-    has_candidate = np.add.reduceat(catalogue.available[dataset.product], first[:-1]) > 0
+    has_candidate = np.add.reduceat(available[dataset.product], first[:-1]) > 0
     start = dataset.time[first[:-1]]
     inside = (start >= period[0]) & (start < period[1])
-    return np.random.default_rng(seed).permutation(np.flatnonzero(has_candidate & dataset.is_basket() & inside))
+    return np.flatnonzero(has_candidate & dataset.is_basket() & inside)
 
 
 class _Sample:

@@ -9,9 +9,9 @@ def main() -> None:
     """Entry point of the console script."""
     if sys.argv[1:2] == ["worker"]:
         stop.at_once()
-    from worker.cli import cli
+    from worker import cli
 
-    cli()
+    cli.main()
 
 
 if __name__ == "__main__":

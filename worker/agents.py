@@ -103,6 +103,7 @@ async def write(c: Components, stream: LedgerStream, batch: MicroBatch, work: Wo
                 await popularity.recount(c, c.owned)
                 return
         _measure(c, work)
+        _count_past(c, work)
 
 
 @contextmanager
@@ -202,6 +203,12 @@ async def score(c: Components, shoppers: list[Shopper]) -> None:
         shopper.ranked = ranking
         user_state.publish(shopper.state, ranking.hashes)
     c.metrics.batch_users.observe(len(answered))
+
+
+def _count_past(c: Components, work: Work) -> None:
+    if c.settings.recommendations.score_from:
+        times = (event.time for shopper in work.shoppers for event in shopper.events)
+        c.past.fold(sum(not c.is_live(time) for time in times), monotonic())
 
 
 def _measure(c: Components, work: Work) -> None:

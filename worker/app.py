@@ -120,7 +120,9 @@ def run(settings: Settings) -> None:
 def __getattr__(name: str) -> Any:
     """Make `app` when it is asked for: importing this module reads no settings."""
     if name == "app":
-        return create_app(load())
+        settings = load()
+        logs.configure(settings.log)
+        return create_app(settings)
     raise AttributeError(name)
 
 

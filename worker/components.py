@@ -10,6 +10,7 @@ from pprm.user_state import StateError, UserState
 from worker.health import Health
 from worker.metrics import Metrics
 from worker.model_thread import ModelThread
+from worker.past import Past
 from worker.recommender import Recommender
 from worker.runtime.app import RuntimeApp
 from worker.runtime.metadata import Topic
@@ -44,6 +45,7 @@ class Components:
     """Version of each partition's popularity that was published last; the model thread forgets, the loop sets."""
     topics: dict[str, Topic] = field(default_factory=dict)
     """The topics as they were seen last."""
+    past: Past = field(default_factory=Past)
     loaded: Recommender | None = None
     dead_letter_partitions: int = 1
     partitions: int = 1

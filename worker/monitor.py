@@ -90,6 +90,15 @@ def _progress(c: Components, ends: Mapping[tuple[str, int], int], now: float) ->
     done = sum(positions.values())
     moved = last is None or not behind or done != last.done
     c.health.progress = Progress(behind, done, now if moved or last is None else last.moved_at, now)
+    if not behind and (folded := c.past.end(now)):
+        _tell_past(c, folded)
+
+
+def _tell_past(c: Components, folded: dict[str, Any]) -> None:
+    score_from = c.settings.recommendations.score_from
+    states = sum(map(c.table.estimated_keys, list(c.table.data._dbs)))
+    following = f"events from {score_from.isoformat() if score_from else 'now'} on are answered with lists"
+    log.info("the past is folded", **folded, states=states, next=following)
 
 
 def listen(c: Components) -> None:

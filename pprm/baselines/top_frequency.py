@@ -44,8 +44,8 @@ class PersonalTopFrequency:
     @property
     def name(self) -> str:
         """See `Baseline`."""
-        window = f"{self.days} d" if self.days else "all time"
-        return f"own frequency, half-life {self.half_life:g} d, + {self.weight:g} x popularity {window}"
+        window = f"{self.days} d" if self.days else "of all time"
+        return f"own frequency {self.half_life:g} d + {self.weight:g} popularity {window}"
 
     def learn(self, dataset: Dataset, catalogue: Catalogue, until: int) -> None:
         """Begin with nothing bought."""

@@ -14,7 +14,7 @@ from pprm.datasets.dataset import Dataset
 from pprm.evaluation import protocol
 from pprm.evaluation.contenders import AtVisit, rank
 from pprm.evaluation.protocol import Contender, Outcome
-from pprm.events import LOOKS, Kind
+from pprm.events import Kind
 from pprm.plan import Plan, Split
 from pprm.popularity import Popularity
 from pprm.replay import Visit

@@ -118,10 +118,12 @@ class Shop:
     async def create_topics(self) -> None:
         await topics.create(client_settings(self.settings.kafka), topics.plan(self.settings))
 
-    def start_worker(self, name: str = "worker", sabotage: Sequence[str] = (), **settings: str) -> Worker:
+    def start_worker(
+        self, name: str = "worker", sabotage: Sequence[str] = (), python: str = sys.executable, **settings: str
+    ) -> Worker:
         """Start a worker with a directory of its own; `settings` are environment variables without the prefix.
 
-        `sabotage` builds faults into it, see `tests.faults.sabotage`.
+        `sabotage` builds faults into it, see `tests.faults.sabotage`; `python` is that of another environment.
         """
         port, log = free_port(), self.directory / f"{name}.log"
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PPRM_")}
@@ -139,9 +141,7 @@ class Shop:
         }
         command = ["tests.faults.sabotage", *sabotage] if sabotage else ["worker", "worker"]
         with log.open("ab") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *command], env=environment, stdout=out, stderr=subprocess.STDOUT
-            )
+            process = subprocess.Popen([python, "-m", *command], env=environment, stdout=out, stderr=subprocess.STDOUT)
         worker = Worker(process, port, log)
         self.workers.append(worker)
         return worker

@@ -49,11 +49,12 @@ def test_what_is_no_purchase_stands_by_itself(tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text(
         "user_id,product_id,occurred_at,kind,store_id,dwell_seconds,rating\n"
         "1,a,1000000000,view,,12.5,\n1,b,1000000000,add_to_cart,,,\n1,b,1000000060,purchase,s,,\n"
-        "1,b,1000000090,review,,,2\n2,b,1000000020,view,,,\n2,b,1000000030,view,,,\n2,a,1000000030,view,,,\n2,a,1000000100,purchase,,,\n3,a,1000000010,purchase,,,\n"
+        "1,b,1000000090,review,,,2\n2,b,1000000020,view,,,\n2,b,1000000030,view,,,\n2,a,1000000030,view,,,\n2,a,1000000100,purchase,,,\n"
+        + "".join(f"3,a,100000000{second},purchase,,,\n" for second in range(1, 7))
     )
     files = (tmp_path / "events.csv", tmp_path / "products.csv")
     shop = data.load(Source("table", files), None)
-    assert (shop.begin, shop.end, shop.simulates) == (1_000_000_088, 1_000_000_101, False)
+    assert (shop.begin, shop.end, shop.simulates) == (1_000_000_100, 1_000_000_101, False)
     look, cart, bought, review = shop.history["1"]
     assert look[:4] == (1_000_000_000, "1", "browses", ("a",)) and (look.action, look.dwell) == ("view", 12.5)
     assert (cart.action, bought.family, review.family, review.sentiment) == (
@@ -73,9 +74,9 @@ def test_what_is_no_purchase_stands_by_itself(tmp_path: Path) -> None:
     assert list(map(told, events)) == list(map(told, wanted))
 
 
-def test_a_shop_where_nobody_buys_any_more_is_refused(tmp_path: Path) -> None:
+def test_a_shop_of_one_basket_is_refused(tmp_path: Path) -> None:
     (tmp_path / "products.csv").write_text("product_id,title\na,A\n")
     rows = "1,a,1000000000,purchase\n1,a,1000000100,view\n"
     (tmp_path / "events.csv").write_text("user_id,product_id,occurred_at,kind\n" + rows)
-    with pytest.raises(TableError, match="nobody buys"):
+    with pytest.raises(TableError, match="cannot be parted"):
         data.load(Source("table", (tmp_path / "events.csv", tmp_path / "products.csv")), None)

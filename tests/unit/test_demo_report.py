@@ -5,7 +5,7 @@ import subprocess
 
 from worker.demo.prequential import Scores
 from worker.demo.progress import Progress
-from worker.demo.report import figures, kcat_lines, next_steps, summary
+from worker.demo.report import figures, kcat_lines, meanwhile, summary, what_is_left
 
 
 def after_a_replay() -> Progress:
@@ -74,7 +74,7 @@ def test_the_publishing_line_survives_the_shell() -> None:
 
 def test_it_says_what_is_kept() -> None:
     progress = after_a_replay()
-    assert "kept nothing" in next_steps(progress)
+    assert "kept nothing" in what_is_left(progress)
     progress.embedded, progress.prefix = False, "demo-abc-"
-    assert "demo-abc-* stay on 127.0.0.1:9092" in next_steps(progress)
-    assert "-t demo-abc-recommendations" in next_steps(progress)
+    assert "demo-abc-* stay on 127.0.0.1:9092" in what_is_left(progress)
+    assert "-t demo-abc-recommendations" in meanwhile(progress)

@@ -3,6 +3,7 @@
 import io
 from time import perf_counter
 
+import pytest
 from rich.console import Console
 
 from tests.unit.test_demo_report import after_a_replay
@@ -67,6 +68,7 @@ def test_steps_are_shown_until_the_replay_begins() -> None:
 
 def test_plain_lines_tell_each_step_once_in_the_order_of_their_ends() -> None:
     out, progress = io.StringIO(), after_a_replay()
+    progress.date = 0
     with view.shown(progress, Console(file=out, width=40), live=True) as update:
         with progress.step("worker"):
             with progress.step("data") as step:
@@ -78,3 +80,29 @@ def test_plain_lines_tell_each_step_once_in_the_order_of_their_ends() -> None:
     assert lines[0] == "  0.0s  data: all of it"
     assert "hit rate 75%" in lines[1]
     assert lines[2:] == ["  0.0s  worker"]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_what_to_type_meanwhile_is_told_once_and_while_it_runs(is_terminal: bool) -> None:
+    out, progress = io.StringIO(), after_a_replay()
+    date, progress.date = progress.date, 0
+    console = Console(file=out, width=200, force_terminal=is_terminal)
+    with view.shown(progress, console, live=True) as update:
+        update()
+        assert "While the demo runs" not in out.getvalue()
+        progress.date = date
+        update()
+        update()
+        assert out.getvalue().count("While the demo runs") == 1 and "pprm tail --broker 127.0.0.1" in out.getvalue()
+
+
+def test_a_step_that_takes_long_is_told_while_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view, "PLAIN_SECONDS", 0.0)
+    out, progress = io.StringIO(), Progress()
+    with (
+        view.shown(progress, Console(file=out, width=40), live=False) as update,
+        progress.step("backfill folded") as step,
+    ):
+        step.detail = "7 of 100"
+        update()
+    assert "...   backfill folded: 7 of 100 (for 0 s)" in out.getvalue()

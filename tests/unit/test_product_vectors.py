@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
-from pprm import artifact, product_vectors, train, training_set
+from pprm import artifact, product_vectors, progress, train, training_set
 from pprm.artifact import Artifact
 from pprm.catalogue import Product
 from pprm.datasets import table
@@ -145,8 +144,9 @@ class Texts(TextEncoder):
 
 
 def workshop(directory: Path, vectors: Path | None, known: PPRMConfig | None = None) -> train.Workshop:
-    bars = train.progress_bars(Console(quiet=True))
-    return train.open_workshop(bars, Source("table", shop_tables(directory), vectors), Texts(None, 16), 0, known)
+    bars = progress.Lines(lambda line: None)
+    data = read(Source("table", shop_tables(directory), vectors))
+    return train.open_workshop(bars, data, Texts(None, 16), 0, known)
 
 
 def test_a_file_of_vectors_is_what_a_new_model_reads(tmp_path: Path) -> None:

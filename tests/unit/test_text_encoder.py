@@ -74,3 +74,10 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch, encoder: TextE
     small._bert = encoder._load()
     assert small.encode([f"text {i}" for i in range(8)]).any(1).all()
     assert len(small.vectors) == 3
+
+
+def test_loading_the_weights_writes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """A progress bar of transformers, with its escape codes, is no line of a JSON log."""
+    TextEncoder(None, 384).encode(["a text that nobody has seen"])
+    said = capfd.readouterr()
+    assert said.err == said.out == ""

@@ -50,16 +50,16 @@ def load(source: Source, households: int | None) -> Shop:
     Raises:
         pprm.datasets.files.TableError: it cannot be read, or nobody buys in the time that is replayed.
     """
-    from pprm import plan  # imports pandas: while the worker starts, not before
+    from pprm import plan  # while the worker starts, not before
 
     if source.dataset == BUNDLED:
         dataset, chosen = _complete_journey(households)
     else:
-        dataset = read(source)
+        dataset, _ = plan.without_outliers(read(source))
         buyers = _buyers(dataset, plan.of(dataset))
         chosen = choose(dataset.users if households is None else buyers, households) if buyers else []
     if not chosen:
-        raise TableError("nobody buys anything in the last eighth of the time: there is nothing to replay")
+        raise TableError("nobody buys anything in the time that is replayed: there is nothing to replay")
     made = plan.of(dataset)
     universe = [product.product_id for product in dataset.products if product.available]
     visits = history(dataset, chosen)

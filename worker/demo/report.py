@@ -105,15 +105,16 @@ def _without_a_model(online: Mapping[str, Any]) -> str:
     return ", ".join(f"{said} {value:.3f}" for said, value in figures if value is not None)
 
 
-def next_steps(progress: Progress) -> str:
-    """Return what to type next."""
+def meanwhile(progress: Progress) -> str:
+    """Return what to type in another terminal while the demo runs."""
+    lines = ["While the demo runs, it is just Kafka. In another terminal:", *pprm_lines(progress)]
+    return "\n".join([*lines, KCAT_AND_TANSU if progress.embedded else "or", *kcat_lines(progress)])
+
+
+def what_is_left(progress: Progress) -> str:
+    """Return what the demo leaves behind, and what to type next."""
     if progress.embedded:
         kept = "The embedded broker kept nothing: it, the topics and the state are gone."
     else:
         kept = f"The topics {progress.prefix or '(no prefix)'}* stay on {progress.broker} until you delete them."
-    lines = []
-    if progress.date:
-        lines += ["While the demo runs, it is just Kafka. In another terminal:", *pprm_lines(progress)]
-        lines += [KCAT_AND_TANSU if progress.embedded else "or", *kcat_lines(progress)]
-    lines += [kept, "Next: point PPRM_KAFKA__BOOTSTRAP_SERVERS at your cluster, `pprm topics create`, `pprm worker`."]
-    return "\n".join(lines)
+    return f"{kept}\nNext: point PPRM_KAFKA__BOOTSTRAP_SERVERS at your cluster, `pprm topics create`, `pprm worker`."

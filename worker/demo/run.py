@@ -11,11 +11,12 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from pprm.datasets.files import TableError
+from worker import extras
 from worker.demo import processes, view
 from worker.demo.lists import NoListError
 from worker.demo.processes import WorkerError
 from worker.demo.progress import Progress
-from worker.demo.report import figures, next_steps, summary
+from worker.demo.report import figures, summary, what_is_left
 from worker.demo.stage import DemoOptions
 from worker.demo.story import tell
 from worker.embedded import EmbeddedBrokerError
@@ -47,7 +48,7 @@ def run(options: DemoOptions, command: Sequence[str] = processes.COMMAND) -> int
         console.print(_words(error), markup=False, soft_wrap=True)
         return 1
     console.print(f"\n{summary(progress)}\n", markup=False)
-    console.print(next_steps(progress), markup=False, soft_wrap=True)
+    console.print(what_is_left(progress), markup=False, soft_wrap=True)
     return 0
 
 
@@ -74,7 +75,7 @@ async def _until_ended(
 
 def _words(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
-        return f"{error}. The demo's data and broker are an extra: `make install`, or pip install 'pprm-worker[demo]'."
+        return extras.words(error)
     return str(error)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from time import monotonic
+from time import monotonic, perf_counter
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from pprm.metrics import K
+from pprm.progress import duration
 from worker.demo.households import Visit, browses
 from worker.demo.lists import Listed
 from worker.demo.progress import Progress, Shown, Step
-from worker.demo.report import pprm_lines
+from worker.demo.report import meanwhile, pprm_lines
 
 PLAIN_SECONDS = 5.0
 """Between two lines of figures."""
@@ -81,26 +82,60 @@ def shown(progress: Progress, console: Console, live: bool) -> Iterator[Callable
         yield _Lines(progress, console).update
         return
     with Live(console=console, auto_refresh=False) as display:
-        yield lambda: display.update(screen(progress), refresh=True)
+        told = _Meanwhile(progress, console)
+
+        def update() -> None:
+            told.update()  # above the live view, where it stays to be copied
+            display.update(screen(progress), refresh=True)
+
+        yield update
+
+
+@dataclass(slots=True)
+class _Meanwhile:
+    """What to type in another terminal, told once, when the replay has begun."""
+
+    progress: Progress
+    console: Console
+    _is_told: bool = False
+
+    def update(self) -> None:
+        if self.progress.date and not self._is_told:
+            self._is_told = True
+            self.console.print(f"{meanwhile(self.progress)}\n", markup=False, highlight=False, soft_wrap=True)
 
 
 @dataclass(slots=True)
 class _Lines:
-    """Plain lines: each step when it has ended, then the figures every few seconds."""
+    """Plain lines: each step when it has ended and, if that takes long, now and then before; then the figures."""
 
     progress: Progress
     console: Console
     _told: set[str] = field(default_factory=set)
     _next: float = 0.0
+    _meanwhile: _Meanwhile = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._meanwhile = _Meanwhile(self.progress, self.console)
 
     def update(self) -> None:
         for step in self.progress.steps:
             if step.seconds is not None and step.name not in self._told:
-                self.console.print(step_line(step), markup=False, soft_wrap=True)
+                self._say(step_line(step))
                 self._told.add(step.name)
-        if self.progress.events and monotonic() >= self._next:
-            self.console.print(progress_line(self.progress), markup=False, soft_wrap=True)
-            self._next = monotonic() + PLAIN_SECONDS
+        self._meanwhile.update()
+        if monotonic() >= self._next:
+            lines = [progress_line(self.progress)] if self.progress.events else self._under_way()
+            for line in lines:
+                self._next = monotonic() + PLAIN_SECONDS
+                self._say(line)
+
+    def _under_way(self) -> list[str]:
+        taken = ((step, perf_counter() - step.began) for step in self.progress.steps if step.seconds is None)
+        return [f"{step_line(step)} (for {duration(time)})" for step, time in taken if time >= PLAIN_SECONDS]
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False, soft_wrap=True)
 
 
 def _begun(progress: Progress) -> RenderableType:

@@ -40,7 +40,15 @@ class _Boot(BootStrategy):  # type: ignore[misc]
 
 
 class _Worker(faust.Worker):  # type: ignore[misc]
-    """The process: stopped before it has joined its group, it ends at once."""
+    """The process. Stopped before it has joined its group, it ends at once.
+
+    Logging and the standard streams are left alone: under `faust -A` every line became a WARNING of another format.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(
+            *args, **options | {"loglevel": None, "override_logging": False, "redirect_stdouts": False, "quiet": True}
+        )
 
     def _schedule_shutdown(self, number: signal.Signals) -> None:
         consumer = self.app._consumer
@@ -209,5 +217,5 @@ def run(app: RuntimeApp) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     # a micro-batch is dozens of small steps of the loop: with asyncio's own they take half as long again
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    worker = _Worker(app, loglevel=None, override_logging=False, redirect_stdouts=False, quiet=True)
+    worker = _Worker(app)
     worker.execute_from_commandline()

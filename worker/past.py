@@ -1,0 +1,30 @@
+"""The past: events before `recommendations.score_from`, folded and not answered; told in the log when all is folded."""
+
+from dataclasses import dataclass
+from typing import Any
+
+LEAST = 1000
+"""Events of the past after which it is told again: stragglers come one by one."""
+
+
+@dataclass(slots=True)
+class Past:
+    """What was folded since it was told last."""
+
+    events: int = 0
+    began: float = 0.0
+    _is_told: bool = False
+
+    def fold(self, events: int, now: float) -> None:
+        """So many more are folded; `now` is any clock in seconds."""
+        if events and not self.events:
+            self.began = now
+        self.events += events
+
+    def end(self, now: float) -> dict[str, Any] | None:
+        """Nothing more waits: returns what to tell, None where that is nothing."""
+        if self.events < (LEAST if self._is_told else 1):
+            return None
+        told = {"events": self.events, "seconds": round(now - self.began, 1)}
+        self.events, self._is_told = 0, True
+        return told
