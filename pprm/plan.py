@@ -1,5 +1,6 @@
 """What is learned from and what is judged, by time alone: a random split would let the future in."""
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -145,8 +146,9 @@ def without_outliers(dataset: Dataset) -> tuple[Dataset, str]:
         name: column if (column := getattr(dataset, name)) is None else column[first:last]
         for name in ("user", "product", "basket", "time", "kind", "store", "dwell", "sentiment")
     }
-    left_out = dataset.left_out | {reason: len(wrong)}
-    return replace(dataset, **kept, left_out=left_out), f"{len(wrong):,} events are left out: {reason}"
+    report = deepcopy(dataset.report)
+    report.passed_over("dates", reason, count=len(wrong))
+    return replace(dataset, **kept, report=report), f"{len(wrong):,} events are left out: {reason}"
 
 
 def _right(times: NDArray[np.int64]) -> tuple[int, int]:
