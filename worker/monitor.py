@@ -86,7 +86,8 @@ def _progress(c: Components, ends: Mapping[tuple[str, int], int], now: float) ->
     # By where the next fetch goes on, not by what is done: behind the last record there may be transaction markers.
     consumer, last = c.app.consumer, c.health.progress
     positions = consumer.ledger.positions()
-    behind = sum(max(ends[tp] - consumer.position_of(tp), 0) for tp in positions if tp in ends) + _waiting(c)
+    goes_on = {tp: consumer.position_of(tp) for tp in positions}
+    behind = sum(max(ends[tp] - at, 0) for tp, at in goes_on.items() if tp in ends and at is not None) + _waiting(c)
     done = sum(positions.values())
     moved = last is None or not behind or done != last.done
     c.health.progress = Progress(behind, done, now if moved or last is None else last.moved_at, now)

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError
 from aiokafka.structs import OffsetAndMetadata
 from mode.utils.queues import FlowControlEvent, FlowControlQueue
 
@@ -256,3 +258,23 @@ def test_what_never_arrived_is_fetched_again_also_when_nothing_comes_after_it() 
     assert seeks(3) == 0, "it came"
     state.position, state.markers = 13, (12, 13)
     assert seeks(3) == 0, "a transaction marker"
+
+
+def test_partitions_given_away_while_they_are_anchored_stay_given_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the ledger would hold partitions of another worker, and the next one who asks where they are would fail."""
+    consumer = LedgerConsumer.__new__(LedgerConsumer)
+    consumer.ledger, consumer.app = Ledger(), SimpleNamespace(tables=SimpleNamespace(changelog_topics=set()))
+    consumer._thread = SimpleNamespace(_ensure_consumer=lambda: None)
+    monkeypatch.setattr(LedgerConsumer, "assignment", lambda _: {TopicPartition(*TP)})
+    consumer.app.kafka_client_settings = {}
+
+    async def look(*_: Any) -> dict[Any, Any]:
+        consumer.ledger.revoke()  # a rebalance, while the broker is asked
+        return {}
+
+    monkeypatch.setattr("worker.runtime.consumer.anchoring.look", look)
+    with pytest.raises(IllegalStateError):
+        asyncio.run(consumer.anchor())
+    assert not consumer.ledger.positions()

@@ -143,18 +143,29 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         """Seek every assigned partition to where it is gone on from, and tell the ledger.
 
         After the delivery owns them: no commit of a last owner comes later.
+
+        Raises:
+            IllegalStateError: they were given away while the broker was asked; the next assignment anchors anew.
         """
+        epoch = self.ledger.epoch
         sources = [ClientPartition(*tp) for tp in self.assignment() if tp.topic not in self.app.tables.changelog_topics]
         found = await anchoring.look(self._thread._ensure_consumer(), self.app.kafka_client_settings, sources)
+        self._require(epoch)
         self.notes = {tuple_of(tp): each.note for tp, each in found.items()}
         await self._keep_notes(found)
         positions = {tp: each.anchor.offset for tp, each in found.items()}
         self.app.on_anchored(positions)
         await self._thread.seek_wait(positions)
+        self._require(epoch)
         self.doubts.clear()
         self.ledger.assign(positions)
         for tp, each in found.items():
             self._tell(tp, each)
+
+    def _require(self, epoch: int) -> None:
+        """Else a ledger of partitions that are no longer ours would be written over the one that was revoked."""
+        if self.ledger.epoch != epoch:
+            raise IllegalStateError("the partitions were given away meanwhile")
 
     async def _keep_notes(self, found: Mapping[ClientPartition, Anchored]) -> None:
         """Commit again what says another thing than is true now: a log that grows past it would hide it.
@@ -263,9 +274,10 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         await self.commit()
         self.ledger.revoke()
 
-    def position_of(self, tp: TopicPartition) -> int:
-        """Offset of the next fetch of an assigned partition."""
-        return int(self._state_of(tp).position)
+    def position_of(self, tp: TopicPartition) -> int | None:
+        """Offset of the next fetch of a partition, None where it is not assigned (any more), or not yet sought."""
+        state = self._state_of(tp)
+        return int(state.position) if state is not None and state.has_valid_position else None
 
     def _state_of(self, tp: TopicPartition) -> Any:
         subscription = self._thread._ensure_consumer()._subscription.subscription
