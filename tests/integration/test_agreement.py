@@ -45,7 +45,7 @@ def test_streamed_scores_equal_offline_scores(shop: Shop) -> None:
             events = recommender.with_promotions([_event(record, n) for n, record in enumerate(basket)])
             folded = fold(states.get(user, UserState()), events)
             states[user] = folded.state
-            (ranked,) = recommender.answer(folded.counted, [_request(folded.state)])
+            (ranked,) = recommender.answer([(0, counted) for counted in folded.counted], [_request(folded.state)])
             lists.append({product_id: score for product_id, score, _ in ranked.items})
         return lists
 

@@ -1,7 +1,7 @@
 """The wheel in clean environments: a worker without extras, then the demo and training, each with its extra alone.
 
 An environment for an extra is laid over the worker's, so that torch is installed once: what it holds besides is that
-extra and nothing else.
+extra and nothing else, not even the command `pprm`.
 """
 
 import asyncio
@@ -104,14 +104,15 @@ def what_is_missing_is_an_extra_named_in_the_error(plain: Path, directory: Path)
 
 
 def the_train_extra_trains(commands: Path, directory: Path) -> None:
-    done = run(commands / "pprm", "train", "--out", directory / "model", *tables(directory), directory=directory)
+    command = ("-m", "worker", "train", "--out", directory / "model", *tables(directory))
+    done = run(commands / "python", *command, directory=directory)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "visits of the test; the best without a model" in done.stdout and not has(commands, "pandas")
 
 
 def the_demo_extra_shows_the_demo(commands: Path, directory: Path) -> None:
     options = ("--no-ui", "--households", "5", "--events", "200", "--report", directory / "report.json")
-    done = run(commands / "pprm", "demo", *options, directory=directory, PPRM_HTTP__PORT="0")
+    done = run(commands / "python", "-m", "worker", "demo", *options, directory=directory, PPRM_HTTP__PORT="0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert orjson.loads((directory / "report.json").read_bytes())["ended"] == "complete"
     assert done.stdout.index("While the demo runs") < done.stdout.index("First list"), "it is told while it runs"
