@@ -41,9 +41,10 @@ class Phases:
         forget_peak()
         began, cpu = perf_counter(), process_time()
         yield
+        left = resident()  # before the peak is read, so that it is part of it
         self.taken[name] = {
             "seconds": perf_counter() - began, "cpu_seconds": process_time() - cpu,
-            "peak_bytes": peak(), "left_bytes": resident(),
+            "peak_bytes": max(peak(), left), "left_bytes": left,
         }  # fmt: skip
 
 

@@ -12,6 +12,8 @@ SOURCES = ("purchases", "browses", "reviews", "users")
 """The user-keyed topics. A record's `source` is an index into it; the order is part of the state's layout."""
 
 
+SLOTS = 6
+"""Watermarks kept for `SOURCES`: two are spare, so that a new source moves no other's watermark."""
 WAYS = 3
 """Watermarks for what other partitions of a topic hold of a shopper."""
 
@@ -21,7 +23,7 @@ def elsewhere(source: int, partition: int) -> int:
 
     Of more partitions than `WAYS`, some share a watermark; what one of them has once replaced, event ids tell apart.
     """
-    return source + len(SOURCES) * (1 + partition % WAYS)
+    return source + SLOTS * (1 + partition % WAYS)
 
 
 class Kind(IntEnum):

@@ -457,14 +457,18 @@ def _products_are_wrong(newest: NDArray[Any], places: NDArray[np.uint16], again:
     for product in newest:
         if product.time > h.active_at or not 1 <= product.basket <= h.baskets:
             return True
+    held = len(newest) - len(places)  # a purchase each, and those of what was bought again
     for row in range(len(places)):
         counted = again[row]
         if places[row] >= len(newest) or not 2 <= counted.count < MAX_COUNT or counted.first > h.active_at:
             return True
+        if counted.ring & 1 == 0:  # bit 0 is the basket that bought it last
+            return True
         for decayed in (counted.decay7, counted.decay28, counted.decay112, counted.basket_decay):
             if not 1 <= decayed <= MAX_COUNT:
                 return True
-    return False
+        held += counted.count
+    return bool(held > h.purchases)
 
 
 @compiled

@@ -13,14 +13,14 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from pprm.events import Position
+from pprm.events import SLOTS, WAYS, Position
 
 WATERMARK = struct.Struct("<iIqB")
 """Partition, log (0: unknown), offset of the newest record, how many fingerprints there are."""
 NO_MARK = (-1, 0, -1)
 """Of a topic of which nothing was read yet; so are those that a state does not hold."""
 FINGERPRINT = struct.Struct("<I")
-MAX_WATERMARKS = 16
+MAX_WATERMARKS = SLOTS * (1 + WAYS)
 MAX_FINGERPRINTS = 64
 """Of a topic: 99 of 100 grocery baskets have no more lines, so that an order that is sent twice is known whole."""
 MAX_OFFSET = 1 << 48

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter, defaultdict
 from datetime import timedelta
 from typing import Any
@@ -48,6 +49,16 @@ def run(shop: Shop, partitioner: str = "murmur2") -> tuple[int, str]:
     process = command(shop, partitioner)
     said = " ".join(process.communicate(timeout=120)[0].split())
     return process.returncode, said
+
+
+def run_without_members(shop: Shop) -> tuple[int, str]:
+    """Run it as soon as the group has forgotten a worker that was killed."""
+    until = time.monotonic() + 60
+    while True:
+        code, said = run(shop)
+        if "stop all workers first" not in said or time.monotonic() > until:
+            return code, said
+        time.sleep(1)
 
 
 def killed_after(shop: Shop, line: str) -> None:
@@ -135,7 +146,7 @@ def test_a_topic_that_has_grown_by_hand_with_records_that_nobody_has_read(shop: 
         async with topics.admin_client({"bootstrap_servers": shop.broker}) as admin:
             await admin.create_partitions({shop.topic("browses"): NewPartitions(AFTER)})
         await buy(shop, 260, 60)
-        code, said = await asyncio.to_thread(run, shop)
+        code, said = await asyncio.to_thread(run_without_members, shop)
         assert code == 2 and "run this with topics.partitioner = any" in said
         code, said = await asyncio.to_thread(run, shop, "any")
         assert code == 0 and "Start the workers with topics.partitioner = any" in said
