@@ -8,12 +8,12 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-SOURCES = ("purchases", "browses", "reviews", "users")
+SOURCES = ("purchases", "browses", "reviews", "users", "requests")
 """The user-keyed topics. A record's `source` is an index into it; the order is part of the state's layout."""
 
 
 SLOTS = 6
-"""Watermarks kept for `SOURCES`: two are spare, so that a new source moves no other's watermark."""
+"""Watermarks kept for `SOURCES`: one is spare, so that a new source moves no other's watermark."""
 WAYS = 3
 """Watermarks for what other partitions of a topic hold of a shopper."""
 
@@ -24,6 +24,11 @@ def elsewhere(source: int, partition: int) -> int:
     Of more partitions than `WAYS`, some share a watermark; what one of them has once replaced, event ids tell apart.
     """
     return source + SLOTS * (1 + partition % WAYS)
+
+
+def topic_of(source: int) -> int:
+    """Index into `SOURCES` of a record's source, whether it was re-keyed or not."""
+    return source % SLOTS
 
 
 class Kind(IntEnum):
@@ -89,4 +94,11 @@ class Profile(Struct, frozen=True, gc=False):
     text: str | None
 
 
-Event: TypeAlias = Interaction | Profile
+class Request(Struct, frozen=True, gc=False):
+    """A list is wanted as of `time`, Unix seconds: the beginning of a visit."""
+
+    position: Position
+    time: int
+
+
+Event: TypeAlias = Interaction | Profile | Request

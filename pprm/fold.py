@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Struct
 
 from pprm import columns, hidden, returns, watermarks
-from pprm.events import SOURCES, Event, Interaction, Kind, Profile
+from pprm.events import Event, Interaction, Kind, Profile, Request, topic_of
 from pprm.user_state import (
     AGAIN,
     BASKET,
@@ -82,7 +82,9 @@ def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
             folded.repeats += 1
         elif isinstance(event, Profile):
             _profile(folded, event, acts, known)
-        elif not known.is_new(event.position.source % len(SOURCES), event.fingerprint):
+        elif isinstance(event, Request):
+            folded.state.active_at = max(folded.state.active_at, event.time)
+        elif not known.is_new(topic_of(event.position.source), event.fingerprint):
             folded.without_effect.append((event.position.source, "duplicate"))
         elif event.kind > _REVIEWED:
             _remember(folded.state, acts)

@@ -10,6 +10,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuth
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
+from schemas.families import READ, WRITTEN
 from worker.settings import Settings
 
 Operation: TypeAlias = Literal["Read", "Write", "Describe", "DescribeConfigs"]
@@ -33,8 +34,8 @@ def needed(settings: Settings) -> list[Acl]:
     name = settings.topics.name
     own = settings.changelog, settings.rekeyed_topic, settings.popularity_topic
     return [
-        Acl("topic", tuple(map(name, ("purchases", "browses", "reviews", "users", "products"))), ("Read",)),
-        Acl("topic", (name("recommendations"), name("dead_letters")), ("Write", "DescribeConfigs")),
+        Acl("topic", tuple(map(name, READ)), ("Read",)),
+        Acl("topic", tuple(map(name, WRITTEN)), ("Write", "DescribeConfigs")),
         Acl("topic", own, ("Read", "Write", "DescribeConfigs")),
         Acl("group", (settings.app_id,), ("Read",)),
         Acl("transactional-id", (f"{settings.app_id}-",), ("Describe", "Write"), prefixed=True),

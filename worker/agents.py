@@ -14,7 +14,7 @@ from time import monotonic, time
 from typing import Any
 
 from pprm import user_state
-from pprm.events import SOURCES
+from pprm.events import SOURCES, topic_of
 from pprm.fold import fold_into
 from pprm.user_state import StateError, UserState
 from pprm.watermarks import NO_MARK
@@ -223,7 +223,7 @@ def _measure(c: Components, work: Work) -> None:
         if shopper.folded.repeats:
             metrics.events_repeated.labels(last.topic).inc(shopper.folded.repeats)
         for source, why in shopper.folded.without_effect:
-            metrics.events_without_effect.labels(c.settings.topics.name(SOURCES[source % len(SOURCES)]), why).inc()
+            metrics.events_without_effect.labels(c.settings.topics.name(SOURCES[topic_of(source)]), why).inc()
         if shopper.ranked and (sent := codec.record_time(last, now)) is not None:
             metrics.end_to_end_latency_seconds.observe(max(now - sent, 0.0))
         if shopper.damaged is not None:

@@ -13,6 +13,7 @@ import structlog
 from pprm import user_state
 from pprm.ranking import Rules
 from schemas.dead_letters import REASONS
+from schemas.families import READ
 from worker import (
     agents,
     catalogue,
@@ -57,7 +58,7 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
         commit_interval=kafka.commit_interval_seconds,
         instance_id=kafka.instance_id,
     )
-    families = {settings.topics.name(family): family for family in (*topics.USER_KEYED, "products")}
+    families = {settings.topics.name(family): family for family in READ}
     families[settings.rekeyed_topic] = rekeying.FAMILY
     c = Components(
         settings=settings,

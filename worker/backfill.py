@@ -22,6 +22,7 @@ from pprm.datasets.dataset import Product
 from pprm.datasets.report import Report, Unusable
 from pprm.datasets.rows import EVENTS, SAME_EVENT, UNKNOWN_PRODUCT, Event, Rows, User
 from pprm.events import SOURCE_OF, SOURCES, Kind
+from schemas import families
 from worker.external_sort import Sorter
 from worker.published import Published, known_by
 from worker.send import Envelope, SendError, check, dress
@@ -30,7 +31,7 @@ AT_ONCE = 2000
 """Messages that wait for the broker at a time."""
 PRODUCTS, USERS = -2, -1
 """Keys by which they are sorted before all events, whose keys are their times."""
-FAMILIES = ("products", "users", "purchases", "browses", "reviews")
+FAMILIES = ("products", "users", *families.EVENTS)
 BEFORE = "before --since"
 
 Fields = dict[str, Any]

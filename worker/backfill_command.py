@@ -70,6 +70,11 @@ async def run(
     for family in (family for family in backfill.FAMILIES if counts[family] or held[family]):
         said = f", {held[family]:,} were there" if held[family] else ""
         console.print(f"{topic_of(family)}: {counts[family]:,} {what}{said}", markup=False, highlight=False)
+    if clients and counts.total():
+        console.print(
+            "Nobody has a list of what is not answered: pprm refresh --all, once the worker has folded it.",
+            highlight=False,
+        )
 
 
 def _rows(tables: Tables, told: Callable[[int, int | None], None]) -> Rows:

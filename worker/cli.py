@@ -339,6 +339,34 @@ def backfill(
         fail(str(error))
 
 
+@cli.command()
+def refresh(
+    users: Annotated[
+        list[str] | None, typer.Argument(help="Shoppers; one whom nobody knows gets what is popular.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every shopper whom the worker knows.")] = False,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="As of when, e.g. 2026-03-01T08:00:00Z; now if absent.")
+    ] = None,
+    config: Config = None,
+    broker: Broker = None,
+) -> None:
+    """Ask the workers for new lists: after a backfill, for instance, or in the morning.
+
+    A request goes to the topic `requests` for each shopper, and the list comes on the topic of lists like any other. A
+    list is as of the time given, or of the shopper's last event where that is later. No more requests are on their way
+    than the workers answer in about two seconds, so that what shoppers do meanwhile hardly waits. Ends when all are
+    answered.
+    """
+    from worker import refresh as asking
+
+    settings = _settings(config, kafka={"bootstrap_servers": broker})
+    try:
+        _kafka(asking.run(settings, users or [], every, asking.moment(settings, at), Console()))
+    except ValueError as error:
+        fail(str(error))
+
+
 @topics_cli.command("create")
 def topics_create(config: Config = None, broker: Broker = None) -> None:
     """Create the topics that are missing: partitions, replication and compaction as designed."""
@@ -397,18 +425,16 @@ def repartition(
     _kafka(moving.run(settings, partitions, typer.echo))
 
 
-FAMILIES = ("purchases", "browses", "reviews", "users", "products", "recommendations", "dead_letters")
-SENT = FAMILIES[:5]
-
-
 class _SendGroup(TyperGroup):
     """A command for each topic, with its fields as options: made when it is asked for, since schemas take a while."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(SENT)
+        from schemas.families import READ
+
+        return list(READ)
 
     def get_command(self, ctx: Any, name: str) -> Any:
-        if name not in SENT:
+        if name not in self.list_commands(ctx):
             return None
         from worker.send_options import command
 
@@ -474,9 +500,11 @@ def tail(
 
 
 def _family(topic: str) -> str:
+    from schemas.families import FAMILIES
+
     family = topic.replace("-", "_")
     if family not in FAMILIES:
-        fail(f"{topic!r} is none of {', '.join(name.replace('_', '-') for name in FAMILIES)}")
+        fail(f"{topic!r} is none of {', '.join(family.topic for family in FAMILIES.values())}")
     return family
 
 

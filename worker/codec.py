@@ -18,12 +18,13 @@ from msgspec import Struct
 from pydantic import ValidationError
 
 from pprm import catalogue, promotions
-from pprm.events import SOURCE_OF, SOURCES, Event, Interaction, Kind, Position, Profile
+from pprm.events import SOURCE_OF, SOURCES, Event, Interaction, Kind, Position, Profile, Request
 from pprm.ids import fingerprint, stable_hash
 from pprm.texts import product_text, profile_text
 from pprm.user_state import store_code
 from schemas import Browse, Product, Purchase, Review, User
 from schemas.dead_letters import Why
+from schemas.families import FAMILIES, USER_KEYED
 from schemas.limits import EARLIEST, MAX_ID_BYTES, Message
 from schemas.products import Promotion
 from worker import envelopes, plain_json
@@ -90,6 +91,7 @@ def decode_all(
     `now` is Unix seconds, `mended` counts what was mended, `log` is the number of the topic's log (`Position.log`).
     """
     source, model, to_event = SOURCES.index(family), _MODELS[family], _TO_EVENT.get(family)
+    id_field = next((name for name in envelopes.IDS if name in model.model_fields), "")
     mended = defaultdict(int) if mended is None else mended
 
     def read(record: Any, message: Any) -> Decoded | Invalid:
@@ -107,7 +109,7 @@ def decode_all(
         event = to_event(message, position) if to_event else _profile(message, position, record, now, mended)
         if event.time > now + FUTURE_SECONDS:
             return Invalid("future", f"the event lies {event.time - now:.0f} s ahead of the worker's clock", "validate")
-        return Decoded(event, user_id, getattr(message, "event_id", None) or _record_id(record))
+        return Decoded(event, user_id, getattr(message, id_field, "") or _record_id(record))
 
     return list(map(read, records, _plain(model, records)))
 
@@ -286,11 +288,16 @@ def _profile(message: User, position: Position, record: Any, now: float, mended:
     return Profile(position, time, profile_text(message.text, message.attributes))
 
 
-_MODELS: dict[str, type[Message]] = {"purchases": Purchase, "browses": Browse, "reviews": Review, "users": User}
-_TO_EVENT: dict[str, Callable[[Any, Position], Interaction]] = {
+def _request(message: Any, position: Position) -> Request:
+    return Request(position, _seconds(message.occurred_at))
+
+
+_MODELS: dict[str, type[Message]] = {name: FAMILIES[name].message for name in USER_KEYED}
+_TO_EVENT: dict[str, Callable[[Any, Position], Event]] = {
     "purchases": _purchase,
     "browses": _browse,
     "reviews": _review,
+    "requests": _request,
 }
 
 

@@ -13,6 +13,7 @@ import orjson
 from schemas.limits import Message
 
 STRUCTURED, BATCH = b"application/cloudevents+json", b"application/cloudevents-batch+json"
+IDS = ("event_id", "request_id")
 TIMES = ("occurred_at", "updated_at")
 """Fields that an envelope's time stands in for, where a message has one and it is missing."""
 
@@ -107,7 +108,7 @@ def _with(model: type[Message], data: bytes, attributes: Mapping[str, Any]) -> b
     said, time = _object(data), attributes.get("time")
     if said is None:
         return data
-    for name, value in (("event_id", attributes.get("id")), *((name, time) for name in TIMES)):
+    for name, value in (*((name, attributes.get("id")) for name in IDS), *((name, time) for name in TIMES)):
         if name in model.model_fields and value is not None and said.get(name) is None:
             said[name] = value
     return orjson.dumps(said)

@@ -9,10 +9,10 @@ import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from numpy.typing import NDArray
 
+from schemas.families import EVENTS
 from worker import reader
 from worker.topics import TopicsError, partition_counts
 
-FAMILIES = ("purchases", "browses", "reviews")
 BYTES = 16
 """Of what an event is known by: one of 100 million is taken for another with a probability of 10^-22."""
 STALLED_MS = 30_000
@@ -76,7 +76,7 @@ async def read(
     Raises:
         TopicsError: a topic has lost its beginning, and nobody knows what was in it.
     """
-    family_of = {topic_of(family): family for family in FAMILIES}
+    family_of = {topic_of(family): family for family in EVENTS}
     consumer = reader.consumer(client, check_crcs=False)
     await consumer.start()
     try:

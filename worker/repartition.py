@@ -7,7 +7,7 @@ partition, acknowledged, and only then deleted from the old one.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -19,16 +19,16 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewPartitions
 
 from pprm import user_state
+from schemas.families import USER_KEYED
 from worker import reader
 from worker.partitioner import partition_of
 from worker.runtime import changelog
 from worker.runtime.delivery import MAX_BATCH_BYTES, Row, append_rows
 from worker.settings import Settings, client_settings
-from worker.topics import USER_KEYED, TopicsError, admin_client, partition_counts, require_there
+from worker.topics import TopicsError, admin_client, partition_counts, require_there
 
 AT_ONCE = 500
 """States in memory at a time."""
-IDLE_MS = 500
 Tell = Callable[[str], None]
 
 
@@ -96,7 +96,7 @@ async def _unread(client: Mapping[str, Any], settings: Settings, topics: Sequenc
         done = {tp: max(begin[tp], await group.committed(tp) or 0) for tp in tps}
     for tp in tps:
         if done[tp] < ends[tp]:
-            unread[tp.topic] += sum([len(records) async for records in _records(client, tp, done[tp])])
+            unread[tp.topic] += sum([len(records) async for records in changelog.to_the_end(client, tp, done[tp])])
     return {topic: count for topic, count in unread.items() if count}
 
 
@@ -116,7 +116,7 @@ async def _move_states(client: Mapping[str, Any], settings: Settings, before: in
         tp, moved = TopicPartition(topic, partition), 0
         with _table() as table:
             replay = changelog.Replay(table, partition)  # type: ignore[arg-type]
-            async for records in _records(client, tp):
+            async for records in changelog.to_the_end(client, tp):
                 replay.apply(records)
             stamp = changelog.stamp(replay.generation)
             async with _producer(client) as producer:
@@ -156,10 +156,10 @@ async def _copy_lists(client: Mapping[str, Any], settings: Settings, before: int
     topic, copied = settings.topics.name("recommendations"), 0
     for partition in range(before):
         tp, newest = TopicPartition(topic, partition), dict[bytes, int]()
-        async for records in _records(client, tp):
+        async for records in changelog.to_the_end(client, tp):
             newest |= {record.key: record.offset for record in records if record.key}
         async with _producer(client) as producer:
-            async for records in _records(client, tp):
+            async for records in changelog.to_the_end(client, tp):
                 rows: dict[tuple[str, int], list[Row]] = {}
                 for record in records:
                     if record.value is None or newest.get(record.key) != record.offset:
@@ -174,19 +174,6 @@ async def _copy_lists(client: Mapping[str, Any], settings: Settings, before: int
 
 def _producer(client: Mapping[str, Any]) -> AIOKafkaProducer:
     return AIOKafkaProducer(acks="all", linger_ms=0, max_batch_size=MAX_BATCH_BYTES, **client)
-
-
-async def _records(client: Mapping[str, Any], tp: TopicPartition, start: int | None = None) -> AsyncIterator[list[Any]]:
-    """What is committed in a partition, from an offset or the beginning to the end, a fetch at a time."""
-    async with changelog.reader(client, tp) as consumer:
-        begin = (await consumer.beginning_offsets([tp]))[tp]
-        consumer.seek(tp, max(begin, start or 0))
-        while True:
-            fetched = await consumer.getmany(tp, timeout_ms=IDLE_MS, max_records=AT_ONCE)
-            if records := fetched.get(tp, []):
-                yield records
-            elif await consumer.position(tp) >= (await consumer.end_offsets([tp]))[tp]:
-                return
 
 
 @contextmanager

@@ -10,12 +10,11 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from pydantic import ValidationError
 
-from schemas import Browse, Product, Purchase, Review, User
+from schemas.families import FAMILIES, READ
 from schemas.limits import Message
+from worker.envelopes import IDS
 
-MODELS: dict[str, type[Message]] = {
-    "purchases": Purchase, "browses": Browse, "reviews": Review, "users": User, "products": Product,
-}  # fmt: skip
+MODELS: dict[str, type[Message]] = {name: FAMILIES[name].message for name in READ}
 """What can be sent, by topic family."""
 
 
@@ -40,14 +39,14 @@ class Envelope(NamedTuple):
 
 
 def compose(family: str, fields: Mapping[str, Any]) -> Envelope:
-    """Check a message and dress it with key and CloudEvents headers; `event_id` and `occurred_at` are made if absent.
+    """Check a message and dress it with key and CloudEvents headers; ids and `occurred_at` are made if absent.
 
     Raises:
         SendError: an unknown family, or fields that do not fit its schema or are misspelt.
     """
     if family not in MODELS:
         raise SendError(f"{family} is not a topic to send to: choose one of {', '.join(MODELS)}")
-    made = {"event_id": uuid4().hex, "occurred_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+    made = dict.fromkeys(IDS, uuid4().hex) | {"occurred_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
     known = {name: value for name, value in made.items() if name in MODELS[family].model_fields} | dict(fields)
     _check_names(MODELS[family], known)
     check(family, known)
@@ -70,12 +69,9 @@ def check(family: str, fields: Mapping[str, Any]) -> None:
 
 def dress(family: str, fields: Mapping[str, Any]) -> Envelope:
     """A message that is checked, with key and headers."""
-    key = str(fields["product_id" if family == "products" else "user_id"])
-    identity, time = (
-        str(fields.get("event_id") or uuid4().hex),
-        fields.get("occurred_at") or datetime.now(UTC).isoformat(),
-    )
-    return Envelope(key.encode(), _json(fields), _headers(family, identity, str(time)))
+    identity = next((str(fields[name]) for name in IDS if fields.get(name)), uuid4().hex)
+    time = fields.get("occurred_at") or datetime.now(UTC).isoformat()
+    return Envelope(str(fields[FAMILIES[family].key]).encode(), _json(fields), _headers(family, identity, str(time)))
 
 
 def _json(fields: Mapping[str, Any]) -> bytes:

@@ -13,7 +13,7 @@ from worker.send import MODELS
 
 SHORT = {"user_id": "--user", "product_id": "--product"}
 """Beside the option that has the field's whole name."""
-MADE = {"event_id": "made if absent", "occurred_at": "now if absent"}
+MADE = {"event_id": "made if absent", "request_id": "made if absent", "occurred_at": "now if absent"}
 
 Run = Callable[..., None]
 

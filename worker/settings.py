@@ -85,6 +85,7 @@ class Topics(Section):
     browses: str = "browses"
     reviews: str = "reviews"
     users: str = "users"
+    requests: str = "requests"
     products: str = "products"
     recommendations: str = "recommendations"
     dead_letters: str = "dead-letters"

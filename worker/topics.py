@@ -11,11 +11,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, for_code
 
-from schemas.topics import CONFIGURATIONS, DAY_MS, Configuration
+from schemas.families import DAY_MS, FAMILIES, Configuration
 from worker import acls, refusal
 from worker.settings import Settings
 
-USER_KEYED = ("purchases", "browses", "reviews", "users")
 KNOWS_ITSELF_SECONDS = 10
 ALREADY_EXISTS = 36
 UNKNOWN_TOPIC = 3
@@ -46,7 +45,7 @@ class TopicSpec:
 def plan(settings: Settings) -> list[TopicSpec]:
     """All topics of a worker, its own last: popularity, which has one partition, and its state's changelog."""
     topics = settings.topics
-    named = [(topics.name(topic.replace("-", "_")), _text(config)) for topic, config in CONFIGURATIONS.items()]
+    named = [(topics.name(family.name), _text(family.configuration)) for family in FAMILIES.values()]
     named += [(settings.rekeyed_topic, _REKEYED), (settings.changelog, _CHANGELOG)]
     popularity = TopicSpec(settings.popularity_topic, 1, topics.replication, _POPULARITY)
     specs = [TopicSpec(name, topics.partitions, topics.replication, config) for name, config in named]

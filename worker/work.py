@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
-from pprm.events import SOURCES, Event, Profile
+from pprm.events import SLOTS, Event, Profile
 from pprm.fold import Folded
 from pprm.user_state import UserState
 from worker.codec import Decoded, Invalid
@@ -55,7 +55,7 @@ class Shopper:
         who has a newer list of the shopper from the partition of the key. A repeat cannot know what was published.
         """
         assert self.folded
-        is_direct = self.events[-1].position.source < len(SOURCES)
+        is_direct = self.events[-1].position.source < SLOTS
         return self.forgotten and (is_direct or self.listed or self.folded.repeats > 0)
 
     @property

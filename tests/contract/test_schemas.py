@@ -6,7 +6,8 @@ import yaml
 
 from schemas import DeadLetterHeaders, Product
 from schemas.__main__ import FOLDER, main
-from schemas.document import CHANNELS, files
+from schemas.document import files
+from schemas.families import FAMILIES
 from schemas.products import Promotion
 
 TIME = "2026-01-02T03:04:05Z"
@@ -15,6 +16,7 @@ EXAMPLES = {
     "purchases": ACT | {"quantity": 2, "price": 1.5, "basket_id": "b"},
     "browses": ACT | {"action": "view", "attributes": {"source": "simulated"}},
     "reviews": ACT | {"rating": 4, "text": "good"},
+    "requests": {"request_id": "r", "user_id": "u", "occurred_at": TIME},
     "users": {"user_id": "u", "attributes": {"city": "Berlin"}},
     "products": {"product_id": "p", "title": "Milk", "categories": ["FOOD", "DAIRY"], "vector": [0.5, -1]},
     "recommendations": {
@@ -32,7 +34,7 @@ def test_committed_files_are_the_models():
 
 @pytest.mark.parametrize("topic", EXAMPLES)
 def test_example_fits_model_and_json_schema(topic):
-    model = CHANNELS[topic][0]
+    model = FAMILIES[topic].message
     model.model_validate_json(json.dumps(EXAMPLES[topic]))
     schema = json.loads(files()[f"json/{model.__name__.lower()}.json"])
     validator = jsonschema.Draft202012Validator(schema)
@@ -40,7 +42,7 @@ def test_example_fits_model_and_json_schema(topic):
     assert not validator.is_valid({})
 
 
-MODELS = [*(model for model, _ in CHANNELS.values()), Promotion]
+MODELS = [*(family.message for family in FAMILIES.values()), Promotion]
 WITH_DEFAULTS = [
     pytest.param(model, name, field, id=f"{model.__name__}.{name}")
     for model in MODELS
@@ -51,7 +53,7 @@ WITH_DEFAULTS = [
 
 @pytest.mark.parametrize(("model", "name", "field"), WITH_DEFAULTS)
 def test_null_is_the_default_everywhere_a_default_exists(model, name, field):
-    topic = next((topic for topic, (of, _) in CHANNELS.items() if of is model), None)
+    topic = next((name for name, family in FAMILIES.items() if family.message is model), None)
     said = EXAMPLES.get(topic, {}) | {name: None}
     read = model.model_validate_json(json.dumps(said))
     assert getattr(read, name) == field.get_default(call_default_factory=True)
@@ -101,4 +103,4 @@ def test_every_reference_of_asyncapi_resolves():
 )  # fmt: skip
 def test_limits_of_a_purchase(wrong):
     with pytest.raises(ValueError):
-        CHANNELS["purchases"][0].model_validate_json(json.dumps(EXAMPLES["purchases"] | wrong))
+        FAMILIES["purchases"].message.model_validate_json(json.dumps(EXAMPLES["purchases"] | wrong))

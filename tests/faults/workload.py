@@ -2,7 +2,8 @@
 
 Every purchase has a basket of its own, so that a state counts each exactly once, and `occurred_at` grows by a second
 with every event, so that an event can be found in a state by its time. One in 50 is published again, as a shop does
-that retries: with its `event_id`, to count once. One in 50 is the return of something bought lately.
+that retries: with its `event_id`, to count once. One in 50 is the return of something bought lately, one in 50 asks for
+a list.
 """
 
 import asyncio
@@ -89,12 +90,14 @@ def messages(rng: random.Random, users: int, products: int, first: int, count: i
         if chance < 0.02 and said[user]:
             yield rng.choice(said[user])
             continue
+        at = (START + timedelta(seconds=number)).isoformat().replace("+00:00", "Z")
+        if 0.02 <= chance < 0.04:
+            asked = {"request_id": f"r{number}", "user_id": user, "occurred_at": at}
+            yield "requests", user.encode(), orjson.dumps(asked)
+            continue
         value = {
-            "event_id": f"e{number}",
-            "user_id": user,
-            "product_id": f"p{rng.randrange(products)}",
-            "occurred_at": (START + timedelta(seconds=number)).isoformat().replace("+00:00", "Z"),
-        }
+            "event_id": f"e{number}", "user_id": user, "product_id": f"p{rng.randrange(products)}", "occurred_at": at,
+        }  # fmt: skip
         family = "purchases" if rng.random() < 0.7 else "browses"
         if chance > 0.98 and bought[user]:
             family, value = "purchases", _returned(rng, value, rng.choice(bought[user]))

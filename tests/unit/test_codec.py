@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
-from pprm.events import Interaction, Kind, Position
+from pprm.events import Interaction, Kind, Position, Request
 from pprm.ids import fingerprint, stable_hash
 from schemas import Recommendation
 from worker import codec, letters
@@ -28,6 +28,13 @@ def test_purchase():
     known_by = fingerprint(Kind.PURCHASE, "e", product)
     assert decoded.event == Interaction(Position(0, 1, 7), Kind.PURCHASE, product, int(NOW), fingerprint=known_by)
     assert (decoded.user_id, decoded.event_id) == ("u", "e")
+
+
+def test_a_request():
+    value = b'{"request_id":"r","user_id":"u","occurred_at":"2026-01-02T03:04:05Z"}'
+    decoded = codec.decode("requests", record(value), NOW)
+    assert decoded.event == Request(Position(4, 1, 7), int(NOW)) and decoded.event_id == "r"
+    assert codec.decode("requests", record(None), NOW).reason == "tombstone"
 
 
 def test_a_position_says_of_which_log_the_record_is():

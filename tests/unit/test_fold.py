@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pprm import user_state
-from pprm.events import ACTS, SOURCE_OF, Event, Interaction, Kind, Position, Profile
+from pprm.events import ACTS, SOURCE_OF, Event, Interaction, Kind, Position, Profile, Request
 from pprm.fold import fold
 from pprm.user_state import (
     BASKET,
@@ -338,3 +338,13 @@ def test_sentiment_fades() -> None:
     ]
     state = fold(UserState(), reviews).state
     assert math.isclose(state.sentiment, -0.5) and math.isclose(state.reviews, 1.5)
+
+
+def test_a_request_is_the_beginning_of_a_visit_and_nothing_else() -> None:
+    known = fold(UserState(), [Interaction(Position(0, 0, 0), Kind.PURCHASE, 7, START)]).state
+    folded = fold(known, [Request(Position(4, 0, 9), START + DAY), Request(Position(4, 0, 9), START + 2 * DAY)])
+    asked = folded.state
+    assert (asked.active_at, asked.version, folded.repeats) == (START + DAY, known.version + 10, 1)
+    asked.active_at, asked.watermarks, asked.fingerprints = known.active_at, known.watermarks, known.fingerprints
+    assert user_state.encode(asked) == user_state.encode(known)
+    assert fold(known, [Request(Position(4, 0, 9), START - DAY)]).state.active_at == START

@@ -7,7 +7,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from pprm.events import SOURCES, elsewhere
+from pprm.events import SOURCES, elsewhere, topic_of
 from worker import codec, metrics, rekeying, routing
 from worker.agents import route_rekeyed
 from worker.batches import Record
@@ -159,3 +159,10 @@ def test_headers_are_bounded_and_what_no_worker_wrote_is_refused() -> None:
     work = arrive(c, 2, [SimpleNamespace(key=b"ann", value=b"{}", headers=headers) for headers in nonsense])
     assert not work.shoppers and [r.partition for r in work.refused] == [2] * len(nonsense)
     assert {r.invalid.reason for r in work.refused} == {"schema"} and work.refused[0].record.topic == "pprm-rekeyed"
+
+
+def test_an_event_that_was_rekeyed_is_known_by_its_id_in_its_own_topic() -> None:
+    """Two partitions of one topic share its fingerprints' meaning: a source there is named like one here."""
+    for source, name in enumerate(SOURCES):
+        for partition in range(5):
+            assert SOURCES[topic_of(elsewhere(source, partition))] == name

@@ -66,7 +66,6 @@ def test_the_fields_of_an_event_are_options(sent: list[tuple[str, dict[str, Any]
 
 
 def test_every_field_of_every_topic_has_an_option(sent: list[tuple[str, dict[str, Any]]]) -> None:
-    assert set(cli.SENT) == set(send.MODELS)
     for family, model in send.MODELS.items():
         for name in model.model_fields:
             assert run(family, f"--{name.replace('_', '-')}", "1").exit_code == 0, (family, name)

@@ -6,12 +6,12 @@ from itertools import chain
 
 import numpy as np
 
+from schemas.families import EVENTS
 from worker.demo import announcements, data, processes, records
 from worker.demo.data import Shop
 from worker.demo.progress import Progress, Step
 from worker.demo.stage import DemoOptions, Stage
 
-FAMILIES = ("purchases", "browses", "reviews")
 CHUNK = 50
 """Shoppers whose backfill is encoded and sent at once."""
 
@@ -57,7 +57,7 @@ async def _backfill(stage: Stage, shop: Shop, step: Step) -> None:
     for begin in range(0, len(histories), CHUNK):
         visits = chain.from_iterable(histories[begin : begin + CHUNK])
         past = [visit for visit in visits if visit.time < shop.begin]
-        for family in FAMILIES:
+        for family in EVENTS:
             rows = [row for visit in past if visit.family == family for row in records.visit_rows(visit)]
             await stage.publisher.send(stage.topic(family), rows)
             stage.progress.backfill_events += len(rows)
@@ -93,5 +93,5 @@ async def _introduce(stage: Stage, shop: Shop, names: Sequence[str]) -> None:
 
 async def _folded(stage: Stage) -> int:
     """Events taken so far: micro-batches follow one another, so an event published now finds them folded."""
-    samples = (f'pprm_events_consumed_total{{topic="{stage.topic(family)}"}}' for family in FAMILIES)
+    samples = (f'pprm_events_consumed_total{{topic="{stage.topic(family)}"}}' for family in EVENTS)
     return int(sum([await processes.metric(stage.worker, sample) for sample in samples]))

@@ -19,6 +19,7 @@ from worker.runtime.delivery import Append, Headers
 from worker.runtime.table import BatchTable
 
 READ_RECORDS = 2000
+IDLE_MS = 500
 FETCH_BYTES = 4 << 20
 """Of a fetch: a client's usual 1 MB holds a few hundred states, and each costs a round trip."""
 GENERATION = "generation"
@@ -53,6 +54,21 @@ async def reader(client: Mapping[str, Any], tp: TopicPartition) -> AsyncIterator
         yield consumer
     finally:
         await consumer.stop()
+
+
+async def to_the_end(
+    client: Mapping[str, Any], tp: TopicPartition, start: int | None = None
+) -> AsyncIterator[list[Any]]:
+    """What is committed in a partition, from an offset or the beginning to the end, a fetch at a time."""
+    async with reader(client, tp) as consumer:
+        begin = (await consumer.beginning_offsets([tp]))[tp]
+        consumer.seek(tp, max(begin, start or 0))
+        while True:
+            fetched = await consumer.getmany(tp, timeout_ms=IDLE_MS, max_records=READ_RECORDS)
+            if records := fetched.get(tp, []):
+                yield records
+            elif await consumer.position(tp) >= (await consumer.end_offsets([tp]))[tp]:
+                return
 
 
 class Replay:

@@ -25,7 +25,7 @@ class Malformed(ValueError):
 
 
 class Event(NamedTuple):
-    """An input record of a shopper; one on `users` has no act."""
+    """An input record of a shopper; one on `users` or `requests` has no act."""
 
     family: str
     partition: int
@@ -86,6 +86,9 @@ def read(record: Record) -> Event:
         moment = datetime.fromisoformat(value["occurred_at"])
         if moment.tzinfo is None:
             raise Malformed("a time without a zone")
+        if record.family == "requests":
+            value["request_id"], value["user_id"]
+            return Event(*where)
         time, product = int(moment.timestamp()), product_hash(value["product_id"])
         event_id = value["event_id"]
         if record.family == "purchases":

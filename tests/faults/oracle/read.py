@@ -10,7 +10,7 @@ from tests.faults.oracle.log import Log, Record
 from tests.faults.oracle.state import Unreadable, shorten
 
 QUIET_MS = 700
-INPUTS = ("purchases", "browses", "reviews", "users")
+INPUTS = ("purchases", "browses", "reviews", "users", "requests")
 
 
 @dataclass

@@ -4,7 +4,9 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-FAMILIES = ("purchases", "browses", "reviews", "users")
+FAMILIES = ("purchases", "browses", "reviews", "users", "requests")
+SLOTS = 6
+"""Watermarks of a partition; one is spare."""
 HEADER = struct.Struct("<BB HHHHHHHHH QQ IIIIII ddddddd")
 WATERMARK = struct.Struct("<iIqB")
 INTERACTION = struct.Struct("<QIB")
@@ -132,7 +134,7 @@ def shorten(value: bytes) -> bytes:
 def _watermarks(value: bytes) -> Watermarks:
     marks = WATERMARK.iter_unpack(value[HEADER.size : HEADER.size + value[1] * WATERMARK.size])
     held = [Mark(*mark[:3]) for mark in marks]
-    return {family: held[place :: len(FAMILIES)] for place, family in enumerate(FAMILIES)}
+    return {family: held[place::SLOTS] for place, family in enumerate(FAMILIES)}
 
 
 class _Sizes(NamedTuple):
