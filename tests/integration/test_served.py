@@ -27,12 +27,12 @@ from pprm.popularity import Popularity
 from pprm.promotions import WEEK
 from pprm.replay import Visit
 from pprm.train import make_catalogue
+from schemas.families import EVENTS
 from tests.integration.shop import Shop
 from worker.demo import data, households, processes, records, story
 from worker.demo.announcements import Announcer, publish_catalogue
 from worker.demo.households import choose
 from worker.demo.lists import Position
-from worker.demo.past import FAMILIES
 from worker.demo.progress import Progress
 from worker.demo.replay import replay
 from worker.demo.stage import DemoOptions, Stage
@@ -213,7 +213,7 @@ def by_week(visits: Iterable[households.Visit]) -> Iterator[tuple[int, list[hous
 
 
 async def folded(stage: Stage) -> float:
-    samples = (f'pprm_events_consumed_total{{topic="{stage.topic(family)}"}}' for family in FAMILIES)
+    samples = (f'pprm_events_consumed_total{{topic="{stage.topic(family)}"}}' for family in EVENTS)
     return sum([await processes.metric(stage.worker, sample) for sample in samples])
 
 
