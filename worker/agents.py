@@ -171,6 +171,7 @@ def fold_batch(c: Components, work: Work, unstored: Values) -> None:
         stored = iter(c.table.get_many(partition, [key for key in shoppers if key not in newer]))
         for key, shopper in shoppers.items():
             value = newer[key] if key in newer else next(stored)
+            shopper.is_new = value is None
             state = _read_state(c, shopper, value)
             shopper.listed = bool(state.published)
             shopper.folded = fold_into(state, shopper.events)
@@ -208,7 +209,8 @@ async def score(c: Components, shoppers: list[Shopper]) -> None:
 def _count_past(c: Components, work: Work) -> None:
     if c.settings.recommendations.score_from:
         times = (event.time for shopper in work.shoppers for event in shopper.events)
-        c.past.fold(sum(not c.is_live(time) for time in times), monotonic())
+        new_states = sum(shopper.is_new and not c.is_live(shopper.newest) for shopper in work.shoppers)
+        c.past.fold(sum(not c.is_live(time) for time in times), new_states, monotonic())
 
 
 def _measure(c: Components, work: Work) -> None:

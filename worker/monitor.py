@@ -97,9 +97,8 @@ def _progress(c: Components, ends: Mapping[tuple[str, int], int], now: float) ->
 
 def _tell_past(c: Components, folded: dict[str, Any]) -> None:
     score_from = c.settings.recommendations.score_from
-    states = sum(map(c.table.estimated_keys, list(c.table.data._dbs)))
     following = f"events from {score_from.isoformat() if score_from else 'now'} on are answered with lists"
-    log.info("the past is folded", **folded, states=states, next=following)
+    log.info("the past is folded", **folded, next=following)
 
 
 def listen(c: Components) -> None:

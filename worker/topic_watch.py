@@ -55,6 +55,8 @@ def look(c: Components, found: Mapping[str, Topic]) -> None:
         c.metrics.topic_missing.labels(name).set(name in missing)
     for name in cut_alike(c):
         c.metrics.topic_partitions_differ.labels(name).set(name in differ)
+    for name in sorted(differ.keys() & _read(c)):
+        c.app.consumer.doubt(name)  # at once: its shoppers may have moved, and the group takes seconds to assign anew
     said = "; ".join(_wrong(c, missing, differ)) or None
     if said != c.health.topics:
         log.error(said) if said else log.info("the topics are as they should be again")
@@ -75,6 +77,11 @@ def count_partitions(c: Components) -> None:
 def cut_alike(c: Components) -> list[str]:
     """Topics that must have as many partitions as the table."""
     return [*sorted(c.app.keyed), c.settings.topics.name("recommendations"), c.settings.changelog]
+
+
+def _read(c: Components) -> set[str]:
+    """Topics that are assigned."""
+    return set() if c.app._consumer is None else {topic for topic, _ in c.app.consumer.notes}
 
 
 def _wrong(c: Components, missing: list[str], differ: Mapping[str, int]) -> Iterator[str]:

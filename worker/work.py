@@ -31,6 +31,8 @@ class Shopper:
     """The record of the last of them, and what it says."""
     damaged: bytes | None = None
     """What the table held, where it could not be read as a state."""
+    is_new: bool = False
+    """The table held nothing."""
     listed: bool = False
     """A list was published of the state before the batch."""
     folded: Folded | None = None

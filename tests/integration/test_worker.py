@@ -37,6 +37,7 @@ def test_a_purchase_is_answered_with_a_valid_list(shop: Shop) -> None:
         status, metrics = worker.get("/metrics")
         assert status == 200 and "pprm_recommendations_sent_total" in metrics
         assert worker.terminate() == 0
+        assert "\x1b" not in worker.log.read_text(), "a log is no terminal"
 
     asyncio.run(story())
 

@@ -16,7 +16,10 @@ CHANGELOG = SETTINGS.changelog
 def worker(doubts: set[str] = frozenset(), rebalancing: bool = False) -> tuple[Any, list[str]]:  # type: ignore[assignment]
     """A worker that reads purchases of the topic 1 with the changelog 9, and why it joined its group again."""
     joined: list[str] = []
-    consumer = SimpleNamespace(notes={("purchases", 0): Note(1, 1)}, doubts=doubts, rejoin=joined.append)
+    consumer = SimpleNamespace(
+        notes={("purchases", 0): Note(1, 1)}, doubts=set(doubts), rejoin=joined.append,
+        doubt=lambda topic: consumer.doubts.add(topic),
+    )  # fmt: skip
     app = SimpleNamespace(
         keyed=frozenset({"purchases", "browses", "reviews", "users"}), partitions=4, consumer=consumer,
         _consumer=consumer, rebalancing=rebalancing,
@@ -53,6 +56,13 @@ def test_what_is_missing_or_cut_otherwise_is_told_until_it_is_mended() -> None:
     assert ready(c.health, 0.0)[0] and value("pprm_topic_missing", {"topic": "reviews"}) == 0
     assert value("pprm_topic_partitions_differ", {"topic": "browses"}) == 0
     assert not joined, "Kafka does this by itself"
+
+
+def test_a_topic_that_is_read_and_has_grown_is_left_alone_at_once() -> None:
+    """Its producers know of the new partitions before the group has assigned anew."""
+    c, joined = worker()
+    topic_watch.look(c, found(purchases=Topic(1, 6), browses=Topic(1, 6)))
+    assert c.app.consumer.doubts == {"purchases"} and joined == ["to be read again: purchases"]
 
 
 def test_the_group_looks_again_where_a_topic_is_another_one() -> None:

@@ -49,6 +49,7 @@ class _Worker(faust.Worker):  # type: ignore[misc]
         super().__init__(
             *args, **options | {"loglevel": None, "override_logging": False, "redirect_stdouts": False, "quiet": True}
         )
+        self.spinner = None  # it writes to terminals, and its last word everywhere
 
     def _schedule_shutdown(self, number: signal.Signals) -> None:
         consumer = self.app._consumer
