@@ -5,13 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGE = "pprm"
-COMPILED = "compiled.py"
-LOOP = "from {package}.compiled import compiled\nfrom {package}.limits import MOST\n\n@compiled\ndef most():\n    return MOST\n"
+LOOP = """from pprm.compiled import compiled
+from pprm.limits import MOST
+
+@compiled
+def most():
+    return MOST
+"""
 
 
 def run(folder: Path) -> int:
-    command = [sys.executable, "-c", f"from {PACKAGE}.loop import most; print(most())"]
+    command = [sys.executable, "-c", "from pprm.loop import most; print(most())"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
         "PYTHONPATH": str(folder)
     }
@@ -22,11 +26,11 @@ def run(folder: Path) -> int:
 def test_an_edit_of_a_constant_elsewhere_is_seen(tmp_path: Path) -> None:
     from pprm import compiled
 
-    package = tmp_path / PACKAGE
+    package = tmp_path / "pprm"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    (package / COMPILED).write_bytes(Path(compiled.__file__).read_bytes())
-    (package / "loop.py").write_text(LOOP.format(package=PACKAGE))
+    (package / "compiled.py").write_bytes(Path(compiled.__file__).read_bytes())
+    (package / "loop.py").write_text(LOOP)
     (package / "limits.py").write_text("from pprm.deeper import MOST\n")
     for most in (16, 24):
         (package / "deeper.py").write_text(f"MOST = {most}\n")
