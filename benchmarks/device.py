@@ -16,11 +16,11 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks import measure
 from benchmarks.large_shop import NOW, Shop
 from benchmarks.score import ARTIFACT, WEEKS_AGO, real_catalogue
-from pprm import artifact
-from pprm.artifact import Artifact
-from pprm.datasets import complete_journey
-from pprm.scorer import Scorer, choose_device
-from pprm.user_state import UserState
+from pprm.data import complete_journey
+from pprm.serving import artifact
+from pprm.serving.artifact import Artifact
+from pprm.serving.scorer import Scorer, choose_device
+from pprm.state.user_state import UserState
 
 SIZES, BATCHES = (11_691, 100_000, 1_000_000), (1, 8, 64)
 NOTHING = np.zeros(0, np.int64)

@@ -17,9 +17,9 @@ import torch
 from benchmarks import measure
 from benchmarks.measure import median, show
 from benchmarks.processes import MIB, alone, peak, resident
-from pprm import text_encoder
-from pprm.model import PPRMConfig
-from pprm.text_encoder import TextEncoder
+from pprm.encoders import text_encoder
+from pprm.encoders.text_encoder import TextEncoder
+from pprm.retrieval.model import PPRMConfig
 
 DIMENSIONS = PPRMConfig().text_dimensions
 LENGTHS = (8, 32, 128, 512)
@@ -84,7 +84,7 @@ def as_it_is(encoder: TextEncoder, texts: Sequence[str]) -> None:
 
 def product_texts() -> list[str]:
     """Different texts of Complete Journey's products, shuffled."""
-    from pprm.datasets import complete_journey
+    from pprm.data import complete_journey
 
     texts = sorted({product.to_catalogue().text for product in complete_journey.load(["1"]).products})
     random.Random(0).shuffle(texts)

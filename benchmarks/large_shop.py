@@ -13,13 +13,13 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from pprm.catalogue import Catalogue, Product
-from pprm.datasets.dataset import Dataset
-from pprm.events import Interaction, Kind, Position
-from pprm.fold import fold
-from pprm.ids import stable_hash
-from pprm.popularity import HALF_LIVES, Popularity, Snapshot
-from pprm.user_state import DAY, UserState
+from pprm.catalogue.catalogue import Catalogue, Product
+from pprm.catalogue.popularity import HALF_LIVES, Popularity, Snapshot
+from pprm.core.events import Interaction, Kind, Position
+from pprm.core.ids import stable_hash
+from pprm.data.dataset import Dataset
+from pprm.state.fold import fold
+from pprm.state.user_state import DAY, UserState
 
 NOW = 1_512_000_000
 NOISE = 0.05

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks import load, measure, shoppers, site
 from benchmarks.load import Plan, Positions
-from pprm.datasets.source import Source
+from pprm.data.source import Source
 from worker.demo import data, processes
 
 PERCENTILES = {"p50": 50, "p90": 90, "p99": 99, "p99.9": 99.9}

@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 
 from benchmarks import measure
-from pprm import artifact, plan, train
-from pprm.artifact import Artifact
-from pprm.datasets import complete_journey
-from pprm.datasets.dataset import Dataset
-from pprm.datasets.source import Source, read
+from pprm.catalogue.popularity import Popularity
+from pprm.data import complete_journey, plan
+from pprm.data.dataset import Dataset
+from pprm.data.replay import replay
+from pprm.data.source import Source, read
 from pprm.evaluation import protocol
-from pprm.popularity import Popularity
-from pprm.ranking import Ranking
-from pprm.replay import replay
-from pprm.scorer import choose_device, use_threads
+from pprm.serving import artifact
+from pprm.serving.artifact import Artifact
+from pprm.serving.scorer import choose_device, use_threads
+from pprm.serving.selection import Ranking
+from pprm.training import train
 from worker.settings import Model
 
 HOUSEHOLDS, QUICK_HOUSEHOLDS = 250, 25

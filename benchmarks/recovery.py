@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import measure, site
-from pprm import user_state
-from pprm.events import Interaction, Kind, Position
-from pprm.fold import fold
-from pprm.ids import stable_hash
-from pprm.user_state import UserState
+from pprm.core.events import Interaction, Kind, Position
+from pprm.core.ids import stable_hash
+from pprm.state import user_state
+from pprm.state.fold import fold
+from pprm.state.user_state import UserState
 from worker.demo import processes
 from worker.runtime.delivery import Row
 

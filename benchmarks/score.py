@@ -19,16 +19,17 @@ from numpy.typing import NDArray
 
 from benchmarks import measure
 from benchmarks.large_shop import NOW, Shop
-from pprm import artifact, features, metrics
-from pprm.artifact import Artifact
-from pprm.candidate_features import Candidates
-from pprm.catalogue import Catalogue
-from pprm.datasets import complete_journey
-from pprm.datasets.dataset import Dataset
-from pprm.first_stage import sequences
-from pprm.scorer import Scorer
-from pprm.second_pass import SecondPass
-from pprm.user_state import UserState
+from pprm.catalogue.catalogue import Catalogue
+from pprm.data import complete_journey
+from pprm.data.dataset import Dataset
+from pprm.ranking.second_pass import SecondPass
+from pprm.retrieval import features
+from pprm.retrieval.candidates import Candidates
+from pprm.retrieval.first_stage import sequences
+from pprm.serving import artifact, selection
+from pprm.serving.artifact import Artifact
+from pprm.serving.scorer import Scorer
+from pprm.state.user_state import UserState
 
 ARTIFACT = Path(__file__).parent.parent / "pprm" / "artifacts" / "complete-journey"
 WEEKS_AGO = (0, 8, 16, 24)
@@ -168,7 +169,7 @@ def _agreement(scorer: Scorer, states: list[UserState]) -> dict[str, float]:
     same, difference = 0, 0.0
     for state in states:
         dense, ours = naive(scorer, state), scorer.score([state], [NOW])[0].numpy()
-        same += bool(np.array_equal(metrics.top(dense), metrics.top(ours)))
+        same += bool(np.array_equal(selection.top(dense), selection.top(ours)))
         difference = max(difference, float(np.abs(dense - ours).max()))
     return {"shoppers": len(states), "same_top_10": same / len(states), "largest_difference": difference}
 

@@ -5,11 +5,11 @@ from itertools import chain
 
 from msgspec.structs import replace
 
-from pprm import user_state
-from pprm.events import Interaction, Kind, Position
-from pprm.fold import fold
-from pprm.ids import stable_hash
-from pprm.user_state import UserState, store_code
+from pprm.core.events import Interaction, Kind, Position
+from pprm.core.ids import stable_hash
+from pprm.state import user_state
+from pprm.state.fold import fold
+from pprm.state.user_state import UserState, store_code
 from worker.demo import data, records
 from worker.demo.announcements import NONE
 from worker.demo.data import Shop

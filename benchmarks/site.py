@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.brokers import BROKERS, has_apache
-from worker import topics
 from worker.demo import kafka, processes
 from worker.demo.processes import Worker
-from worker.embedded import free_port
+from worker.kafka import topics
+from worker.kafka.embedded import free_port
 from worker.runtime.delivery import Row
 from worker.settings import Settings, client_settings, load
 
 PARTITIONS = 4
-WORKER = ["-m", "worker.cli", "worker"]
+WORKER = ["-m", "worker", "worker"]
 STUB = ["-m", "benchmarks.stub_worker"]
 PUBLISHED_AT_ONCE = 5000
 """Rows encoded and sent at a time: bounds memory."""

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import measure, shoppers, site
-from pprm.datasets.source import Source
+from pprm.data.source import Source
 from worker.demo import data
 
 HOUSEHOLDS, QUICK_HOUSEHOLDS = 1000, 20

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.stream.job import HASHES, ITEMS, MODEL
-from pprm.catalogue import Catalogue
-from pprm.fold import Counted
-from pprm.popularity import Popularity
-from pprm.ranking import NO_RULES, Ranking, Rules
-from pprm.scorer import Scorer
-from worker import app, recommender
-from worker.recommender import Ranked, Recommender, Request
+from pprm.catalogue.catalogue import Catalogue
+from pprm.catalogue.popularity import Popularity
+from pprm.serving.scorer import Scorer
+from pprm.serving.selection import NO_RULES, Ranking, Rules
+from pprm.state.fold import Counted
+from worker import app
+from worker.pipeline import recommender
+from worker.pipeline.recommender import Ranked, Recommender, Request
 from worker.settings import Model, load
 
 COUNTING = "--counting"
@@ -27,7 +28,7 @@ DIMENSIONS = 8
 
 
 def load_stub(_: Model, k: int, rules: Rules = NO_RULES, tell: Any = None) -> Recommender:
-    """In place of `worker.recommender.load`: no artifact, no encoder, no scores."""
+    """In place of `worker.pipeline.recommender.load`: no artifact, no encoder, no scores."""
     catalogue = Catalogue(DIMENSIONS)
     scorer: Any = SimpleNamespace(catalogue=catalogue, popularity=Popularity(), device="none", gpu_bytes=lambda: 0)
     scorer.not_finite = 0

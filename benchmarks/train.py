@@ -17,12 +17,14 @@ from rich.console import Console
 from benchmarks import measure
 from benchmarks.measure import median, show
 from benchmarks.processes import MIB, alone, forget_peak, peak, resident
-from pprm import artifact, plan, progress, second_training, train
-from pprm.artifact import Artifact
-from pprm.datasets import complete_journey
-from pprm.datasets.dataset import no_promotions
-from pprm.text_encoder import TextEncoder
-from pprm.train import Workshop
+from pprm.core import progress
+from pprm.data import complete_journey, plan
+from pprm.data.dataset import no_promotions
+from pprm.encoders.text_encoder import TextEncoder
+from pprm.serving import artifact
+from pprm.serving.artifact import Artifact
+from pprm.training import second_training, train
+from pprm.training.train import Workshop
 from worker.settings import Model
 
 HOUSEHOLDS = 10
@@ -49,7 +51,7 @@ class Phases:
 
 
 def measured(households: int | None) -> dict[str, Any]:
-    """Train on so many households (None: all) as `pprm.train.run` does, with nothing written."""
+    """Train on so many households (None: all) as `pprm.training.train.run` does, with nothing written."""
     torch.set_num_threads(1)
     phase, config = Phases(), train.MODELS["pprm-s"]
     dimensions = config.text_dimensions

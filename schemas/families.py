@@ -1,7 +1,7 @@
 """The topic families: what each holds, who reads and writes it, how it is kept.
 
 Topics, access rights, commands and the AsyncAPI document follow from `FAMILIES`. A new event type is a model in a
-module of this package, a line here, a name in `pprm.events.SOURCES` and what `worker.codec` makes of it.
+module of this package, a line here, a name in `pprm.core.events.SOURCES` and what `worker.pipeline.codec` makes of it.
 """
 
 from typing import Literal, NamedTuple, TypeAlias
@@ -74,5 +74,5 @@ FAMILIES = {
 READ = tuple(name for name, family in FAMILIES.items() if family.action == "receive")
 WRITTEN = tuple(name for name, family in FAMILIES.items() if family.action == "send")
 USER_KEYED = tuple(name for name, family in FAMILIES.items() if family.is_user_keyed)
-"""In the order of `pprm.events.SOURCES`."""
+"""In the order of `pprm.core.events.SOURCES`."""
 EVENTS = tuple(name for name, family in FAMILIES.items() if family.has_event_ids)

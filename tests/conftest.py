@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from pprm.scorer import use_threads
+from pprm.serving.scorer import use_threads
 from tests.integration.brokers import BROKERS, has_apache
 from tests.integration.shop import Shop
 

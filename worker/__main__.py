@@ -2,14 +2,14 @@
 
 import sys
 
-from worker import stop
+from worker.ops import stop
 
 
 def main() -> None:
     """Entry point of the console script."""
     if sys.argv[1:2] == ["worker"]:
         stop.at_once()
-    from worker import cli
+    from worker.cli import app as cli
 
     cli.main()
 

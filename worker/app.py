@@ -10,33 +10,28 @@ from typing import Any
 
 import structlog
 
-from pprm import user_state
-from pprm.ranking import Rules
+from pprm.serving.selection import Rules
+from pprm.state import user_state
 from schemas.dead_letters import REASONS
 from schemas.families import READ
-from worker import (
-    agents,
+from worker.kafka import placement, topics
+from worker.ops import health, http, logs, metrics, state_directory
+from worker.ops.health import Health
+from worker.pipeline import (
     catalogue,
     codec,
-    health,
-    http,
-    logs,
     message_limits,
-    metrics,
     monitor,
-    placement,
     popularity,
     publishing,
     recommender,
     rekeying,
-    state_directory,
     topic_watch,
-    topics,
 )
-from worker.catalogue import Change, Changes, Decode
-from worker.components import Components
-from worker.health import Health
-from worker.newest import Newest
+from worker.pipeline import pipeline as agents
+from worker.pipeline.catalogue import Change, Changes, Decode
+from worker.pipeline.context import Components
+from worker.pipeline.newest import Newest
 from worker.runtime import app as runtime
 from worker.runtime.services import Background, Before
 from worker.settings import Settings, client_settings, load

@@ -24,7 +24,7 @@ from benchmarks import measure
 from benchmarks.measure import console, median, show
 from benchmarks.processes import MIB, alone
 from benchmarks.scale import growth, partitions, state, store, workers
-from pprm.datasets.source import BUNDLED
+from pprm.data.source import BUNDLED
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from benchmarks.measure import median
 from benchmarks.processes import bytes_below, resident
 from benchmarks.scale import shop, store
 from benchmarks.scale.shop import Record
-from pprm import user_state
-from pprm.user_state import UserState
+from pprm.state import user_state
+from pprm.state.user_state import UserState
 from worker.runtime.table import BatchTable
 
 HISTORY = 10
@@ -90,8 +90,8 @@ def _records(users: Sequence[int], offsets: Iterator[int], products: Sequence[st
 
 def _recommender() -> Any:
     """The worker's model with the catalogue of Complete Journey."""
-    from pprm.datasets import complete_journey
-    from worker import recommender
+    from pprm.data import complete_journey
+    from worker.pipeline import recommender
     from worker.settings import Model
 
     loaded = recommender.load(Model(), 10)
@@ -101,8 +101,8 @@ def _recommender() -> Any:
 
 def catalogue(products: int) -> dict[str, Any]:
     """Memory of a worker's model with so many products, and milliseconds per list; in a process of its own."""
-    from pprm.catalogue import Product
-    from worker import recommender
+    from pprm.catalogue.catalogue import Product
+    from worker.pipeline import recommender
     from worker.settings import Model
 
     loaded = recommender.load(Model(), 10)
@@ -120,7 +120,7 @@ def catalogue(products: int) -> dict[str, Any]:
 
 def _milliseconds(recommender: Any, states: Sequence[UserState]) -> float:
     """CPU time of one list with all products ranked, median of the states, one at a time."""
-    from worker.recommender import Request
+    from worker.pipeline.recommender import Request
 
     taken = []
     for state in [states[0], *states]:

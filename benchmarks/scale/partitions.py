@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.processes import MIB, open_files, resident, threads
 from benchmarks.scale import store
-from pprm.popularity import COLUMNS, MAX_SNAPSHOT, Popularity, Purchase, Snapshot
-from pprm.user_state import DAY
+from pprm.catalogue.popularity import COLUMNS, MAX_SNAPSHOT, Popularity, Purchase, Snapshot
+from pprm.state.user_state import DAY
 
 STATE = 5000
 """Bytes; random ones, which no compression makes smaller."""

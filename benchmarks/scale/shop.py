@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pprm import user_state
-from pprm.fold import fold
-from pprm.user_state import UserState
-from worker import codec
+from pprm.state import user_state
+from pprm.state.fold import fold
+from pprm.state.user_state import UserState
+from worker.pipeline import codec
 
 START = datetime(2016, 11, 1, tzinfo=UTC)
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"

@@ -14,13 +14,13 @@ import numpy as np
 import rocksdict
 
 from benchmarks.measure import show
-from pprm import user_state
-from pprm.datasets import DATASETS, complete_journey
-from pprm.datasets.dataset import Dataset
-from pprm.datasets.source import BUNDLED
-from pprm.events import Interaction, Position, Profile
-from pprm.fold import fold
-from pprm.user_state import UserState
+from pprm.core.events import Interaction, Position, Profile
+from pprm.data import DATASETS, complete_journey
+from pprm.data.dataset import Dataset
+from pprm.data.source import BUNDLED
+from pprm.state import user_state
+from pprm.state.fold import fold
+from pprm.state.user_state import UserState
 
 GOAL = 1024
 CHECKPOINTS = (1, 3, 10, 30, 100, 300, 1000)

@@ -1,8 +1,8 @@
 """Cost per event of decode, fold, codec and RocksDB, the worker's own, in one process without a broker.
 
 What is left out is the same however many shoppers there are: Kafka, and scoring. It goes through the table as
-`worker.agents` does: one multi-get and one WriteBatch per partition and micro-batch, no shopper twice in a batch, so
-that coalescing makes nothing look cheap.
+`worker.pipeline.pipeline` does: one multi-get and one WriteBatch per partition and micro-batch, no shopper twice in a
+batch, so that coalescing makes nothing look cheap.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,10 +11,10 @@ from pathlib import Path
 from time import perf_counter, process_time, thread_time
 
 from benchmarks.scale.shop import Record
-from pprm import user_state
-from pprm.events import Event
-from pprm.fold import fold
-from worker import codec
+from pprm.core.events import Event
+from pprm.state import user_state
+from pprm.state.fold import fold
+from worker.pipeline import codec
 from worker.runtime import app as runtime
 from worker.runtime.table import BatchTable
 

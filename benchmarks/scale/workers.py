@@ -27,8 +27,8 @@ from benchmarks.scale import shop
 from benchmarks.stub_worker import COUNTING
 from tests.integration.brokers import apache_kafka, embedded_broker, has_apache
 from tests.integration.shop import Worker, product
-from worker import topics
-from worker.embedded import free_port
+from worker.kafka import topics
+from worker.kafka.embedded import free_port
 from worker.settings import Settings, client_settings, load
 
 ROOT = Path(__file__).parents[2]

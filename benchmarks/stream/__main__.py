@@ -30,7 +30,7 @@ from benchmarks import measure
 from benchmarks.stream import broker, contenders
 from benchmarks.stream.job import PARTITIONS, Expected, Job, events, expect, judge
 from tests.integration.brokers import BROKERS, has_apache
-from worker.partitioner import partition_of
+from worker.kafka.partitioner import partition_of
 
 NEEDS = {"quix": "quixstreams", "confluent": "confluent_kafka"}
 RUN_SECONDS = 240

@@ -1,8 +1,9 @@
 """The job that all contenders do, with the product's own functions: what differs between them is the machinery alone.
 
-Of whatever a contender takes at a time, an event or a batch: decode and validate the JSON (`worker.codec.decode_all`).
-Per shopper of it: read the state, fold (`pprm.fold.fold`), note the list, write the state to the changelog and one
-record to the output. Instead of PPRM a stub recommends the same ten products to everybody.
+Of whatever a contender takes at a time, an event or a batch: decode and validate the JSON
+(`worker.pipeline.codec.decode_all`). Per shopper of it: read the state, fold (`pprm.state.fold.fold`), note the list,
+write the state to the changelog and one record to the output. Instead of PPRM a stub recommends the same ten products
+to everybody.
 """
 
 import json
@@ -12,11 +13,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from pprm import user_state
-from pprm.fold import fold
-from pprm.ids import stable_hash
-from worker import codec
-from worker.codec import Answer, Decoded
+from pprm.core.ids import stable_hash
+from pprm.state import user_state
+from pprm.state.fold import fold
+from worker.pipeline import codec
+from worker.pipeline.codec import Answer, Decoded
 
 PARTITIONS = 2
 SHOPPERS = 20_000
@@ -51,7 +52,7 @@ class Job:
 
 
 class Record(NamedTuple):
-    """A record as `worker.codec` wants it, of clients whose own looks different."""
+    """A record as `worker.pipeline.codec` wants it, of clients whose own looks different."""
 
     topic: str
     partition: int

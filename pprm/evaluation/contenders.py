@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm.datasets.dataset import Dataset
-from pprm.replay import Visit, next_visits
-from pprm.scorer import Scorer
-from pprm.user_state import UserState
+from pprm.data.dataset import Dataset
+from pprm.data.replay import Visit, next_visits
+from pprm.serving.scorer import Scorer
+from pprm.state.user_state import UserState
 
 Floats = NDArray[np.float32]
 

@@ -1,7 +1,7 @@
 """Which visits are judged, and what a contender gets for one; everything that it knows lies strictly before.
 
-- A period validates, the next one tests (`pprm.plan`); so many visits a shopper at most, drawn once, with a seed: the
-  same in every table.
+- A period validates, the next one tests (`pprm.data.plan`); so many visits a shopper at most, drawn once, with a seed:
+  the same in every table.
 - All products that may be recommended are ranked: a sample of negatives would flatter (Krichene and Rendle, "On sampled
   metrics for item recommendation", KDD 2020).
 - `new` leaves out, on both sides, what the shopper bought before: repeats are easy and half of the truth.
@@ -19,12 +19,13 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm import metrics
-from pprm.catalogue import Catalogue
-from pprm.datasets.dataset import Dataset
-from pprm.plan import Split
-from pprm.popularity import Popularity
-from pprm.replay import Visit, replay
+from pprm.catalogue.catalogue import Catalogue
+from pprm.catalogue.popularity import Popularity
+from pprm.data.dataset import Dataset
+from pprm.data.plan import Split
+from pprm.data.replay import Visit, replay
+from pprm.evaluation import metrics
+from pprm.serving import selection
 
 Scores: TypeAlias = NDArray[np.floating]
 
@@ -132,9 +133,9 @@ class Question(NamedTuple):
     def judge(self, scores: Scores, into: Judged) -> None:
         """Judge scores of the candidates, [N]."""
         fresh = {column for column in self.truth if not self.seen[column]}
-        listed = metrics.top(scores)
+        listed = selection.top(scores)
         into.all.append(_ranking(listed, self.truth))
-        into.new.append(_ranking(metrics.top(scores, self.seen), fresh) if fresh else (np.nan,) * 3)
+        into.new.append(_ranking(selection.top(scores, self.seen), fresh) if fresh else (np.nan,) * 3)
         into.lists.append(listed)
         into.repeats.append(float(self.seen[listed].mean()))
         into.scores += scores[[*sorted(self.truth), *self.drawn]].tolist()

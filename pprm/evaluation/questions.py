@@ -7,20 +7,20 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from pprm.baselines import Popularity as PopularityBaseline
-from pprm.baselines.trivial import has_looks
-from pprm.catalogue import Catalogue
-from pprm.datasets.dataset import Dataset
+from pprm.catalogue.catalogue import Catalogue
+from pprm.catalogue.popularity import Popularity
+from pprm.core.events import Kind
+from pprm.data.dataset import Dataset
+from pprm.data.plan import Plan, Split
+from pprm.data.replay import Visit
+from pprm.data.visits import young
 from pprm.evaluation import protocol
+from pprm.evaluation.baselines import Popularity as PopularityBaseline
+from pprm.evaluation.baselines.trivial import has_looks
 from pprm.evaluation.contenders import AtVisit, rank
 from pprm.evaluation.protocol import Contender, Outcome
-from pprm.events import Kind
-from pprm.plan import Plan, Split
-from pprm.popularity import Popularity
-from pprm.replay import Visit
-from pprm.scorer import Scorer
-from pprm.training_set import young
-from pprm.user_state import UserState
+from pprm.serving.scorer import Scorer
+from pprm.state.user_state import UserState
 
 YOUNG = (0, 1, 2, 4, 10, 30)
 """Purchases that are known of a shopper."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
-from pprm import metrics
+from pprm.evaluation import metrics
 from pprm.evaluation.protocol import Judged, Outcome, Visits
 
 Results: TypeAlias = dict[str, dict[str, Any]]

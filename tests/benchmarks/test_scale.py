@@ -7,7 +7,7 @@ from benchmarks.scale import growth, shop
 from benchmarks.scale.__main__ import flatness
 from benchmarks.scale.partitions import PAPER, paper
 from benchmarks.scale.store import STAGES
-from pprm import user_state
+from pprm.state import user_state
 from tests.benchmarks.reports import report
 
 

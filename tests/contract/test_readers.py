@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from worker import reader
+from worker.kafka import reader
 from worker.runtime import consumer as faust_side
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +18,7 @@ def made_in(path: Path) -> list[ast.Call]:
 
 def test_every_consumer_reads_committed_records_only() -> None:
     found = {path: calls for path in (ROOT / "worker").rglob("*.py") if (calls := made_in(path))}
-    assert list(found) == [Path(reader.__file__)], "consumers are made by worker.reader.consumer"
+    assert list(found) == [Path(reader.__file__)], "consumers are made by worker.kafka.reader.consumer"
     ((call,),) = found.values()
     options = {option.arg: ast.unparse(option.value) for option in call.keywords}
     assert options["isolation_level"] == "READ_COMMITTED" and reader.READ_COMMITTED == "read_committed"

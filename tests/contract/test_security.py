@@ -15,8 +15,10 @@ import pytest
 from typer.testing import CliRunner
 
 from schemas.limits import MAX_ID_BYTES
-from worker import acls, codec, http, metrics, topics
-from worker.health import Health
+from worker.kafka import acls, topics
+from worker.ops import http, metrics
+from worker.ops.health import Health
+from worker.pipeline import codec
 from worker.settings import load
 
 ROOT = Path(__file__).parents[2]
@@ -169,7 +171,7 @@ def test_no_metric_has_a_user_or_a_product_as_label() -> None:
 
 
 def test_the_documented_rights_are_the_ones_that_are_tested() -> None:
-    from worker.cli import cli
+    from worker.cli.app import cli
 
     lines = list(acls.script(load(), "User:pprm"))
     operations = (ROOT / "docs" / "operations.md").read_text()

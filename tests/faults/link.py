@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.integration.brokers import ApacheKafka
-from worker import embedded
+from worker.kafka import embedded
 
 
 @dataclass

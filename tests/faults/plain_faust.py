@@ -23,7 +23,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.faults import workload
 from tests.faults.link import Link, broker_behind
-from worker.embedded import free_port
+from worker.kafka.embedded import free_port
 
 PARTITIONS, SESSION_SECONDS, START_SECONDS = 2, 6, 9
 SLOW_LINK = 30_000

@@ -33,7 +33,7 @@ def drop(value: str) -> None:
 
 
 def fail_batch(value: str) -> None:
-    from worker import publishing
+    from worker.pipeline import publishing
 
     publish, turn = publishing.publish, _at(int(value))
 
@@ -46,7 +46,7 @@ def fail_batch(value: str) -> None:
 
 
 def slow_batch(value: str) -> None:
-    from worker.recommender import Recommender
+    from worker.pipeline.recommender import Recommender
 
     number, seconds = value.split(":")
     answer, turn = Recommender.answer, _at(int(number))
@@ -60,7 +60,7 @@ def slow_batch(value: str) -> None:
 
 
 def slow_list(value: str) -> None:
-    from worker.recommender import Recommender
+    from worker.pipeline.recommender import Recommender
 
     answer = Recommender.answer
 
@@ -102,7 +102,7 @@ def suspend_send(value: str) -> None:
 
 
 def fail_fetch(value: str) -> None:
-    from worker import reader
+    from worker.kafka import reader
 
     fetch = reader.Fetcher._proc_fetch_request
 

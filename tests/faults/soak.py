@@ -29,7 +29,7 @@ from tests.faults.oracle.judge import judge, sizes
 from tests.faults.oracle.read import reader
 from tests.integration.brokers import ApacheKafka
 from tests.integration.shop import PARTITIONS, Shop, Worker
-from worker import embedded
+from worker.kafka import embedded
 
 USERS, PRODUCTS = 3000, 30
 SESSION_SECONDS, SETTLE_SECONDS = 6, 180

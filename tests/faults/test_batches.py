@@ -166,7 +166,7 @@ def test_t22_a_fetcher_that_fails_ends_the_worker_with_code_70_and_a_line(shop: 
 def test_t22_a_reader_outside_of_the_worker_is_told_too(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """`pprm tail` would wait for ever, since aiokafka tells nobody that its fetcher has ended."""
     from tests.faults import sabotage
-    from worker import reader
+    from worker.kafka import reader
 
     async def story() -> None:
         await open_shop(shop)

@@ -17,7 +17,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from tests.faults.harness import assert_clean, load, only_in_full, open_shop, until_busy, until_ready
 from tests.integration.brokers import ApacheKafka, has_apache
 from tests.integration.shop import Shop, purchase
-from worker import embedded
+from worker.kafka import embedded
 
 DOWN_SECONDS = 70
 BACK_WITHIN_SECONDS = 120

@@ -20,7 +20,7 @@ from tests.faults.harness import (
 from tests.faults.link import Link, broker_behind
 from tests.integration.brokers import has_apache
 from tests.integration.shop import Shop
-from worker import embedded
+from worker.kafka import embedded
 
 SLOW_LINK = 20_000
 """Bytes per second of a connection: a batch of states takes seconds, a commit on the connection beside it does not."""

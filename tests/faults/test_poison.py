@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from pprm import user_state
+from pprm.state import user_state
 from tests.faults.harness import open_shop, until_ready
 from tests.integration.shop import Shop, purchase
 

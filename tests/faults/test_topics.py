@@ -14,7 +14,7 @@ from aiokafka.structs import OffsetAndMetadata
 from tests.faults.harness import PRODUCTS, assert_clean, load, open_shop, supervised, until_ready
 from tests.faults.oracle.state import parse_version
 from tests.integration.shop import PARTITIONS, Shop, Worker, product, purchase
-from worker import topics
+from worker.kafka import topics
 from worker.runtime import metadata
 from worker.settings import client_settings
 

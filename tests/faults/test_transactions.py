@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from pprm.ids import stable_hash
-from pprm.popularity import COLUMNS, Snapshot, encode_snapshot
+from pprm.catalogue.popularity import COLUMNS, Snapshot, encode_snapshot
+from pprm.core.ids import stable_hash
 from tests.faults.harness import PRODUCTS, assert_clean, load, only_in_full, open_shop, supervised, until_ready
 from tests.integration.brokers import ApacheKafka, has_apache
 from tests.integration.shop import PARTITIONS, Shop, Worker, product, purchase
-from worker import embedded, tail
+from worker.cli import tail
+from worker.kafka import embedded
 from worker.settings import client_settings
 
 

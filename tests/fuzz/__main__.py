@@ -20,7 +20,7 @@ def fuzz(target: str, arguments: list[str]) -> None:
     """Run libFuzzer on a target in this process; does not return."""
     import atheris
 
-    with atheris.instrument_imports(include=["worker.codec", "worker.sentiment", "pprm", "schemas"]):
+    with atheris.instrument_imports(include=["worker.pipeline.codec", "worker.pipeline.sentiment", "pprm", "schemas"]):
         from tests.fuzz.targets import TARGETS
 
     atheris.Setup([target, *arguments], TARGETS[target])

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from pprm import user_state
-from pprm.events import ACTS, Interaction, Kind, Position, Profile
-from pprm.fold import fold
-from pprm.user_state import INTERACTION, UserState
+from pprm.core.events import ACTS, Interaction, Kind, Position, Profile
+from pprm.state import user_state
+from pprm.state.fold import fold
+from pprm.state.user_state import INTERACTION, UserState
 from tests.fuzz.targets import CORPUS, FAMILIES, NOW
 
 AT = "2026-01-02T03:04:05Z"

@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pprm import layout3, layout4, user_state
-from pprm.events import Interaction, Kind, Position, Profile
-from pprm.features import scalars
-from pprm.first_stage import sequences
-from pprm.fold import fold
-from pprm.popularity import Popularity
-from pprm.user_state import StateError, UserState
+from pprm.catalogue.popularity import Popularity
+from pprm.core.events import Interaction, Kind, Position, Profile
+from pprm.retrieval.features import scalars
+from pprm.retrieval.first_stage import sequences
+from pprm.state import layout3, layout4, user_state
+from pprm.state.fold import fold
+from pprm.state.user_state import StateError, UserState
 from schemas import DeadLetterHeaders
-from worker import codec, letters
-from worker.codec import Decoded, Invalid
+from worker.pipeline import codec, letters
+from worker.pipeline.codec import Decoded, Invalid
 from worker.runtime.delivery import DEFAULT_LIMIT, row_bytes
 
 CORPUS = Path(__file__).parent / "corpus"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker import embedded
+from worker.kafka import embedded
 
 KAFKA_START_SECONDS = 60
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from worker import codec
+from worker.pipeline import codec
 from worker.settings import client_settings, load
 
 consumed = dict.fromkeys(("purchases", "browses", "reviews"), 0)

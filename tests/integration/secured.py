@@ -11,8 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest
 
 from tests.integration.brokers import ApacheKafka
-from worker import embedded
-from worker.acls import CODES, Acl
+from worker.kafka import embedded
+from worker.kafka.acls import CODES, Acl
 
 PASSWORD = "correct-horse-battery-staple"
 KEYSTORE_PASSWORD = "changeit"

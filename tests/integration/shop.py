@@ -17,8 +17,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from worker import topics
-from worker.embedded import free_port
+from worker.kafka import topics
+from worker.kafka.embedded import free_port
 from worker.settings import Settings, client_settings, load
 
 READY_SECONDS = 150

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from pprm.fold import fold
-from pprm.user_state import UserState, store_code
+from pprm.state.fold import fold
+from pprm.state.user_state import UserState, store_code
 from tests.integration.shop import Shop, answers, product, purchase
-from worker import codec
-from worker.recommender import load
+from worker.pipeline import codec
+from worker.pipeline.recommender import load
 from worker.settings import Model
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -81,8 +81,8 @@ OFFSETS = iter(range(10_000))
 def _event(record, number):  # type: ignore[no-untyped-def]
     import orjson
 
-    from pprm.events import Interaction, Kind, Position
-    from pprm.ids import stable_hash
+    from pprm.core.events import Interaction, Kind, Position
+    from pprm.core.ids import stable_hash
     from schemas import Purchase
 
     message = Purchase.model_validate_json(orjson.dumps(record[1]))
@@ -94,6 +94,6 @@ def _event(record, number):  # type: ignore[no-untyped-def]
 
 
 def _request(state: UserState):  # type: ignore[no-untyped-def]
-    from worker.recommender import Request
+    from worker.pipeline.recommender import Request
 
     return Request(state, state.active_at)

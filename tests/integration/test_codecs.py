@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 
 from tests.integration.shop import PARTITIONS, Shop, product, purchase
 from tests.integration.test_kcat import kcat
-from worker import batches, reader
+from worker.kafka import batches, reader
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 

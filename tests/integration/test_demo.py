@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from pprm.datasets.source import Source
+from pprm.data.source import Source
 from tests.integration.test_tables import tables
 from worker.demo.data import load
 
@@ -101,7 +101,7 @@ def test_a_worker_that_dies_is_told_and_ends_it(tmp_path: Path) -> None:
 
 def demo_of(directory: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     """`pprm demo` of another shop, with a real worker."""
-    command = [sys.executable, "-m", "worker.cli", "demo", "--no-ui", "--report", str(directory / "report.json")]
+    command = [sys.executable, "-m", "worker", "demo", "--no-ui", "--report", str(directory / "report.json")]
     return subprocess.run(
         [*command, *options], env=os.environ | {"TMPDIR": str(directory), "PPRM_HTTP__PORT": "0"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=110,

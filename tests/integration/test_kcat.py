@@ -9,7 +9,7 @@ import pytest
 
 from schemas import Recommendation
 from tests.integration.shop import PARTITIONS, Shop, product, purchase
-from worker.partitioner import partition_of
+from worker.kafka.partitioner import partition_of
 
 pytestmark = [
     pytest.mark.integration,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.integration
-STARTS = {"pprm": ["-m", "worker.cli", "worker"], "faust": ["-m", "faust", "-A", "worker.app", "worker"]}
+STARTS = {"pprm": ["-m", "worker", "worker"], "faust": ["-m", "faust", "-A", "worker.app", "worker"]}
 
 
 @pytest.mark.parametrize("how", STARTS)

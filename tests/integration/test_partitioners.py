@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pprm import user_state
+from pprm.state import user_state
 from tests.integration.shop import PARTITIONS, Shop, product, purchase
-from worker.partitioner import partition_of
+from worker.kafka.partitioner import partition_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pprm.ids import stable_hash
-from pprm.popularity import decode_snapshot
+from pprm.catalogue.popularity import decode_snapshot
+from pprm.core.ids import stable_hash
 from tests.integration.shop import PARTITIONS, Shop, Worker, product, purchase
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]

@@ -17,8 +17,8 @@ from tests.faults import workload
 from tests.faults.oracle import fold, log
 from tests.faults.oracle.state import parse
 from tests.integration.shop import Shop, product, purchase
-from worker import topics
-from worker.partitioner import partition_of
+from worker.kafka import topics
+from worker.kafka.partitioner import partition_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -40,7 +40,7 @@ def command(shop: Shop, partitioner: str = "murmur2") -> "subprocess.Popen[str]"
         "PPRM_APP_ID": shop.name, "PPRM_TOPICS__PREFIX": f"{shop.name}-", "PPRM_KAFKA__BOOTSTRAP_SERVERS": shop.broker,
     }  # fmt: skip
     return subprocess.Popen(
-        [sys.executable, "-m", "worker.cli", "repartition", "--partitions", str(AFTER)],
+        [sys.executable, "-m", "worker", "repartition", "--partitions", str(AFTER)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 

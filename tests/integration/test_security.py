@@ -15,9 +15,9 @@ from aiokafka.errors import TransactionalIdAuthorizationFailed
 
 from tests.integration.secured import PASSWORD, Secured, secured_kafka
 from tests.integration.shop import Shop, Worker, product, purchase
-from worker import acls, embedded, refusal, topics
-from worker.acls import Acl
-from worker.fatal import EXIT_CODE
+from worker.kafka import acls, embedded, refusal, topics
+from worker.kafka.acls import Acl
+from worker.ops.fatal import EXIT_CODE
 from worker.settings import Settings, client_settings, load
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]

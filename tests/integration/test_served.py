@@ -16,28 +16,29 @@ import numpy as np
 import pytest
 import torch
 
-from pprm import artifact
-from pprm.catalogue import Catalogue
-from pprm.datasets import complete_journey
-from pprm.datasets.dataset import Dataset
+from pprm.catalogue.catalogue import Catalogue
+from pprm.catalogue.popularity import Popularity
+from pprm.catalogue.promotions import WEEK
+from pprm.data import complete_journey
+from pprm.data.dataset import Dataset
+from pprm.data.plan import COMPLETE_JOURNEY
+from pprm.data.replay import Visit
 from pprm.evaluation import protocol
 from pprm.evaluation.contenders import AsServed
-from pprm.plan import COMPLETE_JOURNEY
-from pprm.popularity import Popularity
-from pprm.promotions import WEEK
-from pprm.replay import Visit
-from pprm.train import make_catalogue
+from pprm.serving import artifact
+from pprm.training.train import make_catalogue
 from schemas.families import EVENTS
 from tests.integration.shop import Shop
-from worker.demo import data, households, processes, records, story
+from worker.demo import data, households, processes, records
+from worker.demo import scenario as story
 from worker.demo.announcements import Announcer, publish_catalogue
+from worker.demo.context import DemoOptions, Stage
 from worker.demo.households import choose
 from worker.demo.lists import Position
 from worker.demo.progress import Progress
 from worker.demo.replay import replay
-from worker.demo.stage import DemoOptions, Stage
+from worker.kafka.topics import create, plan
 from worker.settings import Model, client_settings, load
-from worker.topics import create, plan
 
 FULL = os.environ.get("PPRM_TEST_AGREEMENT") == "full"
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(7200 if FULL else 300)]

@@ -16,13 +16,13 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from pprm import user_state
-from pprm.datasets import table
+from pprm.data import table
+from pprm.state import user_state
 from tests.integration.shop import Shop
 from tests.unit.small_shop import dataset
-from worker import backfill
-from worker.published import Published
-from worker.send import dress
+from worker.cli import backfill
+from worker.cli.published import Published
+from worker.cli.send import dress
 from worker.settings import client_settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -52,7 +52,7 @@ def tables(directory: Path, visits: int = 500) -> list[str]:
 
 def pprm(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "worker.cli", *arguments], capture_output=True, text=True, check=False, timeout=280
+        [sys.executable, "-m", "worker", *arguments], capture_output=True, text=True, check=False, timeout=280
     )
 
 

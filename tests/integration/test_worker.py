@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pprm import user_state
+from pprm.state import user_state
 from schemas import Recommendation
 from tests.integration.shop import Shop, Worker, product, purchase
 
@@ -283,7 +283,7 @@ def test_a_stop_during_the_start_is_a_clean_end(shop: Shop, tmp_path: Path, mome
 
 
 def test_topics_that_are_not_cut_alike_are_refused_with_a_clear_message(shop: Shop) -> None:
-    from worker import topics
+    from worker.kafka import topics
 
     async def story() -> None:
         specs = [s for s in topics.plan(shop.settings) if not s.name.endswith("-browses")]

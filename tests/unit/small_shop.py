@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from pprm.datasets.dataset import Dataset, Product
+from pprm.data.dataset import Dataset, Product
 
 DAY = 86_400
 BEGIN = int(datetime(2017, 6, 1, tzinfo=UTC).timestamp())

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ByteSize, SecretStr
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
-from worker import cli, settings
+from worker import settings
+from worker.cli import app as cli
 from worker.settings import Settings, SettingsError, client_settings, describe, load
 
 

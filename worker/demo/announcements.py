@@ -4,11 +4,11 @@ import asyncio
 
 import numpy as np
 
-from pprm.datasets.dataset import PromotedProduct
-from pprm.promotions import ENTRY
+from pprm.catalogue.promotions import ENTRY
+from pprm.data.dataset import PromotedProduct
 from worker.demo import processes, records
+from worker.demo.context import Stage
 from worker.demo.data import Shop
-from worker.demo.stage import Stage
 
 NONE = np.zeros(0, ENTRY)
 

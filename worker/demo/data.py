@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pprm.datasets.dataset import Dataset, PromotedProduct
-from pprm.datasets.files import TableError
-from pprm.datasets.source import BUNDLED, Source, read
-from pprm.events import SOURCE_OF, SOURCES, Kind
+from pprm.core.events import SOURCE_OF, SOURCES, Kind
+from pprm.data.dataset import Dataset, PromotedProduct
+from pprm.data.files import TableError
+from pprm.data.source import BUNDLED, Source, read
 from worker.demo.households import Visit, choose
 
 if TYPE_CHECKING:
-    from pprm.plan import Plan
+    from pprm.data.plan import Plan
 
 BEGIN = int(datetime(2017, 12, 1, tzinfo=UTC).timestamp())
 """Where the replay of The Complete Journey begins, known before it is read; so the worker starts meanwhile."""
@@ -48,9 +48,9 @@ def load(source: Source, households: int | None) -> Shop:
     """Read the data of so many shoppers (None: all).
 
     Raises:
-        pprm.datasets.files.TableError: it cannot be read, or nobody buys in the time that is replayed.
+        pprm.data.files.TableError: it cannot be read, or nobody buys in the time that is replayed.
     """
-    from pprm import plan  # while the worker starts, not before
+    from pprm.data import plan  # while the worker starts, not before
 
     if source.dataset == BUNDLED:
         dataset, chosen = _complete_journey(households)
@@ -69,7 +69,7 @@ def load(source: Source, households: int | None) -> Shop:
 
 def _complete_journey(households: int | None) -> tuple[Dataset, list[str]]:
     """Only the households that take part are read."""
-    from pprm.datasets import complete_journey
+    from pprm.data import complete_journey
 
     ordered = choose(complete_journey.household_ids(), None)
     dataset = complete_journey.load(ordered[: None if households is None else households + WITHOUT_EVENTS])

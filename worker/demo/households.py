@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from pprm.ids import stable_hash
+from pprm.core.ids import stable_hash
 
 HOUR = 3600
 DAY = 24 * HOUR

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from worker.partitioner import partition_of
-from worker.reader import consumer as consumer_of
+from worker.kafka.partitioner import partition_of
+from worker.kafka.reader import consumer as consumer_of
 from worker.runtime.delivery import Row, append_rows
 from worker.settings import Partitioner
 

@@ -12,10 +12,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm.baselines import Popularity
-from pprm.baselines.top_frequency import PersonalTopFrequency
-from pprm.ids import stable_hash
-from pprm.metrics import hit, ndcg, top
+from pprm.core.ids import stable_hash
+from pprm.evaluation.baselines import Popularity
+from pprm.evaluation.baselines.top_frequency import PersonalTopFrequency
+from pprm.evaluation.metrics import hit, ndcg
+from pprm.serving.selection import top
 from worker.demo.households import Visit
 
 WINDOWS = {"popularity_all_time": None, "popularity_28d": 28, "popularity": 7}

@@ -17,7 +17,7 @@ from typing import Any
 
 from worker.settings import inherited_environment
 
-COMMAND = [sys.executable, "-m", "worker.cli", "worker"]
+COMMAND = [sys.executable, "-m", "worker", "worker"]
 START_SECONDS = 120.0
 """Without a product taken in: texts that the model's artifact does not know take BERT milliseconds each."""
 TAKEN_IN = "pprm_catalogue_records_total"

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 from numpy.typing import NDArray
 
-from pprm.datasets.dataset import Product
-from pprm.ids import stable_hash
-from pprm.promotions import DISPLAY, FEATURE, MAILER
+from pprm.catalogue.promotions import DISPLAY, FEATURE, MAILER
+from pprm.core.ids import stable_hash
+from pprm.data.dataset import Product
 from worker.demo.households import Visit
 from worker.runtime.delivery import Row
 
@@ -46,7 +46,7 @@ def product_row(product: Product, entries: NDArray[Any], stores: Mapping[int, st
 
     Args:
         product: the product.
-        entries: its promotions, `pprm.promotions.ENTRY`.
+        entries: its promotions, `pprm.catalogue.promotions.ENTRY`.
         stores: ids of stores by code.
     """
     fields = product._asdict() | {"promotions": _promotions(entries, stores)}

@@ -10,18 +10,18 @@ import orjson
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
-from pprm.datasets.files import TableError
-from worker import extras
+from pprm.data.files import TableError
 from worker.demo import processes, view
+from worker.demo.context import DemoOptions
 from worker.demo.lists import NoListError
 from worker.demo.processes import WorkerError
 from worker.demo.progress import Progress
 from worker.demo.report import figures, summary, what_is_left
-from worker.demo.stage import DemoOptions
-from worker.demo.story import tell
-from worker.embedded import EmbeddedBrokerError
+from worker.demo.scenario import tell
+from worker.kafka.embedded import EmbeddedBrokerError
+from worker.kafka.topics import TopicsError
+from worker.ops import extras
 from worker.settings import SettingsError
-from worker.topics import TopicsError
 
 __all__ = ["DemoOptions", "run"]
 

@@ -12,8 +12,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pprm.metrics import K
-from pprm.progress import duration
+from pprm.core.progress import duration
+from pprm.evaluation.metrics import K
 from worker.demo.households import Visit, browses
 from worker.demo.lists import Listed
 from worker.demo.progress import Progress, Shown, Step

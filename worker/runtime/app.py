@@ -14,8 +14,9 @@ from faust import streams
 from faust.app.base import BootStrategy
 from mode import Service
 
-from worker import descriptors, reader, stop
-from worker.fatal import exit_now
+from worker.kafka import reader
+from worker.ops import descriptors, stop
+from worker.ops.fatal import exit_now
 from worker.runtime import metadata, recovery
 from worker.runtime.assignor import TableAssignor
 from worker.runtime.consumer import LedgerTransport

@@ -13,8 +13,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from worker.batches import Unreadable
-from worker.reader import consumer as consumer_of
+from worker.kafka.batches import Unreadable
+from worker.kafka.reader import consumer as consumer_of
 from worker.runtime.delivery import Append, Headers
 from worker.runtime.table import BatchTable
 

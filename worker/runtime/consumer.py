@@ -14,7 +14,7 @@ from faust.types import TP
 from mode import Service
 from mode.utils.futures import maybe_async
 
-from worker import reader
+from worker.kafka import reader
 from worker.runtime import anchoring, fetch_sessions
 from worker.runtime.anchoring import Anchored
 from worker.runtime.commits import Finding, Note, differ

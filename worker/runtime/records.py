@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import faust
 from faust.transport.utils import DefaultSchedulingStrategy
 
-from worker.reader import Run
+from worker.kafka.reader import Run
 
 MAX_RECORDS = 1000
 """Per range: bounds what one partition may hold up the others."""

@@ -18,7 +18,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from mode import Service
 
-from worker.fatal import exit_now
+from worker.ops.fatal import exit_now
 from worker.runtime import metadata
 from worker.runtime.absence import RETRY_SECONDS, is_away
 from worker.runtime.anchoring import committed

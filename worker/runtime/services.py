@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from mode import Service
 
-from worker.fatal import exit_now
+from worker.ops.fatal import exit_now
 from worker.runtime.absence import RETRY_SECONDS, is_away
 
 

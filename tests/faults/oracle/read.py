@@ -50,7 +50,8 @@ class Reader:
         topic: str = record.topic  # type: ignore[attr-defined]
         family = topic.removeprefix(self.prefix)
         kept = Record(
-            family, record.partition, record.offset, record.key, record.value, dict(record.headers)  # type: ignore[attr-defined]
+            family, record.partition, record.offset, record.key, record.value,
+            dict(record.headers)  # type: ignore[attr-defined]
         )  # fmt: skip
         parts = {
             "recommendations": self.log.lists,

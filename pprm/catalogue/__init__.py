@@ -1,0 +1,1 @@
+"""Products as the model knows them: texts, promotions, popularity."""

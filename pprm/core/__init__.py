@@ -1,0 +1,1 @@
+"""What every room uses: events, ids, compiled loops, hash tables, progress."""

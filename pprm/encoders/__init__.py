@@ -1,0 +1,1 @@
+"""Texts and other things to vectors."""

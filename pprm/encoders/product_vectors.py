@@ -1,0 +1,37 @@
+"""What the model reads of a product: its own vector, made elsewhere of whatever it is, else the vector of its text."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pprm.catalogue.catalogue import Product
+
+
+class Encoder(Protocol):
+    """Reads texts."""
+
+    @property
+    def dimensions(self) -> int:
+        """Of its vectors."""
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of texts, [n, dimensions]; the empty text is the zero vector."""
+
+
+def texts(products: Sequence[Product], dimensions: int, encoder: Encoder) -> list[str]:
+    """What the encoder has to read for each product, if vectors have so many dimensions; empty where it is nothing."""
+    fits = encoder.dimensions == dimensions
+    return [product.text if fits and product.vector is None else "" for product in products]
+
+
+def vectors(products: Sequence[Product], dimensions: int, encoder: Encoder) -> NDArray[np.float32]:
+    """Vector of each product, [n, dimensions]; of one that has none and whose text's would not fit it is zero."""
+    out = np.zeros((len(products), dimensions), np.float32)
+    if encoder.dimensions == dimensions:
+        out[:] = encoder.encode(texts(products, dimensions, encoder))
+    for row, product in enumerate(products):
+        if product.vector is not None:
+            out[row] = product.vector
+    return out

@@ -1,0 +1,1 @@
+"""What compares models, and is needed neither to serve nor to train."""

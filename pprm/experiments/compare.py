@@ -1,0 +1,149 @@
+"""The job of `pprm evaluate`: an artifact, its variants and all baselines on the same visits, in one table."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from pprm.catalogue.catalogue import Catalogue
+from pprm.catalogue.popularity import Popularity
+from pprm.core import progress
+from pprm.core.ids import stable_hash
+from pprm.data import plan
+from pprm.data.dataset import Dataset
+from pprm.data.source import Source
+from pprm.encoders.text_encoder import bundled
+from pprm.encoders.word_vectors import static_bert, word2vec
+from pprm.evaluation import questions, report, verdict
+from pprm.evaluation.protocol import Contender
+from pprm.evaluation.report import Results
+from pprm.experiments import learned, variants
+from pprm.experiments.variants import Bench
+from pprm.serving import artifact
+from pprm.serving.artifact import Artifact
+from pprm.serving.scorer import Scorer, choose_device, use_threads
+from pprm.training.train import Workshop, first_examples, judge, learn_tables, open_workshop, read_data, second_examples
+
+MODELS = ("baselines", "first-stage", "second-stage", "young", "frozen", "unseen")
+"""Kinds of contenders that can be added to the model itself."""
+SEED = 0
+
+
+def run(directory: Path, source: Source, encoder: Path | None, models: Sequence[str], console: Console) -> Results:
+    """Judge an artifact on a dataset's test period; prints what is judged on what, the table, and a verdict.
+
+    Raises:
+        pprm.serving.artifact.ArtifactError: it cannot be trusted.
+        KeyError: no such dataset.
+        pprm.data.files.TableError: it cannot be read.
+    """
+    use_threads(1)
+    loaded = artifact.load(directory)
+    with progress.bars(console) as bars:
+        data = read_data(bars, source, console)
+        plan.of(data)  # whether there is anything to judge is known before BERT reads the texts
+        console.print(what_is_judged(directory, loaded, source, data), highlight=False, markup=False, soft_wrap=True)
+        shop = open_workshop(bars, data, loaded.encoder(encoder), SEED, loaded.model.config)
+        popularity, task = Popularity(), bars.add_task("others learn", total=None)
+        scorer = loaded.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
+        more: list[Contender] = []
+        seconds: dict[str, float] = {}
+        makers: dict[str, Callable[[], tuple[Sequence[Contender], dict[str, float]]]] = {
+            "baselines": lambda: _baselines(shop, told),
+            "first-stage": lambda: _first_stages(shop, loaded, popularity, told),
+            "second-stage": lambda: _second_stages(shop, loaded, popularity, told),
+            "young": lambda: (questions.young_shoppers(scorer), {}),
+            "frozen": lambda: (questions.frozen(scorer, shop.plan), {}),
+        }
+
+        def told(name: str) -> None:
+            bars.update(task, description=f"learning: {name}")
+
+        for kind in (kind for kind in models if kind in makers):
+            contenders, took = makers[kind]()
+            more += contenders
+            seconds |= took
+        results, found = judge(shop, loaded, more, popularity)
+        unseen = _unseen(shop, loaded) if "unseen" in models else {}
+    for name, spent in seconds.items():
+        results[name]["train_seconds"] = round(spent, 1)
+    console.print(report.table(results))
+    console.print(verdict.words(found), highlight=False, markup=False)
+    if unseen:
+        console.print("Products that nobody bought before the months judged, ranked among themselves:")
+        console.print(report.table(unseen))
+    console.print(str(shop.data.report), highlight=False, markup=False, soft_wrap=True)
+    return results | {f"unseen products: {name}": figures for name, figures in unseen.items()}
+
+
+def what_is_judged(directory: Path, loaded: Artifact, source: Source, data: Dataset) -> str:
+    """Artifact and data by name; says so where the artifact is of another shop."""
+    files = f" ({', '.join(path.name for path in source.files)})" if source.files else ""
+    learned = loaded.metrics.get("training", {}).get("dataset", "unknown data")
+    said = f"Artifact {directory} ({loaded.name} {loaded.version}, trained on {learned}), judged on {data.name}{files}."
+    if loaded.tables is None:
+        return said
+    here = catalogue_hashes(data)
+    known = int(np.isin(here, loaded.tables.products).sum())
+    if known < len(here) / 2:
+        said += (
+            f"\nIt knows {known:,} of the {len(here):,} products: it learned from ANOTHER SHOP, and these figures are"
+            " zero-shot. Name the artifact of this shop's own, or make one with `pprm train`."
+        )
+    return said
+
+
+def catalogue_hashes(data: Dataset) -> NDArray[np.uint64]:
+    """Hashes of the products that may be recommended."""
+    return np.array([stable_hash(product.product_id) for product in data.products if product.available], np.uint64)
+
+
+def _baselines(shop: Workshop, told: Callable[[str], None]) -> tuple[list[Contender], dict[str, float]]:
+    made: list[Contender] = []
+    seconds: dict[str, float] = {}
+    for make in learned.ALL:
+        baseline, started = make(), perf_counter()
+        told(baseline.name)
+        baseline.learn(shop.data, shop.catalogue, shop.plan.until)
+        seconds[baseline.name] = perf_counter() - started
+        made.append(baseline)
+    return made, seconds
+
+
+def _first_stages(
+    shop: Workshop, loaded: Artifact, popularity: Popularity, told: Callable[[str], None]
+) -> tuple[list[Contender], dict[str, float]]:
+    texts = [product.to_catalogue().text for product in shop.data.products]
+    profiles = [shop.data.profile(user) for user in shop.data.users]
+    bench = Bench(
+        loaded.model.config, first_examples(shop), shop.catalogue, popularity, profiles, texts, shop.texts.encode, SEED
+    )
+    everything = [*texts, *profiles]
+    encoders = {"Word2Vec": word2vec(everything, SEED), "BERT's input embeddings": static_bert(everything, bundled())}
+    return variants.first_stages(bench, encoders, told)
+
+
+def _second_stages(
+    shop: Workshop, loaded: Artifact, popularity: Popularity, told: Callable[[str], None]
+) -> tuple[list[Contender], dict[str, float]]:
+    told("the second stage's examples")
+    examples = second_examples(shop, loaded, learn_tables(shop))
+    scorer = loaded.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
+    return variants.second_stages(scorer, examples, shop.plan.until, SEED, told)
+
+
+def _unseen(shop: Workshop, loaded: Artifact) -> Results:
+    def make(catalogue: Catalogue, popularity: Popularity) -> Scorer:
+        return loaded.scorer(catalogue, popularity, shop.texts.encode, choose_device("auto"))
+
+    outcome = questions.unseen(
+        shop.data,
+        shop.catalogue,
+        shop.plan,
+        make,
+        shop.replaying("products that nobody bought before", shop.plan.test.end),
+    )
+    return report.results(outcome, "PPRM", {}) if outcome.visits["test"].user else {}

@@ -1,0 +1,189 @@
+"""PPRM in other shapes, for the questions that the paper leaves open: what each part of it is worth.
+
+Variants of the first stage learn from the same examples and are judged alone, beside the first stage as it is. Variants
+of the second learn with a group of features taken away; they share the first stage and its candidates.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pprm.catalogue.catalogue import Catalogue
+from pprm.catalogue.popularity import Popularity
+from pprm.core.sizes import nbytes
+from pprm.data.replay import Visit
+from pprm.encoders.word_vectors import Encode
+from pprm.evaluation.contenders import AtVisit
+from pprm.evaluation.protocol import Contender
+from pprm.ranking.candidate_features import COLUMNS
+from pprm.ranking.second_pass import SecondPass
+from pprm.ranking.second_stage import SecondStage
+from pprm.retrieval.features import SCALARS
+from pprm.retrieval.model import PPRM, PPRMConfig
+from pprm.serving.scorer import NOT_A_CANDIDATE, Scorer
+from pprm.training import second_training
+from pprm.training.fit import fit
+from pprm.training.second_training import CandidateSet
+from pprm.training.training_set import TrainingSet
+
+Floats = NDArray[np.float32]
+
+SENTIMENT = SCALARS.index("sentiment")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What variants of the first stage are made with."""
+
+    config: PPRMConfig
+    examples: TrainingSet
+    catalogue: Catalogue
+    popularity: Popularity
+    """Of the replay that judges."""
+    profiles: list[str]
+    """Texts of the shoppers, in the order of the examples' users."""
+    texts: list[str]
+    """Texts of the catalogue, by row."""
+    encode: Encode
+    seed: int
+
+
+def first_stages(
+    bench: Bench, encoders: dict[str, Encode], told: Callable[[str], None] = lambda name: None
+) -> tuple[list[Contender], dict[str, float]]:
+    """Contenders, and seconds of learning by their names."""
+    plain, config = bench.encode, bench.config
+    rows = np.random.default_rng(bench.seed).permutation(len(bench.examples.user))
+    as_published = replace(
+        PPRMConfig.paper(), text_dimensions=config.text_dimensions, product_dimensions=config.product_dimensions
+    )
+    texts_alone = replace(config, sequence=False, pool_days=(), projected=0, product=0)
+    made: dict[str, tuple[PPRMConfig, Encode, TrainingSet, bool]] = {
+        "paper: both texts, as published": (as_published, plain, bench.examples, True),
+        "no interaction sequence": (texts_alone, plain, bench.examples, True),
+        "no user attributes": (config, plain, bench.examples, False),
+        "hidden 128, 64": (replace(config, hidden=(128, 64)), plain, bench.examples, True),
+        "hidden 32": (replace(config, hidden=(32,)), plain, bench.examples, True),
+        "hidden 64, 32, 16": (replace(config, hidden=(64, 32, 16)), plain, bench.examples, True),
+        **{
+            f"{share:.0%} of the training data": (config, plain, part(bench.examples, rows, share), True)
+            for share in (0.05, 0.2)
+        },
+        **{
+            f"texts by {name}": (_for_texts(config, encode), encode, bench.examples, True)
+            for name, encode in encoders.items()
+        },
+    }
+    if np.ptp(bench.examples.scalars[:, SENTIMENT]):
+        made["no review sentiment"] = (config, plain, _unread(bench.examples), True)
+    contenders: list[Contender] = []
+    seconds: dict[str, float] = {}
+    for name, (wanted, encode, examples, profiles) in made.items():
+        told(name)
+        title, started = f"first stage, {name}", perf_counter()
+        contenders.append(_learned(bench, title, wanted, encode, examples, profiles))
+        seconds[title] = perf_counter() - started
+    return contenders, seconds
+
+
+def _learned(
+    bench: Bench, name: str, config: PPRMConfig, encode: Encode, examples: TrainingSet, profiles: bool
+) -> Contender:
+    catalogue = bench.catalogue if encode is bench.encode else bench.catalogue.with_vectors(encode(bench.texts))
+    seen = encode if profiles else _nobody(config.text_dimensions)
+    model: PPRM = fit(config, examples, catalogue, seen(bench.profiles), bench.seed)
+    return AtVisit(name, Scorer(model, catalogue, bench.popularity, seen, torch.device("cpu")), stages=1)
+
+
+def part(examples: TrainingSet, order: NDArray[np.int64], share: float) -> TrainingSet:
+    """A share of the examples, the first ones in an order."""
+    kept = order[: int(len(order) * share)]
+    return TrainingSet(*(getattr(examples, name)[kept] for name in TrainingSet.__dataclass_fields__))
+
+
+def _unread(examples: TrainingSet) -> TrainingSet:
+    """The examples without the sentiment of reviews; an input that never varies gets no say (`fit`)."""
+    scalars = examples.scalars.copy()
+    scalars[:, SENTIMENT] = 0
+    return replace(examples, scalars=scalars)
+
+
+def _for_texts(config: PPRMConfig, encode: Encode) -> PPRMConfig:
+    dimensions = encode(["a"]).shape[1]
+    projected = min(config.projected, dimensions)
+    return replace(config, text_dimensions=dimensions, product_dimensions=0, projected=projected)
+
+
+def _nobody(dimensions: int) -> Encode:
+    return lambda texts: np.zeros((len(texts), dimensions), np.float32)
+
+
+def second_stages(
+    scorer: Scorer, data: CandidateSet, until: int, seed: int, told: Callable[[str], None] = lambda name: None
+) -> tuple[list[Contender], dict[str, float]]:
+    """The second stage with all and without each group of features; contenders, and seconds of learning by their names.
+
+    Each is one network that learns from a third of the visits: compare them with each other.
+    """
+    shared, seconds, data = _Shared(scorer), dict[str, float](), _third(data)
+    contenders: list[Contender] = []
+    for group, columns in {"nothing": slice(0), **COLUMNS}.items():
+        if group in COLUMNS and not np.ptp(data.features[::7, columns].astype(np.float32), axis=0).any():
+            continue  # browsing, where nobody browses
+        name, started = f"second stage, without {group}", perf_counter()
+        told(name)
+        network = second_training.fit(data, until, seed, without=columns, members=1)
+        contenders.append(_WithoutGroup(name, network, shared))
+        seconds[name] = perf_counter() - started
+    return contenders, seconds
+
+
+def _third(data: CandidateSet) -> CandidateSet:
+    """Candidates of a third of the visits, by their second."""
+    kept = data.bought_at % 3 == 0
+    return CandidateSet(*(getattr(data, name)[kept] for name in CandidateSet.__dataclass_fields__))
+
+
+@dataclass(slots=True)
+class _Shared:
+    """The first stage's candidates and their features for the visit at hand, made once for all networks."""
+
+    scorer: Scorer
+    _number: int = -1
+    _made: tuple[NDArray[np.int64], Floats, Floats] = field(
+        default=(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32))
+    )
+
+    def of(self, visit: Visit) -> tuple[NDArray[np.int64], Floats, Floats]:
+        """Catalogue rows of the candidates, their features, and the first stage's scores of all rows."""
+        if visit.number != self._number:
+            found = self.scorer.candidates_of(visit.before, visit.now)
+            first = np.full(len(self.scorer.catalogue), -np.inf, np.float32)
+            first[self.scorer.candidates] = self.scorer.score([visit.before], [visit.now])[0].numpy()
+            inputs = self.scorer.candidate_features(visit.before, visit.now, found.candidates)
+            self._number, self._made = visit.number, (found.candidates.rows, inputs, first)
+        return self._made
+
+
+@dataclass(slots=True)
+class _WithoutGroup:
+    name: str
+    network: SecondStage
+    shared: _Shared
+
+    def learned_bytes(self) -> int:
+        """See `protocol.Contender`."""
+        return nbytes(self.network) + self.shared.scorer.learned_bytes() - nbytes(self.shared.scorer.second)
+
+    def add(self, visit: Visit) -> None:
+        """Nothing to keep."""
+
+    def scores(self, visit: Visit) -> Floats:
+        rows, inputs, first = self.shared.of(visit)
+        scores = first - NOT_A_CANDIDATE
+        (scores[rows],) = SecondPass(self.network).logits([inputs])
+        return scores

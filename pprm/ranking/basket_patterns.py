@@ -1,0 +1,177 @@
+"""What the last 64 baskets of a shopper say of a product or a type, and of the shopper's rhythm.
+
+All from one bit a basket and product (`user_state.COUNTERS_DTYPE`), and the times, stores and sizes of the baskets:
+exact, bounded, and kept in O(1) an event. The bits of a type are those of its products together. So is what is asked
+of the baskets: those of this weekday, say, are a mask of bits.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pprm.core.compiled import compiled
+from pprm.state.user_state import DAY, MAX_BASKETS, UserState
+
+Floats = NDArray[np.float32]
+Rings = NDArray[np.uint64]
+
+PATTERN = (
+    "in_last", "in_2nd_last", "in_3rd_last", "in_4th_last", "of_5", "of_10", "of_20", "same_weekday", "same_daypart",
+    "same_store", "baskets_since", "due_in_baskets", "gap_variation", "gap_to_last_gap", "log_mean_gap", "repeated",
+)  # fmt: skip
+MOMENT = ("hour", "weekday", "since", "since_before", "last_size", "baskets_7", "baskets_28", "exploration")
+
+NOON, EVENING = 0.5, 0.71
+"""Parts of the day begin there."""
+USUAL = 10
+"""Baskets whose most frequent store is the usual one."""
+
+ONE = np.uint64(1)
+
+
+class Baskets(NamedTuple):
+    """The shopper's last baskets, newest first, B of them, as of a moment. Bit b of a mask is basket b."""
+
+    ages: NDArray[np.float64]
+    """Days, [B]."""
+    newest_size: int
+    """Products in the newest one, 0 where there is none."""
+    masks: Rings
+    """All of them; those on the weekday of the moment; in its part of the day; at the usual store; [4]."""
+    usual_store: int
+    """The most frequent store of the last 10 baskets, the lowest of several; 0 where none is known."""
+
+    @classmethod
+    def of(cls, state: UserState, now: float) -> "Baskets":
+        """Those of a shopper at a Unix time."""
+        return cls(*_baskets(state.recent_baskets(), float(now)))
+
+
+@compiled
+def _baskets(visits: NDArray[Any], now: float) -> Any:
+    n, day = len(visits), np.int64(now // DAY)
+    ages, size = np.empty(n), np.int64(0)
+    usual = _usual_store(visits)
+    masks = np.zeros(4, np.uint64)
+    for b in range(n):
+        visit, bit = visits[n - 1 - b], ONE << np.uint64(b)
+        time = np.int64(visit.time)
+        ages[b] = max(now - time, 0.0) / DAY
+        if b == 0:
+            size = np.int64(visit.size)
+        masks[0] |= bit
+        if (time // np.int64(DAY) - day) % 7 == 0:
+            masks[1] |= bit
+        if _daypart(time % DAY / DAY) == _daypart(now % DAY / DAY):
+            masks[2] |= bit
+        if np.int64(visit.store) == usual:
+            masks[3] |= bit
+    return ages, size, masks, usual
+
+
+@compiled
+def _daypart(phase: float) -> int:
+    return (phase >= NOON) + (phase >= EVENING)
+
+
+@compiled
+def _usual_store(visits: NDArray[Any]) -> Any:
+    best, most = np.int64(0), 0
+    first = max(len(visits) - USUAL, 0)
+    for i in range(first, len(visits)):
+        store, count = np.int64(visits[i].store), 0
+        for j in range(first, len(visits)):
+            count += np.int64(visits[j].store) == store
+        if store > 0 and (count > most or (count == most and store < best)):
+            best, most = store, count
+    return best
+
+
+@compiled
+def _count(bits: np.uint64) -> Any:
+    """Bits that are set: Hacker's Delight, 5-1."""
+    bits = bits - ((bits >> ONE) & np.uint64(0x5555555555555555))
+    bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((bits * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@compiled
+def _lowest(bits: np.uint64) -> Any:
+    """Place of the lowest bit that is set."""
+    return _count((bits & (~bits + ONE)) - ONE)
+
+
+def patterns(rings: Rings, baskets: Baskets, out: Floats) -> None:
+    """Fill `out` [n, 16], which is 0, as `PATTERN`, for rings [n] aligned with the newest basket."""
+    _patterns(rings, baskets, out)
+
+
+@compiled
+def _patterns(rings: Rings, b: Baskets, out: Floats) -> None:
+    for i in range(len(rings)):
+        bits = rings[i] & b.masks[0]
+        if bits != 0:
+            _fill(bits, b, out[i])
+
+
+@compiled
+def _fill(bits: np.uint64, b: Baskets, out: Floats) -> None:
+    times, newest = _count(bits), _lowest(bits)
+    for place in range(4):
+        out[place] = (bits >> np.uint64(place)) & ONE
+    out[4], out[5] = _count(bits & np.uint64(0x1F)), _count(bits & np.uint64(0x3FF))
+    out[6] = _count(bits & np.uint64(0xFFFFF))
+    out[7] = (_count(bits & b.masks[1]) + 0.3) / (times + 2)
+    out[8] = (_count(bits & b.masks[2]) + 0.6) / (times + 2)
+    out[9] = _count(bits & b.masks[3]) / times
+    out[10] = math.log1p(newest)
+    if times < 2:
+        return
+    oldest, last_gap, squares, rest = newest, 0.0, 0.0, bits & (bits - ONE)
+    while rest != 0:
+        place = _lowest(rest)
+        gap = b.ages[place] - b.ages[oldest]
+        if oldest == newest:
+            last_gap = gap
+        squares, oldest, rest = squares + gap * gap, place, rest & (rest - ONE)
+    intervals = times - 1
+    mean = max((b.ages[oldest] - b.ages[newest]) / intervals, 0.3)
+    out[11] = min((newest + 1) / max((oldest - newest) / intervals, 1.0), 5.0)
+    out[12] = min(math.sqrt(max(squares / intervals - mean * mean, 0.0)) / mean, 5.0)
+    out[13] = min(b.ages[newest] / max(last_gap, 0.5), 6.0)
+    out[14], out[15] = math.log(mean), 1
+
+
+def rings(counters: NDArray[Any], places: NDArray[np.int64], baskets: int) -> tuple[Rings, float]:
+    """Rings of the counters at `places`, aligned with the newest basket; and how much the shopper explores.
+
+    That is the share of the products of the last five baskets that were never bought before them.
+    """
+    return _rings(counters, places, baskets)  # type: ignore[no-any-return]
+
+
+@compiled
+def _rings(counters: NDArray[Any], places: NDArray[np.int64], baskets: int) -> Any:
+    out, lately, new = np.zeros(len(places), np.uint64), 0, 0
+    for i in range(len(places)):
+        c = counters[places[i]]
+        ago = baskets - np.int64(c.basket)
+        if ago < MAX_BASKETS:
+            out[i] = c.ring << np.uint64(ago)
+        times = _count(out[i] & np.uint64(0x1F))
+        lately += times > 0
+        new += times > 0 and times == c.count
+    return out, new / max(lately, 1)
+
+
+def moment(baskets: Baskets, now: float) -> list[float]:
+    """The moment, and the shopper's rhythm: `MOMENT` up to the last, [7]."""
+    ages = baskets.ages
+    return [
+        now % DAY / DAY, int(now // DAY) % 7 / 7,
+        min(ages[0], 60) if len(ages) else 60, min(ages[1], 60) if len(ages) > 1 else 60,
+        baskets.newest_size, float((ages < 7).sum()), float((ages < 28).sum()),
+    ]  # fmt: skip

@@ -1,0 +1,74 @@
+"""What the first stage hands to the second: the best of what was bought, of what is new, of what was looked at."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pprm.core.compiled import compiled
+from pprm.retrieval.features import Floats, Groups
+
+SEEN, NEW, LOOKED = 130, 200, 50
+"""Candidates: products bought before, others, and the newest looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Candidates of one shopper and what the first stage says of them; K of them."""
+
+    rows: NDArray[np.int64]
+    """Catalogue rows, [K]."""
+    logits: Floats
+    """Of the first stage, [K]."""
+    groups: Groups
+    """The shopper's cross features (`features.groups`)."""
+
+
+def choose(logits: NDArray[np.float32], seen: NDArray[np.bool_], looked: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Columns of the candidates among N products: `logits` [N], `seen` [N], `looked` columns, the newest look first."""
+    chosen: NDArray[np.int64] = _choose(logits, seen, looked[:LOOKED])
+    return chosen
+
+
+@compiled
+def _choose(logits: NDArray[np.float32], seen: NDArray[np.bool_], looked: NDArray[np.int64]) -> Any:
+    chosen, new, n = np.zeros(len(logits), np.bool_), np.empty(len(logits), np.int64), 0
+    bar = _bar(logits, seen, NEW)
+    for i in range(len(logits)):
+        if logits[i] >= bar and not seen[i]:
+            new[n] = i
+            n += 1
+    _mark_best(logits, new[:n], NEW, chosen)
+    _mark_best(logits, np.flatnonzero(seen), SEEN, chosen)
+    chosen[looked] = True
+    return np.flatnonzero(chosen)
+
+
+@compiled
+def _bar(logits: NDArray[np.float32], seen: NDArray[np.bool_], k: int) -> Any:
+    """A logit that k new products reach, and few more: the k-th best of the best of every 2 k-th one."""
+    best = np.full(2 * k, np.float32(-np.inf))
+    for start in range(0, len(logits), 2 * k):
+        for i in range(start, min(start + 2 * k, len(logits))):
+            value = np.float32(-np.inf) if seen[i] else logits[i]
+            best[i - start] = value if value > best[i - start] else best[i - start]
+    return best[np.argsort(best, kind="mergesort")[k]]  # the sort that is compiled for candidates anyway
+
+
+@compiled
+def _mark_best(logits: NDArray[np.float32], columns: NDArray[np.int64], k: int, chosen: NDArray[np.bool_]) -> None:
+    """Mark the k highest of some columns in ascending order, of equal ones the first."""
+    best = columns[np.argsort(-logits[columns], kind="mergesort")[:k]]
+    for i in range(len(best)):
+        chosen[best[i]] = logits[best[i]] > -np.inf
+
+
+POPULAR = 20
+"""One in so many available products is popular, at most."""
+
+
+def popular_from(week: NDArray[np.float32]) -> float:
+    """The week's sales from which a product is popular among others [n]; they are more than nothing."""
+    n = len(week) // POPULAR
+    return max(float(np.partition(week, -n)[-n]) if n else float(week.max(initial=0)), float(np.float32(1e-6)))

@@ -1,0 +1,254 @@
+"""The input layer: one definition for training, evaluation and the worker.
+
+Numbers about a shopper (`scalars`), about a shopper and a product (`CROSS`), and the sequence for pooling. The cross
+features of a shopper are a row per product, type, category and maker bought (`Groups`), which the scorer adds up and
+`dense` lays out as a row per candidate. All are functions of the state's counters, the catalogue and `now`.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pprm.catalogue.catalogue import Catalogue
+from pprm.core.compiled import compiled
+from pprm.state.user_state import BASKET_DECAY, DAY, UserState
+
+Floats = NDArray[np.float32]
+
+GROUP = ("count", "decay7", "decay28", "decay112", "recent7", "recent28", "due", "rate112", "seen")
+"""Per type and per category: log counts, exp(-gap/7 d) and exp(-gap/28 d), gap / mean interval, rate per basket, 1."""
+ITEM = (*GROUP[:7], "due_distance", "per_basket", "rate28", "rate112", "rate_recent", "log_rate", "seen")
+MAKER = ("count", "decay112")
+SHARE = ("product_of_type", "type_of_category")
+POPULARITY = ("week", "month", "all", "trend")
+CROSS = (
+    *(f"product_{name}" for name in ITEM),
+    *(f"{group}_{name}" for group in ("type", "category") for name in GROUP),
+    *(f"maker_{name}" for name in MAKER),
+    *(f"share_{name}" for name in SHARE),
+    *(f"popularity_{name}" for name in POPULARITY),
+)
+"""Columns of the cross features, in order."""
+SCALARS = ("purchases", "baskets", "days_since", "basket_size", "baskets_per_week", "weekly_phase", "sentiment")
+
+PRODUCT = slice(0, 14)
+TYPE = slice(14, 23)
+CATEGORY = slice(23, 32)
+MAKERS = slice(32, 34)
+SHARE_OF_TYPE, SHARE_OF_CATEGORY = 34, 35
+GLOBAL = slice(36, 40)
+
+
+def scalars(state: UserState, now: float) -> Floats:
+    """Numbers about the shopper at Unix time `now`, [7] as `SCALARS`."""
+    if not state.purchases:
+        return np.array([0, 0, 0, 0, 0, _phase(now), _sentiment(state)], np.float32)
+    since = max(now - state.last_purchase, 0.0) / DAY
+    span = max((now - state.first_purchase) / DAY, 1.0)
+    return np.array(
+        [
+            np.log1p(state.purchases) / 6,
+            np.log1p(state.baskets) / 4,
+            np.log1p(since) / 3,
+            np.log1p(state.purchases / state.baskets) / 3,
+            np.log1p(state.baskets / span * 7),
+            _phase(now),
+            _sentiment(state),
+        ],
+        np.float32,
+    )
+
+
+def _phase(now: float) -> float:
+    return (now / DAY % 7) / 7
+
+
+def _sentiment(state: UserState) -> float:
+    return state.sentiment / state.reviews if state.reviews else 0.0
+
+
+class Groups(NamedTuple):
+    """Cross features of a shopper per product, type, category and maker bought.
+
+    Row 0 of each table is zeros, that of whatever was never bought; the others are in the order of the state.
+    """
+
+    rows: NDArray[np.int64]
+    """Catalogue rows of the products bought that are known, [p]."""
+    counters: NDArray[np.int64]
+    """Their places among the state's counters, [p]."""
+    decays: NDArray[np.float64]
+    """Purchases decayed by `HALF_LIVES` until now, [1 + p, 3]."""
+    ages: NDArray[np.float64]
+    """Days since the newest purchase, [p]."""
+    product_at: NDArray[np.int32]
+    """Row of `product` for each row of the catalogue; likewise `type_at` for each type, and so on."""
+    product: Floats
+    """[1 + p, 14]"""
+    product_count: Floats
+    """Purchases, [1 + p]."""
+    type_at: NDArray[np.int32]
+    type: Floats
+    """[1 + t, 9]"""
+    type_count: Floats
+    category_at: NDArray[np.int32]
+    category: Floats
+    """[1 + c, 9]"""
+    category_count: Floats
+    maker_at: NDArray[np.int32]
+    maker: Floats
+    """[1 + m, 2]"""
+
+
+def groups(state: UserState, catalogue: Catalogue, now: float) -> Groups:
+    """Cross features of all that the shopper bought, at Unix time `now`."""
+    days = max(now - state.last_purchase, 0.0) / DAY
+    return Groups(
+        *_groups(
+            state.product_counters(), catalogue.rows(state.product_keys()), catalogue.codes,
+            catalogue.sizes, float(now), state.baskets,
+            state.basket_decay28 * 2.0 ** (-days / 28), state.basket_decay112 * 2.0 ** (-days / 112),
+        )
+    )  # fmt: skip
+
+
+COUNT, DECAY7, DECAY28, DECAY112, PER_BASKET, FIRST_AGE, LAST_AGE = range(7)
+"""Columns of what was bought, as of now. Ages are days before now, so the oldest purchase has the largest."""
+
+
+@compiled
+def _groups(
+    counters: NDArray[Any], rows: NDArray[np.int64], codes: NDArray[np.int32], sizes: NDArray[np.int64], now: float,
+    baskets: int, baskets28: float, baskets112: float,
+) -> Any:  # fmt: skip
+    known, places, bought = _bought(counters, rows, now, baskets)
+    decays = np.zeros((len(known) + 1, 3))
+    decays[1:] = bought[:, DECAY7 : DECAY112 + 1]
+    product_at = np.zeros(len(codes), np.int32)
+    for i in range(len(known)):
+        product_at[known[i]] = i + 1
+    type_at, types = _grouped(bought, codes[known, 0], sizes[0])
+    category_at, categories = _grouped(bought, codes[known, 1], sizes[1])
+    maker_at, makers = _grouped(bought, codes[known, 2], sizes[2])
+    product, settled = np.zeros((len(known) + 1, 14), np.float32), 1 - BASKET_DECAY ** float(max(baskets, 1))
+    for i in range(len(known)):
+        _fill_item(bought[i], product[i + 1], baskets, baskets28, baskets112, settled)
+    maker = np.zeros((len(makers) + 1, 2), np.float32)
+    for i in range(len(makers)):
+        maker[i + 1, 0], maker[i + 1, 1] = math.log1p(makers[i, COUNT]) / 3, math.log1p(makers[i, DECAY112]) / 3
+    return (
+        known, places, decays, bought[:, LAST_AGE].copy(), product_at, product, _counts(bought),
+        type_at, _group_rows(types, baskets112), _counts(types),
+        category_at, _group_rows(categories, baskets112), _counts(categories), maker_at, maker,
+    )  # fmt: skip
+
+
+@compiled
+def _bought(counters: NDArray[Any], rows: NDArray[np.int64], now: float, baskets: int) -> Any:
+    """Catalogue rows of the known products, their places among the counters, and these as of now."""
+    known, places, n = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64), 0
+    bought = np.empty((len(rows), 7))
+    for i in range(len(rows)):
+        if rows[i] < 0:
+            continue
+        c = counters[i]
+        known[n], places[n], out = rows[i], i, bought[n]
+        age = max(now - c.last, 0.0) / DAY
+        by112 = 2.0 ** (-age / 112)  # what is left after 28 days' half-lives is its 4th power, after 7 days' its 16th
+        by28 = by112**4
+        out[COUNT] = c.count
+        out[DECAY7], out[DECAY28], out[DECAY112] = c.decay7 * by28**4, c.decay28 * by28, c.decay112 * by112
+        out[PER_BASKET] = c.basket_decay * BASKET_DECAY ** float(baskets - c.basket)
+        out[FIRST_AGE], out[LAST_AGE] = max(now - c.first, 0.0) / DAY, age
+        n += 1
+    return known[:n], places[:n], bought[:n]
+
+
+@compiled
+def _grouped(bought: NDArray[np.float64], codes: NDArray[np.int32], size: int) -> Any:
+    """Index + 1 of each of `size` groups, 0 where nothing of it was bought; and sums, oldest and newest of each."""
+    at, sums, n = np.zeros(size, np.int32), np.empty(bought.shape), 0
+    for i in range(len(codes)):
+        if at[codes[i]] == 0:
+            sums[n] = bought[i]
+            n += 1
+            at[codes[i]] = n
+            continue
+        group = sums[at[codes[i]] - 1]
+        for column in range(FIRST_AGE):
+            group[column] += bought[i, column]
+        group[FIRST_AGE] = max(group[FIRST_AGE], bought[i, FIRST_AGE])
+        group[LAST_AGE] = min(group[LAST_AGE], bought[i, LAST_AGE])
+    return at, sums[:n]
+
+
+@compiled
+def _counts(bought: NDArray[np.float64]) -> Any:
+    out = np.zeros(len(bought) + 1, np.float32)
+    out[1:] = bought[:, COUNT]
+    return out
+
+
+@compiled
+def _fill_common(b: NDArray[np.float64], out: Floats) -> None:
+    """The seven columns that products and groups share."""
+    count, last = b[COUNT], b[LAST_AGE]
+    interval = (b[FIRST_AGE] - last) / max(count - 1, 1.0)
+    out[0], out[1] = math.log1p(count), math.log1p(b[DECAY7])
+    out[2], out[3] = math.log1p(b[DECAY28]), math.log1p(b[DECAY112])
+    recent28 = math.exp(-last / 28)
+    out[4], out[5] = recent28**4, recent28
+    out[6] = (min(last / max(interval, 0.5), 4.0) if count > 1 else 2.0) / 2
+
+
+@compiled
+def _group_rows(sums: NDArray[np.float64], baskets112: float) -> Any:
+    """As `GROUP`."""
+    out = np.zeros((len(sums) + 1, 9), np.float32)
+    for i in range(len(sums)):
+        _fill_common(sums[i], out[i + 1])
+        out[i + 1, 7], out[i + 1, 8] = sums[i, DECAY112] / max(baskets112, 1e-9), 1
+    return out
+
+
+@compiled
+def _fill_item(
+    b: NDArray[np.float64], out: Floats, baskets: int, baskets28: float, baskets112: float, settled: float
+) -> None:
+    """As `ITEM`; `settled` is the weight of all baskets so far, of what it would come to."""
+    _fill_common(b, out)
+    rate112 = b[DECAY112] / max(baskets112, 1e-9)
+    out[7] = abs(out[6] - 0.5)
+    out[8] = b[COUNT] / max(baskets, 1)
+    out[9], out[10] = b[DECAY28] / (baskets28 + 0.05), rate112
+    out[11] = b[PER_BASKET] * (1 - BASKET_DECAY) / settled
+    out[12], out[13] = math.log(rate112 + 0.01) / 4.6 + 1, 1
+
+
+def dense(groups: Groups, catalogue: Catalogue, candidates: NDArray[np.int64], popularity: Floats) -> Floats:
+    """Cross features of candidate rows, [len(candidates), 40]; `popularity` [len(candidates), 4] is theirs."""
+    out = np.zeros((len(candidates), len(CROSS)), np.float32)
+    lay_out(groups, catalogue.codes, candidates, popularity.astype(np.float32, copy=False), out)
+    return out
+
+
+@compiled
+def lay_out(
+    g: Groups, codes: NDArray[np.int32], candidates: NDArray[np.int64], popularity: Floats, out: Floats
+) -> None:
+    """`dense` into the first columns of `out` [len(candidates), 40 or more]; `codes` are the catalogue's."""
+    for k in range(len(candidates)):
+        row = candidates[k]
+        item, type_ = g.product_at[row], g.type_at[codes[row, 0]]
+        category, maker = g.category_at[codes[row, 1]], g.maker_at[codes[row, 2]]
+        for i in range(14):  # written out: a slice of a row costs more than its numbers
+            out[k, i] = g.product[item, i]
+        for i in range(9):
+            out[k, 14 + i], out[k, 23 + i] = g.type[type_, i], g.category[category, i]
+        out[k, 32], out[k, 33] = g.maker[maker, 0], g.maker[maker, 1]
+        out[k, 34] = g.product_count[item] / max(g.type_count[type_], 1)
+        out[k, 35] = g.type_count[type_] / max(g.category_count[category], 1)
+        for i in range(4):
+            out[k, 36 + i] = popularity[k, i]

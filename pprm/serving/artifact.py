@@ -1,0 +1,187 @@
+"""A trained model as a directory: weights, configuration, text vectors, figures, card, and the hash of every file.
+
+No pickle anywhere: loading runs no code of the artifact's maker.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors import numpy as arrays
+from safetensors import torch as tensors
+
+from pprm.catalogue.catalogue import Catalogue
+from pprm.catalogue.popularity import Popularity
+from pprm.encoders.text_encoder import TextEncoder
+from pprm.ranking.second_stage import SecondStage
+from pprm.ranking.slow_tables import SlowTables
+from pprm.retrieval.first_stage import EncodeTexts
+from pprm.retrieval.model import PPRM, PPRMConfig
+from pprm.serving.scorer import Scorer
+
+FORMAT = 2
+HASHES = "SHA256SUMS"
+FILES = ("config.json", "metrics.json", "model.safetensors", "text_vectors.safetensors", "README.md")
+SECOND_STAGE = ("second_stage.safetensors", "tables.safetensors")
+"""Of a model with two stages, besides."""
+
+
+class ArtifactError(ValueError):
+    """The directory is not an artifact this version can trust; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A loaded model."""
+
+    model: PPRM
+    name: str
+    version: str
+    sha256: str
+    """Of the list of hashes, so of everything."""
+    text_vectors: Mapping[bytes, Any]
+    metrics: Mapping[str, Any]
+    second: SecondStage | None = None
+    tables: SlowTables | None = None
+
+    def first_stage(self) -> "Artifact":
+        """The lighter model: the first stage alone, under a name of its own."""
+        return replace(self, name=f"{self.name}, first stage", second=None, tables=None)
+
+    def scorer(self, catalogue: Catalogue, popularity: Popularity, encode: EncodeTexts, device: torch.device) -> Scorer:
+        """A scorer with this model."""
+        return Scorer(self.model, catalogue, popularity, encode, device, self.second, self.tables)
+
+    def encoder(self, directory: Path | None, device: torch.device | None = None) -> TextEncoder:
+        """A text encoder that knows the vectors the artifact carries."""
+        encoder = TextEncoder(directory, self.model.config.text_dimensions, device)
+        encoder.vectors.update(self.text_vectors)
+        return encoder
+
+
+def check_writable(directory: Path) -> None:
+    """Whether an artifact can be written to a directory; to be asked before the minutes that learning takes.
+
+    Raises:
+        ArtifactError: it is a file, holds what is no artifact's, or may not be written.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise ArtifactError(f"{directory} is a file: name a directory for the artifact")
+    if directory.is_dir() and (odd := sorted({p.name for p in directory.iterdir()} - {*FILES, *SECOND_STAGE, HASHES})):
+        raise ArtifactError(
+            f"{directory} holds {', '.join(odd[:3])}{', ...' if len(odd) > 3 else ''}, which is no artifact's, and an"
+            " artifact with a file too many is not loaded: name a new directory"
+        )
+    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise ArtifactError(f"{there} may not be written: name a directory that may")
+
+
+def save(directory: Path, made: Artifact, card: str) -> str:
+    """Write an artifact, readable as the umask says; returns its SHA-256 (that of `made` is not read)."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in (HASHES, *SECOND_STAGE):  # of an artifact that was here before
+        (directory / name).unlink(missing_ok=True)
+    config = {"format": FORMAT, "version": made.version, "model": made.model.config.to_dict()}
+    (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (directory / "metrics.json").write_text(json.dumps(made.metrics, indent=2) + "\n")
+    (directory / "README.md").write_text(card)
+    (directory / "model.safetensors").write_bytes(_weights(made.model))
+    keys = np.frombuffer(b"".join(made.text_vectors), np.uint64).copy()
+    vectors = np.array(list(made.text_vectors.values()), np.float16).reshape(len(keys), -1 if len(keys) else 0)
+    (directory / "text_vectors.safetensors").write_bytes(arrays.save({"keys": keys, "vectors": vectors}))
+    files: tuple[str, ...] = FILES
+    if made.second and made.tables:
+        files += SECOND_STAGE
+        (directory / "second_stage.safetensors").write_bytes(_weights(made.second))
+        (directory / "tables.safetensors").write_bytes(arrays.save(made.tables.to_arrays()))
+    sums = "".join(f"{_sha256(directory / name)}  {name}\n" for name in files)
+    (directory / HASHES).write_text(sums)
+    return hashlib.sha256(sums.encode()).hexdigest()
+
+
+def _weights(model: torch.nn.Module) -> bytes:
+    """As safetensors; its own `save_file` makes files that only their owner may read."""
+    made: bytes = tensors.save({name: value.cpu().contiguous() for name, value in model.state_dict().items()})
+    return made
+
+
+def load(directory: Path) -> Artifact:
+    """Verify and read an artifact.
+
+    Raises:
+        ArtifactError: a file is missing, unexpected or changed, or the format is another one.
+    """
+    sums = _verified(directory)
+    config, metrics = _json(directory / "config.json"), _json(directory / "metrics.json")
+    if config.get("format") != FORMAT:
+        raise ArtifactError(
+            f"{directory} has format {config.get('format')}, this version reads {FORMAT}: train it again"
+        )
+    try:
+        model = PPRM(PPRMConfig.from_dict(config["model"]))
+        model.load_state_dict(tensors.load_file(directory / "model.safetensors"))
+        stored = arrays.load_file(directory / "text_vectors.safetensors")
+        vectors = {key.tobytes(): vector for key, vector in zip(stored["keys"], stored["vectors"], strict=True)}
+        second, tables = _second_stage(directory) if SECOND_STAGE[0] in sums else (None, None)
+        version = config["version"]
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ArtifactError(f"{directory} does not fit together: {error}") from error
+    if not _is_finite(model, second, stored["vectors"]):
+        raise ArtifactError(f"{directory} holds weights or vectors that are not finite: train it again")
+    sha256 = hashlib.sha256(sums.encode()).hexdigest()
+    return Artifact(model.eval(), model.config.name, version, sha256, vectors, metrics, second, tables)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except ValueError as error:  # not UTF-8, too
+        raise ArtifactError(f"{path} is no JSON ({error}): take the artifact from where it was made") from error
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{path} is no JSON object: take the artifact from where it was made")
+    return value
+
+
+def _is_finite(model: PPRM, second: SecondStage | None, vectors: NDArray[np.float16]) -> bool:
+    """Whether there is a score to be had; scales may be infinite: what was always the same says nothing."""
+    weights = [*model.parameters(), *(second.parameters() if second else ())]
+    return all(bool(weight.isfinite().all()) for weight in weights) and bool(np.isfinite(vectors).all())
+
+
+def _second_stage(directory: Path) -> tuple[SecondStage, SlowTables]:
+    second = SecondStage()
+    second.load_state_dict(tensors.load_file(directory / "second_stage.safetensors"))
+    return second.eval(), SlowTables.from_arrays(arrays.load_file(directory / "tables.safetensors"))
+
+
+def _verified(directory: Path) -> str:
+    if not (directory / HASHES).is_file():
+        raise ArtifactError(f"{directory} is no artifact: it has no {HASHES}; make one with `pprm train`")
+    sums = (directory / HASHES).read_text(errors="replace")
+    expected = {name: wanted for wanted, _, name in (line.partition("  ") for line in sums.splitlines())}
+    if set(expected) not in (set(FILES), {*FILES, *SECOND_STAGE}):
+        raise ArtifactError(
+            f"{directory}/{HASHES} must name {', '.join(FILES)}, and both or neither of {' and '.join(SECOND_STAGE)}"
+        )
+    present = {path.name for path in directory.iterdir()} - {HASHES}
+    if present != set(expected):
+        odd = ", ".join(sorted(present ^ set(expected)))
+        raise ArtifactError(f"{directory} has files too many or too few: {odd}")
+    for name, wanted in expected.items():
+        if _sha256(directory / name) != wanted:
+            raise ArtifactError(f"{directory}/{name} is not the file that was trained: its hash differs from {HASHES}")
+    return sums
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,213 @@
+"""Recommends: the first stage scores the whole catalogue, the second the best few hundred of it once more.
+
+One thread owns a scorer and its catalogue and popularity.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from pprm.catalogue.catalogue import Catalogue, Product
+from pprm.catalogue.popularity import Popularity
+from pprm.core.events import Interaction, Kind, Position
+from pprm.core.ids import stable_hash
+from pprm.core.sizes import nbytes
+from pprm.ranking import slow_tables
+from pprm.ranking.candidate_features import CandidateFeatures
+from pprm.ranking.second_pass import SecondPass
+from pprm.ranking.second_stage import SecondStage
+from pprm.ranking.slow_tables import SlowTables
+from pprm.retrieval import features
+from pprm.retrieval.candidates import Candidates
+from pprm.retrieval.first_stage import EncodeTexts, FirstStage, Found
+from pprm.retrieval.model import PPRM
+from pprm.serving.reasons import facts, reasons, telling, why
+from pprm.serving.selection import NO_RULES, Ranking, Rules, pick
+from pprm.state import user_state
+from pprm.state.fold import fold
+from pprm.state.user_state import DAY, UserState
+
+NOT_A_CANDIDATE = 1000.0
+"""Logits by which the second stage's candidates are above all others."""
+MOST_LOGIT = 700.0
+"""Above this, e to the logit is more than a number holds."""
+NOTHING = np.zeros(0, np.int64)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto` takes the GPU where there is one.
+
+    Raises:
+        ValueError: cuda is wanted and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda is wanted, but torch sees no GPU: set device auto or cpu")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def use_threads(threads: int) -> None:
+    """How many CPU threads one call takes, in torch and in numpy's linear algebra, from now on.
+
+    Small matrices on many threads cost more than they save: the threads wait for each other, spinning.
+    """
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+
+
+class _Asked(NamedTuple):
+    """A micro-batch of shoppers to rank the catalogue for."""
+
+    states: Sequence[UserState]
+    nows: Sequence[float]
+    excluded: Sequence[NDArray[np.int64]]
+    """Catalogue rows that the rules or the shopper leave out for each, -1 among them where one is not known."""
+    k: int
+    rules: Rules
+
+
+class Scorer:
+    """Both stages of a model, over a catalogue."""
+
+    def __init__(
+        self,
+        model: PPRM,
+        catalogue: Catalogue,
+        popularity: Popularity,
+        encode: EncodeTexts,
+        device: torch.device,
+        second: SecondStage | None = None,
+        tables: SlowTables | None = None,
+    ) -> None:
+        self.first = FirstStage(model, catalogue, popularity, encode, device)
+        self.second = second.to(device) if second else None
+        self.tables = tables or slow_tables.nothing()
+        self.model, self.catalogue, self.popularity, self.device = model, catalogue, popularity, device
+        self._features = CandidateFeatures(catalogue, popularity)
+        self._second = SecondPass(self.second) if self.second else None
+        self._not_finite = 0
+
+    @property
+    def not_finite(self) -> int:
+        """Scores so far that were no finite number: each cost a product its place in a list, or in all of them."""
+        return self._not_finite + self.first.not_finite
+
+    @property
+    def candidates(self) -> NDArray[np.int64]:
+        """Catalogue rows that are scored, [N]: in the order of their hashes, the same in every worker."""
+        return self.first.candidates
+
+    def gpu_bytes(self) -> int:
+        """GPU memory held by tensors, 0 on the CPU."""
+        return torch.cuda.memory_allocated() if self.device.type == "cuda" else 0
+
+    def learned_bytes(self, stages: int = 2) -> int:
+        """Bytes of the networks' weights and the tables, as they are held; of the first stage alone (1) or of both."""
+        if stages == 1 or self.second is None:
+            return nbytes(self.model)
+        return nbytes(self.model, self.second) + self.tables.nbytes()
+
+    def score(self, states: Sequence[UserState], nows: Sequence[float]) -> Tensor:
+        """Logits of the first stage of all candidates, [len(states), N], at Unix times."""
+        out = torch.empty(len(states), len(self.candidates))
+        for i, logits, _ in self.first.score(states, nows):
+            out[i] = torch.from_numpy(logits)
+        return out
+
+    @torch.inference_mode()
+    def recommend(
+        self, states: Sequence[UserState], nows: Sequence[float], k: int, rules: Rules = NO_RULES
+    ) -> list[Ranking]:
+        """The k best available products for each shopper, by the shop's rules; equal scores in the order of hashes."""
+        left_out = [self._left_out(state, now, rules) for state, now in zip(states, nows, strict=True)]
+        rank = self._rank_first if self.second is None else self._rank_second
+        rankings = rank(_Asked(states, nows, left_out, k, rules)) if states else {}
+        return [rankings[number] for number in range(len(states))]
+
+    def _left_out(self, state: UserState, now: float, rules: Rules) -> NDArray[np.int64]:
+        """See `_Asked.excluded`."""
+        lately = state.product_counters()["last"] > now - rules.exclude_bought_days * DAY
+        return self.catalogue.rows(np.concatenate([state.product_keys()[lately], state.hidden_products()]))
+
+    def _rank_first(self, asked: _Asked) -> dict[int, Ranking]:
+        rankings = {}
+        for number, logits, groups in self.first.score(asked.states, asked.nows):
+            logits = logits.copy()
+            logits[self.first.columns(asked.excluded[number])] = -np.inf
+            at = pick(logits, self.catalogue.type[self.candidates], asked.k, asked.rules)
+            rows = self.candidates[at]
+            cross = features.dense(groups, self.catalogue, rows, self.first.daily_popularity[at])
+            because = [reasons(row, self.first.popular) for row in cross]
+            rankings[number] = Ranking(rows, _probabilities(logits[at]), because)
+        return rankings
+
+    def _rank_second(self, asked: _Asked) -> dict[int, Ranking]:
+        assert self._second is not None
+        numbers, found, inputs, true = [], [], [], []
+        for number, (_, candidates, _) in self.first.retrieve(asked.states, asked.nows, asked.excluded):
+            numbers.append(number)
+            found.append(candidates.rows)  # each is looked at on its own day, before the next one's begins
+            inputs.append(self.candidate_features(asked.states[number], asked.nows[number], candidates))
+            true.append(facts(inputs[-1], self.first.popular))
+        each, types = self._second.logits(inputs), self.catalogue.type
+        self._not_finite += sum(int(np.count_nonzero(~np.isfinite(mine))) for mine in each)
+        best = [pick(mine, types[rows], asked.k, asked.rules) for mine, rows in zip(each, found, strict=True)]
+        told = np.concatenate([mine[at] * telling(mine) for mine, at in zip(true, best, strict=True)])
+        because = iter(why(self._second, np.concatenate([x[at] for x, at in zip(inputs, best, strict=True)]), told))
+        return {
+            number: Ranking(rows[at], _probabilities(mine[at]), [next(because) for _ in at])
+            for number, rows, mine, at in zip(numbers, found, each, best, strict=True)
+        }
+
+    @torch.inference_mode()
+    def rank_scores(self, state: UserState, now: float) -> NDArray[np.float32]:
+        """Scores of all candidates, [N], in whose order `recommend` would list them.
+
+        The second stage's logit for those that it sees, and below all of these the first stage's for the others.
+        """
+        ((_, logits, groups),) = self.first.score([state], [now])
+        scores: NDArray[np.float32] = logits.copy()
+        scores[self.first.columns(self.catalogue.rows(state.hidden_products()))] = -np.inf
+        if self._second is None:
+            return scores
+        found = self.first.find(state, scores, groups)
+        scores -= NOT_A_CANDIDATE
+        (scores[found.columns],) = self._second.logits([self.candidate_features(state, now, found.candidates)])
+        return scores
+
+    @torch.inference_mode()
+    def candidates_of(self, state: UserState, now: float) -> Found:
+        """What the second stage looks at for a shopper at a Unix time."""
+        ((_, found),) = self.first.retrieve([state], [now], [NOTHING])
+        return found
+
+    def candidate_features(
+        self, state: UserState, now: float, candidates: Candidates, keep: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """The second stage's input, see `CandidateFeatures.of`."""
+        return self._features.of(state, now, self.tables, candidates, keep)
+
+
+def warm_up(scorer: Scorer) -> None:
+    """Compile what a list needs, before the first shopper waits for it: one for somebody over two products."""
+    catalogue, now = Catalogue(scorer.catalogue.dimensions), 30 * int(DAY)
+    products = [Product(name, "", name, "category", "maker") for name in ("a", "b")]
+    catalogue.put(products, np.zeros((2, catalogue.dimensions), np.float32))
+    bought, looked = stable_hash("a"), stable_hash("b")
+    events = [
+        Interaction(Position(0, 0, 0), Kind.PURCHASE, bought, now, 1, store=1),
+        Interaction(Position(1, 0, 0), Kind.VIEW, looked, now),
+    ]
+    first, state = scorer.first, user_state.decode(user_state.encode(fold(UserState(), events).state))
+    for large in (len(products), 0):  # both ways through a catalogue
+        small = Scorer(scorer.model, catalogue, Popularity(), first.encode, scorer.device, scorer.second, scorer.tables)
+        small.first.large = large
+        small.recommend([state], [now], 1)
+
+
+def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -MOST_LOGIT, MOST_LOGIT)))).astype(np.float32)

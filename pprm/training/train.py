@@ -1,0 +1,321 @@
+"""The whole job of `pprm train`: read the data, encode texts, replay, learn, judge, and write the artifact."""
+
+import resource
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from pprm.catalogue.catalogue import Catalogue
+from pprm.catalogue.popularity import Popularity
+from pprm.core import progress
+from pprm.core.progress import Bars
+from pprm.data import plan
+from pprm.data.dataset import Dataset
+from pprm.data.files import TableError
+from pprm.data.plan import Plan
+from pprm.data.source import Source, read
+from pprm.data.visits import baskets, choose_visits
+from pprm.encoders import product_vectors
+from pprm.encoders.product_vectors import Encoder
+from pprm.encoders.text_encoder import TextEncoder
+from pprm.evaluation import protocol, questions, report, verdict
+from pprm.evaluation.baselines import trivial
+from pprm.evaluation.contenders import AsServed, AtVisit
+from pprm.evaluation.protocol import Contender
+from pprm.evaluation.report import Results
+from pprm.ranking import slow_tables
+from pprm.ranking.slow_tables import SlowTables
+from pprm.retrieval.model import PPRM, PPRMConfig
+from pprm.serving import artifact
+from pprm.serving.artifact import Artifact
+from pprm.serving.scorer import choose_device, use_threads
+from pprm.training import cost, model_card, second_training, training_set
+from pprm.training.cost import Counts
+from pprm.training.fit import fit
+from pprm.training.second_training import CandidateSet
+from pprm.training.training_set import TrainingSet
+
+MODELS = {"pprm-s": PPRMConfig(), "paper": PPRMConfig.paper()}
+VISITS = 40_000
+"""That the first stage learns from; the second one takes all there are."""
+VERSION = "2"
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What is worked with: the data, their products and texts, a seed, and where progress is shown."""
+
+    plan: Plan
+    data: Dataset
+    catalogue: Catalogue
+    texts: TextEncoder
+    seed: int
+    bars: Bars
+    most: int | None = None
+    """Visits to learn from; None: all."""
+
+    @property
+    def product_dimensions(self) -> int:
+        """See `PPRMConfig.product_dimensions`."""
+        made = self.catalogue.dimensions
+        return 0 if made == self.texts.dimensions else made
+
+    def replaying(self, what: str, until: int) -> Callable[[int], None]:
+        """A bar for a replay until a Unix time; returns what is told the number of each visit passed."""
+        total = int(np.searchsorted(self.data.time[self.data.visits()[:-1]], until))
+        task = self.bars.add_task(f"replaying, {what}", total=total)
+        return lambda number: self.bars.update(task, completed=number + 1)
+
+    def learning(self, what: str) -> Callable[[int, int, float], None]:
+        """A bar for learning; returns what is told step, steps and loss."""
+        task = self.bars.add_task(f"learning, {what}", total=None)
+
+        def learned(step: int, steps: int, loss: float) -> None:
+            self.bars.update(task, completed=step, total=steps, description=f"learning, {what}, loss {loss:.4f}")
+
+        return learned
+
+    def validation(self) -> set[int]:
+        """Numbers of the visits that choices are made on."""
+        said = protocol.queries(self.data, self.catalogue.available, {"validation": self.plan.validation})
+        return set(said)
+
+    def visits(self, until: int) -> NDArray[np.int64]:
+        """Numbers of the visits between the plan's beginning and a Unix time, in random order."""
+        period = self.plan.begin, until
+        return choose_visits(self.data, self.catalogue, period, self.seed)[: self.most]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to train."""
+
+    source: Source
+    model: str = "pprm-s"
+    seed: int = 0
+    encoder: Path | None = None
+    """BERT directory; None: the bundled one."""
+    start: Path | None = None
+    """Artifact whose first stage is learned on; None: from nothing."""
+    visits: int | None = None
+    """To learn from at most, drawn at random; None: all."""
+
+
+def run(job: Job, out: Path, console: Console) -> None:
+    """Train and write an artifact; prints what it does, its figures, and the time and memory it took.
+
+    Raises:
+        KeyError: no such dataset or model. pprm.data.files.TableError: the data cannot be read, or is too little
+        (`plan.TooLittleData`). pprm.serving.artifact.ArtifactError: the artifact to start from cannot be trusted, or
+        none can be written to `out`.
+    """
+    artifact.check_writable(out)  # now, not after the minutes that learning takes
+    use_threads(1)  # one thread: the same weights on every machine, whatever its cores
+    started, start, seed = perf_counter(), artifact.load(job.start) if job.start else None, job.seed
+    config = start.model.config if start else MODELS[job.model]
+    with progress.bars(console) as bars:
+        texts = start.encoder(job.encoder) if start else TextEncoder(job.encoder, config.text_dimensions)
+        data = read_data(bars, job.source, console)
+        plan.require_enough(data)
+        console.print(
+            cost.words(counts(data, texts, seed, job.visits), plan.of(data)), highlight=False, markup=False,
+            soft_wrap=True,
+        )  # fmt: skip
+        shop = replace(open_workshop(bars, data, texts, seed, config if start else None), most=job.visits)
+        config = replace(config, product_dimensions=shop.product_dimensions)
+        chosen, made, training = _learn(shop, config, start.model if start else None)
+        training["validation"], training["verdict"] = validate(shop, chosen)
+        results, tested = judge(shop, made)
+    for name in ("PPRM", "PPRM as served"):
+        results[name]["train_seconds"] = training["fit_seconds"]
+    results["training"] = training | {
+        "test_verdict": tested,
+        "dataset": shop.data.name, "seed": seed, "seconds": round(perf_counter() - started, 1),
+        "peak_memory_bytes": _peak_memory(),
+    }  # fmt: skip
+    made = replace(made, metrics=results, text_vectors=shop.texts.vectors)
+    sha256 = artifact.save(out, made, model_card.write(config, results))
+    console.print(report.table({name: found for name, found in results.items() if name != "training"}))
+    for found in (training["verdict"], tested):
+        console.print(verdict.words(found), highlight=False, markup=False)
+    console.print(f"{out}  sha256 {sha256}", highlight=False)
+    console.print(summary(results["training"]), highlight=False)
+    console.print(str(shop.data.report), highlight=False, markup=False, soft_wrap=True)
+
+
+def summary(training: Mapping[str, Any]) -> str:
+    """What it took."""
+    return (
+        f"{training['visits']:,} visits for the first stage, {training['second_stage_candidates']:,} candidates for the"
+        f" second; {progress.duration(training['seconds'])}, {training['peak_memory_bytes'] / 2**30:.1f} GiB"
+    )
+
+
+def _learn(shop: Workshop, config: PPRMConfig, start: PPRM | None) -> tuple[Artifact, Artifact, dict[str, Any]]:
+    """The model to validate, which has seen nothing of the validation, the one to test and serve, and facts of both.
+
+    They share the first stage, which never sees the validation.
+    """
+    examples, began = first_examples(shop), perf_counter()
+    first = first_stage(shop, config, examples, start)
+    made, seconds = Artifact(first.cpu(), config.name, VERSION, "", {}, {}), perf_counter() - began
+    training: dict[str, Any] = {"visits": len(examples.user), "second_stage_candidates": 0}
+    if not config.sequence:
+        return made, made, training | {"fit_seconds": round(seconds, 1)}
+    tables = learn_tables(shop)
+    candidates = second_examples(shop, made, tables)
+    if not second_training.enough(candidates, shop.plan.chosen):  # nobody came back: nothing to rank once more
+        return made, made, training | {"fit_seconds": round(seconds, 1)}
+
+    def learned(until: int, what: str) -> Artifact:
+        second = second_training.fit(candidates, until, shop.seed, shop.learning(what))
+        return replace(made, second=second, tables=tables[until])
+
+    chosen, began = learned(shop.plan.chosen, "second stage, to validate"), perf_counter()
+    final = learned(shop.plan.until, "second stage")
+    seconds += perf_counter() - began
+    return chosen, final, training | {
+        "fit_seconds": round(seconds, 1), "second_stage_candidates": len(candidates.bought),
+    }  # fmt: skip
+
+
+def validate(shop: Workshop, made: Artifact) -> tuple[dict[str, Any], dict[str, Any]]:
+    """NDCG and so on of a model on the validation's visits, and whether it beats a shop without one."""
+    popularity, splits = Popularity(), {"validation": shop.plan.validation}
+    scorer = made.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
+    without = trivial.contenders(shop.data, shop.catalogue, shop.validation())
+    contenders: list[Contender] = [AtVisit("PPRM", scorer), *without]
+    told = shop.replaying("validating", shop.plan.until)
+    outcome = protocol.run(shop.data, shop.catalogue, popularity, contenders, splits, told)
+    figures = report.means(outcome.judged["validation"]["PPRM"])
+    return figures, verdict.of(outcome, "validation", [one.name for one in without])
+
+
+def read_data(bars: Bars, source: Source, console: Console) -> Dataset:
+    """Read a dataset; says which events are left out because their dates cannot be right.
+
+    Raises:
+        KeyError: no such dataset.
+        pprm.data.files.TableError: it cannot be read.
+    """
+    task = bars.add_task(f"reading {source.dataset}", total=None)
+    data = read(source, lambda done, total: bars.update(task, completed=done, total=total))
+    bars.update(task, completed=1, total=1)
+    data, said = plan.without_outliers(data)
+    if said:
+        console.print(said, highlight=False, markup=False)
+    return data
+
+
+def open_workshop(
+    bars: Bars, data: Dataset, texts: TextEncoder, seed: int, known: PPRMConfig | None = None
+) -> Workshop:
+    """Encode the texts of a dataset, for a new model or for one that is `known`.
+
+    Raises:
+        pprm.data.files.TableError: its products' vectors are not what the model reads, or nobody buys.
+    """
+    periods, dimensions = plan.of(data), data.vector_dimensions or texts.dimensions
+    if known and known.vector_dimensions != dimensions:
+        raise TableError(
+            f"the products have vectors of {dimensions} dimensions, the model reads {known.vector_dimensions}:"
+            " name a file of these with --vectors, or train a model of this shop's"
+        )
+    task = bars.add_task("texts through BERT", total=None)
+    products = [product.to_catalogue() for product in data.products]
+    wanted = product_vectors.texts(products, dimensions, texts) + [data.profile(user) for user in data.users]
+    texts.encode(wanted, lambda done, total: bars.update(task, completed=done, total=total))
+    return Workshop(periods, data, make_catalogue(data, texts), texts, seed, bars)
+
+
+def make_catalogue(dataset: Dataset, encoder: Encoder) -> Catalogue:
+    """All products of a dataset, in its order: catalogue rows are its product indices."""
+    products = [product.to_catalogue() for product in dataset.products]
+    catalogue = Catalogue(dataset.vector_dimensions or encoder.dimensions)
+    catalogue.put(products, product_vectors.vectors(products, catalogue.dimensions, encoder))
+    return catalogue
+
+
+def counts(data: Dataset, texts: TextEncoder, seed: int, most: int | None) -> Counts:
+    """What the cost of training on a dataset hangs on."""
+    periods, available = plan.of(data), np.array([product.available for product in data.products])
+    products = [product.to_catalogue() for product in data.products]
+    wanted = product_vectors.texts(products, data.vector_dimensions or texts.dimensions, texts)
+    first, second = (
+        np.random.default_rng(seed).permutation(baskets(data, available, (periods.begin, until)))[:most]
+        for until in (periods.chosen, periods.until)
+    )
+    return Counts(
+        len(data.user), len(products), int(available.sum()),
+        len(np.unique(data.product[data.purchases() & available[data.product]])), len(data.users),
+        len(texts.unknown([*wanted, *(data.profile(user) for user in data.users)])), len(first[:VISITS]),
+        cost.returning(data, second), len(protocol.queries(data, available, periods.splits)),
+    )  # fmt: skip
+
+
+def first_examples(shop: Workshop) -> TrainingSet:
+    """What the first stage learns from."""
+    until = shop.plan.chosen
+    told = shop.replaying("first stage", until)
+    return training_set.build(shop.data, shop.catalogue, shop.visits(until)[:VISITS], until, shop.seed, told)
+
+
+def first_stage(shop: Workshop, config: PPRMConfig, examples: TrainingSet, start: PPRM | None = None) -> PPRM:
+    """Learn the first stage, or the published model; on from `start` where there is one."""
+    users = shop.texts.encode([shop.data.profile(user) for user in shop.data.users])
+    return fit(config, examples, shop.catalogue, users, shop.seed, shop.learning("first stage"), start)
+
+
+def learn_tables(shop: Workshop) -> dict[int, SlowTables]:
+    """Tables of what changes slowly, by the Unix time until which they have seen."""
+    task, tables = shop.bars.add_task("hazards and factors", total=len(shop.plan.cuts)), {}
+    for cut in shop.plan.cuts:
+        tables[cut] = slow_tables.learn(shop.data, shop.catalogue, cut)
+        shop.bars.advance(task)
+    return tables
+
+
+def second_examples(shop: Workshop, first: Artifact, tables: Mapping[int, SlowTables]) -> CandidateSet:
+    """What the second stage learns from: all visits, those too that the first has seen."""
+    scorer = first.scorer(shop.catalogue, Popularity(), shop.texts.encode, choose_device("auto"))
+    until = shop.plan.until
+    told = shop.replaying("second stage", until)
+    return second_training.build(shop.data, scorer, tables, shop.visits(until), until, shop.seed, told)
+
+
+def _peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def judge(
+    shop: Workshop, made: Artifact, more: Sequence[Contender] = (), popularity: Popularity | None = None
+) -> tuple[Results, dict[str, Any]]:
+    """Figures of a model on a dataset's test period, beside what a shop has without one, and the verdict.
+
+    `more` contenders share the replay, and its `popularity` if it is theirs.
+    """
+    popularity = popularity or Popularity()
+    scorer = made.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
+    splits = shop.plan.splits
+    queries = protocol.queries(shop.data, shop.catalogue.available, splits)
+    if "test" not in queries.values():
+        raise TableError("there is no visit to judge: the test period holds no purchase of an available product")
+    wanted = set(queries)
+    without = trivial.contenders(shop.data, shop.catalogue, shop.validation())
+    contenders: list[Contender] = [
+        AtVisit("PPRM", scorer),
+        AsServed.of("PPRM as served", scorer, shop.data, wanted),
+        *([AtVisit("PPRM, first stage", scorer, stages=1)] if made.second else []),
+        *without,
+        *questions.of_events(scorer, shop.data),
+        *more,
+    ]
+    told = shop.replaying("judging", shop.plan.test.end)
+    outcome = protocol.run(shop.data, shop.catalogue, popularity, contenders, splits, told)
+    return report.results(outcome, "PPRM", {}), verdict.of(outcome, "test", [one.name for one in without])

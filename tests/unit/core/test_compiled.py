@@ -1,0 +1,49 @@
+"""What is compiled is of today's sources: a constant in another file counts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+LOOP = """from pprm.core.compiled import compiled
+from pprm.limits import MOST
+
+@compiled
+def most():
+    return MOST
+"""
+
+
+def run(folder: Path) -> int:
+    command = [sys.executable, "-c", "from pprm.loop import most; print(most())"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
+        "PYTHONPATH": str(folder)
+    }
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def test_an_edit_of_a_constant_elsewhere_is_seen(tmp_path: Path) -> None:
+    from pprm.core import compiled
+
+    package = tmp_path / "pprm"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "core").mkdir()
+    (package / "core" / "__init__.py").write_text("")
+    (package / "core" / "compiled.py").write_bytes(Path(compiled.__file__).read_bytes())
+    (package / "loop.py").write_text(LOOP)
+    (package / "limits.py").write_text("from pprm.deeper import MOST\n")
+    for most in (16, 24):
+        (package / "deeper.py").write_text(f"MOST = {most}\n")
+        assert run(tmp_path) == most
+        assert run(tmp_path) == most
+    cached = sorted(path.suffix for path in (package / "__pycache__").iterdir() if path.stem.startswith("loop.most"))
+    assert cached == [".nbc", ".nbi"], "one entry, used again"
+
+
+def test_all_that_a_module_imports_counts() -> None:
+    from pprm.core import compiled
+
+    found = {path.name for path in compiled._closure(compiled.PACKAGE / "state" / "user_state.py")}
+    assert {"user_state.py", "watermarks.py", "events.py", "compiled.py"} <= found

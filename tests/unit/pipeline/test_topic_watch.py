@@ -1,0 +1,84 @@
+"""What is told of the topics, and when the group is asked to look again."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from worker.ops import metrics
+from worker.ops.health import Health, ready
+from worker.pipeline import topic_watch
+from worker.runtime.commits import Note
+from worker.runtime.metadata import Topic
+from worker.settings import Settings
+
+SETTINGS = Settings()
+CHANGELOG = SETTINGS.changelog
+
+
+def worker(doubts: set[str] = frozenset(), rebalancing: bool = False) -> tuple[Any, list[str]]:  # type: ignore[assignment]
+    """A worker that reads purchases of the topic 1 with the changelog 9, and why it joined its group again."""
+    joined: list[str] = []
+    consumer = SimpleNamespace(
+        notes={("purchases", 0): Note(1, 1)}, doubts=set(doubts), rejoin=joined.append,
+        doubt=lambda topic: consumer.doubts.add(topic),
+    )  # fmt: skip
+    app = SimpleNamespace(
+        keyed=frozenset({"purchases", "browses", "reviews", "users"}), partitions=4, consumer=consumer,
+        _consumer=consumer, rebalancing=rebalancing,
+        tables=SimpleNamespace(recovery=SimpleNamespace(changelog=9, in_recovery=False)),
+    )  # fmt: skip
+    c = SimpleNamespace(settings=SETTINGS, app=app, health=Health(0.0, True), metrics=metrics.create(), topics={})
+    c.health.catalogue_read = True
+    return c, joined
+
+
+def found(**changes: Topic | None) -> dict[str, Topic]:
+    """The topics on the broker."""
+    there = {name: Topic(1, 4) for name in topic_watch.names(worker()[0])}
+    there[CHANGELOG] = Topic(9, 4)
+    return {name: topic for name, topic in (there | changes).items() if topic}
+
+
+def test_topics_as_they_should_be_are_no_news() -> None:
+    c, joined = worker()
+    topic_watch.look(c, found(products=Topic(1, 9)))
+    assert ready(c.health, 0.0) == (True, "ok") and not joined
+
+
+def test_what_is_missing_or_cut_otherwise_is_told_until_it_is_mended() -> None:
+    c, joined = worker()
+    topic_watch.look(c, found(reviews=None, browses=Topic(1, 6)))
+    is_ready, said = ready(c.health, 0.0)
+    assert not is_ready and "do not exist: reviews" in said and "browses has 6" in said
+    value = c.metrics.registry.get_sample_value
+    assert value("pprm_topic_missing", {"topic": "reviews"}) == 1
+    assert value("pprm_topic_missing", {"topic": "users"}) == 0
+    assert value("pprm_topic_partitions_differ", {"topic": "browses"}) == 1
+    topic_watch.look(c, found())
+    assert ready(c.health, 0.0)[0] and value("pprm_topic_missing", {"topic": "reviews"}) == 0
+    assert value("pprm_topic_partitions_differ", {"topic": "browses"}) == 0
+    assert not joined, "Kafka does this by itself"
+
+
+def test_a_topic_that_is_read_and_has_grown_is_left_alone_at_once() -> None:
+    """Its producers know of the new partitions before the group has assigned anew."""
+    c, joined = worker()
+    topic_watch.look(c, found(purchases=Topic(1, 6), browses=Topic(1, 6)))
+    assert c.app.consumer.doubts == {"purchases"} and joined == ["to be read again: purchases"]
+
+
+def test_the_group_looks_again_where_a_topic_is_another_one() -> None:
+    for changes in ({"purchases": Topic(2, 4)}, {CHANGELOG: Topic(8, 4)}):
+        c, joined = worker()
+        topic_watch.look(c, found(**changes))
+        assert len(joined) == 1 and next(iter(changes)) in joined[0]
+        c, joined = worker(rebalancing=True)
+        topic_watch.look(c, found(**changes))
+        assert not joined, "it does already"
+
+
+def test_what_was_doubted_is_read_again_when_it_is_there() -> None:
+    c, joined = worker(doubts={"purchases"})
+    topic_watch.look(c, found(purchases=None))
+    assert not joined
+    topic_watch.look(c, found())
+    assert joined == ["to be read again: purchases"]

@@ -1,0 +1,200 @@
+"""`pprm backfill`: a shop's tables (docs/data.md) published to the topics: products, users, then events in time order.
+
+All rows are read, checked and sorted before the first is published, and what the topics hold already is not published
+again (ADR 22). Set `recommendations.score_from` to where the past ends: what is before it is folded and not answered.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from itertools import groupby, islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaProducer
+
+from pprm.core.events import SOURCE_OF, SOURCES, Kind
+from pprm.data.dataset import Product
+from pprm.data.report import Report, Unusable
+from pprm.data.rows import EVENTS, SAME_EVENT, UNKNOWN_PRODUCT, Event, Rows, User
+from schemas import families
+from worker.cli.external_sort import Sorter
+from worker.cli.published import Published, known_by
+from worker.cli.send import Envelope, SendError, check, dress
+
+AT_ONCE = 2000
+"""Messages that wait for the broker at a time."""
+PRODUCTS, USERS = -2, -1
+"""Keys by which they are sorted before all events, whose keys are their times."""
+FAMILIES = ("products", "users", *families.EVENTS)
+BEFORE = "before --since"
+
+Fields = dict[str, Any]
+Told = Callable[[int, int], None]
+"""Called with how many are done, of how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A shop's tables, checked and in the order in which they are published."""
+
+    sorted: Sorter
+    report: Report
+    counts: Counter[str]
+    """Messages, by family."""
+    oldest: int
+    """Unix seconds of the first event."""
+
+    def messages(self) -> Iterator[tuple[str, Fields]]:
+        """Family and fields of each message: products, users, events in time order, and equal times as in the file."""
+        for key, rows in groupby(self.sorted, key=itemgetter(0)):
+            yield from _with_ids((_unpacked(content) for _, content in rows), self.report, key == USERS, self.oldest)
+
+
+def prepare(rows: Rows, directory: Path, since: int = 0, memory: int | None = None) -> Past:
+    """Read a shop's tables whole and sort them; nothing is published.
+
+    Args:
+        rows: the tables.
+        directory: for what does not fit into memory.
+        since: Unix seconds; events before are left out.
+        memory: bytes of rows in memory; None: `external_sort.MEMORY`.
+
+    Raises:
+        pprm.data.report.TableError: most of them cannot be used.
+    """
+    sorter = Sorter(directory) if memory is None else Sorter(directory, memory)
+    counts, report, known, oldest = Counter[str](), rows.report, set[str](), 0
+
+    def take(key: int, family: str, fields: Fields, name: str) -> None:
+        try:
+            check(family, {"event_id": "-", **fields})
+        except SendError as error:
+            report.unusable(family, Unusable(str(error)), name)
+            return
+        sorter.add(key, _packed(family, fields))
+        counts[family] += 1
+
+    for product in rows.products:
+        known.add(product.product_id)
+        take(PRODUCTS, "products", _product(product), repr(product.product_id))
+    for event in _usable(rows.events, known, report, since):
+        oldest = min(oldest or event.occurred_at, event.occurred_at)
+        take(event.occurred_at, _family(event), _event(event), repr(event.user_id))
+    report.check(EVENTS)
+    for user in rows.users:
+        take(USERS, "users", _user(user), repr(user.user_id))
+    return Past(sorter, report, counts, oldest)
+
+
+def _usable(events: Iterable[Event], known: set[str], report: Report, since: int) -> Iterator[Event]:
+    """Events of known products, as a model learns from them, from a time on."""
+    part = report.part(EVENTS)
+    for event in events:
+        part.read += 1
+        if event.product_id not in known:
+            report.unusable(EVENTS, Unusable(UNKNOWN_PRODUCT), repr(event.product_id))
+        elif event.occurred_at < since:
+            report.passed_over(EVENTS, BEFORE)
+        else:
+            yield event
+
+
+def _packed(family: str, fields: Fields) -> bytes:
+    return bytes([FAMILIES.index(family)]) + orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _unpacked(content: bytes) -> tuple[str, Fields]:
+    return FAMILIES[content[0]], orjson.loads(content[1:])
+
+
+def _with_ids(
+    rows: Iterable[tuple[str, Fields]], report: Report, are_users: bool, oldest: int
+) -> Iterator[tuple[str, Fields]]:
+    """Rows of one key with what they lack: each event an id of its own, shoppers the time since when they are known."""
+    alike, given = Counter[bytes](), set[bytes]()
+    for family, fields in rows:
+        if are_users:  # known before the first event: a later time would make the shopper's last event newer than it is
+            yield family, {"updated_at": _time(oldest), **fields}
+        elif family == "products":
+            yield family, fields
+        elif "event_id" not in fields:
+            same = _identity(family, fields)
+            alike[same] += 1
+            yield family, {"event_id": _numbered(same, alike[same]), **fields}
+        elif (event := known_by(family, fields)) in given:
+            report.passed_over(EVENTS, SAME_EVENT)
+        else:
+            given.add(event)
+            yield family, fields
+
+
+IDENTITY = ("user_id", "product_id", "occurred_at", "action", "kind", "basket_id", "store_id")
+"""What makes an event without an id what it is. Not its price, quantity or text: mended, it is the same event."""
+
+
+def _identity(family: str, fields: Fields) -> bytes:
+    parts = (family, *(str(fields.get(name, "")) for name in IDENTITY))
+    return blake2b("\0".join(parts).encode(), digest_size=16).digest()
+
+
+def _numbered(identity: bytes, number: int) -> str:
+    """The same in every run; of two units bought as two equal rows each has its own."""
+    return blake2b(identity + number.to_bytes(8, "little"), digest_size=16).hexdigest()
+
+
+def _family(event: Event) -> str:
+    return SOURCES[SOURCE_OF[event.kind]]
+
+
+def _product(product: Product) -> Fields:
+    return {name: value for name, value in product._asdict().items() if value is not None}
+
+
+def _user(user: User) -> Fields:
+    return {"user_id": user.user_id, "attributes": user.attributes} | ({"text": user.text} if user.text else {})
+
+
+def _event(event: Event) -> Fields:
+    family = _family(event)
+    wanted = {
+        "purchases": ("basket_id", "store_id", "quantity", "price"), "reviews": ("rating", "text", "sentiment"),
+    }.get(family, ("dwell_seconds",))  # fmt: skip
+    said = {name: value for name in ("event_id", *wanted) if (value := getattr(event, name)) not in (None, "")}
+    if family == "browses" or event.kind is Kind.RETURN:
+        said["action" if family == "browses" else "kind"] = event.kind.name.lower()
+    return {"user_id": event.user_id, "product_id": event.product_id, "occurred_at": _time(event.occurred_at)} | said
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+async def publish(
+    client: Mapping[str, Any], topic_of: Callable[[str], str], past: Past, published: Published, told: Told
+) -> tuple[Counter[str], Counter[str]]:
+    """Publish in order, and wait for every acknowledgement.
+
+    Returns: how many messages of each family were published, and how many the topics held already.
+    """
+    counts, held, total, done = Counter[str](), Counter[str](), past.counts.total(), 0
+    async with AIOKafkaProducer(acks="all", linger_ms=20, max_batch_size=1 << 18, **client) as producer:
+        messages = past.messages()
+        while some := list(islice(messages, AT_ONCE)):
+            waiting: list[asyncio.Future[Any]] = []
+            for (family, fields), there in zip(some, published.holds([known_by(*one) for one in some]), strict=True):
+                (held if there else counts)[family] += 1
+                if not there:
+                    message: Envelope = dress(family, fields)
+                    waiting.append(
+                        await producer.send(topic_of(family), message.value, message.key, headers=message.headers)
+                    )
+            await asyncio.gather(*waiting)
+            done += len(some)
+            told(done, total)
+    return counts, held

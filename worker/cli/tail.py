@@ -1,0 +1,119 @@
+"""`pprm tail`: watch a topic, as a table on a terminal and as JSON lines in a pipe."""
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import orjson
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from worker.kafka import reader
+from worker.kafka.topics import partition_counts
+
+ROWS = 20
+"""Newest records kept in the table."""
+
+
+async def tail(
+    client: Mapping[str, Any], topic: str, products: str, user: str | None = None, from_beginning: bool = False
+) -> None:
+    """Print a topic's records, those of one user where named, until cancelled; `products` is the topic of titles."""
+    stream = records(client, topic, from_beginning)
+    wanted = (record async for record in stream if user is None or record.key == user.encode())
+    if not sys.stdout.isatty():
+        async for record in wanted:
+            print(orjson.dumps(as_dict(record)).decode(), flush=True)
+        return
+    newest: deque[Any] = deque(maxlen=ROWS)
+    titles: dict[str, str] = {}
+    following = asyncio.create_task(follow_titles(client, products, titles))
+    try:
+        with Live(get_renderable=lambda: _table(topic, newest, titles)):
+            async for record in wanted:
+                newest.append(record)
+    finally:
+        following.cancel()
+
+
+async def follow_titles(client: Mapping[str, Any], products: str, titles: dict[str, str]) -> None:
+    """Keep the products' titles, by id; where their topic is missing or may not be read, there are none."""
+    with suppress(LookupError, KafkaError):
+        async for record in records(client, products, from_beginning=True):
+            value, product = _value(record.value), (record.key or b"").decode(errors="replace")
+            if isinstance(value, dict) and isinstance(title := value.get("title"), str) and title:
+                titles[product] = title
+            else:
+                titles.pop(product, None)
+
+
+async def records(client: Mapping[str, Any], topic: str, from_beginning: bool) -> AsyncIterator[Any]:
+    """Read a topic without a consumer group: nothing is committed, nobody's position moves.
+
+    Raises:
+        LookupError: the topic does not exist.
+    """
+    consumer = reader.consumer(client)
+    await consumer.start()
+    try:
+        # not consumer.partitions_for_topic: it does not know a topic that was never subscribed
+        count = (await partition_counts(client, [topic]))[topic]
+        if not count:
+            raise LookupError(f"topic {topic} does not exist: run `pprm topics create`, or check topics.prefix")
+        consumer.assign([TopicPartition(topic, number) for number in range(count)])
+        await (consumer.seek_to_beginning() if from_beginning else consumer.seek_to_end())
+        async for record in consumer:
+            yield record
+    finally:
+        await consumer.stop()
+
+
+def as_dict(record: Any) -> dict[str, Any]:
+    """A record as JSON can hold it; bytes that are no JSON come as text with replacement characters."""
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp_ms": record.timestamp,
+        "key": None if record.key is None else record.key.decode(errors="replace"),
+        "headers": {name: (value or b"").decode(errors="replace") for name, value in record.headers},
+        "value": _value(record.value),
+    }
+
+
+def _value(value: bytes | None) -> Any:
+    if value is None:
+        return None
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value.decode(errors="replace")
+
+
+def _table(topic: str, newest: deque[Any], titles: Mapping[str, str]) -> Table:
+    table = Table("partition", "offset", "key", "record", title=topic, expand=True)
+    for record in newest:
+        said = as_dict(record)
+        cells = str(record.partition), str(record.offset), said["key"] or "", summary(said, titles)
+        table.add_row(*map(escape, cells))
+    return table
+
+
+def summary(said: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+    """One line on a record: a list's products by title and id, a dead letter's reason, else the value itself."""
+    value, headers = said["value"], said["headers"]
+    if isinstance(value, dict) and isinstance(items := value.get("items"), list):
+        return ", ".join(_named(str(item.get("product_id")), titles) for item in items if isinstance(item, dict))
+    if "reason" in headers:
+        return f"{headers['reason']}: {headers.get('detail', '')}"
+    return orjson.dumps(value).decode()[:200]
+
+
+def _named(product: str, titles: Mapping[str, str]) -> str:
+    return f"{titles[product]} ({product})" if product in titles else product

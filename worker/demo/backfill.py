@@ -1,0 +1,97 @@
+"""The first act: catalogue and what was before the replay as a backfill, then each shopper's first list."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from itertools import chain
+
+import numpy as np
+
+from schemas.families import EVENTS
+from worker.demo import announcements, data, processes, records
+from worker.demo.context import DemoOptions, Stage
+from worker.demo.data import Shop
+from worker.demo.progress import Progress, Step
+
+CHUNK = 50
+"""Shoppers whose backfill is encoded and sent at once."""
+
+
+async def worker_ready(stage: Stage) -> None:
+    """Wait for the worker, which loads while the data is read."""
+    with stage.progress.step("worker ready") as step:
+        await processes.until_ready(stage.worker)
+        step.detail = stage.progress.metrics_url
+
+
+async def read(options: DemoOptions, progress: Progress) -> Shop:
+    """Read the data."""
+    with progress.step("data") as step:
+        shop = await asyncio.to_thread(data.load, options.source, options.households)
+        progress.households, progress.simulates = len(shop.history), shop.simulates
+        progress.reading = str(shop.dataset.report)
+        progress.titles = {product.product_id: product.title for product in shop.dataset.products}
+        progress.example = _most_bought(shop)
+        step.detail = f"{progress.households:,} shoppers of {shop.dataset.name}"
+    return shop
+
+
+def _most_bought(shop: Shop) -> str:
+    bought = shop.dataset.product[shop.dataset.purchases()]
+    return shop.dataset.products[int(np.bincount(bought).argmax())].product_id
+
+
+async def publish(stage: Stage, reading: Awaitable[Shop]) -> Shop:
+    """Publish products, then what was before the replay, as soon as the data is read."""
+    shop = await reading
+    with stage.progress.step("catalogue") as step:
+        await announcements.publish_catalogue(stage, shop)
+        step.detail = f"{len(shop.dataset.products):,} products, {len(shop.universe):,} of them candidates"
+    with stage.progress.step(f"backfill until {records.timestamp(shop.begin)}") as step:
+        await _backfill(stage, shop, step)
+    return shop
+
+
+async def _backfill(stage: Stage, shop: Shop, step: Step) -> None:
+    """Shopper by shopper, so that the worker writes each one's state a few times, not thousands of times."""
+    histories = list(shop.history.values())
+    for begin in range(0, len(histories), CHUNK):
+        visits = chain.from_iterable(histories[begin : begin + CHUNK])
+        past = [visit for visit in visits if visit.time < shop.begin]
+        for family in EVENTS:
+            rows = [row for visit in past if visit.family == family for row in records.visit_rows(visit)]
+            await stage.publisher.send(stage.topic(family), rows)
+            stage.progress.backfill_events += len(rows)
+        step.detail = f"{stage.progress.backfill_events:,} events"
+
+
+async def first_lists(stage: Stage, shop: Shop) -> None:
+    """Wait until the past is folded, then publish the profiles: they are events, so each household gets a list."""
+    progress = stage.progress
+    with progress.step("backfill folded") as step:
+        while (folded := await _folded(stage)) < progress.backfill_events:
+            step.detail = f"{folded:,} of {progress.backfill_events:,}"
+            await asyncio.sleep(0.1)
+        step.detail = f"{folded:,} events"
+    with progress.step("catalogue taken in") as step:
+        while (known := await processes.metric(stage.worker, processes.TAKEN_IN)) < len(shop.dataset.products):
+            step.detail = f"{known:,.0f} of {len(shop.dataset.products):,} products"
+            await asyncio.sleep(0.1)
+        step.detail = f"{len(shop.dataset.products):,} products"
+    with progress.step("first lists") as step:
+        first, *others = shop.history
+        await _introduce(stage, shop, [first])  # alone: together with all others it would wait for their scores
+        await _introduce(stage, shop, others)
+        step.detail = f"{len(shop.history):,} shoppers"
+
+
+async def _introduce(stage: Stage, shop: Shop, names: Sequence[str]) -> None:
+    profiles, about = shop.dataset.profiles, shop.dataset.about
+    rows = [records.user_row(name, profiles.get(name, {}), shop.begin, about.get(name)) for name in names]
+    await stage.publisher.send(stage.topic("users"), rows)
+    await asyncio.gather(*map(stage.progress.lists.answer, names))
+
+
+async def _folded(stage: Stage) -> int:
+    """Events taken so far: micro-batches follow one another, so an event published now finds them folded."""
+    samples = (f'pprm_events_consumed_total{{topic="{stage.topic(family)}"}}' for family in EVENTS)
+    return int(sum([await processes.metric(stage.worker, sample) for sample in samples]))

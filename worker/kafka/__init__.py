@@ -1,0 +1,1 @@
+"""What the worker knows of Kafka: topics, rights, partitioners, reading and refusals."""

@@ -1,0 +1,1 @@
+"""The way of a micro-batch: from bytes to published lists."""

@@ -1,0 +1,119 @@
+"""What lies around a message: CloudEvents are unwrapped; of other envelopes the reader is told how to take them off.
+
+CloudEvents 1.0 over Kafka,
+https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/kafka-protocol-binding.md. Looked at only where a
+record is no plain message.
+"""
+
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from schemas.limits import Message
+
+STRUCTURED, BATCH = b"application/cloudevents+json", b"application/cloudevents-batch+json"
+IDS = ("event_id", "request_id")
+TIMES = ("occurred_at", "updated_at")
+"""Fields that an envelope's time stands in for, where a message has one and it is missing."""
+
+CONFLUENT = (
+    "a Schema Registry's framing (magic byte 0, schema {}) is around the message: write plain JSON; Kafka Connect:"
+    " value.converter=org.apache.kafka.connect.json.JsonConverter, value.converter.schemas.enable=false"
+)
+CONNECT = "Kafka Connect's envelope (schema, payload) is around the message: value.converter.schemas.enable=false"
+DEBEZIUM = (
+    "Debezium's envelope (before, after, op) is around the message: transforms=unwrap,"
+    " transforms.unwrap.type=io.debezium.transforms.ExtractNewRecordState"
+)
+KEY = "; the key is plain text, in Kafka Connect key.converter=org.apache.kafka.connect.storage.StringConverter"
+
+
+class EnvelopeError(ValueError):
+    """A CloudEvent cannot be unwrapped; the message says why."""
+
+
+def opened(record: Any, model: type[Message]) -> bytes:
+    """The message's own JSON: of a CloudEvent in structured mode its data, which get id and time where they lack them.
+
+    Raises:
+        EnvelopeError: it is a batch, or its data are none.
+    """
+    kind = _content_type(record)
+    if kind == BATCH:
+        raise EnvelopeError("a batch of CloudEvents: send each event as a record of its own, with its own key")
+    event = _object(record.value) if kind == STRUCTURED else None
+    if event is None:
+        return bytes(record.value)
+    return _with(model, _data(event), event)
+
+
+def completed(record: Any, model: type[Message]) -> bytes | None:
+    """The message with id and time of a CloudEvent in binary mode where it lacks them; None where there is none."""
+    attributes = {name[3:]: _text(value) for name, value in record.headers if name in ("ce_id", "ce_time")}
+    return _with(model, record.value, attributes) if attributes else None
+
+
+def foreign(value: bytes) -> str | None:
+    """What to do about an envelope that is not unwrapped; None where none is known."""
+    if value[:1] == b"\0" and len(value) > 5:
+        return CONFLUENT.format(int.from_bytes(value[1:5], "big"))
+    said = _object(value) or {}
+    inner = said.get("payload") if "schema" in said else None
+    if _is_change(said) or (isinstance(inner, Mapping) and _is_change(inner)):
+        return f"{DEBEZIUM}{', value.converter.schemas.enable=false' if inner else ''}"
+    return CONNECT if "schema" in said and "payload" in said else None
+
+
+def key_hint(key: bytes) -> str:
+    """What to do about a key that is wrapped; empty where it is not."""
+    return KEY if key[:1] in (b'"', b"{", b"\0") else ""
+
+
+def _is_change(said: Mapping[str, Any]) -> bool:
+    return "op" in said and ("before" in said or "after" in said)
+
+
+def _content_type(record: Any) -> bytes:
+    """Without parameters such as the character set."""
+    for name, value in record.headers:
+        if value and name.lower() == "content-type":
+            return bytes(value.partition(b";")[0].strip().lower())
+    return b""
+
+
+def _object(value: bytes) -> dict[str, Any] | None:
+    try:
+        said = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _data(event: Mapping[str, Any]) -> bytes:
+    if event.get("data") is not None:
+        return orjson.dumps(event["data"])
+    try:
+        return b64decode(event["data_base64"], validate=True)
+    except KeyError:
+        raise EnvelopeError(
+            "a CloudEvent without data; a null value forgets a shopper or withdraws a product"
+        ) from None
+    except (TypeError, ValueError):
+        raise EnvelopeError("data_base64 of the CloudEvent is no base64") from None
+
+
+def _with(model: type[Message], data: bytes, attributes: Mapping[str, Any]) -> bytes:
+    """The data with the envelope's id and time, where the message has such fields and the data do not say them."""
+    said, time = _object(data), attributes.get("time")
+    if said is None:
+        return data
+    for name, value in (*((name, attributes.get("id")) for name in IDS), *((name, time) for name in TIMES)):
+        if name in model.model_fields and value is not None and said.get(name) is None:
+            said[name] = value
+    return orjson.dumps(said)
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode(errors="replace")

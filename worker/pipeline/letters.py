@@ -1,0 +1,86 @@
+"""Dead letters: the original bytes, why and whence. They fit into the topic, whatever the original was.
+
+A row that does not fit ends the worker, at every restart. So what may be cut is cut here, by what the row will take in
+Kafka's log: key, headers and value, each to a share of the room; a header says how long it was, and its SHA-256.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from worker.pipeline.codec import Headers, Invalid
+from worker.runtime.delivery import DEFAULT_LIMIT, Row, row_bytes
+
+MAX_VALUE_BYTES = 1 << 20
+MAX_HEADER_BYTES = 64 * 1024
+MAX_KEY_BYTES = 64 * 1024
+SMALLEST_LIMIT = 16 * 1024
+"""Of the topic's `max.message.bytes`: our own headers fit, and some of the original."""
+
+
+def dead_letter(record: Any, invalid: Invalid, limit: int = DEFAULT_LIMIT) -> Row:
+    """A dead letter of a record that takes at most `limit` bytes in the log."""
+    said: dict[str, Any] = {
+        "reason": invalid.reason,
+        "detail": invalid.detail,
+        "stage": invalid.stage,
+        "source_topic": record.topic,
+        "source_partition": record.partition,
+        "source_offset": record.offset,
+        "source_timestamp_ms": record.timestamp,
+    }
+    return _fitting(record.key, record.value, said, record.headers, limit)
+
+
+def damaged_state(key: bytes, value: bytes, changelog: str, partition: int, limit: int = DEFAULT_LIMIT) -> Row:
+    """A dead letter that keeps a state which cannot be read."""
+    said = {
+        "reason": "state",
+        "detail": "the shopper's state cannot be read; the shopper starts anew",
+        "stage": "fold",
+        "source_topic": changelog,
+        "source_partition": partition,
+        "source_offset": -1,
+        "source_timestamp_ms": -1,
+    }
+    return _fitting(key, value, said, (), limit)
+
+
+def _fitting(
+    key: bytes | None, value: bytes | None, said: Mapping[str, Any], originals: Iterable[tuple[str, Any]], limit: int
+) -> Row:
+    cut: dict[str, Any] = {}
+    key = _cut(key, min(MAX_KEY_BYTES, limit // 8), "key_", cut)
+    headers = _as_headers(said) + _original_headers(originals, min(MAX_HEADER_BYTES, limit // 8))
+    taken = row_bytes(Row(key, b"", headers + _as_headers(cut) + _as_headers(_WIDEST)))
+    value = _cut(value, max(min(MAX_VALUE_BYTES, limit - taken), 0), "", cut)
+    return Row(key, value, headers + _as_headers(cut))
+
+
+_WIDEST = {"cut_from_bytes": 1 << 40, "sha256": "0" * 64}
+"""What is said of a value that was cut, at its longest: room is kept for it."""
+
+
+def _cut(data: bytes | None, most: int, prefix: str, said: dict[str, Any]) -> bytes | None:
+    """The beginning of the bytes that fits; `said` gets the headers that tell how long they were."""
+    if data is None or len(data) <= most:
+        return data
+    said |= {f"{prefix}cut_from_bytes": len(data), f"{prefix}sha256": hashlib.sha256(data).hexdigest()}
+    return data[:most]
+
+
+def _as_headers(said: Mapping[str, Any]) -> Headers:
+    return [(name, str(text).encode()) for name, text in said.items()]
+
+
+def _original_headers(originals: Iterable[tuple[str, Any]], room: int) -> Headers:
+    """The record's own headers, as many as fit."""
+    kept: Headers = []
+    empty = row_bytes(Row(None, None))
+    for name, value in originals:
+        header = f"original_{name}", value or b""
+        room -= row_bytes(Row(None, None, [header])) - empty
+        if room < 0:
+            return [*kept, ("original_headers_cut", b"true")]
+        kept.append(header)
+    return kept

@@ -1,0 +1,120 @@
+"""Watches the topics while the worker runs: what went missing, came back, is another one, or has more partitions.
+
+What becomes of it is the next assignment's to decide (`worker.runtime.assignor`, `anchoring`, `recovery`). Here it is
+noticed, told, and, where Kafka does not do it by itself, brought about.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+
+import structlog
+
+from worker.kafka import topics
+from worker.pipeline.context import Components
+from worker.runtime import metadata
+from worker.runtime.metadata import Topic
+
+EVERY = 3.0
+"""Seconds between two looks; a fetch that finds a topic away brings the next one at once."""
+AFTER_DOUBT = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+async def watch(c: Components) -> None:
+    """Watch for ever."""
+    async with metadata.connected(c.app.kafka_client_settings) as client:
+        while True:
+            look(c, await metadata.describe(client, names(c)))
+            await _next_turn(c)
+
+
+async def wait_for_all(c: Components) -> None:
+    """Come back when all topics are there: before, nothing can be read or kept."""
+    async with metadata.connected(c.app.kafka_client_settings) as client:
+        while True:
+            found = await metadata.describe(client, names(c))
+            if set(names(c)) <= found.keys():
+                c.topics, c.health.topics = found, None
+                return
+            look(c, found)
+            await asyncio.sleep(EVERY)
+
+
+def names(c: Components) -> list[str]:
+    """All topics that a worker needs."""
+    return [spec.name for spec in topics.plan(c.settings)]
+
+
+def look(c: Components, found: Mapping[str, Topic]) -> None:
+    """Tell what is wrong, and have the group look again where a topic is another one than before."""
+    missing = [name for name in names(c) if name not in found]
+    differ = {name: found[name].partitions for name in cut_alike(c) if name in found}
+    differ = {name: count for name, count in differ.items() if count != c.app.partitions}
+    for name in names(c):
+        c.metrics.topic_missing.labels(name).set(name in missing)
+    for name in cut_alike(c):
+        c.metrics.topic_partitions_differ.labels(name).set(name in differ)
+    for name in sorted(differ.keys() & _read(c)):
+        c.app.consumer.doubt(name)  # at once: its shoppers may have moved, and the group takes seconds to assign anew
+    said = "; ".join(_wrong(c, missing, differ)) or None
+    if said != c.health.topics:
+        log.error(said) if said else log.info("the topics are as they should be again")
+    c.health.topics, c.topics = said, dict(found)
+    count_partitions(c)
+    if why := _changed(c, found):
+        c.app.consumer.rejoin(why)
+
+
+def count_partitions(c: Components) -> None:
+    """Note how the topics are cut whose number of partitions is free."""
+    if (products := c.topics.get(c.settings.topics.name("products"))) is not None:
+        c.product_partitions = products.partitions
+    if (letters := c.topics.get(c.settings.topics.name("dead_letters"))) is not None:
+        c.dead_letter_partitions = letters.partitions
+
+
+def cut_alike(c: Components) -> list[str]:
+    """Topics that must have as many partitions as the table."""
+    return [*sorted(c.app.keyed), c.settings.topics.name("recommendations"), c.settings.changelog]
+
+
+def _read(c: Components) -> set[str]:
+    """Topics that are assigned."""
+    return set() if c.app._consumer is None else {topic for topic, _ in c.app.consumer.notes}
+
+
+def _wrong(c: Components, missing: list[str], differ: Mapping[str, int]) -> Iterator[str]:
+    if missing:
+        yield f"these topics do not exist: {', '.join(missing)}; run `pprm topics create`"
+    if differ:
+        listed = ", ".join(f"{name} has {count}" for name, count in differ.items())
+        yield (
+            f"the states have {c.app.partitions} partitions, but {listed}: these topics are not read, their events"
+            " wait; see PprmPartitionsDiffer in docs/operations.md"
+        )
+
+
+def _changed(c: Components, found: Mapping[str, Topic]) -> str | None:
+    """Why the group should assign anew, None where it need not, or does."""
+    if c.app._consumer is None or c.app.rebalancing or c.app.tables.recovery.in_recovery:
+        return None
+    used = {topic: note.topic for (topic, _), note in c.app.consumer.notes.items()}
+    used[c.settings.changelog] = c.app.tables.recovery.changelog
+    if replaced := sorted(topic for topic, log in used.items() if log and topic in found and found[topic].log != log):
+        return f"deleted and created again: {', '.join(replaced)}"
+    if back := sorted(c.app.consumer.doubts & found.keys()):
+        return f"to be read again: {', '.join(back)}"
+    return None
+
+
+async def _next_turn(c: Components) -> None:
+    if c.app._consumer is None:
+        return await asyncio.sleep(EVERY)
+    doubted = c.app.consumer.doubted
+    try:
+        await asyncio.wait_for(doubted.wait(), EVERY)
+    except TimeoutError:
+        return None
+    doubted.clear()
+    await asyncio.sleep(AFTER_DOUBT)

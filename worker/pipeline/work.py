@@ -1,0 +1,112 @@
+"""What one micro-batch is about: the shoppers it touches and the records it refuses."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from pprm.core.events import SLOTS, Event, Profile
+from pprm.state.fold import Folded
+from pprm.state.user_state import UserState
+from worker.pipeline.codec import Decoded, Invalid
+from worker.pipeline.recommender import Ranked
+from worker.runtime.delivery import Row
+from worker.runtime.ledger import TopicPartition
+
+Answered: TypeAlias = tuple[Any, Decoded | Invalid]
+"""A record, and what it says."""
+Values: TypeAlias = Mapping[int, Mapping[bytes, bytes]]
+"""Encoded states by partition and key."""
+
+
+@dataclass(slots=True)
+class Shopper:
+    """One user-keyed shopper of a batch: what came, what became of the state, what is recommended."""
+
+    partition: int
+    key: bytes
+    events: list[Event] = field(default_factory=list)
+    """What came, in the order it is folded: purchases know the promotion of their product."""
+    last: tuple[Any, Decoded] = field(init=False)
+    """The record of the last of them, and what it says."""
+    damaged: bytes | None = None
+    """What the table held, where it could not be read as a state."""
+    is_new: bool = False
+    """The table held nothing."""
+    listed: bool = False
+    """A list was published of the state before the batch."""
+    folded: Folded | None = None
+    ranked: Ranked | None = None
+
+    @property
+    def state(self) -> UserState:
+        """The state after the batch."""
+        assert self.folded
+        return self.folded.state
+
+    @property
+    def newest(self) -> int:
+        """Event time of the newest of the events, Unix seconds."""
+        return max(event.time for event in self.events)
+
+    @property
+    def withdraws(self) -> bool:
+        """Whether the shopper's list in this partition goes.
+
+        Forgotten by way of another partition, mostly there is none; and a null that comes late could meet a consumer
+        who has a newer list of the shopper from the partition of the key. A repeat cannot know what was published.
+        """
+        assert self.folded
+        is_direct = self.events[-1].position.source < SLOTS
+        return self.forgotten and (is_direct or self.listed or self.folded.repeats > 0)
+
+    @property
+    def forgotten(self) -> bool:
+        """The last word on this shopper was to forget; one that was known before, and is a repeat, is no such word."""
+        event = self.events[-1]
+        return isinstance(event, Profile) and event.text is None and not self.state.active_at
+
+
+class Refused(NamedTuple):
+    """A record for the dead letters; `partition` is where it was read, a re-keyed record names where it was first."""
+
+    partition: int
+    record: Any
+    invalid: Invalid
+
+
+@dataclass(slots=True)
+class Work:
+    """A decoded micro-batch."""
+
+    partitions: dict[int, dict[bytes, Shopper]] = field(default_factory=dict)
+    """Shoppers by partition and key."""
+    refused: list[Refused] = field(default_factory=list)
+    values: dict[int, dict[bytes, bytes]] = field(default_factory=lambda: defaultdict(dict))
+    """The states after the batch, as they are stored."""
+    rows: dict[str, dict[TopicPartition, list[Row]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    """What is to be appended, by unit of work and partition."""
+
+    @property
+    def shoppers(self) -> list[Shopper]:
+        """Those of all partitions."""
+        return [shopper for shoppers in self.partitions.values() for shopper in shoppers.values()]
+
+    def refuse(self, partition: int, refused: Iterable[tuple[Any, Invalid]]) -> None:
+        """Note records of a partition that go to the dead letters."""
+        self.refused += [Refused(partition, record, invalid) for record, invalid in refused]
+
+    def receive(self, partition: int, answered: Iterable[Answered]) -> None:
+        """Take in records of a partition, with what they say."""
+        shoppers = self.partitions.setdefault(partition, {})
+        for record, answer in answered:
+            if isinstance(answer, Invalid):
+                self.refused.append(Refused(partition, record, answer))
+                continue
+            shopper = shoppers.get(record.key)
+            if shopper is None:
+                shopper = shoppers[record.key] = Shopper(partition, record.key)
+            shopper.last = record, answer
+            shopper.events.append(answer.event)

@@ -1,9 +1,0 @@
-"""The sentiment of a review message."""
-
-from pprm import sentiment as rule
-from schemas import Review
-
-
-def sentiment(review: Review) -> float:
-    """Sentiment of a review, -1 to 1; 0 where nothing tells it."""
-    return rule.sentiment(review.sentiment, review.rating, review.text)
