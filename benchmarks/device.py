@@ -1,8 +1,11 @@
-"""A micro-batch by the clock, on a GPU with `--device cuda`: candidates alone, both stages, and what the GPU computes.
+"""A micro-batch by the clock, on a GPU with `--device cuda`.
 
-Catalogues and shoppers are those of `benchmarks.score`. Beside it, in turn, the same on one core of the CPU in compiled
-loops, and the share of candidates that are the same. `GPU` is the time of its kernels and transfers, added up: what the
-clock has beyond it is the host preparing inputs and features, and waiting. Lists a second are those of both stages.
+Candidates alone, both stages, and what the GPU computes.
+
+Catalogues and shoppers are those of `benchmarks.score`. Beside it, in turn, the same on one core of
+the CPU in compiled loops, and the share of candidates that are the same. `GPU` is the time of its
+kernels and transfers, added up: what the clock has beyond it is the host preparing inputs and
+features, and waiting. Lists a second are those of both stages.
 """
 
 import time
@@ -32,8 +35,14 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     device = choose_device(chosen.device)
-    sizes, batches, rounds = (SIZES, BATCHES, chosen.rounds) if not chosen.quick else ((1_000,), (1, 8), 2)
-    loaded, to_move, dataset = artifact.load(ARTIFACT), artifact.load(ARTIFACT), complete_journey.load()
+    sizes, batches, rounds = (
+        (SIZES, BATCHES, chosen.rounds) if not chosen.quick else ((1_000,), (1, 8), 2)
+    )
+    loaded, to_move, dataset = (
+        artifact.load(ARTIFACT),
+        artifact.load(ARTIFACT),
+        complete_journey.load(),
+    )
     real = real_catalogue(loaded, dataset)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     report: dict[str, Any] = {"environment": measure.environment(device=name), "sizes": {}}
@@ -41,15 +50,21 @@ def main() -> None:
         shop = Shop(real, dataset, size)
         states = shop.states(WEEKS_AGO[:1], max(batches))
         cpu, there = _scorer(loaded, shop, "cpu"), _scorer(to_move, shop, device.type)
-        found = report["sizes"][size] = {batch: _measure(cpu, there, states[:batch], rounds) for batch in batches}
+        found = report["sizes"][size] = {
+            batch: _measure(cpu, there, states[:batch], rounds) for batch in batches
+        }
         found["same_candidates"] = _same(cpu, there, states)
         rows = [(batch, *found[batch].values()) for batch in batches]
-        measure.show(f"{size:,} products, ms a micro-batch on {name}", ("shoppers", *found[batches[0]]), rows)
+        measure.show(
+            f"{size:,} products, ms a micro-batch on {name}", ("shoppers", *found[batches[0]]), rows
+        )
     measure.write(chosen.report, report)
 
 
 def _scorer(loaded: Artifact, shop: Shop, device: str) -> Scorer:
-    return loaded.scorer(shop.catalogue, shop.popularity(), loaded.encoder(None).encode, torch.device(device))
+    return loaded.scorer(
+        shop.catalogue, shop.popularity(), loaded.encoder(None).encode, torch.device(device)
+    )
 
 
 def _measure(cpu: Scorer, there: Scorer, states: list[UserState], rounds: int) -> dict[str, float]:
@@ -65,7 +80,8 @@ def _measure(cpu: Scorer, there: Scorer, states: list[UserState], rounds: int) -
         **milliseconds,
         "lists/s": len(states) * 1e3 / milliseconds["both stages"],
         "lists/s, CPU": len(states) * 1e3 / milliseconds["both stages, CPU"],
-        "candidates, GPU": _of_gpu(work["candidates"]), "both stages, GPU": _of_gpu(work["both stages"]),
+        "candidates, GPU": _of_gpu(work["candidates"]),
+        "both stages, GPU": _of_gpu(work["both stages"]),
     }  # fmt: skip
 
 

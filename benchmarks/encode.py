@@ -1,8 +1,11 @@
-"""Texts per second of the BERT encoder: one at a time against batches, in order of length and not; and from its cache.
+"""Texts per second of the BERT encoder: one at a time against batches, in order of length and not.
 
---quick takes a quarter of a minute, the whole about three minutes. One CPU thread, as the worker sets it, and its CPU
-time; where there is a GPU, it is a contender, too. Texts are the products' of Complete Journey, and made-up ones of a
-given length; every contender reads the same ones, none of them known.
+And from its cache.
+
+--quick takes a quarter of a minute, the whole about three minutes. One CPU thread, as the worker
+sets it, and its CPU
+time; where there is a GPU, it is a contender, too. Texts are the products' of Complete Journey, and
+made-up ones of a given length; every contender reads the same ones, none of them known.
 """
 
 import random
@@ -25,8 +28,10 @@ DIMENSIONS = PPRMConfig().text_dimensions
 LENGTHS = (8, 32, 128, 512)
 """Words of a text; the encoder reads 256 tokens at most."""
 WORDS = (
-    "fresh organic whole milk bread butter dark chocolate apple juice white wine red pasta sauce green tea frozen "
-    "pizza chicken soup light yogurt vanilla ice cream sea salt paper towel large pack family size household city"
+    "fresh organic whole milk bread butter dark chocolate apple juice white wine red pasta sauce"
+    " green tea frozen "
+    "pizza chicken soup light yogurt vanilla ice cream sea salt paper towel large pack family size"
+    " household city"
 )
 
 
@@ -86,7 +91,9 @@ def product_texts() -> list[str]:
     """Different texts of Complete Journey's products, shuffled."""
     from pprm.data import complete_journey
 
-    texts = sorted({product.to_catalogue().text for product in complete_journey.load(["1"]).products})
+    texts = sorted(
+        {product.to_catalogue().text for product in complete_journey.load(["1"]).products}
+    )
     random.Random(0).shuffle(texts)
     return texts
 
@@ -105,7 +112,9 @@ def memory(texts: Sequence[str]) -> dict[str, float]:
     encoder.encode(texts)
     highest, held = peak(), resident()
     row = next(iter(encoder.vectors.values()))
-    encoder.vectors = {number.to_bytes(8, "little"): row.copy() for number in range(text_encoder.MAX_VECTORS)}
+    encoder.vectors = {
+        number.to_bytes(8, "little"): row.copy() for number in range(text_encoder.MAX_VECTORS)
+    }
     return {
         "before_bytes": before, "loaded_bytes": loaded, "peak_bytes": highest,
         "bytes_per_text_known": (resident() - held) / text_encoder.MAX_VECTORS,
@@ -117,7 +126,11 @@ def run(size: Size, rounds: int) -> dict[str, Any]:
     """Measure all; the sections of the report."""
     torch.set_num_threads(1)
     texts = product_texts()
-    encoders = {name: new_encoder(name) for name in ("cpu", "cuda") if name == "cpu" or torch.cuda.is_available()}
+    encoders = {
+        name: new_encoder(name)
+        for name in ("cpu", "cuda")
+        if name == "cpu" or torch.cuda.is_available()
+    }
     ways = {"one at a time": (one_at_a_time, size.one), "batched, as they come": (in_their_order, size.batched),
             "batched, by length": (as_it_is, size.batched)}  # fmt: skip
     products = {
@@ -126,7 +139,9 @@ def run(size: Size, rounds: int) -> dict[str, Any]:
         for name, (read, number) in ways.items()
     }
     lengths = {
-        f"{words} words, {name}": partial(per_second, encoders["cpu"], of_length(words, size.of_length // share), read)
+        f"{words} words, {name}": partial(
+            per_second, encoders["cpu"], of_length(words, size.of_length // share), read
+        )
         for words in size.lengths
         for name, read, share in (("one at a time", one_at_a_time, 4), ("batched", as_it_is, 1))
     }
@@ -160,7 +175,8 @@ def render(report: Mapping[str, Any]) -> None:
     held = report["memory"]
     show(
         "Memory", ("", "MiB"),
-        [("before the weights are loaded", held["before_bytes"] / MIB), ("with them", held["loaded_bytes"] / MIB),
+        [("before the weights are loaded", held["before_bytes"] / MIB), ("with them",
+        held["loaded_bytes"] / MIB),
          ("at most, reading", held["peak_bytes"] / MIB),
          (f"{held['texts_known_at_most']:,} texts known, the most there are",
           held["bytes_per_text_known"] * held["texts_known_at_most"] / MIB)],

@@ -1,10 +1,13 @@
-"""A shop of any size grown from the bundled one: its products, what sells of them, and its households' histories.
+"""A shop of any size grown from the bundled one.
 
-A product beyond the data is a copy of a real one, as different from it as products of one type and category are from
-each other. With n copies there are some sqrt(n) times as many types and n / 3 times as many makers: a larger shop is
-deeper and broader. Copies sell as the real product does, times a log-normal factor of their own (sigma 1.5: most of a
-large shop hardly sells). A household buys of each real product one copy that it keeps to in 7 of 10 purchases, else
-another, each as it sells.
+Its products, what sells of them, and its households' histories.
+
+A product beyond the data is a copy of a real one, as different from it as products of one type and
+category are from each other. With n copies there are some sqrt(n) times as many types and n / 3
+times as many makers: a larger shop is deeper and broader. Copies sell as the real product does,
+times a log-normal factor of their own (sigma 1.5: most of a large shop hardly sells). A household
+buys of each real product one copy that it keeps to in 7 of 10 purchases, else another, each as it
+sells.
 """
 
 from collections.abc import Sequence
@@ -23,7 +26,8 @@ from pprm.state.user_state import DAY, UserState
 
 NOW = 1_512_000_000
 NOISE = 0.05
-"""Standard deviation in each of a text vector's dimensions, in which products have 0.24. In the first layer that is
+"""Standard deviation in each of a text vector's dimensions, in which products have 0.24. In the
+first layer that is
 0.12, which is what products of one type and category differ by (0.13)."""
 SIGMA = 1.5
 LOYAL = 0.7
@@ -58,9 +62,13 @@ class Shop:
         row = self._row[data.product[counted]]
         sums = np.stack([np.bincount(row, column, self.real) for column in weights.T], 1)
         rows = np.arange(products)
-        counters = sums[rows % self.real] * self._factors[rows % self.real, rows // self.real][:, None]
+        counters = (
+            sums[rows % self.real] * self._factors[rows % self.real, rows // self.real][:, None]
+        )
         popularity = Popularity()
-        popularity.put(0, Snapshot(NOW // int(DAY), self.catalogue.hashes.copy(), counters.astype(np.float32)))
+        popularity.put(
+            0, Snapshot(NOW // int(DAY), self.catalogue.hashes.copy(), counters.astype(np.float32))
+        )
         return popularity
 
     def states(self, weeks_ago: Sequence[int], most: int) -> list[UserState]:
@@ -78,7 +86,9 @@ class Shop:
             for state in self._states(user, by_user[bounds[user] : bounds[user + 1]], weeks_ago)
         ]
 
-    def _states(self, user: int, events: NDArray[np.int64], weeks_ago: Sequence[int]) -> list[UserState]:
+    def _states(
+        self, user: int, events: NDArray[np.int64], weeks_ago: Sequence[int]
+    ) -> list[UserState]:
         data, rng = self.dataset, np.random.default_rng(user)
         events = events[self._row[data.product[events]] >= 0]
         hashes = self.catalogue.hashes[self._copies(self._row[data.product[events]], rng)].tolist()
@@ -87,10 +97,15 @@ class Shop:
         for weeks in weeks_ago:
             shift = NOW - self._end() + weeks * 7 * int(DAY)
             until = int(np.searchsorted(times, NOW - shift))
-            bought = zip(hashes[:until], (times[:until] + shift).tolist(), baskets[:until], strict=True)
+            bought = zip(
+                hashes[:until], (times[:until] + shift).tolist(), baskets[:until], strict=True
+            )
             state = fold(
                 UserState(),
-                (Interaction(Position(0, 0, i), Kind.PURCHASE, *of, store=1) for i, of in enumerate(bought)),
+                (
+                    Interaction(Position(0, 0, i), Kind.PURCHASE, *of, store=1)
+                    for i, of in enumerate(bought)
+                ),
             ).state
             states.append(replace(state, text=text))
         return states
@@ -100,7 +115,9 @@ class Shop:
         drawn = (self._chances[rows] < rng.random(len(rows))[:, None]).sum(1)
         first = np.unique(rows, return_index=True, return_inverse=True)
         usual = drawn[first[1]][first[2].reshape(-1)]
-        copies: NDArray[np.int64] = rows + self.real * np.where(rng.random(len(rows)) < LOYAL, usual, drawn)
+        copies: NDArray[np.int64] = rows + self.real * np.where(
+            rng.random(len(rows)) < LOYAL, usual, drawn
+        )
         return copies
 
     def _end(self) -> int:
@@ -126,4 +143,10 @@ def _grown(real: Catalogue, size: int) -> Catalogue:
 def _copy(real: Catalogue, row: int, copy: int, names: list[list[str]]) -> Product:
     type_, category, maker = (names[i][code] for i, code in enumerate(real.codes[row]))
     kind = int(copy**0.5)
-    return Product(f"{real.ids[row]}-{copy}", "", f"{type_}-{kind}", f"{category}-{kind // 3}", f"{maker}-{copy // 3}")
+    return Product(
+        f"{real.ids[row]}-{copy}",
+        "",
+        f"{type_}-{kind}",
+        f"{category}-{kind // 3}",
+        f"{maker}-{copy // 3}",
+    )

@@ -1,13 +1,16 @@
-"""Event to recommendation through Kafka: latency at rates up to saturation, and the highest rate that is sustained.
+"""Event to recommendation through Kafka.
 
-An open-loop sender, the worker, and a receiver are processes of their own; latency counts from the planned time of an
-event to the arrival of the first list that knows it. In turn with the worker, at the same rates, an echo: a plain
-aiokafka loop that consumes and produces, the floor of this machine. `stub` is the whole worker with a recommender that
-ranks nothing; `pprm` ranks the whole bundled catalogue for shoppers with the histories of the bundled households.
+Latency at rates up to saturation, and the highest rate that is sustained.
 
-A rate is sustained if the median latency of the run's last quarter is at most 250 ms, and within 50 ms of the first's;
-it has two tries.
-About six minutes, with --quick one. --broker apache: PPRM_TEST_KAFKA says where it is.
+An open-loop sender, the worker, and a receiver are processes of their own; latency counts from the
+planned time of an event to the arrival of the first list that knows it. In turn with the worker, at
+the same rates, an echo: a plain aiokafka loop that consumes and produces, the floor of this
+machine. `stub` is the whole worker with a recommender that ranks nothing; `pprm` ranks the whole
+bundled catalogue for shoppers with the histories of the bundled households.
+
+A rate is sustained if the median latency of the run's last quarter is at most 250 ms, and within 50
+ms of the first's; it has two tries. About six minutes, with --quick one. --broker apache:
+PPRM_TEST_KAFKA says where it is.
 """
 
 import asyncio
@@ -86,7 +89,10 @@ class Bench:
     runs: int = 0
 
     def run(self, rate: float, seconds: float) -> dict[str, Any]:
-        """Load with a rate for the warm-up and so many seconds; returns the figures without the warm-up."""
+        """Load with a rate for the warm-up and so many seconds.
+
+        Returns the figures without the warm-up.
+        """
         self.runs += 1
         begin = time.monotonic() + SETUP_SECONDS
         plan = Plan(rate, begin, self.size.warm_up + seconds, self.users, self.products, self.runs)
@@ -101,7 +107,8 @@ class Bench:
         late = (sent.handed_over - sent.planned)[counts] * 1e3
         return {
             **figures(load.latencies(sent, received)[counts] * 1e3, sent.planned[counts]),
-            "rate": rate, "lists": len(received.user), "sender_late_p99_ms": float(np.percentile(late, 99)),
+            "rate": rate, "lists": len(received.user),
+            "sender_late_p99_ms": float(np.percentile(late, 99)),
         }  # fmt: skip
 
     def _follow(self, what: Callable[..., Any], plan: Plan, *topics: str) -> Any:
@@ -113,11 +120,18 @@ def figures(latency: NDArray[np.float64], planned: NDArray[np.float64]) -> dict[
     """What is said of a run: latency in ms, by planned time in seconds."""
     begin, end = planned[0], planned[-1]
     quarter = (end - begin) / 4
-    first, last = (np.median(latency[part]) for part in (planned < begin + quarter, planned > end - quarter))
+    first, last = (
+        np.median(latency[part]) for part in (planned < begin + quarter, planned > end - quarter)
+    )
     answered = latency[np.isfinite(latency)]
     shown = {name: percentile(latency, q) for name, q in PERCENTILES.items()}
     grown = float(last - first) if np.isfinite(first) and np.isfinite(last) else None
-    sustained = len(answered) == len(latency) and grown is not None and grown <= GROWTH_MS and last <= LAG_MS
+    sustained = (
+        len(answered) == len(latency)
+        and grown is not None
+        and grown <= GROWTH_MS
+        and last <= LAG_MS
+    )
     return {
         **{f"{name}_ms": value for name, value in shown.items()},
         "events": len(latency), "unanswered": len(latency) - len(answered),
@@ -134,7 +148,10 @@ def percentile(latency: NDArray[np.float64], q: float) -> float | None:
 
 
 def ladder(bench: Bench, echo: Bench) -> dict[str, Any]:
-    """The stub at every rate up to the first that it does not sustain, in turn with the echo; then what it sustains."""
+    """The stub at every rate up to the first that it does not sustain, in turn with the echo.
+
+    Then what it sustains.
+    """
     runs: list[dict[str, Any]] = []
     floor: list[dict[str, Any]] = []
     bench.run(bench.size.rates[0], 1.0)  # first connections, first tables: not what is asked for
@@ -147,7 +164,10 @@ def ladder(bench: Bench, echo: Bench) -> dict[str, Any]:
 
 
 def search(bench: Bench, echo: Bench) -> dict[str, Any]:
-    """What PPRM sustains, by doubling and bisection; then half of that, for longer, beside the echo."""
+    """What PPRM sustains, by doubling and bisection.
+
+    Then half of that, for longer, beside the echo.
+    """
     bench.run(bench.size.pprm_from, 3.0)  # the first list waits for all tables to be made
     runs = [attempt("pprm", bench, bench.size.pprm_from)]
     best = sustained_rate("pprm", bench, runs)
@@ -160,7 +180,10 @@ def search(bench: Bench, echo: Bench) -> dict[str, Any]:
 
 
 def sustained_rate(name: str, bench: Bench, runs: list[dict[str, Any]]) -> float:
-    """The highest rate sustained: doubled or halved until one is and one is not, then bisected; 0 where none was."""
+    """The highest rate sustained: doubled or halved until one is and one is not, then bisected.
+
+    0 where none was.
+    """
     low, high = _bracket(runs)
     for _ in range(bench.size.doublings):
         if low and high:
@@ -174,13 +197,21 @@ def sustained_rate(name: str, bench: Bench, runs: list[dict[str, Any]]) -> float
 
 
 def _bracket(runs: list[dict[str, Any]]) -> tuple[float, float]:
-    """The highest rate that was sustained and the lowest above that was not; 0 where there is none."""
+    """The highest rate that was sustained and the lowest above that was not.
+
+    0 where there is none.
+    """
     low = max((run["rate"] for run in runs if run["sustained"]), default=0.0)
-    return low, min((run["rate"] for run in runs if not run["sustained"] and run["rate"] > low), default=0.0)
+    return low, min(
+        (run["rate"] for run in runs if not run["sustained"] and run["rate"] > low), default=0.0
+    )
 
 
 def attempt(name: str, bench: Bench, rate: float) -> dict[str, Any]:
-    """Run at a rate; once more where it was not sustained, for something else may have held the machine up."""
+    """Run at a rate.
+
+    Once more where it was not sustained, for something else may have held the machine up.
+    """
     run = told(name, bench.run(rate, bench.size.seconds))
     return run if run["sustained"] else told(name, bench.run(rate, bench.size.seconds))
 
@@ -189,7 +220,9 @@ def told(name: str, run: dict[str, Any]) -> dict[str, Any]:
     """Say what a run came to, and return it."""
     p50, p99 = (f"{run[p]:.1f}" if run[p] is not None else "-" for p in ("p50_ms", "p99_ms"))
     state = "sustained" if run["sustained"] else "not sustained"
-    measure.console.print(f"{name} at {run['rate']:,.0f}/s: p50 {p50} ms, p99 {p99} ms, {state}", style="dim")
+    measure.console.print(
+        f"{name} at {run['rate']:,.0f}/s: p50 {p50} ms, p99 {p99} ms, {state}", style="dim"
+    )
     return run
 
 
@@ -203,7 +236,9 @@ def stub(pool: Executor, address: str, directory: Path, size: Size) -> Iterator[
     with site.worker(flags, directory / "stub.log", site.STUB) as worker:
         asyncio.run(processes.until_ready(worker))
         products = [f"product-{number}" for number in range(10_000)]
-        yield Bench(pool, address, name("purchases"), name("recommendations"), size.users, products, size)
+        yield Bench(
+            pool, address, name("purchases"), name("recommendations"), size.users, products, size
+        )
 
 
 @contextmanager
@@ -215,10 +250,14 @@ def pprm(pool: Executor, address: str, directory: Path, size: Size) -> Iterator[
     asyncio.run(site.create_topics(chosen))
     name = chosen.topics.name
     asyncio.run(site.publish(chosen, name("products"), shoppers.product_rows(shop)))
-    users = asyncio.run(site.publish(chosen, chosen.changelog, shoppers.state_rows(shop, size.copies)))
+    users = asyncio.run(
+        site.publish(chosen, chosen.changelog, shoppers.state_rows(shop, size.copies))
+    )
     with site.worker(flags, directory / "pprm.log") as worker:
         asyncio.run(processes.until_ready(worker))
-        yield Bench(pool, address, name("purchases"), name("recommendations"), users, shop.universe, size)
+        yield Bench(
+            pool, address, name("purchases"), name("recommendations"), users, shop.universe, size
+        )
 
 
 def echo_of(bench: Bench, directory: Path, name: str) -> Bench:
@@ -226,7 +265,16 @@ def echo_of(bench: Bench, directory: Path, name: str) -> Bench:
     chosen = site.settings(site.flags(bench.address, name, directory))
     asyncio.run(site.create_topics(chosen))
     purchases, lists = map(chosen.topics.name, ("purchases", "recommendations"))
-    return Bench(bench.pool, bench.address, purchases, lists, bench.users, bench.products, bench.size, is_echo=True)
+    return Bench(
+        bench.pool,
+        bench.address,
+        purchases,
+        lists,
+        bench.users,
+        bench.products,
+        bench.size,
+        is_echo=True,
+    )
 
 
 def report(broker: str, size: Size) -> dict[str, Any]:
@@ -237,40 +285,60 @@ def report(broker: str, size: Size) -> dict[str, Any]:
         site.broker(broker, Path(made)) as address,
         ProcessPoolExecutor(LOADERS, mp_context=spawned) as pool,
     ):
-        wait([pool.submit(time.sleep, IMPORT_SECONDS) for _ in range(LOADERS)])  # until all of them are there
+        # until all of them are there
+        wait([pool.submit(time.sleep, IMPORT_SECONDS) for _ in range(LOADERS)])
         directory = Path(made)
         with stub(pool, address, directory, size) as bench:
             ladder_ = ladder(bench, echo_of(bench, directory, "echo-stub"))
         with pprm(pool, address, directory, size) as bench:
             search_ = search(bench, echo_of(bench, directory, "echo-pprm"))
             search_ |= {"products": len(bench.products), "users": bench.users}
-    at_goal = next((run["p99_ms"] for run in ladder_["runs"] if run["rate"] == STUB_GOAL_RATE), None)
+    at_goal = next(
+        (run["p99_ms"] for run in ladder_["runs"] if run["rate"] == STUB_GOAL_RATE), None
+    )
     at_half = search_["at_half"] and search_["at_half"]["p99_ms"]
     goals = {
         what: {"goal_ms": goal, "p99_ms": found}
         for (what, goal), found in zip(GOALS_MS.items(), (at_goal, at_half), strict=True)
     }
-    return {"environment": measure.environment(broker=broker), "goals": goals, "stub": ladder_, "pprm": search_}
+    return {
+        "environment": measure.environment(broker=broker),
+        "goals": goals,
+        "stub": ladder_,
+        "pprm": search_,
+    }
 
 
 def show(found: dict[str, Any]) -> None:
     """Print the figures."""
     names = [f"{name}_ms" for name in PERCENTILES]
-    rows = [("stub", run) for run in found["stub"]["runs"]] + [("echo", run) for run in found["stub"]["echo"]]
+    rows = [("stub", run) for run in found["stub"]["runs"]] + [
+        ("echo", run) for run in found["stub"]["echo"]
+    ]
     rows += [("pprm", run) for run in found["pprm"]["runs"]]
-    rows += [(name, found["pprm"][name]) for name in ("at_half", "echo_at_half") if found["pprm"][name]]
+    rows += [
+        (name, found["pprm"][name]) for name in ("at_half", "echo_at_half") if found["pprm"][name]
+    ]
     measure.show(
         "Event to recommendation, ms",
         ["", "events/s", *PERCENTILES, "grown by", "sustained"],
         [
-            (name, f"{run['rate']:,.0f}", *(_ms(run[n]) for n in (*names, "grown_ms")), run["sustained"])
+            (
+                name,
+                f"{run['rate']:,.0f}",
+                *(_ms(run[n]) for n in (*names, "grown_ms")),
+                run["sustained"],
+            )
             for name, run in rows
         ],
     )
     for name in ("stub", "pprm"):
         print(f"{name} sustains {found[name]['sustained_rate']:,.0f} events/s")
     for what, goal in found["goals"].items():
-        print(f"{what}: p99 {_ms(goal['p99_ms'])} ms, on Apache Kafka at most {goal['goal_ms']:.0f} are wanted")
+        print(
+            f"{what}: p99 {_ms(goal['p99_ms'])} ms, on Apache Kafka at most {goal['goal_ms']:.0f}"
+            f" are wanted"
+        )
 
 
 def _ms(value: float | None) -> str:
@@ -286,7 +354,11 @@ def plot(found: dict[str, Any], path: Path) -> None:
 
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2), sharey=True)
     panels = (
-        (axes[0], "stub scorer", {"worker": found["stub"]["runs"], "aiokafka echo": found["stub"]["echo"]}),
+        (
+            axes[0],
+            "stub scorer",
+            {"worker": found["stub"]["runs"], "aiokafka echo": found["stub"]["echo"]},
+        ),
         (
             axes[1],
             "PPRM, whole catalogue",
@@ -295,12 +367,28 @@ def plot(found: dict[str, Any], path: Path) -> None:
     )
     for (axis, title, contenders), kind in zip(panels, ("stub", "pprm"), strict=True):
         for (name, runs), colour in zip(contenders.items(), ("tab:blue", "tab:grey"), strict=False):
-            ordered = sorted((run for run in runs if run["p99_ms"] is not None), key=lambda run: run["rate"])
+            ordered = sorted(
+                (run for run in runs if run["p99_ms"] is not None), key=lambda run: run["rate"]
+            )
             rates = [run["rate"] for run in ordered]
-            axis.plot(rates, [run["p99_ms"] for run in ordered], "o-", color=colour, label=f"{name} p99")
-            axis.plot(rates, [run["p50_ms"] for run in ordered], "o--", color=colour, label=f"{name} p50", alpha=0.6)
+            axis.plot(
+                rates, [run["p99_ms"] for run in ordered], "o-", color=colour, label=f"{name} p99"
+            )
+            axis.plot(
+                rates,
+                [run["p50_ms"] for run in ordered],
+                "o--",
+                color=colour,
+                label=f"{name} p50",
+                alpha=0.6,
+            )
         if found[kind]["sustained_rate"]:
-            axis.axvline(found[kind]["sustained_rate"], color="tab:red", linewidth=1, label="sustained at most")
+            axis.axvline(
+                found[kind]["sustained_rate"],
+                color="tab:red",
+                linewidth=1,
+                label="sustained at most",
+            )
         axis.set(title=title, xlabel="events/s", xscale="log", yscale="log")
         axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
@@ -316,7 +404,9 @@ def plot(found: dict[str, Any], path: Path) -> None:
 def main() -> None:
     parser = measure.parser(__doc__, rounds=1)
     parser.add_argument("--broker", choices=["embedded", "apache"], default="embedded")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw latency against the rate, PNG")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw latency against the rate, PNG"
+    )
     options = parser.parse_args()
     found = report(options.broker, QUICK if options.quick else FULL)
     show(found)

@@ -1,7 +1,11 @@
-"""Open-loop load: events are sent at their planned times whatever comes back, and every answer is timed by its arrival.
+"""Open-loop load.
 
-Latency is counted from the planned time, so a system that stalls cannot hide the events that it kept waiting. Sender,
-echo and receiver are functions for processes of their own; their clock is the machine's (`time.monotonic`).
+Events are sent at their planned times whatever comes back, and every answer is timed by its
+arrival.
+
+Latency is counted from the planned time, so a system that stalls cannot hide the events that it
+kept waiting. Sender, echo and receiver are functions for processes of their own; their clock is the
+machine's (`time.monotonic`).
 """
 
 import asyncio
@@ -22,18 +26,21 @@ from numpy.typing import NDArray
 from worker.runtime.delivery import Row, append_rows
 
 FETCH_WAIT_MS = 10
-"""How long a broker may wait for more: the embedded one always waits that long, which counts as latency."""
+"""How long a broker may wait for more: the embedded one always waits that long, which counts as
+latency."""
 AT_ONCE = 1000
 """Events sent together at most."""
 TICK = 0.001
-"""Seconds between two times that the sender looks for what is due: what it adds to an event's latency at most. Without,
-it and the broker took a core at 10,000 events/s, for batches of one event."""
+"""Seconds between two times that the sender looks for what is due: what it adds to an event's
+latency at most. Without, it and the broker took a core at 10,000 events/s, for batches of one
+event."""
 DRAIN_SECONDS = 30.0
 """How long answers are waited for when all is sent."""
 OCCURRED_AT = "2017-12-01T00:00:00Z"
 
 Positions = dict[int, int]
-"""Where to go on reading, per partition. Kept from run to run: not every broker tells the right end of a topic."""
+"""Where to go on reading, per partition. Kept from run to run: not every broker tells the right end
+of a topic."""
 
 
 class Plan(NamedTuple):
@@ -52,7 +59,10 @@ class Plan(NamedTuple):
 
     @property
     def last(self) -> bytes:
-        """Key of the event that follows the last in every partition: what comes with it says that this was all."""
+        """Key of the event that follows the last in every partition.
+
+        What comes with it says that this was all.
+        """
         return f"-{self.seed}".encode()
 
     @property
@@ -89,16 +99,23 @@ async def _send(address: str, topic: str, partitions: int, plan: Plan) -> Sent:
     rng = np.random.default_rng(plan.seed)
     count = int(plan.rate * plan.seconds)
     planned = plan.begin + np.sort(rng.random(count)) * plan.seconds
-    users, products = rng.integers(plan.users, size=count), rng.integers(len(plan.products), size=count)
+    users, products = (
+        rng.integers(plan.users, size=count),
+        rng.integers(len(plan.products), size=count),
+    )
     names = [str(user) for user in users.tolist()]
-    values = [_purchase(plan, n, *of) for n, of in enumerate(zip(names, products.tolist(), strict=True))]
+    values = [
+        _purchase(plan, n, *of) for n, of in enumerate(zip(names, products.tolist(), strict=True))
+    ]
     keys = [name.encode() for name in names]
     choose, numbers = DefaultPartitioner(), list(range(partitions))
     partition_of = {key: choose(key, numbers, numbers) for key in set(keys)}
     where, times = [partition_of[key] for key in keys], planned.tolist()
     offsets, handed_over, acknowledged = np.zeros(count, np.int64), np.zeros(count), []
     gc.disable()  # a pause of the sender would count as the worker's
-    async with AIOKafkaProducer(bootstrap_servers=address, acks=1, linger_ms=0, max_batch_size=1 << 19) as producer:
+    async with AIOKafkaProducer(
+        bootstrap_servers=address, acks=1, linger_ms=0, max_batch_size=1 << 19
+    ) as producer:
         at = 0
         while at < count:
             await asyncio.sleep(max(times[at] - monotonic(), TICK))
@@ -111,9 +128,13 @@ async def _send(address: str, topic: str, partitions: int, plan: Plan) -> Sent:
                 batch = producer.create_batch()
                 for n in mine:
                     batch.append(key=keys[n], value=values[n], timestamp=None)
-                acknowledged.append((mine, await producer.send_batch(batch, topic, partition=number)))
+                acknowledged.append(
+                    (mine, await producer.send_batch(batch, topic, partition=number))
+                )
         for number in numbers:
-            await producer.send(topic, _purchase(plan, count, plan.last.decode(), 0), plan.last, partition=number)
+            await producer.send(
+                topic, _purchase(plan, count, plan.last.decode(), 0), plan.last, partition=number
+            )
         for mine, future in acknowledged:
             offsets[mine] = (await future).offset + np.arange(len(mine))
     gc.enable()
@@ -130,7 +151,9 @@ def _purchase(plan: Plan, number: int, user: str, product: int) -> bytes:
     )  # fmt: skip
 
 
-def receive(address: str, topic: str, partitions: int, positions: Positions, plan: Plan) -> tuple[Received, Positions]:
+def receive(
+    address: str, topic: str, partitions: int, positions: Positions, plan: Plan
+) -> tuple[Received, Positions]:
     """Time the arrival of every list on a topic, or of what the echo writes, until all of a plan have come.
 
     Args:
@@ -148,23 +171,36 @@ def receive(address: str, topic: str, partitions: int, positions: Positions, pla
     gc.disable()
     reached = uvloop.run(_follow(address, topic, partitions, positions, plan, keep))
     gc.enable()
-    rows = [(int(r.key), orjson.loads(r.value)["trigger"]["offset"]) for _, records in batches for r in records]
+    rows = [
+        (int(r.key), orjson.loads(r.value)["trigger"]["offset"])
+        for _, records in batches
+        for r in records
+    ]
     found = np.array(rows, np.int64).reshape(-1, 2)
     arrived = np.repeat([at for at, _ in batches], [len(records) for _, records in batches])
     return Received(found[:, 0], found[:, 1], arrived), reached
 
 
-def echo(address: str, source: str, target: str, partitions: int, positions: Positions, plan: Plan) -> Positions:
-    """Answer every event with its own bytes, a fetch at a time, await the acknowledgements: a worker without work."""
+def echo(
+    address: str, source: str, target: str, partitions: int, positions: Positions, plan: Plan
+) -> Positions:
+    """Answer every event with its own bytes, a fetch at a time, await the acknowledgements.
+
+    A worker without work.
+    """
 
     async def run() -> Positions:
-        producer = AIOKafkaProducer(bootstrap_servers=address, acks="all", linger_ms=0, max_batch_size=1 << 19)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=address, acks="all", linger_ms=0, max_batch_size=1 << 19
+        )
         async with producer:
 
             async def answer(records: list[Any], _: float) -> None:
                 rows: dict[tuple[str, int], list[Row]] = {}
                 for record in records:
-                    value = orjson.dumps({"trigger": {"offset": record.offset}, "event": record.value.decode()})
+                    value = orjson.dumps(
+                        {"trigger": {"offset": record.offset}, "event": record.value.decode()}
+                    )
                     rows.setdefault((target, record.partition), []).append(Row(record.key, value))
                 await append_rows(producer, rows)
 
@@ -177,7 +213,10 @@ async def _follow(
     address: str, topic: str, partitions: int, positions: Positions, plan: Plan,
     take: Callable[[list[Any], float], Awaitable[None]],
 ) -> Positions:  # fmt: skip
-    """Hand over what comes, a fetch at a time, until all of a plan have come; returns where to go on."""
+    """Hand over what comes, a fetch at a time, until all of a plan have come.
+
+    Returns where to go on.
+    """
     tps = [TopicPartition(topic, number) for number in range(partitions)]
     async with AIOKafkaConsumer(
         bootstrap_servers=address, enable_auto_commit=False, auto_offset_reset="earliest",

@@ -1,4 +1,7 @@
-"""What all benchmarks share: contenders in turn, medians and ratios, the environment, a table and a JSON report."""
+"""What all benchmarks share.
+
+Contenders in turn, medians and ratios, the environment, a table and a JSON report.
+"""
 
 import argparse
 import json
@@ -16,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 PACKAGES = (
-    "faust-streaming", "aiokafka", "torch", "numpy", "numba", "rocksdict", "orjson", "quixstreams", "confluent-kafka",
+    "faust-streaming", "aiokafka", "torch", "numpy", "numba", "rocksdict", "orjson", "quixstreams",
+    "confluent-kafka",
 )  # fmt: skip
 WIDTH = 120
 """Columns of a table at least: in a file or a pipe, too."""
@@ -26,10 +30,18 @@ console = Console(stderr=True)
 
 def parser(doc: str | None, rounds: int = 5) -> argparse.ArgumentParser:
     """The options that every benchmark has; `doc` is the module's."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes: shows that it works, no more")
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="seconds instead of minutes: shows that it works, no more",
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the figures as JSON")
-    parser.add_argument("--rounds", type=int, default=rounds, help=f"times that each is measured (default {rounds})")
+    parser.add_argument(
+        "--rounds", type=int, default=rounds, help=f"times that each is measured (default {rounds})"
+    )
     return parser
 
 
@@ -55,7 +67,9 @@ def spread(values: Sequence[float]) -> str:
 def environment(**more: Any) -> dict[str, Any]:
     """Machine, versions, commit and what else ran when the figures were made."""
     root = Path(__file__).parent.parent
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True)
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True
+    )
     return {
         "cpu": _cpu(), "cores": len(os.sched_getaffinity(0)), "memory_bytes": _memory(),
         "system": platform.platform(), "python": platform.python_version(), "packages": _packages(),
@@ -71,7 +85,10 @@ def _module() -> str:
 
 def _cpu() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), platform.processor())
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if "model name" in line),
+        platform.processor(),
+    )
 
 
 def _memory() -> int:

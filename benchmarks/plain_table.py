@@ -1,4 +1,6 @@
-"""A Faust app as its documentation writes one, with a table of raw bytes: `python -m benchmarks.plain_table SETTINGS`.
+"""A Faust app as its documentation writes one, with a table of raw bytes.
+
+`python -m benchmarks.plain_table SETTINGS`.
 
 Recovers the table from its changelog, writes how long it took to the file `report`, and ends.
 """
@@ -17,15 +19,24 @@ from worker.demo.processes import seconds_since_start
 
 
 def main() -> None:
-    """Run until the table is recovered; the argument is JSON: app_id, broker, directory, partitions, topic, report."""
+    """Run until the table is recovered; the argument is JSON.
+
+    App_id, broker, directory, partitions, topic, report.
+    """
     chosen = json.loads(sys.argv[1])
     app = faust.App(
         chosen["app_id"], broker=f"kafka://{chosen['broker']}", store="rocksdb://?driver=rocksdict",
-        datadir=chosen["directory"], topic_partitions=chosen["partitions"], topic_allow_declare=False,
-        topic_disable_leader=True, web_enabled=False, broker_session_timeout=6, broker_heartbeat_interval=1,
+        datadir=chosen["directory"], topic_partitions=chosen["partitions"],
+        topic_allow_declare=False,
+        topic_disable_leader=True, web_enabled=False, broker_session_timeout=6,
+        broker_heartbeat_interval=1,
     )  # fmt: skip
-    raw = faust.Schema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-    app.Table("user_state", partitions=chosen["partitions"], schema=raw, key_type=bytes, value_type=bytes)
+    raw = faust.Schema(
+        key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+    )
+    app.Table(
+        "user_state", partitions=chosen["partitions"], schema=raw, key_type=bytes, value_type=bytes
+    )
     assigned_at = 0.0
 
     @app.agent(app.topic(chosen["topic"], schema=raw))  # type: ignore[untyped-decorator]
@@ -39,7 +50,11 @@ def main() -> None:
 
     async def recovered(*_: Any, **__: Any) -> None:
         seconds = monotonic() - assigned_at
-        found = {"recovery_seconds": seconds, "table_seconds": seconds, "ready_seconds": seconds_since_start()}
+        found = {
+            "recovery_seconds": seconds,
+            "table_seconds": seconds,
+            "ready_seconds": seconds_since_start(),
+        }
         Path(chosen["report"]).write_text(json.dumps(found))
         os.kill(os.getpid(), signal.SIGTERM)
 

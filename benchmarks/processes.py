@@ -14,7 +14,10 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def alone(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The function's result from a fresh process: what it allocates is its own, and is gone afterwards."""
+    """The function's result from a fresh process.
+
+    What it allocates is its own, and is gone afterwards.
+    """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()
 

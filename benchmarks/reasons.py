@@ -1,8 +1,11 @@
-"""What lists say of why a product is in them: how often each reason is given, and `bought_before` of what was.
+"""What lists say of why a product is in them.
 
-`python -m benchmarks.reasons [MODEL] [--dataset NAME --file FILE ...] [--lists 400] [--quick] [--report FILE]`. Lists
-are those that a model makes at visits of the data's test period, replayed from the beginning. Without a dataset: the
-bundled model on 250 of the bundled households (25 with --quick).
+How often each reason is given, and `bought_before` of what was.
+
+`python -m benchmarks.reasons [MODEL] [--dataset NAME --file FILE ...] [--lists 400] [--quick]
+[--report FILE]`. Lists are those that a model makes at visits of the data's test period, replayed
+from the beginning. Without a dataset: the bundled model on 250 of the bundled households (25 with
+--quick).
 """
 
 from collections import Counter
@@ -32,9 +35,13 @@ HOUSEHOLDS, QUICK_HOUSEHOLDS = 250, 25
 def main() -> None:
     use_threads(1)
     parser = measure.parser(__doc__)
-    parser.add_argument("model", nargs="?", type=Path, default=Model().directory, help="artifact of the data's shop")
+    parser.add_argument(
+        "model", nargs="?", type=Path, default=Model().directory, help="artifact of the data's shop"
+    )
     parser.add_argument("--dataset", help="see docs/data.md")
-    parser.add_argument("--file", type=Path, action="append", default=[], help="of the dataset; once for each")
+    parser.add_argument(
+        "--file", type=Path, action="append", default=[], help="of the dataset; once for each"
+    )
     parser.add_argument("--lists", type=int, default=400)
     chosen = parser.parse_args()
     if chosen.dataset:
@@ -44,7 +51,9 @@ def main() -> None:
         data = complete_journey.load(complete_journey.household_ids()[:households])
     found = shares(lists(artifact.load(chosen.model), data, chosen.lists))
     show(data.name, found)
-    measure.write(chosen.report, {"environment": measure.environment(), "dataset": data.name, **found})
+    measure.write(
+        chosen.report, {"environment": measure.environment(), "dataset": data.name, **found}
+    )
 
 
 def lists(made: Artifact, data: Dataset, most: int) -> Iterator[tuple[Ranking, list[bool]]]:
@@ -57,7 +66,10 @@ def lists(made: Artifact, data: Dataset, most: int) -> Iterator[tuple[Ranking, l
     for visit in replay(data, catalogue, popularity, split.end):
         if visit.number in wanted:
             (ranking,) = scorer.recommend([visit.before], [visit.now], 10)
-            yield ranking, np.isin(catalogue.hashes[ranking.rows], visit.before.product_keys()).tolist()
+            yield (
+                ranking,
+                np.isin(catalogue.hashes[ranking.rows], visit.before.product_keys()).tolist(),
+            )
 
 
 def shares(made: Iterable[tuple[Ranking, list[bool]]]) -> dict[str, Any]:

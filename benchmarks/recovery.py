@@ -1,11 +1,14 @@
-"""Recovery of a wiped worker: seconds per million changelog records, beside plain Faust reading the same records.
+"""Recovery of a wiped worker.
 
-The whole worker (with a recommender that ranks nothing) and an ordinary Faust app with a RocksDB table of raw bytes
-recover the same changelog, in turn, each into an empty directory. Counted is from the assignment of the partitions
-until the worker takes events: for ours that includes counting the popularity of products from the states.
+Seconds per million changelog records, beside plain Faust reading the same records.
 
-About six minutes for a million shoppers; with --quick, 20,000 in less than one. --broker apache: PPRM_TEST_KAFKA says
-where it is.
+The whole worker (with a recommender that ranks nothing) and an ordinary Faust app with a RocksDB
+table of raw bytes recover the same changelog, in turn, each into an empty directory. Counted is
+from the assignment of the partitions until the worker takes events: for ours that includes counting
+the popularity of products from the states.
+
+About six minutes for a million shoppers; with --quick, 20,000 in less than one. --broker apache:
+PPRM_TEST_KAFKA says where it is.
 """
 
 import asyncio
@@ -57,7 +60,9 @@ def states() -> list[bytes]:
 def _state(rng: np.random.Generator, hashes: Any, count: int) -> UserState:
     products = hashes[(PRODUCTS * rng.random(count) ** 2).astype(int)].tolist()
     times = np.sort(rng.integers(NOW - 300 * 86_400, NOW, count)).tolist()
-    bought = [Interaction(Position(0, 0, n), Kind.PURCHASE, products[n], times[n]) for n in range(count)]
+    bought = [
+        Interaction(Position(0, 0, n), Kind.PURCHASE, products[n], times[n]) for n in range(count)
+    ]
     return fold(UserState(), bought).state
 
 
@@ -84,8 +89,10 @@ def plain(flags: dict[str, Any], directory: Path) -> dict[str, float]:
     """Recover with plain Faust; returns seconds."""
     chosen, result = site.settings(flags), directory / "plain.json"
     told = {
-        "app_id": chosen.app_id, "broker": chosen.kafka.bootstrap_servers, "topic": chosen.topics.name("purchases"),
-        "directory": str(directory / "plain"), "partitions": chosen.topics.partitions, "report": str(result),
+        "app_id": chosen.app_id, "broker": chosen.kafka.bootstrap_servers,
+        "topic": chosen.topics.name("purchases"),
+        "directory": str(directory / "plain"), "partitions": chosen.topics.partitions,
+        "report": str(result),
     }  # fmt: skip
     with (directory / "plain.log").open("w") as log:
         command = [sys.executable, "-m", "benchmarks.plain_table", json.dumps(told)]
@@ -98,7 +105,10 @@ def plain(flags: dict[str, Any], directory: Path) -> dict[str, float]:
 
 def report(broker: str, users: int, rounds: int) -> dict[str, Any]:
     """Measure on one broker."""
-    with TemporaryDirectory(prefix="pprm-recovery-") as made, site.broker(broker, Path(made)) as address:
+    with (
+        TemporaryDirectory(prefix="pprm-recovery-") as made,
+        site.broker(broker, Path(made)) as address,
+    ):
         directory = Path(made)
         flags = site.flags(address, "recovery", directory)
         chosen = site.settings(flags)
@@ -112,16 +122,25 @@ def report(broker: str, users: int, rounds: int) -> dict[str, Any]:
                 yield row
 
         asyncio.run(site.publish(chosen, chosen.changelog, counted()))
-        measure.console.print(f"{users:,} states, {size:,} bytes, written in {time.monotonic() - begun:.0f} s")
+        measure.console.print(
+            f"{users:,} states, {size:,} bytes, written in {time.monotonic() - begun:.0f} s"
+        )
         taken = measure.in_turn(
-            {"worker": lambda: ours(flags, directory), "plain Faust": lambda: plain(flags, directory)}, rounds
+            {
+                "worker": lambda: ours(flags, directory),
+                "plain Faust": lambda: plain(flags, directory),
+            },
+            rounds,
         )
     per_million = {
-        name: {kind: [run[kind] * 1e6 / users for run in runs] for kind in KINDS} for name, runs in taken.items()
+        name: {kind: [run[kind] * 1e6 / users for run in runs] for kind in KINDS}
+        for name, runs in taken.items()
     }
     return {
-        "environment": measure.environment(broker=broker), "users": users, "bytes": size, "runs": taken,
-        "seconds_per_million": per_million, "goal": GOAL, "ratio": _ratio(per_million, "recovery_seconds"),
+        "environment": measure.environment(broker=broker), "users": users, "bytes": size,
+        "runs": taken,
+        "seconds_per_million": per_million, "goal": GOAL,
+        "ratio": _ratio(per_million, "recovery_seconds"),
         "ratio_of_the_table": _ratio(per_million, "table_seconds"),
     }  # fmt: skip
 
@@ -135,16 +154,21 @@ def _ratio(per_million: dict[str, dict[str, list[float]]], kind: str) -> float:
 def show(found: dict[str, Any]) -> None:
     """Print the figures."""
     measure.show(
-        f"Recovery of {found['users']:,} shoppers, {found['bytes'] / 1e6:,.0f} MB of changelog; seconds per million",
+        f"Recovery of {found['users']:,} shoppers, {found['bytes'] / 1e6:,.0f} MB of changelog;"
+        f" seconds per million",
         ["", "table", "until it takes events", "lowest - highest", "start to ready, s"],
         [
-            (name, measure.median(taken["table_seconds"]), measure.median(taken["recovery_seconds"]),
+            (name, measure.median(taken["table_seconds"]),
+            measure.median(taken["recovery_seconds"]),
              measure.spread(taken["recovery_seconds"]),
              measure.median([run["ready_seconds"] for run in found["runs"][name]]))
             for name, taken in found["seconds_per_million"].items()
         ],
     )  # fmt: skip
-    print(f"{found['ratio']:.1f} times as fast as plain Faust; the table alone {found['ratio_of_the_table']:.1f} times")
+    print(
+        f"{found['ratio']:.1f} times as fast as plain Faust; the table alone"
+        f" {found['ratio_of_the_table']:.1f} times"
+    )
 
 
 def main() -> None:

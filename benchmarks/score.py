@@ -1,10 +1,11 @@
 """Lists a second on one core: both stages of PPRM over catalogues from 1,000 to 1,000,000 products.
 
-Beside it in turn: PPRM without any of it (every candidate's input row made and run through the network), and ALS (a dot
-product with every product's factors, and the best ten), which knows nothing but factors. Beyond the data, products are
-copies of real ones with noise in their vectors. The shoppers bought 300 products each. The limit of the machine is
-measured in the same run: operations a second of a large matrix product, bytes a second of a pass over an array of the
-size that the first stage reads, and what these allow for the numbers that it must read and multiply.
+Beside it in turn: PPRM without any of it (every candidate's input row made and run through the
+network), and ALS (a dot product with every product's factors, and the best ten), which knows
+nothing but factors. Beyond the data, products are copies of real ones with noise in their vectors.
+The shoppers bought 300 products each. The limit of the machine is measured in the same run:
+operations a second of a large matrix product, bytes a second of a pass over an array of the size
+that the first stage reads, and what these allow for the numbers that it must read and multiply.
 """
 
 import statistics
@@ -44,20 +45,29 @@ def main() -> None:
     parser = measure.parser(__doc__, rounds=7)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    sizes, batches, households = (SIZES, BATCHES, 2_500) if not chosen.quick else ((1_000, 11_691), (1, 8), 20)
+    sizes, batches, households = (
+        (SIZES, BATCHES, 2_500) if not chosen.quick else ((1_000, 11_691), (1, 8), 20)
+    )
     rounds = 2 if chosen.quick else chosen.rounds
     loaded = artifact.load(ARTIFACT)
     dataset = complete_journey.load()
     real = real_catalogue(loaded, dataset)
     report: dict[str, Any] = {"environment": measure.environment(), "sizes": {}}
     for size in sizes:
-        report["sizes"][size] = _measure(loaded, Shop(real, dataset, size), batches, rounds, households)
+        report["sizes"][size] = _measure(
+            loaded, Shop(real, dataset, size), batches, rounds, households
+        )
         _show(size, report["sizes"][size])
     shop = Shop(real, dataset, len(real))
-    scorer, states = _scorer(loaded, shop, len(real)), shop.states(WEEKS_AGO[:1], min(households, 1_000))
+    scorer, states = (
+        _scorer(loaded, shop, len(real)),
+        shop.states(WEEKS_AGO[:1], min(households, 1_000)),
+    )
     report["agreement"] = _agreement(scorer, states)
     report["second_stage_milliseconds"] = _second_stage(scorer, _median(states), rounds)
-    measure.console.print_json(data={key: report[key] for key in ("agreement", "second_stage_milliseconds")})
+    measure.console.print_json(
+        data={key: report[key] for key in ("agreement", "second_stage_milliseconds")}
+    )
     measure.write(chosen.report, report)
 
 
@@ -71,30 +81,51 @@ def real_catalogue(loaded: Artifact, dataset: Dataset) -> Catalogue:
 
 def _scorer(loaded: Artifact, shop: Shop, large: int) -> Scorer:
     """One that looks through blocks where there are more products than `large`."""
-    scorer = loaded.scorer(shop.catalogue, shop.popularity(), loaded.encoder(None).encode, torch.device("cpu"))
+    scorer = loaded.scorer(
+        shop.catalogue, shop.popularity(), loaded.encoder(None).encode, torch.device("cpu")
+    )
     scorer.first.large = large
     return scorer
 
 
-def _measure(loaded: Artifact, shop: Shop, batches: tuple[int, ...], rounds: int, households: int) -> dict[str, Any]:
+def _measure(
+    loaded: Artifact, shop: Shop, batches: tuple[int, ...], rounds: int, households: int
+) -> dict[str, Any]:
     size, states = len(shop.catalogue), shop.states(WEEKS_AGO, households)
-    whole, by_blocks, als = _scorer(loaded, shop, size), _scorer(loaded, shop, 0), _Als(shop.catalogue)
+    whole, by_blocks, als = (
+        _scorer(loaded, shop, size),
+        _scorer(loaded, shop, 0),
+        _Als(shop.catalogue),
+    )
     contenders: dict[str, tuple[Callable[[list[UserState]], object], int]] = {
-        "ALS": (als.recommend, batches[-1]), "naive PPRM": (lambda some: [naive(whole, s) for s in some], 1)
+        "ALS": (als.recommend, batches[-1]),
+        "naive PPRM": (lambda some: [naive(whole, s) for s in some], 1)
     }  # fmt: skip
     for batch in batches:
         contenders |= {
-            f"first stage, batch {batch}": (lambda some: whole.score(some, [NOW] * len(some)), batch),
-            f"both stages, batch {batch}": (lambda some: whole.recommend(some, [NOW] * len(some), 10), batch),
-            f"both by blocks, batch {batch}": (lambda some: by_blocks.recommend(some, [NOW] * len(some), 10), batch),
+            f"first stage, batch {batch}": (
+                lambda some: whole.score(some, [NOW] * len(some)),
+                batch,
+            ),
+            f"both stages, batch {batch}": (
+                lambda some: whole.recommend(some, [NOW] * len(some), 10),
+                batch,
+            ),
+            f"both by blocks, batch {batch}": (
+                lambda some: by_blocks.recommend(some, [NOW] * len(some), 10),
+                batch,
+            ),
         }
     lists = max(1, min(256, 3_000_000 // size))
     timed = {name: _timed(work, states, batch, lists) for name, (work, batch) in contenders.items()}
-    milliseconds = {name: measure.median(found) for name, found in measure.in_turn(timed, rounds).items()}
+    milliseconds = {
+        name: measure.median(found) for name, found in measure.in_turn(timed, rounds).items()
+    }
     milliseconds["limit of the machine"] = _limit(whole)
     best = min(value for name, value in milliseconds.items() if name.startswith("first stage"))
     return {
-        "milliseconds": milliseconds, "lists_per_second": {name: 1e3 / ms for name, ms in milliseconds.items()},
+        "milliseconds": milliseconds,
+        "lists_per_second": {name: 1e3 / ms for name, ms in milliseconds.items()},
         "ratios": {
             "naive": milliseconds["naive PPRM"] / best, "als": milliseconds["ALS"] / best,
             "limit": best / milliseconds["limit of the machine"],
@@ -108,8 +139,12 @@ def _same_lists(whole: Scorer, by_blocks: Scorer, states: list[UserState]) -> di
     same = 0
     for start in range(0, len(states), 8):
         some = states[start : start + 8]
-        all_, ours = (scorer.recommend(some, [NOW] * len(some), 10) for scorer in (whole, by_blocks))
-        same += sum(np.array_equal(one.rows, other.rows) for one, other in zip(all_, ours, strict=True))
+        all_, ours = (
+            scorer.recommend(some, [NOW] * len(some), 10) for scorer in (whole, by_blocks)
+        )
+        same += sum(
+            np.array_equal(one.rows, other.rows) for one, other in zip(all_, ours, strict=True)
+        )
     return {"lists": len(states), "same_top_10": same / len(states)}
 
 
@@ -135,7 +170,9 @@ class _Als:
 
     def __init__(self, catalogue: Catalogue) -> None:
         rng = np.random.default_rng(0)
-        self.products = torch.from_numpy(rng.normal(size=(FACTORS, len(catalogue))).astype(np.float32))
+        self.products = torch.from_numpy(
+            rng.normal(size=(FACTORS, len(catalogue))).astype(np.float32)
+        )
         self.shoppers = torch.from_numpy(rng.normal(size=(1_000, FACTORS)).astype(np.float32))
 
     def recommend(self, states: list[UserState]) -> Any:
@@ -144,7 +181,10 @@ class _Als:
 
 @torch.inference_mode()
 def naive(scorer: Scorer, state: UserState) -> NDArray[np.float32]:
-    """Logits of the first stage as a network is usually run: rows of input for all products, through all layers."""
+    """Logits of the first stage as a network is usually run.
+
+    Rows of input for all products, through all layers.
+    """
     model, catalogue, rows = scorer.model, scorer.catalogue, scorer.candidates
     scorer.popularity.advance(NOW)
     z = model.product_vectors(torch.from_numpy(catalogue.vectors[rows]))
@@ -159,7 +199,11 @@ def naive(scorer: Scorer, state: UserState) -> NDArray[np.float32]:
     matches = torch.einsum("bkd,cd->bck", model.queries(pooled), z)
     popularity = scorer.popularity.features(catalogue.hashes[rows])
     cross = features.dense(features.groups(state, catalogue, NOW), catalogue, rows, popularity)
-    first = user[:, None] + model.product_layer(z) + model.cross_part(torch.from_numpy(cross)[None], matches)
+    first = (
+        user[:, None]
+        + model.product_layer(z)
+        + model.cross_part(torch.from_numpy(cross)[None], matches)
+    )
     logits: NDArray[np.float32] = model.head(first)[0].numpy()
     return logits
 
@@ -171,7 +215,11 @@ def _agreement(scorer: Scorer, states: list[UserState]) -> dict[str, float]:
         dense, ours = naive(scorer, state), scorer.score([state], [NOW])[0].numpy()
         same += bool(np.array_equal(selection.top(dense), selection.top(ours)))
         difference = max(difference, float(np.abs(dense - ours).max()))
-    return {"shoppers": len(states), "same_top_10": same / len(states), "largest_difference": difference}
+    return {
+        "shoppers": len(states),
+        "same_top_10": same / len(states),
+        "largest_difference": difference,
+    }
 
 
 def _median(states: list[UserState]) -> UserState:
@@ -210,8 +258,9 @@ def _per_call(call: Callable[[], object], times: int = 200) -> Callable[[], floa
 def _limit(scorer: Scorer) -> float:
     """Milliseconds that this core needs at least for the first stage of one list.
 
-    Per product and hidden unit: three sums of tables, three products with the matches, ReLU, one product with the
-    output's weight; and three dot products of the product's vector. Read once: both tables and the vectors.
+    Per product and hidden unit: three sums of tables, three products with the matches, ReLU, one
+    product with the output's weight; and three dot products of the product's vector. Read once:
+    both tables and the vectors.
     """
     n, hidden = len(scorer.candidates), scorer.model.config.hidden[0]
     pools, d = len(scorer.model.config.pool_days), scorer.model.config.product
@@ -221,7 +270,10 @@ def _limit(scorer: Scorer) -> float:
 
 
 def _operations_a_second() -> float:
-    """Of the faster one of torch's libraries: "medium" is oneDNN's, twice MKL's here, and counts where it is exact."""
+    """Of the faster one of torch's libraries.
+
+    "medium" is oneDNN's, twice MKL's here, and counts where it is exact.
+    """
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
     exact, seconds = a @ b, min(_seconds(lambda: a @ b) for _ in range(9))
     torch.set_float32_matmul_precision("medium")
@@ -245,7 +297,9 @@ def _seconds(call: Callable[[], object]) -> float:
 def _show(size: int, found: dict[str, Any]) -> None:
     rows = [(name, ms, 1e3 / ms) for name, ms in found["milliseconds"].items()]
     measure.show(f"{size:,} products", ("", "ms a list", "lists a second"), rows)
-    measure.console.print({name: round(value, 2) for name, value in found["ratios"].items()}, found["by_blocks"])
+    measure.console.print(
+        {name: round(value, 2) for name, value in found["ratios"].items()}, found["by_blocks"]
+    )
 
 
 if __name__ == "__main__":

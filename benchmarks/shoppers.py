@@ -19,20 +19,33 @@ from worker.runtime.delivery import Row
 
 def state_rows(shop: Shop, copies: int) -> Iterator[Row]:
     """States for the changelog, so many of each household, under the numbers from 0 on as user ids."""
-    states = [user_state.encode(state_of(visits, shop.dataset.profile(name))) for name, visits in shop.history.items()]
-    return (Row(str(number).encode(), value) for number, value in enumerate(chain.from_iterable([states] * copies)))
+    states = [
+        user_state.encode(state_of(visits, shop.dataset.profile(name)))
+        for name, visits in shop.history.items()
+    ]
+    return (
+        Row(str(number).encode(), value)
+        for number, value in enumerate(chain.from_iterable([states] * copies))
+    )
 
 
 def state_of(visits: list[Visit], profile: str) -> UserState:
     """A household's state before December, as if its events had come from topics that are empty again since."""
-    bought = ((visit, product) for visit in visits if visit.time < data.BEGIN for product in visit.products)
+    bought = (
+        (visit, product)
+        for visit in visits
+        if visit.time < data.BEGIN
+        for product in visit.products
+    )
     state = fold(UserState(), (_purchase(offset, *of) for offset, of in enumerate(bought))).state
     return replace(state, base=0, watermarks=b"", fingerprints=b"", text=profile.encode())
 
 
 def _purchase(offset: int, visit: Visit, product: str) -> Interaction:
     position, hashes = Position(0, 0, offset), (stable_hash(product), stable_hash(visit.basket))
-    return Interaction(position, Kind.PURCHASE, hashes[0], visit.time, hashes[1], store=store_code(visit.store))
+    return Interaction(
+        position, Kind.PURCHASE, hashes[0], visit.time, hashes[1], store=store_code(visit.store)
+    )
 
 
 def product_rows(shop: Shop) -> Iterator[Row]:

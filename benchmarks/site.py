@@ -1,4 +1,7 @@
-"""A place to measure in: a broker, topics, worker processes, and shoppers whose states lie in the changelog."""
+"""A place to measure in.
+
+A broker, topics, worker processes, and shoppers whose states lie in the changelog.
+"""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,16 +26,25 @@ PUBLISHED_AT_ONCE = 5000
 
 @contextmanager
 def broker(kind: str, directory: Path) -> Iterator[str]:
-    """Run an `embedded` or `apache` broker; yields its host:port. PPRM_TEST_KAFKA says where Apache Kafka is."""
+    """Run an `embedded` or `apache` broker; yields its host:port.
+
+    PPRM_TEST_KAFKA says where Apache Kafka is.
+    """
     if kind == "apache" and not has_apache():
-        sys.exit("--broker apache: set PPRM_TEST_KAFKA to the folder of an Apache Kafka with `run DIR PORT`")
+        sys.exit(
+            "--broker apache: set PPRM_TEST_KAFKA to the folder of an Apache Kafka with `run DIR"
+            " PORT`"
+        )
     (directory / kind).mkdir(parents=True, exist_ok=True)
     with BROKERS[kind](directory / kind) as address:
         yield address
 
 
 def flags(address: str, name: str, directory: Path, **more: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings of a worker with topics and a directory of its own; `more` are further sections."""
+    """Nested settings of a worker with topics and a directory of its own.
+
+    `more` are further sections.
+    """
     return {
         "app_id": name,
         "kafka": {"bootstrap_servers": address, "session_timeout_seconds": 6},
@@ -51,8 +63,13 @@ async def create_topics(chosen: Settings) -> None:
 
 
 @contextmanager
-def worker(chosen: Mapping[str, Any], log: Path, command: Sequence[str] = WORKER) -> Iterator[Worker]:
-    """Run a worker with these settings in a process of its own; `command` are the interpreter's arguments."""
+def worker(
+    chosen: Mapping[str, Any], log: Path, command: Sequence[str] = WORKER
+) -> Iterator[Worker]:
+    """Run a worker with these settings in a process of its own.
+
+    `command` are the interpreter's arguments.
+    """
     with processes.worker(chosen, log, [sys.executable, *command]) as running:
         yield running
 

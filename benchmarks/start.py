@@ -1,7 +1,10 @@
-"""From the start of the worker's process until it is ready, its data in place; and when it had come how far.
+"""From the start of the worker's process until it is ready, its data in place.
 
-The whole worker with the bundled model, the whole catalogue published, shoppers with the histories of the bundled
-households in its tables. The first start, which makes the tables, does not count. Every start ends with SIGTERM.
+And when it had come how far.
+
+The whole worker with the bundled model, the whole catalogue published, shoppers with the histories
+of the bundled households in its tables. The first start, which makes the tables, does not count.
+Every start ends with SIGTERM.
 
 About two minutes, with --quick half of one. --broker apache: PPRM_TEST_KAFKA says where it is.
 """
@@ -31,15 +34,23 @@ MARKS = {
 
 
 def start(flags: dict[str, Any], log: Path) -> dict[str, float]:
-    """Start a worker and stop it when it is ready; returns the seconds after which each mark was reached."""
+    """Start a worker and stop it when it is ready.
+
+    Returns the seconds after which each mark was reached.
+    """
     begun, since = time.time(), time.monotonic()
     with site.worker(flags, log) as worker:
         while worker.get("/ready") is None:
             if time.monotonic() > since + AT_MOST_SECONDS or worker.process.poll() is not None:
-                raise SystemExit(f"the worker did not become ready; its log ends:\n{worker.last_lines()}")
+                raise SystemExit(
+                    f"the worker did not become ready; its log ends:\n{worker.last_lines()}"
+                )
             time.sleep(LOOK_SECONDS)
         ready = time.monotonic() - since
-    return {**{mark: reached(log.read_text(), event) - begun for mark, event in MARKS.items()}, "ready": ready}
+    return {
+        **{mark: reached(log.read_text(), event) - begun for mark, event in MARKS.items()},
+        "ready": ready,
+    }
 
 
 def reached(log: str, event: str) -> float:
@@ -51,28 +62,41 @@ def reached(log: str, event: str) -> float:
 
 def report(broker: str, households: int, rounds: int) -> dict[str, Any]:
     """Measure on one broker."""
-    with TemporaryDirectory(prefix="pprm-start-") as made, site.broker(broker, Path(made)) as address:
+    with (
+        TemporaryDirectory(prefix="pprm-start-") as made,
+        site.broker(broker, Path(made)) as address,
+    ):
         directory = Path(made)
         flags = site.flags(address, "start", directory)
         chosen, shop = site.settings(flags), data.load(Source(), households)
         asyncio.run(site.create_topics(chosen))
-        products = asyncio.run(site.publish(chosen, chosen.topics.name("products"), shoppers.product_rows(shop)))
+        products = asyncio.run(
+            site.publish(chosen, chosen.topics.name("products"), shoppers.product_rows(shop))
+        )
         asyncio.run(site.publish(chosen, chosen.changelog, shoppers.state_rows(shop, 1)))
         start(flags, directory / "first.log")
-        taken = measure.in_turn({"start": lambda: start(flags, directory / "worker.log")}, rounds)["start"]
+        taken = measure.in_turn({"start": lambda: start(flags, directory / "worker.log")}, rounds)[
+            "start"
+        ]
     seconds = {mark: [run[mark] for run in taken] for mark in (*MARKS, "ready")}
     return {
-        "environment": measure.environment(broker=broker), "products": products, "shoppers": households,
-        "seconds": seconds, "median_seconds": {mark: measure.median(values) for mark, values in seconds.items()},
+        "environment": measure.environment(broker=broker), "products": products,
+        "shoppers": households,
+        "seconds": seconds,
+        "median_seconds": {mark: measure.median(values) for mark, values in seconds.items()},
     }  # fmt: skip
 
 
 def show(found: dict[str, Any]) -> None:
     """Print the figures."""
     measure.show(
-        f"Seconds after the start of the process ({found['products']:,} products, {found['shoppers']:,} shoppers)",
+        f"Seconds after the start of the process ({found['products']:,} products,"
+        f" {found['shoppers']:,} shoppers)",
         ["", "median", "lowest - highest"],
-        [(mark, found["median_seconds"][mark], measure.spread(values)) for mark, values in found["seconds"].items()],
+        [
+            (mark, found["median_seconds"][mark], measure.spread(values))
+            for mark, values in found["seconds"].items()
+        ],
     )
 
 

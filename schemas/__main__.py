@@ -1,4 +1,7 @@
-"""`python -m schemas [--check]`: write, or compare, the AsyncAPI document and the JSON Schemas made from the models."""
+"""`python -m schemas [--check]`.
+
+Write, or compare, the AsyncAPI document and the JSON Schemas made from the models.
+"""
 
 import difflib
 import sys
@@ -24,7 +27,11 @@ def main(arguments: list[str]) -> int:
             wrong += 1
             print(f"{name} differs from the models; run `python -m schemas`", file=sys.stderr)
             sys.stderr.writelines(
-                list(difflib.unified_diff(old.splitlines(True), text.splitlines(True), "file", "models"))[:20]
+                list(
+                    difflib.unified_diff(
+                        old.splitlines(True), text.splitlines(True), "file", "models"
+                    )
+                )[:20]
             )
     return 1 if wrong else 0
 

@@ -10,8 +10,8 @@ from schemas.limits import Attributes, Id, Message, Time
 class Browse(Message):
     """A shopper looked at a product, moved it to or from the cart, or does not want to see it.
 
-    `hide` and `dislike`: never again in the shopper's lists, though it is bought later. What a shopper dislikes speaks
-    no longer for what is like it; `hide` says nothing of their taste.
+    `hide` and `dislike`: never again in the shopper's lists, though it is bought later. What a
+    shopper dislikes speaks no longer for what is like it; `hide` says nothing of their taste.
     """
 
     event_id: Id

@@ -1,7 +1,8 @@
 """The topic families: what each holds, who reads and writes it, how it is kept.
 
-Topics, access rights, commands and the AsyncAPI document follow from `FAMILIES`. A new event type is a model in a
-module of this package, a line here, a name in `pprm.core.events.SOURCES` and what `worker.pipeline.codec` makes of it.
+Topics, access rights, commands and the AsyncAPI document follow from `FAMILIES`. A new event type
+is a model in a module of this package, a line here, a name in `pprm.core.events.SOURCES` and what
+`worker.pipeline.codec` makes of it.
 """
 
 from typing import Literal, NamedTuple, TypeAlias
@@ -26,7 +27,11 @@ _NEWEST: Configuration = {"cleanup.policy": ["compact"]}
 # only a shopper's newest list matters; it goes too when the shopper has been away for long
 _LISTS: Configuration = {"cleanup.policy": ["compact", "delete"], "retention.ms": 30 * DAY_MS}
 # an original may be as large as a broker takes by default, and headers come on top
-_LETTERS: Configuration = {"cleanup.policy": ["delete"], "retention.ms": 30 * DAY_MS, "max.message.bytes": 2 << 20}
+_LETTERS: Configuration = {
+    "cleanup.policy": ["delete"],
+    "retention.ms": 30 * DAY_MS,
+    "max.message.bytes": 2 << 20,
+}
 
 
 class Family(NamedTuple):

@@ -1,7 +1,9 @@
-"""Types and limits that the messages share. Every field has one: input is bounded before it is used.
+"""Types and limits that the messages share.
 
-Sloppy input is mended where its meaning is plain: null is the default, texts beyond their limit are cut, attributes
-become texts. What is ambiguous is refused.
+Every field has one: input is bounded before it is used.
+
+Sloppy input is mended where its meaning is plain: null is the default, texts beyond their limit are
+cut, attributes become texts. What is ambiguous is refused.
 """
 
 from collections.abc import Mapping
@@ -9,7 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+)
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
@@ -35,11 +45,16 @@ def _within(value: datetime) -> datetime:
 
 
 class _BeginsWithADate:
-    """A time as text that begins with a year: pydantic would take a text of digits for Unix seconds."""
+    """A time as text that begins with a year.
+
+    Pydantic would take a text of digits for Unix seconds.
+    """
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         time = handler(source)
-        text = core_schema.no_info_after_validator_function(self._check, core_schema.str_schema(strict=True))
+        text = core_schema.no_info_after_validator_function(
+            self._check, core_schema.str_schema(strict=True)
+        )
         from_json = core_schema.chain_schema([text, {**time, "strict": False}])
         return core_schema.json_or_python_schema(from_json, python_schema=time)
 
@@ -55,7 +70,10 @@ class _BeginsWithADate:
 
 @dataclass(frozen=True)
 class Kept:
-    """A text of which so many characters are kept; that it was cut is told to the validation's `context`, a list."""
+    """A text of which so many characters are kept.
+
+    That it was cut is told to the validation's `context`, a list.
+    """
 
     max_length: int
 
@@ -78,7 +96,10 @@ def _tell(info: ValidationInfo) -> None:
 
 
 def _texts(value: Any, info: ValidationInfo) -> Any:
-    """Attributes as they may come: null and names without a letter are left out, numbers and booleans become text."""
+    """Attributes as they may come.
+
+    Null and names without a letter are left out, numbers and booleans become text.
+    """
     if not isinstance(value, Mapping):
         return value
     said = {name: _text(item) for name, item in value.items() if name and item is not None}
@@ -117,7 +138,8 @@ ShortText = Annotated[str, Kept(MAX_SHORT)]
 LongText = Annotated[str, Kept(8192)]
 Price = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Vector = Annotated[
-    list[Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]], Field(min_length=1, max_length=4096)
+    list[Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]],
+    Field(min_length=1, max_length=4096),
 ]
 """As many numbers as the model reads, which only the worker knows."""
 Categories = Annotated[
@@ -127,11 +149,15 @@ Categories = Annotated[
 ]
 """A path, broadest first; the last eight are kept."""
 Attributes = Annotated[
-    dict[Annotated[str, Field(min_length=1, max_length=MAX_NAME)], Annotated[str, Field(max_length=MAX_SHORT)]],
+    dict[
+        Annotated[str, Field(min_length=1, max_length=MAX_NAME)],
+        Annotated[str, Field(max_length=MAX_SHORT)],
+    ],
     Field(max_length=MAX_ATTRIBUTES),
     BeforeValidator(_texts, json_schema_input_type=dict[str, str | float | bool | None]),
 ]
-"""Names with short texts: the first 32, 64 characters of each name and 512 of each text are kept."""
+"""Names with short texts: the first 32, 64 characters of each name and 512 of each text are kept.
+"""
 
 
 @dataclass(frozen=True)
@@ -141,14 +167,18 @@ class _NullIsDefault:
     field: FieldInfo
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._default, core_schema.nullable_schema(handler(source)))
+        return core_schema.no_info_after_validator_function(
+            self._default, core_schema.nullable_schema(handler(source))
+        )
 
     def _default(self, value: Any) -> Any:
         return self.field.get_default(call_default_factory=True) if value is None else value
 
 
 class Message(BaseModel):
-    """Base of all messages. Unknown fields are ignored, so that producers may be newer than consumers.
+    """Base of all messages.
+
+    Unknown fields are ignored, so that producers may be newer than consumers.
 
     Where a field has a default, null means it: exports write null for what they do not have.
     """

@@ -10,8 +10,9 @@ from schemas.limits import Attributes, Id, Message, Time
 class Purchase(Message):
     """A shopper bought a product, or brought it back.
 
-    A return takes back what its purchase counted: that in the basket named, else the newest of the product. Quantities
-    are not counted, so it takes all of it back. One of what is not known to be bought counts for nothing.
+    A return takes back what its purchase counted: that in the basket named, else the newest of the
+    product. Quantities are not counted, so it takes all of it back. One of what is not known to be
+    bought counts for nothing.
     """
 
     event_id: Id
@@ -21,7 +22,12 @@ class Purchase(Message):
     kind: Literal["purchase", "return"] = "purchase"
     quantity: Annotated[
         float,
-        Field(ge=-1e6, le=1e6, allow_inf_nan=False, description="below 0: a return; 0: counts for nothing"),
+        Field(
+            ge=-1e6,
+            le=1e6,
+            allow_inf_nan=False,
+            description="below 0: a return; 0: counts for nothing",
+        ),
     ] = 1.0
     price: Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)] | None = None
     basket_id: Annotated[

@@ -24,8 +24,9 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class Trigger(Message):
     """The last record of those that this list answers together.
 
-    To find a list by an event, not to put lists in order: after a crash the worker reads on from its last commit, and a
-    list may name an earlier record than the one before it. `version` never goes back.
+    To find a list by an event, not to put lists in order: after a crash the worker reads on from
+    its last commit, and a list may name an earlier record than the one before it. `version` never
+    goes back.
     """
 
     topic: Annotated[str, Field(min_length=1, max_length=249)]
@@ -52,7 +53,10 @@ class Item(Message):
 
 
 class Recommendation(Message):
-    """A shopper's newest list. One whose `version` is not above that of the list you have is a repeat: drop it."""
+    """A shopper's newest list.
+
+    One whose `version` is not above that of the list you have is a repeat: drop it.
+    """
 
     recommendation_id: Annotated[
         str,
@@ -63,7 +67,11 @@ class Recommendation(Message):
     ]
     user_id: Id
     version: Annotated[
-        int, Field(ge=0, description="grows with every event of the shopper that the list knows of: keep the highest")
+        int,
+        Field(
+            ge=0,
+            description="grows with every event of the shopper that the list knows of: keep the highest",
+        ),
     ]
     generated_at: Time
     trigger: Trigger

@@ -4,7 +4,10 @@ from schemas.limits import Id, Message, Time
 
 
 class Request(Message):
-    """A list is wanted as of a moment: it counts as the beginning of a visit, not as interest in a product."""
+    """A list is wanted as of a moment.
+
+    It counts as the beginning of a visit, not as interest in a product.
+    """
 
     request_id: Id
     user_id: Id

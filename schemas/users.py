@@ -11,6 +11,8 @@ class User(Message):
     """What is known of a shopper: free text, and names with values such as age band, home, city."""
 
     user_id: Id
-    updated_at: Annotated[Time | None, Field(description="the record's own time where absent")] = None
+    updated_at: Annotated[Time | None, Field(description="the record's own time where absent")] = (
+        None
+    )
     text: Annotated[str, Kept(1024)] | None = None
     attributes: Annotated[Attributes, Field(default_factory=dict)]

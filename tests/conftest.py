@@ -20,8 +20,13 @@ settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", params=list(BROKERS))
-def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """host:port of a broker: each test runs on the embedded one and, where it is there, on Apache Kafka."""
+def broker(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """host:port of a broker.
+
+    Each test runs on the embedded one and, where it is there, on Apache Kafka.
+    """
     if request.param == "apache" and not has_apache():
         pytest.skip("PPRM_TEST_KAFKA names no Apache Kafka")
     with BROKERS[request.param](tmp_path_factory.mktemp(request.param)) as address:

@@ -1,4 +1,7 @@
-"""`pprm`, and `python -m worker`: a worker can be stopped from its first moment on, while the imports take seconds."""
+"""`pprm`, and `python -m worker`.
+
+A worker can be stopped from its first moment on, while the imports take seconds.
+"""
 
 import sys
 

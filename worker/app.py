@@ -92,7 +92,11 @@ def _answer_the_runtime(c: Components) -> None:
 
     async def own(assigned: Iterable[Any]) -> None:
         await app.delivery.own(
-            {c.unit(c.families[tp.topic], tp.partition) for tp in assigned if tp.topic in c.families}
+            {
+                c.unit(c.families[tp.topic], tp.partition)
+                for tp in assigned
+                if tp.topic in c.families
+            }
         )
 
     async def repair(partition: int, keys: Iterable[bytes]) -> None:
@@ -146,10 +150,21 @@ async def _load_model(c: Components) -> None:
     c.loaded = await c.model.run(recommender.load, settings.model, chosen.k, rules, tell)
     name, release, sha256 = (c.loaded.model[part] for part in ("name", "version", "sha256"))
     c.metrics.build.info(
-        {"version": version("pprm-worker"), "model": name, "model_version": release, "model_sha256": sha256}
+        {
+            "version": version("pprm-worker"),
+            "model": name,
+            "model_version": release,
+            "model_sha256": sha256,
+        }
     )
     c.metrics.model_last_update_timestamp_seconds.set(time())
-    log.info("model loaded", model=name, version=release, sha256=sha256, device=str(c.loaded.scorer.device))
+    log.info(
+        "model loaded",
+        model=name,
+        version=release,
+        sha256=sha256,
+        device=str(c.loaded.scorer.device),
+    )
 
 
 async def _check_topics(c: Components) -> None:
@@ -176,7 +191,11 @@ async def _follow_catalogue(c: Components) -> None:
 
         def decode(record: Any) -> Change | None:
             change = _product_change(c, record)
-            return change if change and newest.is_newest(change[0], change[1] is None, record, time()) else None
+            return (
+                change
+                if change and newest.is_newest(change[0], change[1] is None, record, time())
+                else None
+            )
 
         return decode
 
@@ -201,7 +220,9 @@ async def _follow_catalogue(c: Components) -> None:
         c.catalogue_read.set()
         _answer_or_wait(c, available)
 
-    await catalogue.follow(c.app.kafka_client_settings, c.settings.topics.name("products"), decoder, apply, read)
+    await catalogue.follow(
+        c.app.kafka_client_settings, c.settings.topics.name("products"), decoder, apply, read
+    )
 
 
 def _product_change(c: Components, record: Any) -> Change | None:
@@ -219,7 +240,10 @@ def _product_change(c: Components, record: Any) -> Change | None:
 
 
 def _answer_or_wait(c: Components, available: int) -> None:
-    """Answer events while so many products are available; while there is none they wait in Kafka."""
+    """Answer events while so many products are available.
+
+    While there is none they wait in Kafka.
+    """
     c.health.nothing_to_recommend = not (available or c.settings.recommendations.empty_catalogue)
     if c.health.nothing_to_recommend:
         if c.may_answer.is_set():

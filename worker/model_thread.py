@@ -1,4 +1,7 @@
-"""The one thread in which the model lives: scoring never blocks the event loop, and nothing in pprm needs a lock."""
+"""The one thread in which the model lives.
+
+Scoring never blocks the event loop, and nothing in pprm needs a lock.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +13,10 @@ T = TypeVar("T")
 
 
 class ModelThread:
-    """Runs functions one after the other in a thread of its own; one event loop gives them to it."""
+    """Runs functions one after the other in a thread of its own.
+
+    One event loop gives them to it.
+    """
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
@@ -24,7 +30,9 @@ class ModelThread:
         return await asyncio.wrap_future(future)
 
     async def run_short(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `run`, but here and now where the thread has nothing to do: nobody else touches the model then.
+        """As `run`, but here and now where the thread has nothing to do.
+
+        Nobody else touches the model then.
 
         For what takes microseconds: the way to the thread and back takes most of a millisecond.
         """

@@ -1,7 +1,10 @@
-"""All settings: flags win over the environment (`PPRM_...`), which wins over the file, which wins over the defaults.
+"""All settings.
 
-Nested names are joined by two underscores: `PPRM_KAFKA__BOOTSTRAP_SERVERS`. The file is TOML, named by `PPRM_CONFIG` or
-`--config`. Unknown names are refused everywhere. This is the only module that reads the environment.
+Flags win over the environment (`PPRM_...`), which wins over the file, which wins over the defaults.
+
+Nested names are joined by two underscores: `PPRM_KAFKA__BOOTSTRAP_SERVERS`. The file is TOML, named
+by `PPRM_CONFIG` or `--config`. Unknown names are refused everywhere. This is the only module that
+reads the environment.
 """
 
 import os
@@ -11,17 +14,34 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from pydantic import AwareDatetime, BaseModel, ByteSize, ConfigDict, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 from rich.table import Table
 
 PREFIX = "PPRM_"
 SETTINGS_FILE = "PPRM_CONFIG"
 OF_THE_TESTS = "PPRM_TEST_"
-"""Names with our prefix that are not settings: the settings file itself, and what the tests read."""
-OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
+"""Names with our prefix that are not settings: the settings file itself, and what the tests read.
+"""
+OF_A_SERVICE = re.compile(
+    r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$"
+)
 ADDRESS = re.compile(r"(tcp|udp|sctp)://")
-"""Kubernetes tells every container of each Service of its namespace, one called `pprm` or `pprm-worker` included:
+"""Kubernetes tells every container of each Service of its namespace, one called `pprm` or
+`pprm-worker` included:
 https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables"""
 
 
@@ -43,9 +63,12 @@ class Kafka(Section):
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
     allow_passwords_in_clear_text: bool = Field(
-        False, description="take SASL_PLAINTEXT, which sends the password for anybody on the way to read"
+        False,
+        description="take SASL_PLAINTEXT, which sends the password for anybody on the way to read",
     )
-    ssl_cafile: Path | None = Field(None, description="CA certificates, PEM; the system's where unset")
+    ssl_cafile: Path | None = Field(
+        None, description="CA certificates, PEM; the system's where unset"
+    )
     session_timeout_seconds: float = Field(
         20.0, ge=3, le=300, description="how long a silent worker keeps its partitions"
     )
@@ -58,11 +81,16 @@ class Kafka(Section):
 
     @model_validator(mode="after")
     def _credentials(self) -> "Kafka":
-        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
-            raise ValueError(f"{self.security_protocol} needs kafka.sasl_username and kafka.sasl_password")
+        if self.security_protocol.startswith("SASL") and not (
+            self.sasl_username and self.sasl_password
+        ):
+            raise ValueError(
+                f"{self.security_protocol} needs kafka.sasl_username and kafka.sasl_password"
+            )
         if self.security_protocol == "SASL_PLAINTEXT" and not self.allow_passwords_in_clear_text:
             raise ValueError(
-                "SASL_PLAINTEXT would send the password without TLS: set kafka.security_protocol to SASL_SSL,"
+                "SASL_PLAINTEXT would send the password without TLS: set kafka.security_protocol to"
+                " SASL_SSL,"
                 " or kafka.allow_passwords_in_clear_text to true where the network itself is safe"
             )
         return self
@@ -73,14 +101,18 @@ class Kafka(Section):
             try:
                 ssl_context(self)
             except OSError as error:
-                raise ValueError(f"kafka.ssl_cafile {self.ssl_cafile} holds no CA certificates: {error}") from None
+                raise ValueError(
+                    f"kafka.ssl_cafile {self.ssl_cafile} holds no CA certificates: {error}"
+                ) from None
         return self
 
 
 class Topics(Section):
     """Names and shape of the topics."""
 
-    prefix: str = Field("", max_length=64, pattern=r"^[A-Za-z0-9._-]*$", description="put before every name below")
+    prefix: str = Field(
+        "", max_length=64, pattern=r"^[A-Za-z0-9._-]*$", description="put before every name below"
+    )
     purchases: str = "purchases"
     browses: str = "browses"
     reviews: str = "reviews"
@@ -90,7 +122,10 @@ class Topics(Section):
     recommendations: str = "recommendations"
     dead_letters: str = "dead-letters"
     partitions: int = Field(
-        4, ge=1, le=10_000, description="of the user-keyed topics, which must all have the same number"
+        4,
+        ge=1,
+        le=10_000,
+        description="of the user-keyed topics, which must all have the same number",
     )
     partitioner: Partitioner = Field(
         "murmur2",
@@ -108,7 +143,8 @@ class State(Section):
     """Where the RocksDB tables live."""
 
     directory: Path = Field(
-        Path("data"), description="local, one per worker; lost data comes back from the changelog topic"
+        Path("data"),
+        description="local, one per worker; lost data comes back from the changelog topic",
     )
     memory: ByteSize = Field(
         ByteSize(256 << 20),
@@ -116,7 +152,8 @@ class State(Section):
         description="for caches and write buffers, of all partitions together: 512MiB, 2GiB",
     )
     accept_lost: bool = Field(
-        False, description="start although the changelog has lost states that nobody has: those shoppers start anew"
+        False,
+        description="start although the changelog has lost states that nobody has: those shoppers start anew",
     )
 
 
@@ -127,7 +164,9 @@ class Model(Section):
         default_factory=lambda: Path(str(files("pprm"))) / "artifacts" / "complete-journey",
         description="an artifact made by `pprm train`",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes the GPU where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto takes the GPU where there is one"
+    )
     stages: int = Field(
         2,
         ge=1,
@@ -135,7 +174,9 @@ class Model(Section):
         description="1 is the lighter model: the first stage alone, a third of the time, .219 instead of .229 NDCG@10",
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads of one scoring call")
-    encoder: Path | None = Field(None, description="BERT directory (Hugging Face layout); the bundled one where unset")
+    encoder: Path | None = Field(
+        None, description="BERT directory (Hugging Face layout); the bundled one where unset"
+    )
 
 
 class Products(Section):
@@ -165,17 +206,23 @@ class Recommendations(Section):
         None, ge=1, le=100, description="products of one type per list at most: a more diverse list"
     )
     batch_seconds: float = Field(
-        0.25, ge=0.01, le=60, description="of work in a micro-batch, about: in a burst its lists come together"
+        0.25,
+        ge=0.01,
+        le=60,
+        description="of work in a micro-batch, about: in a burst its lists come together",
     )
     empty_catalogue: bool = Field(
-        False, description="answer while no product is available, by lists without items; else events wait in Kafka"
+        False,
+        description="answer while no product is available, by lists without items; else events wait in Kafka",
     )
 
 
 class Popularity(Section):
     """How workers tell each other what sells."""
 
-    snapshot_seconds: float = Field(10.0, ge=0.1, le=3600, description="between two snapshots of a partition, at least")
+    snapshot_seconds: float = Field(
+        10.0, ge=0.1, le=3600, description="between two snapshots of a partition, at least"
+    )
 
 
 class Http(Section):
@@ -206,7 +253,9 @@ class Settings(BaseSettings):
     )
 
     app_id: str = Field(
-        "pprm", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="consumer group and name of the state's changelog"
+        "pprm",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="consumer group and name of the state's changelog",
     )
     delivery: Literal["at_least_once", "exactly_once"] = Field(
         "at_least_once",
@@ -248,7 +297,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, environment, file."""
         if path := os.environ.get(SETTINGS_FILE):
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
+            return (
+                init_settings,
+                env_settings,
+                TomlConfigSettingsSource(settings_cls, toml_file=path),
+            )
         return init_settings, env_settings
 
 
@@ -265,7 +318,9 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
     _refuse_unknown_environment()
     path = os.environ.get(SETTINGS_FILE)
     if path and not Path(path).is_file():
-        raise SettingsError(f"the settings file {path} does not exist: correct --config or PPRM_CONFIG")
+        raise SettingsError(
+            f"the settings file {path} does not exist: correct --config or PPRM_CONFIG"
+        )
     try:
         return Settings(**(flags or {}))
     except ValueError as error:
@@ -291,7 +346,10 @@ def _refuse_unknown_environment() -> None:
 
 
 def _is_of_kubernetes(name: str, value: str) -> bool:
-    """Whether a Service's name made the variable's; `..._PORT` is an address there, a number where ours is misspelt."""
+    """Whether a Service's name made the variable's.
+
+    `..._PORT` is an address there, a number where ours is misspelt.
+    """
     return bool(OF_A_SERVICE.search(name) or (name.endswith("_PORT") and ADDRESS.match(value)))
 
 
@@ -309,7 +367,10 @@ def _readable(error: ValueError) -> str:
     errors = getattr(error, "errors", None)
     if errors is None:
         return str(error)
-    return "\n".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in errors(include_input=False))
+    return "\n".join(
+        f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}"
+        for e in errors(include_input=False)
+    )
 
 
 def describe(settings: Settings) -> Table:

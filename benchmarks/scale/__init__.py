@@ -1,1 +1,4 @@
-"""Cost per event and memory as users, history, workers and partitions grow: `python -m benchmarks.scale`."""
+"""Cost per event and memory as users, history, workers and partitions grow.
+
+`python -m benchmarks.scale`.
+"""

@@ -33,19 +33,25 @@ def users(number: int, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         table, before = store.open_table(Path(directory)), resident()
         began = perf_counter()
-        values = [user_state.encode(shop.state_after(user, HISTORY)) for user in range(min(number, PROTOTYPES))]
+        values = [
+            user_state.encode(shop.state_after(user, HISTORY))
+            for user in range(min(number, PROTOTYPES))
+        ]
         store.fill(table, range(number), values)
         filled = perf_counter() - began
         found = _rounds(table, number, values, rounds)
         on_disk = bytes_below(Path(directory))
     return {
-        "users": number, "fill_seconds": round(filled, 1), "us_per_event": found, "state_bytes": len(values[0]),
+        "users": number, "fill_seconds": round(filled, 1), "us_per_event": found,
+        "state_bytes": len(values[0]),
         "resident_bytes": resident(), "resident_bytes_before": before, "disk_bytes": on_disk,
     }  # fmt: skip
 
 
 def history(levels: Sequence[int], users: int, rounds: int, rank: bool) -> list[dict[str, Any]]:
-    """Cost per event, state bytes and milliseconds per list, as purchases per user grow; products without end.
+    """Cost per event, state bytes and milliseconds per list, as purchases per user grow.
+
+    Products without end.
 
     Every purchase is of any product there is: the worst case, a state fills up to its bound.
     """
@@ -54,7 +60,9 @@ def history(levels: Sequence[int], users: int, rounds: int, rank: bool) -> list[
     return [_history(purchases, users, rounds, products, recommender) for purchases in levels]
 
 
-def _history(purchases: int, users: int, rounds: int, products: Sequence[str], recommender: Any) -> dict[str, Any]:
+def _history(
+    purchases: int, users: int, rounds: int, products: Sequence[str], recommender: Any
+) -> dict[str, Any]:
     pool = len(products)
     states = [shop.state_after(user, purchases, products, pool) for user in range(min(users, 20))]
     values = list(map(user_state.encode, states))
@@ -63,25 +71,40 @@ def _history(purchases: int, users: int, rounds: int, products: Sequence[str], r
         store.fill(table, range(users), values)
         found = _rounds(table, users, values, rounds, products, pool)
     return {
-        "purchases": purchases, "products": len(states[0].product_keys()), "state_bytes": len(values[0]),
-        "us_per_event": found, "ms_per_list": _milliseconds(recommender, states) if recommender else None,
+        "purchases": purchases, "products": len(states[0].product_keys()),
+        "state_bytes": len(values[0]),
+        "us_per_event": found,
+        "ms_per_list": _milliseconds(recommender, states) if recommender else None,
     }  # fmt: skip
 
 
 def _rounds(
-    table: BatchTable, users: int, values: Sequence[bytes], rounds: int, products: Sequence[str] = shop.PRODUCTS,
+    table: BatchTable, users: int, values: Sequence[bytes], rounds: int,
+    products: Sequence[str] = shop.PRODUCTS,
     pool: int = shop.POOL,
 ) -> dict[str, float]:  # fmt: skip
-    """Median of the rounds by stage; after each, the states it has changed are what they were before."""
-    found, chosen, offsets = [], shop.batches(users, min(users, BATCH), seed=users), count(FIRST_OFFSET)
+    """Median of the rounds by stage.
+
+    After each, the states it has changed are what they were before.
+    """
+    found, chosen, offsets = (
+        [],
+        shop.batches(users, min(users, BATCH), seed=users),
+        count(FIRST_OFFSET),
+    )
     for _ in range(rounds + 1):
         numbers = list(islice(chosen, BATCHES))
-        found.append(store.cost(table, [_records(batch, offsets, products, pool) for batch in numbers]))
+        found.append(
+            store.cost(table, [_records(batch, offsets, products, pool) for batch in numbers])
+        )
         store.fill(table, sorted({user for batch in numbers for user in batch}), values)
-    return {name: median([round_[name] for round_ in found[1:]]) for name in found[0]}  # the first one warms up
+    # the first one warms up
+    return {name: median([round_[name] for round_ in found[1:]]) for name in found[0]}
 
 
-def _records(users: Sequence[int], offsets: Iterator[int], products: Sequence[str], pool: int) -> list[Record]:
+def _records(
+    users: Sequence[int], offsets: Iterator[int], products: Sequence[str], pool: int
+) -> list[Record]:
     return [
         shop.record(user, HISTORY + offset % 1000, offset, store.PARTITIONS, products, pool)
         for user, offset in zip(users, offsets, strict=False)
@@ -95,12 +118,17 @@ def _recommender() -> Any:
     from worker.settings import Model
 
     loaded = recommender.load(Model(), 10)
-    loaded.change({product.product_id: product.to_catalogue() for product in complete_journey.load().products})
+    loaded.change(
+        {product.product_id: product.to_catalogue() for product in complete_journey.load().products}
+    )
     return loaded
 
 
 def catalogue(products: int) -> dict[str, Any]:
-    """Memory of a worker's model with so many products, and milliseconds per list; in a process of its own."""
+    """Memory of a worker's model with so many products, and milliseconds per list.
+
+    In a process of its own.
+    """
     from pprm.catalogue.catalogue import Product
     from worker.pipeline import recommender
     from worker.settings import Model
@@ -108,14 +136,28 @@ def catalogue(products: int) -> dict[str, Any]:
     loaded = recommender.load(Model(), 10)
     before = resident()
     made = [
-        Product(f"p{i}", "", f"type {i % TYPES}", f"category {i % TYPES // 10}", f"maker {i % MAKERS}", True)
+        Product(
+            f"p{i}",
+            "",
+            f"type {i % TYPES}",
+            f"category {i % TYPES // 10}",
+            f"maker {i % MAKERS}",
+            True,
+        )
         for i in range(products)
     ]
     loaded.change({product.product_id: product for product in made})
     del made
     ids = loaded.catalogue.ids
-    taken = _milliseconds(loaded, [shop.state_after(user, SHOPPER, ids, len(ids)) for user in range(10)])
-    return {"products": products, "before_bytes": before, "resident_bytes": resident(), "ms_per_list": taken}
+    taken = _milliseconds(
+        loaded, [shop.state_after(user, SHOPPER, ids, len(ids)) for user in range(10)]
+    )
+    return {
+        "products": products,
+        "before_bytes": before,
+        "resident_bytes": resident(),
+        "ms_per_list": taken,
+    }
 
 
 def _milliseconds(recommender: Any, states: Sequence[UserState]) -> float:

@@ -29,9 +29,13 @@ FETCH = MIB
 
 
 def full(partitions: int) -> dict[str, Any]:
-    """Memory and files of so many partitions of the table once their caches are full; in a process of its own."""
+    """Memory and files of so many partitions of the table once their caches are full.
+
+    In a process of its own.
+    """
     rng, keys = np.random.default_rng(0), range(WRITTEN // STATE)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:  # RocksDB compacts to the end
+    # RocksDB compacts to the end
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         table, before = store.open_table(Path(directory), partitions), resident()
         files, running = open_files("self"), threads("self")
         for partition in range(partitions):
@@ -58,7 +62,8 @@ def popularity(partitions: int) -> dict[str, Any]:
     for partition in range(PUTS):
         popularity.put(partition % partitions, snapshot)
     return {
-        "partitions": partitions, "resident_bytes": memory, "ms_per_snapshot": (perf_counter() - began) / PUTS * 1e3
+        "partitions": partitions, "resident_bytes": memory,
+        "ms_per_snapshot": (perf_counter() - began) / PUTS * 1e3
     }  # fmt: skip
 
 
@@ -68,7 +73,9 @@ def today(purchases: int) -> dict[str, Any]:
     popularity.advance(DAYS * DAY)
     for number in range(purchases // 1000):
         products = rng.integers(30_000, size=1000).tolist()
-        popularity.add([Purchase((1 << 62) + product, DAYS * int(DAY) + number) for product in products])
+        popularity.add(
+            [Purchase((1 << 62) + product, DAYS * int(DAY) + number) for product in products]
+        )
     held, began = resident() - before, perf_counter()
     popularity.advance((DAYS + 1) * DAY)
     return {
@@ -95,17 +102,23 @@ def paper(
         known: of the popularity of many partitions.
     """
     idle, full = list(idle), list(full)
-    lines = {name: slope(idle, name) for name in ("resident_bytes", "open_files", "idle_cores", "ready_seconds")}
+    lines = {
+        name: slope(idle, name)
+        for name in ("resident_bytes", "open_files", "idle_cores", "ready_seconds")
+    }
     shared, caches = slope(full, "resident_bytes")
     share = known["resident_bytes"] / known["partitions"]
     return [
         {
-            "partitions": count, "rocksdb_instances": count, "open_files": round(_at(lines["open_files"], count)),
+            "partitions": count, "rocksdb_instances": count,
+            "open_files": round(_at(lines["open_files"], count)),
             "idle_bytes": _at(lines["resident_bytes"], count),
-            "full_bytes": _at(lines["resident_bytes"], count) + shared + count * (caches + TOPICS * FETCH + share),
+            "full_bytes": _at(lines["resident_bytes"],
+            count) + shared + count * (caches + TOPICS * FETCH + share),
             "cache_bytes": shared + count * caches, "fetch_bytes": count * TOPICS * FETCH,
             "popularity_bytes": count * share,
-            "idle_cores": _at(lines["idle_cores"], count), "ready_seconds": _at(lines["ready_seconds"], count),
+            "idle_cores": _at(lines["idle_cores"], count),
+            "ready_seconds": _at(lines["ready_seconds"], count),
         }
         for count in PAPER
     ]  # fmt: skip

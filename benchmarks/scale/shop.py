@@ -40,7 +40,10 @@ def moment(number: int) -> str:
 
 
 def purchase(user: int, number: int, product: str, occurred_at: str) -> bytes:
-    """JSON of a shopper's purchase; `number` counts the shopper's purchases, `OF_A_BASKET` of which make a basket."""
+    """JSON of a shopper's purchase.
+
+    `number` counts the shopper's purchases, `OF_A_BASKET` of which make a basket.
+    """
     return (
         f'{{"event_id":"e{user}-{number}","user_id":"u{user}","product_id":"{product}","occurred_at":"{occurred_at}",'
         f'"basket_id":"b{user}-{number // OF_A_BASKET}","store_id":"s{user % 50}"}}'
@@ -48,17 +51,24 @@ def purchase(user: int, number: int, product: str, occurred_at: str) -> bytes:
 
 
 def bought(user: int, number: int, products: Sequence[str] = PRODUCTS, pool: int = POOL) -> str:
-    """Product of a shopper's purchase: any of the shopper's own `pool`, which repeats as real shoppers do."""
+    """Product of a shopper's purchase.
+
+    Any of the shopper's own `pool`, which repeats as real shoppers do.
+    """
     return products[(user * 7919 + hash((user, number)) % pool * 104_729) % len(products)]
 
 
-def record(user: int, number: int, offset: int, partitions: int, products: Sequence[str], pool: int) -> Record:
+def record(
+    user: int, number: int, offset: int, partitions: int, products: Sequence[str], pool: int
+) -> Record:
     """A shopper's purchase in the topic."""
     value = purchase(user, number, bought(user, number, products, pool), moment(number))
     return Record("purchases", user % partitions, offset, 0, b"u%d" % user, value)
 
 
-def state_after(user: int, purchases: int, products: Sequence[str] = PRODUCTS, pool: int = POOL) -> UserState:
+def state_after(
+    user: int, purchases: int, products: Sequence[str] = PRODUCTS, pool: int = POOL
+) -> UserState:
     """A shopper's state after so many purchases and a list of 10, made by the worker's own codec and fold."""
     events = []
     for number in range(purchases):
@@ -66,7 +76,9 @@ def state_after(user: int, purchases: int, products: Sequence[str] = PRODUCTS, p
         assert isinstance(said, codec.Decoded), said
         events.append(said.event)
     state = fold(UserState(), events).state
-    return user_state.publish(state, np.random.default_rng(user).integers(1 << 63, size=10).tolist())
+    return user_state.publish(
+        state, np.random.default_rng(user).integers(1 << 63, size=10).tolist()
+    )
 
 
 def batches(users: int, size: int, seed: int) -> Iterator[list[int]]:

@@ -1,7 +1,9 @@
-"""How many bytes a shopper's state takes: real shoppers, part by part, and what compression makes of them.
+"""How many bytes a shopper's state takes.
 
-`python -m benchmarks.scale.state [DATASET FILE ...]`, datasets and their files as docs/data.md lists them; without any,
-the households of Complete Journey, as in the whole `benchmarks.scale`.
+Real shoppers, part by part, and what compression makes of them.
+
+`python -m benchmarks.scale.state [DATASET FILE ...]`, datasets and their files as docs/data.md
+lists them; without any, the households of Complete Journey, as in the whole `benchmarks.scale`.
 """
 
 import argparse
@@ -27,13 +29,17 @@ CHECKPOINTS = (1, 3, 10, 30, 100, 300, 1000)
 """Events after which a shopper's state is weighed."""
 COMPRESSIONS = ("none", "snappy", "lz4", "zstd")
 PARTS = (
-    "watermarks", "fingerprints", "sequence", "visits", "keys", "newest", "places", "again", "browsed_keys",
+    "watermarks", "fingerprints", "sequence", "visits", "keys", "newest", "places", "again",
+    "browsed_keys",
     "browsed_at", "look_places", "looks", "hidden", "published", "text",
 )  # fmt: skip
 
 
 def measure(households: int | None) -> dict[str, Any]:
-    """Distribution over the households of Complete Journey at the end of their year (None: all of them)."""
+    """Distribution over the households of Complete Journey at the end of their year (None.
+
+    All of them).
+    """
     return weigh(complete_journey.load(complete_journey.household_ids()[:households]))
 
 
@@ -45,11 +51,13 @@ def weigh(dataset: Dataset) -> dict[str, Any]:
     return {
         "shoppers": len(states), "purchases": _spread([state.purchases for state in states]),
         "products": _spread([len(state.product_keys()) for state in states]),
-        "bytes": _spread(list(map(len, values))), "within_goal": float(np.mean([len(v) <= GOAL for v in values])),
+        "bytes": _spread(list(map(len, values))),
+        "within_goal": float(np.mean([len(v) <= GOAL for v in values])),
         "parts": _parts(states),
         "bought_once": float(np.mean(np.concatenate([s.product_counters()["count"] for s in states]) == 1)),
         "after_events": {number: _spread(found) for number, found in weighed.items() if found},
-        "disk_bytes_per_user": {name: _on_disk(values, name) / len(values) for name in COMPRESSIONS},
+        "disk_bytes_per_user": {name: _on_disk(values,
+        name) / len(values) for name in COMPRESSIONS},
     }  # fmt: skip
 
 
@@ -61,9 +69,16 @@ def _by_user(dataset: Dataset) -> Iterator[tuple[int, list[Interaction]]]:
         yield user, [events[at] for at in order[first[user] : first[user + 1]].tolist()]
 
 
-def _year(dataset: Dataset, user: int, events: Sequence[Interaction], weighed: Mapping[int, list[int]]) -> UserState:
-    """A shopper's state after all events and a list of 10; on its way it is weighed at `CHECKPOINTS`."""
-    state = fold(UserState(), [Profile(Position(3, 0, 0), 0, dataset.profile(dataset.users[user]))]).state
+def _year(
+    dataset: Dataset, user: int, events: Sequence[Interaction], weighed: Mapping[int, list[int]]
+) -> UserState:
+    """A shopper's state after all events and a list of 10.
+
+    On its way it is weighed at `CHECKPOINTS`.
+    """
+    state = fold(
+        UserState(), [Profile(Position(3, 0, 0), 0, dataset.profile(dataset.users[user]))]
+    ).state
     state = user_state.publish(state, range(10))
     start = 0
     for stop in (*CHECKPOINTS, len(events)):
@@ -76,7 +91,9 @@ def _year(dataset: Dataset, user: int, events: Sequence[Interaction], weighed: M
 
 def _parts(states: Sequence[UserState]) -> dict[str, float]:
     """Mean bytes of each part of the layout."""
-    parts = {name: float(np.mean([len(getattr(state, name)) for state in states])) for name in PARTS}
+    parts = {
+        name: float(np.mean([len(getattr(state, name)) for state in states])) for name in PARTS
+    }
     return {"header": float(user_state._HEADER.size), **parts}
 
 
@@ -98,7 +115,12 @@ def _on_disk(values: Iterable[bytes], compression: str) -> int:
 
 def _spread(values: Sequence[int]) -> dict[str, float]:
     middle, most = np.percentile(values, [50, 95])
-    return {"median": float(middle), "p95": float(most), "max": float(max(values)), "mean": float(np.mean(values))}
+    return {
+        "median": float(middle),
+        "p95": float(most),
+        "max": float(max(values)),
+        "mean": float(np.mean(values)),
+    }
 
 
 def render(name: str, found: Mapping[str, Any]) -> None:
@@ -112,12 +134,16 @@ def render(name: str, found: Mapping[str, Any]) -> None:
     within = f"{found['within_goal']:.0%} within {GOAL} B, {found['bought_once']:.0%} of products bought once"
     show(f"State of {found['shoppers']:,} shoppers of {name}: {within}", ("", *names), rows)
     rows = [(f"{name}, mean bytes", f"{size:,.0f}") for name, size in found["parts"].items()]
-    rows += [(f"on disk, {name}", f"{size:,.0f}") for name, size in found["disk_bytes_per_user"].items()]
+    rows += [
+        (f"on disk, {name}", f"{size:,.0f}") for name, size in found["disk_bytes_per_user"].items()
+    ]
     show("What the bytes are, and what RocksDB makes of them", ("", "bytes per shopper"), rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("dataset", nargs="?", choices=list(DATASETS), default=BUNDLED)
     parser.add_argument("files", nargs="*", metavar="FILE", type=Path)
     options = parser.parse_args()

@@ -40,7 +40,9 @@ def fill(table: BatchTable, users: Iterable[int], values: Sequence[bytes]) -> No
     users = iter(users)
     while chunk := list(islice(users, FILL)):
         for partition, group in _by_partition(chunk).items():
-            table.write(partition, {b"u%d" % user: values[user % len(values)] for user in group}, 0, 1)
+            table.write(
+                partition, {b"u%d" % user: values[user % len(values)] for user in group}, 0, 1
+            )
 
 
 def _by_partition(users: Iterable[int]) -> dict[int, list[int]]:
@@ -62,11 +64,17 @@ def micro_batch(table: BatchTable, records: Sequence[Record]) -> list[float]:
     held = {p: table.get_many(p, list(group)) for p, group in shoppers.items()}
     marks.append(thread_time())
     states = {
-        p: [fold(user_state.decode(v), e).state for v, e in zip(held[p], group.values(), strict=True)]
+        p: [
+            fold(user_state.decode(v), e).state
+            for v, e in zip(held[p], group.values(), strict=True)
+        ]
         for p, group in shoppers.items()
     }
     marks.append(thread_time())
-    values = {p: dict(zip(group, map(user_state.encode, states[p]), strict=True)) for p, group in shoppers.items()}
+    values = {
+        p: dict(zip(group, map(user_state.encode, states[p]), strict=True))
+        for p, group in shoppers.items()
+    }
     marks.append(thread_time())
     for partition, updates in values.items():
         table.write(partition, updates, records[-1].offset, 1)
@@ -75,10 +83,21 @@ def micro_batch(table: BatchTable, records: Sequence[Record]) -> list[float]:
 
 
 def cost(table: BatchTable, batches: Sequence[Sequence[Record]]) -> dict[str, float]:
-    """Microseconds per event: CPU time by stage, their sum, with RocksDB's own threads (`cpu`), and what passed."""
+    """Microseconds per event.
+
+    CPU time by stage, their sum, with RocksDB's own threads (`cpu`), and what passed.
+    """
     events = sum(map(len, batches))
     cpu, began = process_time(), perf_counter()
     seconds = [micro_batch(table, batch) for batch in batches]
     wall, cpu = perf_counter() - began, process_time() - cpu
-    stages = {name: sum(column) / events * 1e6 for name, column in zip(STAGES, zip(*seconds, strict=True), strict=True)}
-    return {**stages, "all": sum(stages.values()), "cpu": cpu / events * 1e6, "wall": wall / events * 1e6}
+    stages = {
+        name: sum(column) / events * 1e6
+        for name, column in zip(STAGES, zip(*seconds, strict=True), strict=True)
+    }
+    return {
+        **stages,
+        "all": sum(stages.values()),
+        "cpu": cpu / events * 1e6,
+        "wall": wall / events * 1e6,
+    }

@@ -1,7 +1,10 @@
-"""Real worker processes on a real broker, with a stub scorer: how they share the work, and what partitions cost.
+"""Real worker processes on a real broker, with a stub scorer.
 
-On Apache Kafka where PPRM_TEST_KAFKA names its folder, else on the embedded broker. The topics keep only what was
-written last, so that a long run does not fill the disk; the worker knows nothing of it.
+How they share the work, and what partitions cost.
+
+On Apache Kafka where PPRM_TEST_KAFKA names its folder, else on the embedded broker. The topics keep
+only what was written last, so that a long run does not fill the disk; the worker knows nothing of
+it.
 """
 
 import asyncio
@@ -32,7 +35,11 @@ from worker.kafka.embedded import free_port
 from worker.settings import Settings, client_settings, load
 
 ROOT = Path(__file__).parents[2]
-KEPT = {"cleanup.policy": "delete", "retention.bytes": str(64 << 20), "segment.bytes": str(16 << 20)}
+KEPT = {
+    "cleanup.policy": "delete",
+    "retention.bytes": str(64 << 20),
+    "segment.bytes": str(16 << 20),
+}
 """Configuration of the topics that a long run would fill the broker's disk with."""
 RETENTION = ("log.retention.check.interval.ms=5000", "log.segment.delete.delay.ms=1000")
 AHEAD = 40_000
@@ -51,7 +58,11 @@ IDLE_SECONDS = 3
 def broker() -> Iterator[str]:
     """A broker of the benchmark's own; yields its address."""
     with tempfile.TemporaryDirectory() as directory:
-        start = apache_kafka(Path(directory), RETENTION) if has_apache() else embedded_broker(Path(directory))
+        start = (
+            apache_kafka(Path(directory), RETENTION)
+            if has_apache()
+            else embedded_broker(Path(directory))
+        )
         with start as address:
             yield address
 
@@ -112,7 +123,10 @@ def _start(settings: Settings, directory: Path) -> Worker:
     }
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, *site.STUB, COUNTING], env=environment, stdout=out, stderr=subprocess.STDOUT
+            [sys.executable, *site.STUB, COUNTING],
+            env=environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
         )
     return Worker(process, port, log)
 
@@ -132,13 +146,21 @@ async def deployment(address: str, partitions: int, workers: int) -> AsyncIterat
         }
     )
     client = client_settings(settings.kafka)
-    kept = {settings.topics.name("purchases"), settings.topics.name("recommendations"), settings.changelog}
-    await topics.create(client, [replace(s, config=KEPT) if s.name in kept else s for s in topics.plan(settings)])
+    kept = {
+        settings.topics.name("purchases"),
+        settings.topics.name("recommendations"),
+        settings.changelog,
+    }
+    await topics.create(
+        client, [replace(s, config=KEPT) if s.name in kept else s for s in topics.plan(settings)]
+    )
     await asyncio.sleep(1)  # until all partitions have leaders
     async with AIOKafkaProducer(**client) as producer:
         for i in range(30):
             key, value = product(i)
-            await producer.send_and_wait(settings.topics.name("products"), orjson.dumps(value), key.encode())
+            await producer.send_and_wait(
+                settings.topics.name("products"), orjson.dumps(value), key.encode()
+            )
     with tempfile.TemporaryDirectory() as directory:
         deployed = Deployment(settings, Path(directory))
         try:
@@ -169,13 +191,18 @@ async def look(deployed: Deployment, watch: Watch) -> None:
         watch.consumed = await asyncio.to_thread(deployed.consumed) - watch.base
         watch.seconds.append(round(monotonic() - began, 2))
         watch.events.append(watch.consumed)
-        watch.resident.append(sum(processes.resident(worker.process.pid) for worker in deployed.workers))
+        watch.resident.append(
+            sum(processes.resident(worker.process.pid) for worker in deployed.workers)
+        )
         watch.disk.append(processes.bytes_below(deployed.directory))
         await asyncio.sleep(LOOK_SECONDS)
 
 
 async def work(deployed: Deployment, events: int, seconds: float, users: int = USERS) -> Watch:
-    """Publish purchases as fast as the workers take them, until so many or for so long; then let them finish."""
+    """Publish purchases as fast as the workers take them, until so many or for so long.
+
+    Then let them finish.
+    """
     watch = Watch(deployed.consumed())
     looking = asyncio.create_task(look(deployed, watch))
     try:
@@ -186,10 +213,14 @@ async def work(deployed: Deployment, events: int, seconds: float, users: int = U
     return watch
 
 
-async def _publish(deployed: Deployment, watch: Watch, events: int, deadline: float, users: int) -> int:
+async def _publish(
+    deployed: Deployment, watch: Watch, events: int, deadline: float, users: int
+) -> int:
     rng, topic, published = np.random.default_rng(0), deployed.settings.topics.name("purchases"), 0
     partitions = deployed.settings.topics.partitions
-    async with AIOKafkaProducer(max_batch_size=1 << 20, **client_settings(deployed.settings.kafka)) as producer:
+    async with AIOKafkaProducer(
+        max_batch_size=1 << 20, **client_settings(deployed.settings.kafka)
+    ) as producer:
         while published < events and monotonic() < deadline:
             await _until(watch, published - AHEAD)
             now = datetime.now(UTC).strftime(shop.TIME_FORMAT)
@@ -198,7 +229,11 @@ async def _publish(deployed: Deployment, watch: Watch, events: int, deadline: fl
                 value = shop.purchase(user, published // users, shop.bought(user, published), now)
                 batches[user % partitions].append(timestamp=None, key=b"u%d" % user, value=value)
                 published += 1
-            sent = [await producer.send_batch(b, topic, partition=p) for p, b in enumerate(batches) if b.record_count()]
+            sent = [
+                await producer.send_batch(b, topic, partition=p)
+                for p, b in enumerate(batches)
+                if b.record_count()
+            ]
             await asyncio.gather(*sent)
     return published
 
@@ -219,9 +254,12 @@ async def _until(watch: Watch, consumed: int) -> None:
 
 
 def observe(address: str, workers: int, partitions: int, events: int) -> dict[str, Any]:
-    """So many workers that share so many partitions: what they do in a second, and what they take, idle and at work.
+    """So many workers that share so many partitions.
 
-    Sums over the workers, but for `ready_seconds` (topics made to all of them ready) and `cpu_shares`.
+    What they do in a second, and what they take, idle and at work.
+
+    Sums over the workers, but for `ready_seconds` (topics made to all of them ready) and
+    `cpu_shares`.
     """
 
     async def story() -> dict[str, Any]:
@@ -237,10 +275,13 @@ def observe(address: str, workers: int, partitions: int, events: int) -> dict[st
             cpu, idle = sum(after) - sum(before), sum(deployed.cpu_seconds()) - sum(after)
             return {
                 "workers": workers, "partitions": partitions, "ready_seconds": ready,
-                "events_per_second": watch.consumed / seconds, "cpu_us_per_event": cpu / watch.consumed * 1e6,
+                "events_per_second": watch.consumed / seconds,
+                "cpu_us_per_event": cpu / watch.consumed * 1e6,
                 "cpu_shares": [(b - a) / cpu for a, b in zip(before, after, strict=True)],
-                "idle_cores": idle / IDLE_SECONDS, "resident_bytes": sum(map(processes.resident, pids)),
-                "open_files": sum(map(processes.open_files, pids)), "threads": sum(map(processes.threads, pids)),
+                "idle_cores": idle / IDLE_SECONDS,
+                "resident_bytes": sum(map(processes.resident, pids)),
+                "open_files": sum(map(processes.open_files, pids)),
+                "threads": sum(map(processes.threads, pids)),
             }  # fmt: skip
 
     return asyncio.run(story())
@@ -253,6 +294,11 @@ def long(address: str, events: int, seconds: float, users: int) -> dict[str, Any
         async with deployment(address, 4, 1) as deployed:
             watch = await work(deployed, events, seconds, users)
         curve = {name: getattr(watch, name) for name in ("seconds", "events", "resident", "disk")}
-        return {"users": users, "events": watch.consumed, "seconds": watch.seconds[-1], "curve": curve}
+        return {
+            "users": users,
+            "events": watch.consumed,
+            "seconds": watch.seconds[-1],
+            "curve": curve,
+        }
 
     return asyncio.run(story())

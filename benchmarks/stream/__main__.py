@@ -65,8 +65,12 @@ class Failed(RuntimeError):
 def main() -> None:
     parser = measure.parser(__doc__)
     kinds = list(BROKERS)
-    parser.add_argument("--broker", choices=kinds, default=kinds[has_apache()], help="apache where it is there")
-    parser.add_argument("--only", nargs="+", choices=list(contenders.CONTENDERS), metavar="NAME", help="contenders")
+    parser.add_argument(
+        "--broker", choices=kinds, default=kinds[has_apache()], help="apache where it is there"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=list(contenders.CONTENDERS), metavar="NAME", help="contenders"
+    )
     chosen = parser.parse_args()
     own, common = QUICK if chosen.quick else FULL
     names = chosen.only or list(contenders.CONTENDERS)
@@ -74,7 +78,10 @@ def main() -> None:
     rounds = 1 if chosen.quick else chosen.rounds
     environment = measure.environment(broker=chosen.broker, quick=chosen.quick, rounds=rounds)
     core = _share_cores()
-    with tempfile.TemporaryDirectory() as directory, BROKERS[chosen.broker](Path(directory)) as address:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        BROKERS[chosen.broker](Path(directory)) as address,
+    ):
         expected = {size: _feed(address, size) for size in set(sizes.values())}
 
         def measured(name: str) -> Run:
@@ -86,7 +93,10 @@ def main() -> None:
 
 
 def _share_cores() -> int:
-    """Keep one core for the contender and take the others, for the broker too; returns that core."""
+    """Keep one core for the contender and take the others, for the broker too.
+
+    Returns that core.
+    """
     first, *others = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, others or [first])
     return first
@@ -118,16 +128,22 @@ def _report(sizes: Mapping[str, Size], rounds: int, run: Callable[[str], Run]) -
 
     for name in sizes:
         if name in NEEDS and not find_spec(NEEDS[name]):
-            failures[name] = f"skipped: {NEEDS[name]} is not installed, see the group `benchmarks` of pyproject.toml"
+            failures[name] = (
+                f"skipped: {NEEDS[name]} is not installed, see the group `benchmarks` of"
+                f" pyproject.toml"
+            )
     taken = measure.in_turn({name: partial(attempt, name) for name in sizes}, rounds)
-    runs = {name: [r for r in results if r] for name, results in taken.items() if name not in failures}
+    runs = {
+        name: [r for r in results if r] for name, results in taken.items() if name not in failures
+    }
     rates = {name: measure.median([r.rate for r in results]) for name, results in runs.items()}
     cpu = {name: measure.median([r.cpu for r in results]) for name, results in runs.items()}
     others = [name for name in runs if name != "ours" and "ours" in runs]
     return {
         "contenders": {
             name: {
-                "events_per_second": round(rates[name]), "spread": measure.spread([r.rate for r in results]),
+                "events_per_second": round(rates[name]),
+                "spread": measure.spread([r.rate for r in results]),
                 "cpu_us_per_event": round(cpu[name], 2), **sizes[name]._asdict(),
             }
             for name, results in runs.items()
@@ -138,7 +154,14 @@ def _report(sizes: Mapping[str, Size], rounds: int, run: Callable[[str], Run]) -
     }  # fmt: skip
 
 
-def run(address: str, directory: Path, core: int, name: str, size: Size, expected: Mapping[bytes, Expected]) -> Run:
+def run(
+    address: str,
+    directory: Path,
+    core: int,
+    name: str,
+    size: Size,
+    expected: Mapping[bytes, Expected],
+) -> Run:
     """Have one contender do the job once.
 
     Raises:
@@ -151,7 +174,8 @@ def run(address: str, directory: Path, core: int, name: str, size: Size, expecte
     log = directory / f"{group}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            ["taskset", "-c", str(core), sys.executable, "-m", "benchmarks.stream.contenders", name, job.text()],
+            ["taskset", "-c", str(core), sys.executable, "-m", "benchmarks.stream.contenders", name,
+            job.text()],
             stdout=out, stderr=subprocess.STDOUT, env=_environment(),
         )  # fmt: skip
     with _Cpu(process.pid) as cpu:
@@ -162,7 +186,10 @@ def run(address: str, directory: Path, core: int, name: str, size: Size, expecte
         finally:
             _end(process)
     lists = broker.now(broker.read(address, job.output))
-    states = dict(contenders.state_of(name, r.key, r.value) for r in broker.now(broker.read(address, changelog)))
+    states = dict(
+        contenders.state_of(name, r.key, r.value)
+        for r in broker.now(broker.read(address, changelog))
+    )
     verdict = judge(expected, states, {r.key: r.value for r in lists})
     if verdict.wrong_states or verdict.wrong_lists:
         raise Failed(f"its output is wrong: {verdict}")
@@ -190,14 +217,19 @@ def rekeyed(job: Job) -> str:
 
 
 def elsewhere(expected: Mapping[bytes, Expected]) -> int:
-    """Events that lie in another partition than murmur2 gives their key: those of half of the shoppers."""
+    """Events that lie in another partition than murmur2 gives their key.
+
+    Those of half of the shoppers.
+    """
     return sum(
         len(said.bought) for key, said in expected.items()
         if partition_of("murmur2", key, PARTITIONS) != int(key[1:]) % PARTITIONS
     )  # fmt: skip
 
 
-def _wait_until_committed(process: "subprocess.Popen[bytes]", job: Job, topic: str, events: int, log: Path) -> None:
+def _wait_until_committed(
+    process: "subprocess.Popen[bytes]", job: Job, topic: str, events: int, log: Path
+) -> None:
     deadline = time.monotonic() + RUN_SECONDS
     while broker.now(broker.committed(job.broker, job.group, topic)) < events:
         if process.poll() is not None:
@@ -224,7 +256,9 @@ def _stretch(lists: Sequence[Any], skip: int) -> tuple[float, float, int]:
     began = None
     for record in sorted(lists, key=lambda r: r.timestamp):
         trigger = json.loads(record.value)["trigger"]
-        reached[trigger["partition"]] = max(reached.get(trigger["partition"], 0), trigger["offset"] + 1)
+        reached[trigger["partition"]] = max(
+            reached.get(trigger["partition"], 0), trigger["offset"] + 1
+        )
         if began is None and sum(reached.values()) >= skip:
             began, before = record.timestamp / 1000, sum(reached.values())
     assert began is not None
@@ -261,7 +295,13 @@ class _Cpu:
 
 def _show(kind: str, report: Mapping[str, Any]) -> None:
     rows = [
-        (name, said["events_per_second"], said["spread"], said["cpu_us_per_event"], report["ratios"].get(name, 1.0))
+        (
+            name,
+            said["events_per_second"],
+            said["spread"],
+            said["cpu_us_per_event"],
+            report["ratios"].get(name, 1.0),
+        )
         for name, said in report["contenders"].items()
     ]
     columns = ("contender", "events/s", "low - high", "CPU us/event", "ours x times")

@@ -1,4 +1,7 @@
-"""What the benchmark does on a broker besides the contenders: topics, input, offsets, and reading back."""
+"""What the benchmark does on a broker besides the contenders.
+
+Topics, input, offsets, and reading back.
+"""
 
 import asyncio
 from collections.abc import Iterable
@@ -16,9 +19,12 @@ async def create_topics(broker: str, names: Iterable[str]) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=broker)
     await admin.start()
     try:
-        # the broker's clock, since Quix gives a record the time of the one it answers; the embedded broker ignores it
+        # the broker's clock, since Quix gives a record the time of the one it answers; the embedded
+        # broker ignores it
         clock = {"message.timestamp.type": "LogAppendTime"}
-        made = await admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs=clock) for name in names])
+        made = await admin.create_topics(
+            [NewTopic(name, PARTITIONS, 1, topic_configs=clock) for name in names]
+        )
         assert all(error[1] in (0, 36) for error in made.topic_errors), made
     finally:
         await admin.close()

@@ -1,16 +1,19 @@
 """The contenders, each a process of its own: `python -m benchmarks.stream.contenders NAME JOB`.
 
-All read committed records, wait up to `job.FETCH_WAIT_MS` for a fetch, produce with acks=all and without lingering, and
-commit about once a second what is acknowledged. Each does it as its library is meant to be used:
+All read committed records, wait up to `job.FETCH_WAIT_MS` for a fetch, produce with acks=all and
+without lingering, and commit about once a second what is acknowledged. Each does it as its library
+is meant to be used:
 
-ours            the real worker, its model replaced by a stub
-ours_rekeying   the same with `topics.partitioner = any`: half of the shoppers lie in another partition than murmur2's
-plain_faust     one agent, event by event: `table[key] = value` and `topic.send`
-quix            Quix Streams: a stateful `apply` and `to_topic`; state and offsets go out at its checkpoints
-raw_send_batch  an aiokafka loop: a `getmany`, two `send_batch` a partition, all awaited. States in a dict, nothing else
-confluent       a confluent-kafka loop: a `consume`, a `produce` a record, a `flush`. States in a dict, nothing else
+ours            the real worker, its model replaced by a stub ours_rekeying   the same with
+`topics.partitioner = any`: half of the shoppers lie in another partition than murmur2's plain_faust
+one agent, event by event: `table[key] = value` and `topic.send` quix            Quix Streams: a
+stateful `apply` and `to_topic`; state and offsets go out at its checkpoints raw_send_batch  an
+aiokafka loop: a `getmany`, two `send_batch` a partition, all awaited. States in a dict, nothing
+else confluent       a confluent-kafka loop: a `consume`, a `produce` a record, a `flush`. States in
+a dict, nothing else
 
-The two loops spare the garbage collector as our worker does, since whoever writes such a loop would find that out.
+The two loops spare the garbage collector as our worker does, since whoever writes such a loop would
+find that out.
 """
 
 import asyncio
@@ -82,7 +85,12 @@ def topics(job: Job) -> dict[str, Any]:
     """Settings of our topics: the input is everybody's, the rest is this run's own."""
     own = ("browses", "reviews", "users", "products", "dead_letters")
     names = {family: f"{job.group}-{family}" for family in own}
-    return {**names, "purchases": job.source, "recommendations": job.output, "partitions": PARTITIONS}
+    return {
+        **names,
+        "purchases": job.source,
+        "recommendations": job.output,
+        "partitions": PARTITIONS,
+    }
 
 
 def plain_faust(job: Job) -> None:
@@ -91,14 +99,29 @@ def plain_faust(job: Job) -> None:
     from faust.transport.drivers import aiokafka as driver
 
     app = faust.App(
-        job.group, broker=f"kafka://{job.broker}", store="rocksdb://?driver=rocksdict", datadir=job.directory,
-        topic_partitions=PARTITIONS, topic_replication_factor=1, topic_allow_declare=False, topic_disable_leader=True,
-        broker_commit_interval=COMMIT_SECONDS, broker_session_timeout=SESSION_SECONDS, broker_heartbeat_interval=1,
-        producer_acks=-1, producer_linger=0, consumer_auto_offset_reset="earliest", web_enabled=False,
+        job.group, broker=f"kafka://{job.broker}", store="rocksdb://?driver=rocksdict",
+        datadir=job.directory,
+        topic_partitions=PARTITIONS, topic_replication_factor=1, topic_allow_declare=False,
+        topic_disable_leader=True,
+        broker_commit_interval=COMMIT_SECONDS, broker_session_timeout=SESSION_SECONDS,
+        broker_heartbeat_interval=1,
+        producer_acks=-1, producer_linger=0, consumer_auto_offset_reset="earliest",
+        web_enabled=False,
     )  # fmt: skip
-    raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+    raw = {
+        "key_type": bytes,
+        "value_type": bytes,
+        "key_serializer": "raw",
+        "value_serializer": "raw",
+    }
     source, output = app.topic(job.source, **raw), app.topic(job.output, **raw)
-    states = app.Table("states", schema=faust.Schema(**raw), key_type=bytes, value_type=bytes, partitions=PARTITIONS)
+    states = app.Table(
+        "states",
+        schema=faust.Schema(**raw),
+        key_type=bytes,
+        value_type=bytes,
+        partitions=PARTITIONS,
+    )
     create = driver.AIOKafkaConsumerThread._create_worker_consumer
 
     def waiting(self: Any, transport: Any) -> Any:
@@ -113,7 +136,9 @@ def plain_faust(job: Job) -> None:
         async for event in stream.events():
             m = event.message
             record = Record(m.topic, m.partition, m.offset, m.key, m.value, int(m.timestamp * 1000))
-            states[m.key], row = update(states.get(m.key), [(record, read(record, time.time()))], utc())
+            states[m.key], row = update(
+                states.get(m.key), [(record, read(record, time.time()))], utc()
+            )
             await output.send(key=row.key, value=row.value, headers=row.headers)
 
     faust.Worker(app, loglevel="WARNING", quiet=True).execute_from_commandline()
@@ -159,7 +184,9 @@ async def _raw_send_batch(job: Job) -> None:
         enable_auto_commit=False, fetch_max_wait_ms=FETCH_WAIT_MS, isolation_level="read_committed",
         session_timeout_ms=SESSION_SECONDS * 1000, heartbeat_interval_ms=1000,
     )  # fmt: skip
-    producer = AIOKafkaProducer(bootstrap_servers=job.broker, acks="all", linger_ms=0, max_batch_size=512 * 1024)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=job.broker, acks="all", linger_ms=0, max_batch_size=512 * 1024
+    )
     states: dict[bytes, bytes] = {}
     async with consumer, producer:
         committed = time.monotonic()
@@ -209,7 +236,11 @@ def confluent(job: Job) -> None:
          "enable.auto.commit": False, **LIBRDKAFKA_CONSUMER}
     )  # fmt: skip
     producer = Producer(
-        {"bootstrap.servers": job.broker, "queue.buffering.max.messages": 10 * BATCH, **LIBRDKAFKA_PRODUCER}
+        {
+            "bootstrap.servers": job.broker,
+            "queue.buffering.max.messages": 10 * BATCH,
+            **LIBRDKAFKA_PRODUCER,
+        }
     )
     consumer.subscribe([job.source])
     states: dict[bytes, bytes] = {}
@@ -222,7 +253,9 @@ def confluent(job: Job) -> None:
                 Record(m.topic(), m.partition(), m.offset(), m.key(), m.value(), m.timestamp()[1])
             )
         for partition, records in fetched.items():
-            for topic, rows in zip((job.changelog, job.output), _work(states, records), strict=True):
+            for topic, rows in zip(
+                (job.changelog, job.output), _work(states, records), strict=True
+            ):
                 for row in rows:
                     producer.produce(
                         topic, row.value, row.key, partition, headers=row.headers,
@@ -237,7 +270,8 @@ def confluent(job: Job) -> None:
 
 
 CONTENDERS: dict[str, Callable[[Job], None]] = {
-    "ours": ours, "ours_rekeying": ours_rekeying, "raw_send_batch": raw_send_batch, "confluent": confluent,
+    "ours": ours, "ours_rekeying": ours_rekeying, "raw_send_batch": raw_send_batch,
+    "confluent": confluent,
     "quix": quix, "plain_faust": plain_faust,
 }  # fmt: skip
 OURS = ("ours", "ours_rekeying")
@@ -245,7 +279,9 @@ OURS = ("ours", "ours_rekeying")
 
 def changelog(name: str, group: str, source: str) -> str:
     """The changelog's name as each library forms it; a loop may choose."""
-    forms = dict.fromkeys(OURS, f"{group}-user_state-changelog") | {"quix": f"changelog__{group}--{source}--default"}
+    forms = dict.fromkeys(OURS, f"{group}-user_state-changelog") | {
+        "quix": f"changelog__{group}--{source}--default"
+    }
     return forms.get(name, f"{group}-states-changelog")
 
 

@@ -1,9 +1,11 @@
-"""The job that all contenders do, with the product's own functions: what differs between them is the machinery alone.
+"""The job that all contenders do, with the product's own functions.
+
+What differs between them is the machinery alone.
 
 Of whatever a contender takes at a time, an event or a batch: decode and validate the JSON
-(`worker.pipeline.codec.decode_all`). Per shopper of it: read the state, fold (`pprm.state.fold.fold`), note the list,
-write the state to the changelog and one record to the output. Instead of PPRM a stub recommends the same ten products
-to everybody.
+(`worker.pipeline.codec.decode_all`). Per shopper of it: read the state, fold
+(`pprm.state.fold.fold`), note the list, write the state to the changelog and one record to the
+output. Instead of PPRM a stub recommends the same ten products to everybody.
 """
 
 import json
@@ -128,7 +130,11 @@ def _basket(rng: random.Random, number: int) -> list[tuple[int, str, dict[str, A
             "occurred_at": f"2017-{1 + number // 5000 % 12:02d}-{1 + number // 200 % 25:02d}T10:00:00Z"}  # fmt: skip
     products = rng.sample(range(PRODUCTS), rng.randint(1, 2 * BASKET - 1))
     return [
-        (shopper % PARTITIONS, f"u{shopper}", {**said, "product_id": f"p{product}", "quantity": 1.0, "price": 2.5})
+        (
+            shopper % PARTITIONS,
+            f"u{shopper}",
+            {**said, "product_id": f"p{product}", "quantity": 1.0, "price": 2.5},
+        )
         for product in products
     ]
 
@@ -163,10 +169,14 @@ def expect(source: Iterable[Any]) -> dict[bytes, Expected]:
     return expected
 
 
-def judge(expected: Mapping[bytes, Expected], states: Mapping[bytes, bytes], lists: Mapping[bytes, bytes]) -> Verdict:
+def judge(
+    expected: Mapping[bytes, Expected], states: Mapping[bytes, bytes], lists: Mapping[bytes, bytes]
+) -> Verdict:
     """Compare the newest state and list of every shopper with what is expected."""
     wrong_states = sum(not _holds(states.get(key), wanted) for key, wanted in expected.items())
-    wrong_lists = sum(not _answers(lists.get(key), key, wanted.newest) for key, wanted in expected.items())
+    wrong_lists = sum(
+        not _answers(lists.get(key), key, wanted.newest) for key, wanted in expected.items()
+    )
     return Verdict(len(expected), wrong_states, wrong_lists)
 
 
@@ -177,7 +187,9 @@ def _holds(value: bytes | None, wanted: Expected) -> bool:
     state = user_state.decode(value)
     newest = [stable_hash(product) for product in wanted.bought[-user_state.MAX_SEQUENCE :]]
     counts = (len(wanted.bought), len(wanted.baskets))
-    return (state.purchases, state.baskets) == counts and state.interactions()["product"].tolist() == newest
+    return (state.purchases, state.baskets) == counts and state.interactions()[
+        "product"
+    ].tolist() == newest
 
 
 def _answers(value: bytes | None, key: bytes, offset: int) -> bool:

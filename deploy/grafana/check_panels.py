@@ -1,8 +1,11 @@
-"""Does every dashboard panel have data? Runs each panel's PromQL against a Prometheus and prints what comes back.
+"""Does every dashboard panel have data?
+
+Runs each panel's PromQL against a Prometheus and prints what comes back.
 
     python deploy/grafana/check_panels.py [http://127.0.0.1:9090] [--minutes 5]
 
-Exit code 1 when a panel has no number to show, 2 when Prometheus does not answer. Needs nothing but Python.
+Exit code 1 when a panel has no number to show, 2 when Prometheus does not answer. Needs nothing but
+Python.
 """
 
 import argparse
@@ -35,9 +38,14 @@ def queries(dashboard: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def newest_values(prometheus: str, expression: str, minutes: float) -> list[float]:
-    """The newest number of each series in the last minutes; NaN, which Grafana does not draw, is no number."""
+    """The newest number of each series in the last minutes.
+
+    NaN, which Grafana does not draw, is no number.
+    """
     now = time.time()
-    asked = urlencode({"query": expression, "start": now - 60 * minutes, "end": now, "step": STEP_SECONDS})
+    asked = urlencode(
+        {"query": expression, "start": now - 60 * minutes, "end": now, "step": STEP_SECONDS}
+    )
     with urlopen(f"{prometheus}/api/v1/query_range?{asked}", timeout=30) as response:
         series = json.load(response)["data"]["result"]
     numbers = ([float(v) for _, v in one["values"] if math.isfinite(float(v))] for one in series)
@@ -48,7 +56,9 @@ def main() -> int:
     """Print a line per query, and the panels that show nothing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("prometheus", nargs="?", default="http://127.0.0.1:9090")
-    parser.add_argument("--minutes", type=float, default=5, help="how far back a number may lie (default 5)")
+    parser.add_argument(
+        "--minutes", type=float, default=5, help="how far back a number may lie (default 5)"
+    )
     arguments = parser.parse_args()
     filled: dict[str, bool] = {}
     for title, legend, expression in queries(json.loads(DASHBOARD.read_text())):
@@ -58,7 +68,11 @@ def main() -> int:
             print(f"{arguments.prometheus} does not answer: {error}\n{expression}", file=sys.stderr)
             return 2
         filled[title] = filled.get(title, False) or bool(values)
-        shown = f"{len(values):3} series, newest {min(values):.6g} to {max(values):.6g}" if values else "  - no data"
+        shown = (
+            f"{len(values):3} series, newest {min(values):.6g} to {max(values):.6g}"
+            if values
+            else "  - no data"
+        )
         print(f"{title:30} {legend:45} {shown}")
     empty = [title for title, has_data in filled.items() if not has_data]
     print(f"\n{len(filled) - len(empty)} of {len(filled)} panels have data")

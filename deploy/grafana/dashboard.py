@@ -1,4 +1,6 @@
-"""Write dashboards/pprm-worker.json, the worker's Grafana dashboard: `python deploy/grafana/dashboard.py`.
+"""Write dashboards/pprm-worker.json, the worker's Grafana dashboard.
+
+`python deploy/grafana/dashboard.py`.
 
 Needs the extra `deploy`. Edit the panels in panels.yml, never in the JSON: a test compares them.
 """
@@ -10,7 +12,12 @@ from typing import TypedDict, TypeVar
 
 import yaml
 from grafana_foundation_sdk.builders import common, stat, timeseries
-from grafana_foundation_sdk.builders.dashboard import Dashboard, DatasourceVariable, QueryVariable, Row
+from grafana_foundation_sdk.builders.dashboard import (
+    Dashboard,
+    DatasourceVariable,
+    QueryVariable,
+    Row,
+)
 from grafana_foundation_sdk.builders.prometheus import Dataquery
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import (
@@ -20,7 +27,11 @@ from grafana_foundation_sdk.models.common import (
     LegendPlacement,
     TooltipDisplayMode,
 )
-from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, VariableOption, VariableRefresh
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardCursorSync,
+    VariableOption,
+    VariableRefresh,
+)
 
 PANELS = Path(__file__).parent / "panels.yml"
 TARGET = Path(__file__).parent / "dashboards" / "pprm-worker.json"
@@ -32,7 +43,10 @@ Builder = TypeVar("Builder", stat.Panel, timeseries.Panel)
 
 
 class Panel(TypedDict):
-    """One panel of panels.yml: what it shows, in which unit, what that means, and the PromQL of each legend entry."""
+    """One panel of panels.yml.
+
+    What it shows, in which unit, what that means, and the PromQL of each legend entry.
+    """
 
     title: str
     unit: str
@@ -46,7 +60,9 @@ def dashboard() -> str:
     board = (
         Dashboard("PPRM worker")
         .uid("pprm-worker")
-        .description("Event-driven recommendations: events in, lists out, and what happens between.")
+        .description(
+            "Event-driven recommendations: events in, lists out, and what happens between."
+        )
         .tags(["pprm", "kafka", "recommendations"])
         .time("now-15m", "now")
         .refresh("10s")
@@ -88,16 +104,29 @@ def _stat(panel: Panel) -> stat.Panel:
 
 
 def _timeseries(panel: Panel) -> timeseries.Panel:
-    legend = common.VizLegendOptions().display_mode(LegendDisplayMode.LIST).placement(LegendPlacement.BOTTOM)
+    legend = (
+        common.VizLegendOptions()
+        .display_mode(LegendDisplayMode.LIST)
+        .placement(LegendPlacement.BOTTOM)
+    )
     tooltip = common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI)
     drawn = timeseries.Panel().legend(legend).tooltip(tooltip).fill_opacity(10).line_width(1).min(0)
     return _described(drawn, panel)
 
 
 def _described(builder: Builder, panel: Panel) -> Builder:
-    builder.title(panel["title"]).description(panel["meaning"]).unit(panel["unit"]).datasource(SOURCE)
+    builder.title(panel["title"]).description(panel["meaning"]).unit(panel["unit"]).datasource(
+        SOURCE
+    )
     for letter, (legend, expression) in zip("ABCDEF", panel["queries"].items(), strict=False):
-        query = Dataquery().ref_id(letter).expr(expression).legend_format(legend).datasource(SOURCE).range()
+        query = (
+            Dataquery()
+            .ref_id(letter)
+            .expr(expression)
+            .legend_format(legend)
+            .datasource(SOURCE)
+            .range()
+        )
         builder.with_target(query)
     return builder
 

@@ -1,6 +1,7 @@
 """The products known, as arrays: one row per product.
 
-A row never moves. One that nothing refers to any more goes to another product: listings may come and go for ever.
+A row never moves. One that nothing refers to any more goes to another product: listings may come
+and go for ever.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,17 +40,24 @@ class Product:
 
 
 def groups(categories: Sequence[str], title: str) -> tuple[str, str]:
-    """Type and category from a category path, broadest first; a product without one is of the type of its title."""
+    """Type and category from a category path, broadest first.
+
+    A product without one is of the type of its title.
+    """
     path = list(map(plain, categories or [title]))
     return path[-1], path[-2] if len(path) > 1 else path[-1]
 
 
 SPARE = 1024
-"""Products withdrawn last that keep their rows though nobody bought them: they, or a late purchase, may come back."""
+"""Products withdrawn last that keep their rows though nobody bought them: they, or a late purchase,
+may come back."""
 
 
 class Codes:
-    """Small numbers for names, in order of appearance; that of a name that nothing uses any more goes to another."""
+    """Small numbers for names, in order of appearance.
+
+    That of a name that nothing uses any more goes to another.
+    """
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
@@ -96,11 +104,14 @@ class Codes:
 class Catalogue:
     """Products in rows. `version` changes with each mutation. Not thread-safe: one thread owns it.
 
-    `is_needed` says of the hash of a product that was withdrawn whether its row must stay, for the histories that hold
-    it: type, category and maker of what was bought are part of the features. By default all stay.
+    `is_needed` says of the hash of a product that was withdrawn whether its row must stay, for the
+    histories that hold it: type, category and maker of what was bought are part of the features. By
+    default all stay.
     """
 
-    def __init__(self, dimensions: int, is_needed: Callable[[int], bool] = lambda product: True) -> None:
+    def __init__(
+        self, dimensions: int, is_needed: Callable[[int], bool] = lambda product: True
+    ) -> None:
         self.version = 0
         self._is_needed = is_needed
         self.ids: list[str] = []
@@ -162,7 +173,10 @@ class Catalogue:
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """What the model reads of each product: the vector of its text, or its own, [n, dimensions]."""
+        """What the model reads of each product.
+
+        The vector of its text, or its own, [n, dimensions].
+        """
         return self._vectors[: len(self)]
 
     @property
@@ -171,13 +185,19 @@ class Catalogue:
         return self._available[: len(self)]
 
     def with_vectors(self, vectors: NDArray[np.float32]) -> "Catalogue":
-        """The same products, read by another encoder: `vectors` [n, any dimensions]. What changes later is shared."""
+        """The same products, read by another encoder: `vectors` [n, any dimensions].
+
+        What changes later is shared.
+        """
         other = copy(self)
         other._vectors = vectors
         return other
 
     def only(self, available: NDArray[np.bool_]) -> "Catalogue":
-        """The same products, of which these may be recommended, [n]. What changes later is shared."""
+        """The same products, of which these may be recommended, [n].
+
+        What changes later is shared.
+        """
         other = copy(self)
         other._available = available
         return other
@@ -187,7 +207,10 @@ class Catalogue:
         return self.promotions.at(now, len(self))
 
     def with_promotions(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Purchases with the promotion that their product had, if any was on that day; other events as they are."""
+        """Purchases with the promotion that their product had, if any was on that day.
+
+        Other events as they are.
+        """
         for event in events:
             if isinstance(event, Interaction) and event.kind is Kind.PURCHASE and self.promotions:
                 row = self._rows.get(event.product)
@@ -202,7 +225,8 @@ class Catalogue:
     def put(self, products: Sequence[Product], vectors: NDArray[np.float32]) -> None:
         """Add products or replace what is known of them; `vectors` [len(products), dimensions].
 
-        The version changes only where one is new or another one than before: most records of a product say a new price.
+        The version changes only where one is new or another one than before: most records of a
+        product say a new price.
         """
         self._reserve(len(self) + len(products))
         changed = False
@@ -215,12 +239,19 @@ class Catalogue:
             if self._changed_at[row] and self._is(row, codes, product.available, vector):
                 continue
             changed = True
-            self._codes[row], self._vectors[row], self._available[row] = codes, vector, product.available
+            self._codes[row], self._vectors[row], self._available[row] = (
+                codes,
+                vector,
+                product.available,
+            )
             self._changed_at[row] = self.version + 1
         self.version += changed
 
     def withdraw(self, product_ids: Iterable[str]) -> None:
-        """Never recommend these again; their rows stay as long as they are needed, and the newest `SPARE` anyway."""
+        """Never recommend these again.
+
+        Their rows stay as long as they are needed, and the newest `SPARE` anyway.
+        """
         for product_id in product_ids:
             row = self._rows.get(stable_hash(product_id))
             if row is not None:
@@ -236,9 +267,15 @@ class Catalogue:
             self._placed = len(self)
         return self._table.rows(hashes)
 
-    def _is(self, row: int, codes: tuple[int, int, int], available: bool, vector: NDArray[np.float32]) -> bool:
+    def _is(
+        self, row: int, codes: tuple[int, int, int], available: bool, vector: NDArray[np.float32]
+    ) -> bool:
         same_codes = (self._codes[row] == codes).all()
-        return bool(same_codes and self._available[row] == available and np.array_equal(self._vectors[row], vector))
+        return bool(
+            same_codes
+            and self._available[row] == available
+            and np.array_equal(self._vectors[row], vector)
+        )
 
     def _row(self, product_id: str) -> int:
         key = stable_hash(product_id)
@@ -270,10 +307,16 @@ class Catalogue:
         return None
 
     def _take_codes(self, product: Product) -> tuple[int, int, int]:
-        return self.types.take(product.type), self.categories.take(product.category), self.makers.take(product.maker)
+        return (
+            self.types.take(product.type),
+            self.categories.take(product.category),
+            self.makers.take(product.maker),
+        )
 
     def _drop_codes(self, row: int) -> None:
-        for names, code in zip((self.types, self.categories, self.makers), self._codes[row].tolist(), strict=True):
+        for names, code in zip(
+            (self.types, self.categories, self.makers), self._codes[row].tolist(), strict=True
+        ):
             names.drop(code)
 
     def _reserve(self, rows: int) -> None:

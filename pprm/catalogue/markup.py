@@ -1,7 +1,10 @@
-"""The text that a reader of HTML sees: tags and entities off, so that markup does not move a product's vector.
+"""The text that a reader of HTML sees.
 
-Patterns instead of html.parser, which takes quadratic time: 2.4 s for 8 kB of `<a <a <a`, in the worker's event loop.
-These never look at a character twice: what they skip ends at the next `<`, or where it has no end, at the text's.
+Tags and entities off, so that markup does not move a product's vector.
+
+Patterns instead of html.parser, which takes quadratic time: 2.4 s for 8 kB of `<a <a <a`, in the
+worker's event loop. These never look at a character twice: what they skip ends at the next `<`, or
+where it has no end, at the text's.
 """
 
 import re
@@ -17,11 +20,14 @@ colgroup data datalist dd details dialog dir div dl dt embed fieldset figcaption
 h3 h4 h5 h6 head header hgroup hr html iframe img input label legend li link main map marquee menu meta meter nav
 noscript object ol optgroup option output p param picture pre progress rp rt ruby section select slot source summary svg
 table tbody td template textarea tfoot th thead time title tr track ul video"""
-"""https://html.spec.whatwg.org/#elements-3 and its obsolete ones. Others are text: `x<y and y>z`."""
+"""https://html.spec.whatwg.org/#elements-3 and its obsolete ones. Others are text: `x<y and y>z`.
+"""
 _SPACE = {**dict.fromkeys(_INLINE.split(), ""), **dict.fromkeys(_BLOCK.split(), " ")}
 """What an element is read as."""
 
-_UNSEEN = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b[^<>]*>.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
+_UNSEEN = re.compile(
+    r"<!--.*?(?:-->|\Z)|<(script|style)\b[^<>]*>.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE
+)
 _DECLARATION = re.compile(r"<!\[CDATA\[|\]\]>|<[!?][a-zA-Z][^<>]*>")
 _TAG = re.compile(r"""</?([a-zA-Z][\w:-]*)(?>\s(?>[^<>"']+|"[^"<]*"|'[^'<]*'|["'])*)?/?>""")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][\da-fA-F]{1,6}|[a-zA-Z]\w{1,31});")

@@ -1,10 +1,12 @@
-"""How often each product was bought lately by anybody: decayed counters, the sum of all shoppers' own counters.
+"""How often each product was bought lately by anybody.
 
-Scoring uses them as at the start of the event-time day: the same for every shopper and micro-batch of a day, and no
-purchase of today can look ahead into a list of today.
+Decayed counters, the sum of all shoppers' own counters.
 
-Shoppers are partitioned, popularity is not: it is the sum over partitions. A worker counts the partitions it owns and
-takes those of the others from their snapshots.
+Scoring uses them as at the start of the event-time day: the same for every shopper and micro-batch
+of a day, and no purchase of today can look ahead into a list of today.
+
+Shoppers are partitioned, popularity is not: it is the sum over partitions. A worker counts the
+partitions it owns and takes those of the others from their snapshots.
 """
 
 import struct
@@ -17,11 +19,20 @@ from numpy.typing import NDArray
 
 from pprm.core.events import Kind
 from pprm.core.hash_table import HashTable
-from pprm.state.user_state import DAY, INTERACTION, KEY, MAX_PRODUCTS, SEQUENCE_DTYPE, UserState, counters_of
+from pprm.state.user_state import (
+    DAY,
+    INTERACTION,
+    KEY,
+    MAX_PRODUCTS,
+    SEQUENCE_DTYPE,
+    UserState,
+    counters_of,
+)
 
 HALF_LIVES = (np.inf, 7.0, 28.0, np.inf, 7.0, 28.0, 1.0, 3.0)
-"""Days after which a purchase counts half, per column. All can be had from the shoppers' states, so that these add up
-to the same: purchases; first purchases of the product by a shopper; and, from the states' sequences, the last days'."""
+"""Days after which a purchase counts half, per column. All can be had from the shoppers' states, so
+that these add up to the same: purchases; first purchases of the product by a shopper; and, from the
+states' sequences, the last days'."""
 COLUMNS = len(HALF_LIVES)
 ALL, WEEK, MONTH, BUYERS, FIRST_WEEK, FIRST_MONTH, ONE_DAY, THREE_DAYS = range(COLUMNS)
 FIRSTS = slice(BUYERS, ONE_DAY)
@@ -59,7 +70,10 @@ class Snapshot(NamedTuple):
 
 @dataclass(slots=True)
 class _Waiting:
-    """What counts from some later day on, summed per product: bounded by the products, not by the purchases."""
+    """What counts from some later day on, summed per product.
+
+    Bounded by the products, not by the purchases.
+    """
 
     places: dict[int, int] = field(default_factory=dict)
     """Row of a product to its place in `counters`."""
@@ -73,7 +87,9 @@ class _Waiting:
 
     def sums(self) -> tuple[NDArray[np.int64], Counters]:
         """Rows [n] and counters [n, 8]."""
-        return np.fromiter(self.places, np.int64, len(self.places)), self.counters[: len(self.places)]
+        return np.fromiter(self.places, np.int64, len(self.places)), self.counters[
+            : len(self.places)
+        ]
 
 
 @dataclass(slots=True)
@@ -82,8 +98,9 @@ class _Own:
 
     counters: Counters
     waiting: dict[int, _Waiting] = field(default_factory=dict)
-    """By the day from which on it counts, as of that day. Mostly there is one, tomorrow: a time that the clock has not
-    reached is refused before it comes here, and what a micro-batch brings moves the day on to its newest."""
+    """By the day from which on it counts, as of that day. Mostly there is one, tomorrow: a time
+    that the clock has not reached is refused before it comes here, and what a micro-batch brings
+    moves the day on to its newest."""
     changes: int = 0
 
 
@@ -117,10 +134,12 @@ class Popularity:
         return product in self._rows
 
     def add(self, purchases: Iterable[Purchase], partition: int = 0) -> None:
-        """Count purchases of a partition owned; those of the current day and later wait until their day is over.
+        """Count purchases of a partition owned.
 
-        Those of a partition that was just given away are its next owner's to count: the batch that brings them here
-        will not be committed.
+        Those of the current day and later wait until their day is over.
+
+        Those of a partition that was just given away are its next owner's to count: the batch that
+        brings them here will not be committed.
         """
         if partition in self._disowned:
             return
@@ -141,13 +160,17 @@ class Popularity:
         self.add_states([state], partition)
 
     def add_states(self, states: Sequence[UserState], partition: int = 0) -> None:
-        """Count all that shoppers of a partition owned have bought. Many at once cost a tenth of one by one."""
+        """Count all that shoppers of a partition owned have bought.
+
+        Many at once cost a tenth of one by one.
+        """
         buyers = [state for state in states if state.keys]
         if not buyers:
             return
         self.changes += 1
         bought = _bought(buyers)
-        self.advance(float(bought.counters["last"].max()))  # from day 0 the decay of 47 years backwards would overflow
+        # from day 0 the decay of 47 years backwards would overflow
+        self.advance(float(bought.counters["last"].max()))
         own = self._partition(partition)
         own.changes += 1
         latest = _latest(buyers, bought)
@@ -158,12 +181,17 @@ class Popularity:
             self.add(today, partition)
 
     def disown(self, partitions: Iterable[int]) -> None:
-        """Stop counting these partitions; what they held stands until a snapshot of their next owner comes."""
+        """Stop counting these partitions.
+
+        What they held stands until a snapshot of their next owner comes.
+        """
         for partition in partitions:
             self._disowned.add(partition)
             if own := self._own.pop(partition, None):
                 rows = np.flatnonzero(own.counters[:, 0])
-                self._foreign[partition] = _Foreign(self.day, rows, own.counters[rows].astype(np.float32))
+                self._foreign[partition] = _Foreign(
+                    self.day, rows, own.counters[rows].astype(np.float32)
+                )
                 self._stale = True
 
     def own(self, partition: int) -> None:
@@ -181,7 +209,8 @@ class Popularity:
             return
         self.advance(snapshot.day * DAY)
         rows = self._rows_of(snapshot.products.tolist())
-        said = _Foreign(snapshot.day, rows, snapshot.counters.astype(np.float32))  # a copy: the message may go
+        # a copy: the message may go
+        said = _Foreign(snapshot.day, rows, snapshot.counters.astype(np.float32))
         before, self._foreign[partition] = self._foreign.get(partition), said
         self._add_foreign(said)
         if before:  # what rounding leaves of it is gone with the next day's sum
@@ -194,7 +223,8 @@ class Popularity:
         rows = np.flatnonzero(counters[:, 0] > 0)
         rows = rows[np.argsort(-counters[rows, MONTH], kind="stable")][:MAX_SNAPSHOT]
         hashes = np.fromiter(self._rows, np.uint64, len(self._rows))
-        counted = np.maximum(counters[rows], 0.0)  # of what was taken back, rounding may leave less than nothing
+        # of what was taken back, rounding may leave less than nothing
+        counted = np.maximum(counters[rows], 0.0)
         return Snapshot(self.day, hashes[rows], counted.astype(np.float32))
 
     def versions(self) -> dict[int, int]:
@@ -206,7 +236,10 @@ class Popularity:
         return float(self._sum()[:, 0].sum())
 
     def advance(self, now: float) -> bool:
-        """Move on to the day of this Unix time; False where it is not later than the current one."""
+        """Move on to the day of this Unix time.
+
+        False where it is not later than the current one.
+        """
         day = int(now // DAY)
         if day <= self.day:
             return False
@@ -223,11 +256,17 @@ class Popularity:
         return True
 
     def features(self, products: NDArray[np.uint64]) -> NDArray[np.float32]:
-        """Per product [n, 4]: popularity of about a week, about a month, all time, and the trend, each about 0 to 1."""
+        """Per product [n, 4].
+
+        Popularity of about a week, about a month, all time, and the trend, each about 0 to 1.
+        """
         return features(self.counters(products))
 
     def counters(self, products: NDArray[np.uint64]) -> Counters:
-        """Counters [n, 8] of products by hash, as of the start of the day; 0 for what nobody bought."""
+        """Counters [n, 8] of products by hash, as of the start of the day.
+
+        0 for what nobody bought.
+        """
         if self._placed != len(self._rows):
             self._table = HashTable.of(np.fromiter(self._rows, np.uint64, len(self._rows)))
             self._placed = len(self._rows)
@@ -237,7 +276,8 @@ class Popularity:
     def _sums(self, bought: "_Bought", latest: "_Latest") -> Counters:
         """Counters of each product bought, summed over the shoppers.
 
-        Those of the last days come from the sequences: their half-lives are too short for what these forgot.
+        Those of the last days come from the sequences: their half-lives are too short for what
+        these forgot.
         """
         counters, sums = bought.counters, np.zeros((len(bought.products), COLUMNS))
         first, last = (self.day - counters[name] / DAY for name in ("first", "last"))
@@ -278,7 +318,9 @@ class Popularity:
         return self._total
 
     def _add_foreign(self, foreign: _Foreign, times: float = 1.0) -> None:
-        self._total[foreign.rows] += foreign.counters * (times * _all_decays(np.array([self.day - foreign.day])))
+        self._total[foreign.rows] += foreign.counters * (
+            times * _all_decays(np.array([self.day - foreign.day]))
+        )
 
     def _partition(self, partition: int) -> _Own:
         if partition not in self._own:
@@ -296,7 +338,8 @@ class Popularity:
 
 def features(counters: Counters) -> NDArray[np.float32]:
     """Of counters [n, 8], see `Popularity.features`."""
-    # A counter with half-life h stands at rate * h / ln 2: times ln 2 it is comparable with a window of h days.
+    # A counter with half-life h stands at rate * h / ln 2: times ln 2 it is comparable with a
+    # window of h days.
     week, month = counters[:, WEEK] * np.log(2), counters[:, MONTH] * np.log(2)
     trend = np.log((week + 2) / (month / 4 + 2))
     columns = (np.log1p(week) / 4, np.log1p(month) / 4, np.log1p(counters[:, ALL]) / 6, trend)
@@ -336,15 +379,19 @@ def _bought(states: Sequence[UserState]) -> _Bought:
 
 def _latest(states: Sequence[UserState], bought: _Bought) -> _Latest:
     """The purchases in the sequences, without those of products whose counters were evicted."""
-    shopper = np.repeat(np.arange(len(states)), [len(state.sequence) // INTERACTION.size for state in states])
+    shopper = np.repeat(
+        np.arange(len(states)), [len(state.sequence) // INTERACTION.size for state in states]
+    )
     events = np.frombuffer(b"".join(state.sequence for state in states), SEQUENCE_DTYPE)
     products = bought.products
     product = np.minimum(np.searchsorted(products, events["product"]), len(products) - 1)
     held = (events["kind"] == Kind.PURCHASE) & (products[product] == events["product"])
-    full = np.array([len(state.keys) >= MAX_PRODUCTS * KEY.size for state in states])  # the others evicted nothing
+    # the others evicted nothing
+    full = np.array([len(state.keys) >= MAX_PRODUCTS * KEY.size for state in states])
     if full.any():
         asked, known = (
-            (len(products) * of + at)[full[of]] for of, at in ((shopper, product), (bought.shopper, bought.product))
+            (len(products) * of + at)[full[of]]
+            for of, at in ((shopper, product), (bought.shopper, bought.product))
         )
         held[full[shopper]] &= np.isin(asked, known)
     return _Latest(product[held], shopper[held], events[held])
@@ -356,10 +403,17 @@ def _since(states: Sequence[UserState], latest: _Latest, time: float) -> list[Pu
     recent = latest.events[is_recent]
     shoppers, starts = np.unique(latest.shopper[is_recent], return_index=True)
     purchases: list[Purchase] = []
-    for number, start, stop in zip(shoppers.tolist(), starts, [*starts[1:], None], strict=False):  # in their order
+    # in their order
+    for number, start, stop in zip(shoppers.tolist(), starts, [*starts[1:], None], strict=False):
         events = recent[start:stop]
         state = states[number]
-        first = dict(zip(state.product_keys().tolist(), state.product_counters()["first"].tolist(), strict=True))
+        first = dict(
+            zip(
+                state.product_keys().tolist(),
+                state.product_counters()["first"].tolist(),
+                strict=True,
+            )
+        )
         for product, at in zip(events["product"].tolist(), events["time"].tolist(), strict=True):
             is_first = first.get(product) == at
             if is_first:
@@ -370,7 +424,8 @@ def _since(states: Sequence[UserState], latest: _Latest, time: float) -> list[Pu
 
 def _decays(days: NDArray[Any], column: int) -> NDArray[np.float64]:
     """What is left in a column after so many days."""
-    # at most tomorrow: a time from a damaged state, decayed backwards over years, would be infinite for everybody
+    # at most tomorrow: a time from a damaged state, decayed backwards over years, would be infinite
+    # for everybody
     weights: NDArray[np.float64] = np.exp2(np.maximum(days, -1.0) / -HALF_LIVES[column])
     return weights
 
@@ -386,9 +441,16 @@ def _grown(counters: Counters, rows: int) -> Counters:
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
-    """Return a snapshot's bytes, little endian: version, day, n | n product hashes (u64) | n x 8 counters (f4)."""
+    """Return a snapshot's bytes, little endian.
+
+    Version, day, n | n product hashes (u64) | n x 8 counters (f4).
+    """
     header = _HEADER.pack(SNAPSHOT_VERSION, snapshot.day, len(snapshot.products))
-    return header + snapshot.products.astype("<u8").tobytes() + snapshot.counters.astype("<f4").tobytes()
+    return (
+        header
+        + snapshot.products.astype("<u8").tobytes()
+        + snapshot.counters.astype("<f4").tobytes()
+    )
 
 
 def decode_snapshot(value: bytes, newest_day: int) -> Snapshot:
@@ -398,10 +460,18 @@ def decode_snapshot(value: bytes, newest_day: int) -> Snapshot:
         ValueError: they are none, or of a later day: it would move everybody's popularity there.
     """
     if len(value) < _HEADER.size or value[0] != SNAPSHOT_VERSION:
-        raise ValueError(f"not a version {SNAPSHOT_VERSION} popularity snapshot ({len(value)} bytes)")
+        raise ValueError(
+            f"not a version {SNAPSHOT_VERSION} popularity snapshot ({len(value)} bytes)"
+        )
     _, day, n = _HEADER.unpack_from(value)
-    if n > MAX_SNAPSHOT or len(value) != _HEADER.size + n * (8 + 4 * COLUMNS) or not 0 <= day <= newest_day:
-        raise ValueError(f"a popularity snapshot of {n} products and day {day} in {len(value)} bytes")
+    if (
+        n > MAX_SNAPSHOT
+        or len(value) != _HEADER.size + n * (8 + 4 * COLUMNS)
+        or not 0 <= day <= newest_day
+    ):
+        raise ValueError(
+            f"a popularity snapshot of {n} products and day {day} in {len(value)} bytes"
+        )
     products = np.frombuffer(value, "<u8", n, _HEADER.size)
     counters = np.frombuffer(value, "<f4", n * COLUMNS, _HEADER.size + 8 * n).reshape(n, COLUMNS)
     if not (np.isfinite(counters).all() and (counters >= 0).all()):

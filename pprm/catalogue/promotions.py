@@ -1,7 +1,9 @@
-"""What is promoted where and when: part of what a shop says of its products, and one of the best predictors there is.
+"""What is promoted where and when.
 
-Pure arrays. A product's record carries its promotions with their times, so what holds at a moment follows from the
-newest record alone: no history is kept.
+Part of what a shop says of its products, and one of the best predictors there is.
+
+Pure arrays. A product's record carries its promotions with their times, so what holds at a moment
+follows from the newest record alone: no history is kept.
 """
 
 from collections import OrderedDict
@@ -16,7 +18,8 @@ from pprm.core.compiled import compiled
 from pprm.state.user_state import DAY
 
 DISPLAY, MAILER, FEATURE = 1, 2, 4
-"""Bits of a promotion: on display in the store, in the mailer, featured in the mailer (its front page, say)."""
+"""Bits of a promotion: on display in the store, in the mailer, featured in the mailer (its front
+page, say)."""
 ALL_STORES = 0
 ENTRY = np.dtype([("starts", "<u4"), ("until", "<u4"), ("store", "<u4"), ("code", "u1")])
 """Unix seconds, `user_state.store_code` or `ALL_STORES`, bits."""
@@ -32,7 +35,11 @@ Floats = NDArray[np.float32]
 
 def code(display: str | None, mailer: str | None) -> int:
     """Bits of a promotion as the shop words it."""
-    return (DISPLAY if display else 0) | (MAILER if mailer else 0) | (FEATURE if "feature" in (mailer or "") else 0)
+    return (
+        (DISPLAY if display else 0)
+        | (MAILER if mailer else 0)
+        | (FEATURE if "feature" in (mailer or "") else 0)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +47,17 @@ class Promoted:
     """What is promoted on a day, in `rows` products."""
 
     shares: Floats
-    """Per product, as `SHARES`: of the stores that promote anything, how many promote it, and the change since a week
-    before, [rows, 5]."""
+    """Per product, as `SHARES`: of the stores that promote anything, how many promote it, and the
+    change since a week before, [rows, 5]."""
     _now: NDArray[Any]
     """(store, row, code) of what holds, by store."""
     _before: NDArray[Any]
 
     def at_store(self, store: int, rows: NDArray[np.int64]) -> Floats:
-        """Of these products at a store, as `AT_STORE`; 0 where the store is unknown, [len(rows), 5]."""
+        """Of these products at a store, as `AT_STORE`.
+
+        0 where the store is unknown, [len(rows), 5].
+        """
         out = np.zeros((len(rows), len(AT_STORE)), np.float32)
         if store:
             _at_store(self._now, self._before, store, rows, out)
@@ -55,7 +65,9 @@ class Promoted:
 
 
 @compiled
-def _at_store(now: NDArray[Any], before: NDArray[Any], store: int, rows: NDArray[np.int64], out: Floats) -> None:
+def _at_store(
+    now: NDArray[Any], before: NDArray[Any], store: int, rows: NDArray[np.int64], out: Floats
+) -> None:
     everywhere, here = _of_store(now, ALL_STORES), _of_store(now, store)
     everywhere_before, here_before = _of_store(before, ALL_STORES), _of_store(before, store)
     has_data = len(everywhere) + len(here) > 0
@@ -122,7 +134,9 @@ class Promotions:
             if self._of.pop(row, None) is None:
                 return
         else:
-            self._of[row] = entries if isinstance(entries, np.ndarray) else np.array(list(entries), ENTRY)
+            self._of[row] = (
+                entries if isinstance(entries, np.ndarray) else np.array(list(entries), ENTRY)
+            )
         self.version += 1
         self._entries = None
         self._days.clear()
@@ -154,7 +168,9 @@ class Promotions:
             return 0.0, 0.0
         mine = entries[_holds(entries, day * DAY)]
         weights = np.where(mine["store"] == ALL_STORES, 1.0, 1.0 / max(stores, 1))
-        mailer, display = (min(float(weights[(mine["code"] & bit) > 0].sum()), 1.0) for bit in (MAILER, DISPLAY))
+        mailer, display = (
+            min(float(weights[(mine["code"] & bit) > 0].sum()), 1.0) for bit in (MAILER, DISPLAY)
+        )
         return mailer, display
 
     def _make(self, start: float, rows: int) -> Promoted:
@@ -170,7 +186,11 @@ class Promotions:
         row, entries = self._entries
         holds = _holds(entries, moment)
         held = np.zeros(int(holds.sum()), _HELD)
-        held["store"], held["row"], held["code"] = entries["store"][holds], row[holds], entries["code"][holds]
+        held["store"], held["row"], held["code"] = (
+            entries["store"][holds],
+            row[holds],
+            entries["code"][holds],
+        )
         return held[np.lexsort((held["row"], held["store"]))]
 
 
@@ -188,6 +208,7 @@ def _shares(held: NDArray[Any], rows: int) -> Floats:
     everywhere, stores = held["store"] == ALL_STORES, _count_stores(held)
     weights = np.where(everywhere, 1.0, 1.0 / max(stores, 1))
     columns = [
-        np.bincount(held["row"], weights * ((held["code"] & bit) > 0), rows) for bit in (MAILER, DISPLAY, FEATURE)
+        np.bincount(held["row"], weights * ((held["code"] & bit) > 0), rows)
+        for bit in (MAILER, DISPLAY, FEATURE)
     ]
     return np.minimum(np.stack(columns, 1), 1.0).astype(np.float32)

@@ -1,4 +1,7 @@
-"""What the encoder reads: one rule for shoppers and one for products, wherever their records come from."""
+"""What the encoder reads.
+
+One rule for shoppers and one for products, wherever their records come from.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,8 +13,13 @@ def profile_text(text: str | None, attributes: Mapping[str, str]) -> str:
     return _sentences([text or "", *_pairs(attributes)])
 
 
-def product_text(title: str, description: str, categories: Sequence[str], attributes: Mapping[str, str]) -> str:
-    """A product: everything that is text, without markup. Price, availability and the maker's name are not."""
+def product_text(
+    title: str, description: str, categories: Sequence[str], attributes: Mapping[str, str]
+) -> str:
+    """A product: everything that is text, without markup.
+
+    Price, availability and the maker's name are not.
+    """
     return _sentences([title, description, *categories, *_pairs(attributes)])
 
 

@@ -1,9 +1,10 @@
 """Loops that numba compiles to machine code: the few places where the time of a list goes.
 
-They are compiled at their first call and kept in numba's cache: beside the source, else in the user's cache directory,
-or where NUMBA_CACHE_DIR says; where nothing can be written, they are compiled at each start. Numba's own cache knows
-the file of a function only, while a compiled function holds constants and functions of other files. Ours asks for all
-files of ours that a function's file imports: what was compiled from other sources is never run.
+They are compiled at their first call and kept in numba's cache: beside the source, else in the
+user's cache directory, or where NUMBA_CACHE_DIR says; where nothing can be written, they are
+compiled at each start. Numba's own cache knows the file of a function only, while a compiled
+function holds constants and functions of other files. Ours asks for all files of ours that a
+function's file imports: what was compiled from other sources is never run.
 """
 
 import ast
@@ -18,8 +19,13 @@ from numba.core import caching
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}, "nogil": True}
-"""Sums may be added up in another order and multiplications fused with them; NaN and infinity stay what they are."""
+_OPTIONS: dict[str, Any] = {
+    "error_model": "numpy",
+    "fastmath": {"contract", "reassoc", "nsz"},
+    "nogil": True,
+}
+"""Sums may be added up in another order and multiplications fused with them; NaN and infinity stay
+what they are."""
 PACKAGE = Path(__file__).parents[1]
 
 
@@ -78,7 +84,9 @@ def _closure(path: Path) -> set[Path]:
 def _imported(path: Path) -> frozenset[Path]:
     """Modules of ours that a module imports."""
     names = _names(ast.parse(path.read_bytes()))
-    candidates = {_file(name.split(".")[1:]) for name in names if name.split(".")[0] == PACKAGE.name}
+    candidates = {
+        _file(name.split(".")[1:]) for name in names if name.split(".")[0] == PACKAGE.name
+    }
     return frozenset(candidate for candidate in candidates if candidate)
 
 
@@ -94,8 +102,13 @@ def _names(tree: ast.Module) -> Iterator[str]:
 
 def _file(parts: list[str]) -> Path | None:
     module = PACKAGE.joinpath(*parts)
-    return next((path for path in (module.with_suffix(".py"), module / "__init__.py") if path.is_file()), None)
+    return next(
+        (path for path in (module.with_suffix(".py"), module / "__init__.py") if path.is_file()),
+        None,
+    )
 
 
 if not numba.config.CACHE_LOCATOR_CLASSES:
-    numba.config.CACHE_LOCATOR_CLASSES = ",".join(f"{__name__}.{each.__name__}" for each in (Named, Beside, OfTheUser))
+    numba.config.CACHE_LOCATOR_CLASSES = ",".join(
+        f"{__name__}.{each.__name__}" for each in (Named, Beside, OfTheUser)
+    )

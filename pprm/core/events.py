@@ -1,4 +1,6 @@
-"""What the fold understands: one shopper's interactions and profile records, free of any wire format.
+"""What the fold understands.
+
+One shopper's interactions and profile records, free of any wire format.
 
 Structs of msgspec: a fifth of a named tuple's time to make, and no garbage collector looks at them.
 """
@@ -9,7 +11,8 @@ from typing import TypeAlias
 from msgspec import Struct
 
 SOURCES = ("purchases", "browses", "reviews", "users", "requests")
-"""The user-keyed topics. A record's `source` is an index into it; the order is part of the state's layout."""
+"""The user-keyed topics. A record's `source` is an index into it; the order is part of the state's
+layout."""
 
 
 SLOTS = 6
@@ -19,9 +22,12 @@ WAYS = 3
 
 
 def elsewhere(source: int, partition: int) -> int:
-    """The source of a record that was re-keyed: those of one partition of a topic keep their order among themselves.
+    """The source of a record that was re-keyed.
 
-    Of more partitions than `WAYS`, some share a watermark; what one of them has once replaced, event ids tell apart.
+    Those of one partition of a topic keep their order among themselves.
+
+    Of more partitions than `WAYS`, some share a watermark; what one of them has once replaced,
+    event ids tell apart.
     """
     return source + SLOTS * (1 + partition % WAYS)
 
@@ -50,7 +56,12 @@ class Kind(IntEnum):
 ACTS = tuple(Kind)[: Kind.REVIEW + 1]
 """What a state's sequence holds."""
 LOOKS = (Kind.VIEW, Kind.SEARCH_CLICK, Kind.ADD_TO_CART, Kind.REMOVE_FROM_CART)
-SOURCE_OF = {kind: 1 for kind in Kind} | {Kind.PURCHASE: 0, Kind.RETURN: 0, Kind.NOTHING: 0, Kind.REVIEW: 2}
+SOURCE_OF = {kind: 1 for kind in Kind} | {
+    Kind.PURCHASE: 0,
+    Kind.RETURN: 0,
+    Kind.NOTHING: 0,
+    Kind.REVIEW: 2,
+}
 """Topic (index into `SOURCES`) of each kind of event."""
 
 
@@ -61,15 +72,16 @@ class Position(Struct, frozen=True, gc=False):
     partition: int
     offset: int
     log: int = 0
-    """Of the topic, made from its id: another one when it was deleted and created again. 0: unknown."""
+    """Of the topic, made from its id: another one when it was deleted and created again. 0:
+    unknown."""
 
 
 class Interaction(Struct, frozen=True, gc=False):
     """One act of a shopper on a product.
 
-    `product` and `basket` are `ids.stable_hash` values (basket 0: purchases of one `time` form a basket), `time` is
-    Unix seconds. `store` (`user_state.store_code`) counts for purchases, `sentiment` (-1..1) for reviews, `dwell`
-    (seconds) for looks.
+    `product` and `basket` are `ids.stable_hash` values (basket 0: purchases of one `time` form a
+    basket), `time` is Unix seconds. `store` (`user_state.store_code`) counts for purchases,
+    `sentiment` (-1..1) for reviews, `dwell` (seconds) for looks.
     """
 
     position: Position
@@ -81,9 +93,11 @@ class Interaction(Struct, frozen=True, gc=False):
     store: int = 0
     dwell: float = 0.0
     promotion: tuple[float, float] | None = None
-    """Shares of stores that had the product in the mailer, and on display, when it was bought; None where unknown."""
+    """Shares of stores that had the product in the mailer, and on display, when it was bought; None
+    where unknown."""
     fingerprint: int = 0
-    """`ids.fingerprint` of the event, by which it counts once however often it is published; 0: it has none."""
+    """`ids.fingerprint` of the event, by which it counts once however often it is published; 0: it
+    has none."""
 
 
 class Profile(Struct, frozen=True, gc=False):

@@ -1,4 +1,7 @@
-"""Rows by the hash of an id, for many at once: a million in some dozens of milliseconds, a dict takes a second."""
+"""Rows by the hash of an id, for many at once.
+
+A million in some dozens of milliseconds, a dict takes a second.
+"""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +12,10 @@ from pprm.core.compiled import compiled
 
 
 class HashTable(NamedTuple):
-    """Hashes and rows in open addressing, with linear probing, half full at most; row -1 is an empty place."""
+    """Hashes and rows in open addressing, with linear probing, half full at most.
+
+    Row -1 is an empty place.
+    """
 
     hashes: NDArray[np.uint64]
     row: NDArray[np.int64]

@@ -16,9 +16,12 @@ def stable_hash(text: str) -> int:
 
 
 def fingerprint(kind: int, event_id: str, product: int) -> int:
-    """What an event is known by, in 32 bits, never 0: of its kind, its id and its product (`stable_hash`).
+    """What an event is known by, in 32 bits, never 0.
 
-    With the product, since many a shop gives all lines of an order the order's id. A checksum takes a fifth of a hash's
-    time; two ids of one product that differ in four neighbouring bytes at most never get the same.
+    Of its kind, its id and its product (`stable_hash`).
+
+    With the product, since many a shop gives all lines of an order the order's id. A checksum takes
+    a fifth of a hash's time; two ids of one product that differ in four neighbouring bytes at most
+    never get the same.
     """
     return crc32(event_id.encode(), (product + kind) & 0xFFFFFFFF) or 1

@@ -1,4 +1,7 @@
-"""Long work, told while it goes on: bars on a terminal; elsewhere (a file, a log, a pipe) a line now and then."""
+"""Long work, told while it goes on: bars on a terminal.
+
+Elsewhere (a file, a log, a pipe) a line now and then.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -77,7 +80,10 @@ class Lines:
         is_done = bool(task.total) and task.completed >= (task.total or 0)
         if (is_done and not was_done) or (not is_done and self.now() - task.said >= EVERY_SECONDS):
             task.said = self.now()
-            self.say(f"{task.description}: {how_far(task.completed, task.total, self.now() - task.began)}")
+            self.say(
+                f"{task.description}:"
+                f" {how_far(task.completed, task.total, self.now() - task.began)}"
+            )
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
         """See `Bars`."""

@@ -17,7 +17,9 @@ def _loader(module: str) -> "Callable[..., Dataset]":
         try:
             signature(read).bind(*paths, **options)
         except TypeError as error:
-            raise TableError(f"{len(paths)} files are not what {module} is read from: see docs/data.md") from error
+            raise TableError(
+                f"{len(paths)} files are not what {module} is read from: see docs/data.md"
+            ) from error
         dataset: Dataset = read(*paths, **options)
         return dataset
 
@@ -28,6 +30,6 @@ DATASETS: "dict[str, Callable[..., Dataset]]" = {
     name: _loader(name.replace("-", "_"))
     for name in ("complete-journey", "table", "rees46", "taobao", "google-merchandise", "yelp")
 }
-"""Loader of each dataset: takes the paths of its files, as docs/data.md lists them, `progress=` and `strict=`;
-complete-journey takes none, its data is in a package. Modules are imported when they are called: the worker needs no
-pandas."""
+"""Loader of each dataset: takes the paths of its files, as docs/data.md lists them, `progress=` and
+`strict=`; complete-journey takes none, its data is in a package. Modules are imported when they are
+called: the worker needs no pandas."""

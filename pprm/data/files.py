@@ -1,6 +1,9 @@
-"""Rows of files of any size, read once from front to back in bounded memory; those that cannot be used are left out.
+"""Rows of files of any size, read once from front to back in bounded memory.
 
-A download or a copy that was broken off ends in the middle of a line: such a last line is one of them.
+Those that cannot be used are left out.
+
+A download or a copy that was broken off ends in the middle of a line: such a last line is one of
+them.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +12,14 @@ from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 
 from pprm.data import formats
@@ -56,8 +66,13 @@ def _bar(console: Console, label: str, size: ProgressColumn) -> Iterator[Progres
 class Reading:
     """One pass over some files: how far it is, and the report of what it has left out."""
 
-    def __init__(self, paths: Iterable[Path], progress: Progress = silent, strict: bool = False) -> None:
-        """Raises `TableError` where a file is not there; a `strict` reading does where a row cannot be used."""
+    def __init__(
+        self, paths: Iterable[Path], progress: Progress = silent, strict: bool = False
+    ) -> None:
+        """Raises `TableError` where a file is not there.
+
+        A `strict` reading does where a row cannot be used.
+        """
         self.report = Report(strict)
         self._progress, self._read = progress, dict.fromkeys(paths, 0)
         if wrong := [f"{path}: {why}" for path in self._read if (why := formats.missing(path))]:
@@ -88,7 +103,9 @@ class Source(Protocol):
 
 
 def parsed(source: Source, records: Iterable[R | Unusable], parse: Callable[[R], T]) -> Iterator[T]:
-    """What `parse` makes of each record of a file; it raises ValueError or KeyError where it cannot, or PassedOver.
+    """What `parse` makes of each record of a file.
+
+    It raises ValueError or KeyError where it cannot, or PassedOver.
 
     Raises:
         TableError: most of the records cannot be used, or one where the reading is strict.

@@ -1,4 +1,7 @@
-"""What a file is: told by its first bytes, not by its name. Compressed ones are read as a stream, in bounded memory."""
+"""What a file is: told by its first bytes, not by its name.
+
+Compressed ones are read as a stream, in bounded memory.
+"""
 
 import bz2
 import gzip
@@ -15,7 +18,8 @@ from pprm.data.report import TableError
 CHUNK = 1 << 16
 """Bytes decompressed at a time."""
 MAX_LINE = 4 << 20
-"""Bytes of a line. A longer one is handed out cut to one byte more, so that its reader can refuse it."""
+"""Bytes of a line. A longer one is handed out cut to one byte more, so that its reader can refuse
+it."""
 PARQUET = b"PAR1"
 HEAD = 16
 """First bytes that say what a file is."""
@@ -32,7 +36,8 @@ def _arrow(codec: str) -> Callable[[BinaryIO], Any]:
 
 COMPRESSIONS: dict[bytes, tuple[str, Callable[[BinaryIO], Any]]] = {
     rb"\x1f\x8b": ("gzip", lambda raw: gzip.GzipFile(fileobj=raw)),
-    rb"\x28\xb5\x2f\xfd|\x50\x2a\x4d\x18": ("zstd", _arrow("zstd")),  # the second: a frame to skip, as pzstd begins
+    # the second: a frame to skip, as pzstd begins
+    rb"\x28\xb5\x2f\xfd|\x50\x2a\x4d\x18": ("zstd", _arrow("zstd")),
     rb"\x04\x22\x4d\x18": ("lz4", _arrow("lz4")),
     rb"BZh[1-9]1AY&": ("bzip2", bz2.BZ2File),
     rb"\xfd7zXZ\x00": ("xz", lzma.LZMAFile),
@@ -77,7 +82,9 @@ def is_parquet(path: Path) -> bool:
 
 
 def lines(path: Path, read: Callable[[int], None], cut: Callable[[], None]) -> Iterator[bytes]:
-    """Lines of a text file, plain or compressed, with their ends: LF, CRLF, or CR where there is no LF at all.
+    """Lines of a text file, plain or compressed, with their ends.
+
+    LF, CRLF, or CR where there is no LF at all.
 
     Args:
         path: the file.
@@ -116,7 +123,9 @@ def _chunks(path: Path, read: Callable[[int], None]) -> Iterator[bytes | None]:
         yield None
     except _DAMAGE as error:
         if _TRUNCATED not in str(error):
-            raise TableError(f"{path}: it cannot be read ({error}): copy or download it again") from error
+            raise TableError(
+                f"{path}: it cannot be read ({error}): copy or download it again"
+            ) from error
         yield None
 
 
@@ -130,7 +139,10 @@ def _stream(raw: BinaryIO) -> tuple[str, Any]:
 
 
 def _refuse_others(path: Path, chunk: bytes, compression: str) -> None:
-    twice = {pattern: f"{name} inside {compression}: unpack it once" for pattern, (name, _) in COMPRESSIONS.items()}
+    twice = {
+        pattern: f"{name} inside {compression}: unpack it once"
+        for pattern, (name, _) in COMPRESSIONS.items()
+    }
     for pattern, what in (OTHERS | twice).items():
         if re.match(pattern, chunk):
             raise TableError(f"{path}: this is {what}")

@@ -1,7 +1,10 @@
-"""Google Merchandise Store: three months (2020-11 to 2021-01) of list impressions, checkouts and purchases.
+"""Google Merchandise Store.
 
-Two CSV files made from the public Google Analytics 4 sample: events (user_id, ga_session_id, country, device, type,
-item_id, date) and items (id, name, brand, variant, category, price_in_usd). Times are whole minutes, read as UTC.
+Three months (2020-11 to 2021-01) of list impressions, checkouts and purchases.
+
+Two CSV files made from the public Google Analytics 4 sample: events (user_id, ga_session_id,
+country, device, type, item_id, date) and items (id, name, brand, variant, category, price_in_usd).
+Times are whole minutes, read as UTC.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,8 +21,9 @@ from pprm.data.text_files import Lines, csv_records, needs
 
 NAME = "google-merchandise"
 KINDS = {"add_to_cart": Kind.VIEW, "begin_checkout": None, "purchase": Kind.PURCHASE}
-"""What is called add_to_cart comes in whole pages, a dozen items in a moment: no act of the shopper. A checkout is the
-purchase itself, minutes before it is recorded: who reads it predicts what has happened (NDCG .96)."""
+"""What is called add_to_cart comes in whole pages, a dozen items in a moment: no act of the
+shopper. A checkout is the purchase itself, minutes before it is recorded: who reads it predicts
+what has happened (NDCG .96)."""
 CHECKOUT = "checkout: the purchase follows"
 EVENT_COLUMNS = ("user_id", "ga_session_id", "country", "type", "item_id", "date")
 ITEM_COLUMNS = ("id", "name", "brand", "variant", "category", "price_in_usd")
@@ -42,7 +46,9 @@ def convert(events: Path, items: Path, progress: Progress = silent, strict: bool
     lines, rows = Lines(items, reading), Lines(events, reading)
     return Rows(
         parsed(rows, csv_records(rows, needs(*EVENT_COLUMNS)), lambda row: _event(row, countries)),
-        parsed(lines, csv_records(lines, needs(*ITEM_COLUMNS)), lambda row: _product(row, lines.note)),
+        parsed(
+            lines, csv_records(lines, needs(*ITEM_COLUMNS)), lambda row: _product(row, lines.note)
+        ),
         _users(countries.items()),
         reading.report,
     )
@@ -60,7 +66,9 @@ def _event(row: dict[str, str], countries: dict[str, str]) -> Event:
         product_id=identity("item_id", row["item_id"]),
         occurred_at=seconds("date", f"{row['date']}Z"),
         kind=kind,
-        basket_id=id_or_nothing("ga_session_id", row["ga_session_id"]) if kind is Kind.PURCHASE else "",
+        basket_id=id_or_nothing("ga_session_id", row["ga_session_id"])
+        if kind is Kind.PURCHASE
+        else "",
     )
     countries.setdefault(user, text(row["country"]))
     return event

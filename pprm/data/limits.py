@@ -1,4 +1,6 @@
-"""What a record of the worker's topics may hold: what is longer is cut, so that a model learns what can be published.
+"""What a record of the worker's topics may hold.
+
+What is longer is cut, so that a model learns what can be published.
 
 The numbers are those of `schemas.limits` and its models; a test compares them.
 """
@@ -29,19 +31,27 @@ def fit_product(product: Product, note: Note) -> Product:
         title=_cut("title", product.title, SHORT, note),
         description=_cut("description", product.description, LONG, note),
         brand=_cut("brand", product.brand, SHORT, note),
-        categories=[_cut("a category", part, SHORT, note) for part in product.categories[-CATEGORIES:]],
+        categories=[
+            _cut("a category", part, SHORT, note) for part in product.categories[-CATEGORIES:]
+        ],
         attributes=_attributes(product.attributes, note),
     )
 
 
 def fit_user(user: User, note: Note) -> User:
     """A shopper within the limits."""
-    return User(user.user_id, _cut("text", user.text, ABOUT, note), _attributes(user.attributes, note))
+    return User(
+        user.user_id, _cut("text", user.text, ABOUT, note), _attributes(user.attributes, note)
+    )
 
 
 def fit_event(event: Event, note: Note) -> Event:
     """An event within the limits."""
-    return event._replace(text=_cut("text", event.text, LONG, note)) if len(event.text) > LONG else event
+    return (
+        event._replace(text=_cut("text", event.text, LONG, note))
+        if len(event.text) > LONG
+        else event
+    )
 
 
 def _attributes(attributes: Mapping[str, str], note: Note) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""What is learned from and what is judged, by time alone: a random split would let the future in."""
+"""What is learned from and what is judged, by time alone.
+
+A random split would let the future in.
+"""
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -32,13 +35,14 @@ class Plan:
     """Periods of a dataset, Unix seconds."""
 
     begin: int
-    """Visits are learned from between this and `chosen` or `until`; what is before them is only history."""
+    """Visits are learned from between this and `chosen` or `until`; what is before them is only
+    history."""
     validation: Split
     """Choices are made on it: one visit a shopper, so that many shoppers have a say."""
     test: Split
     cuts: tuple[int, ...]
-    """When what changes slowly is learned anew, so that no visit is trained with tables of its future; the last one is
-    `until`."""
+    """When what changes slowly is learned anew, so that no visit is trained with tables of its
+    future; the last one is `until`."""
 
     @property
     def chosen(self) -> int:
@@ -61,17 +65,25 @@ def _month(month: int, year: int = 2017) -> int:
 
 
 COMPLETE_JOURNEY = Plan(
-    _month(7), Split(_month(11), _month(12), 1), Split(_month(12), _month(1, 2018), 3), tuple(map(_month, range(7, 13)))
+    _month(7),
+    Split(_month(11), _month(12), 1),
+    Split(_month(12), _month(1, 2018), 3),
+    tuple(map(_month, range(7, 13))),
 )
-"""Learned from July to October and chosen on November; learned anew from July to November and tested on December."""
+"""Learned from July to October and chosen on November; learned anew from July to November and
+tested on December."""
 PARTS = 8
-"""Others are cut by their baskets: the last eighth of them tests, the one before validates, the four before teach."""
+"""Others are cut by their baskets: the last eighth of them tests, the one before validates, the
+four before teach."""
 LEAST_BASKETS = 80
-"""That a shop must have to learn from: forty teach, ten validate, ten test. docs/small-shops.md has what to expect."""
+"""That a shop must have to learn from: forty teach, ten validate, ten test. docs/small-shops.md has
+what to expect."""
 
 
 def of(dataset: Dataset) -> Plan:
-    """The plan for a dataset: cut where so many of its baskets have passed, so each period has some to judge.
+    """The plan for a dataset.
+
+    Cut where so many of its baskets have passed, so each period has some to judge.
 
     Cut by its span instead, one wrong date would leave nothing in most of them.
 
@@ -86,8 +98,10 @@ def of(dataset: Dataset) -> Plan:
     cuts = [int(times[part * len(times) // PARTS]) for part in range(PARTS)] + [int(times[-1]) + 1]
     if len(set(cuts[5:])) < 4:
         raise TooLittleData(
-            f"{len(times):,} baskets at {len(np.unique(times)):,} different times: they cannot be parted into earlier"
-            " ones that teach and later ones that judge. Export occurred_at as it was, not as of the export."
+            f"{len(times):,} baskets at {len(np.unique(times)):,} different times: they cannot be"
+            f" parted into earlier"
+            " ones that teach and later ones that judge. Export occurred_at as it was, not as of"
+            " the export."
         )
     return Plan(cuts[2], Split(cuts[6], cuts[7], 1), Split(cuts[7], cuts[8], 3), tuple(cuts[2:8]))
 
@@ -109,7 +123,8 @@ def _nothing_bought(dataset: Dataset) -> str:
     if len(dataset.user) and dataset.purchases().any():
         return "no product that may be recommended was ever bought: compare the column `available` with the events"
     return (
-        "there is no purchase, and PPRM learns from what is bought. If your shop has none (wishlists, clicks, ratings),"
+        "there is no purchase, and PPRM learns from what is bought. If your shop has none"
+        " (wishlists, clicks, ratings),"
         " docs/small-shops.md says which of your events may stand for them"
     )
 
@@ -123,23 +138,31 @@ def require_enough(dataset: Dataset) -> None:
     baskets = len(basket_times(dataset))
     if baskets < LEAST_BASKETS:
         raise TooLittleData(
-            f"{baskets:,} baskets of products that may be recommended, and {LEAST_BASKETS} are needed: half of them"
-            " teach, an eighth validates, an eighth tests. Export a longer time; until then `pprm worker` serves the"
+            f"{baskets:,} baskets of products that may be recommended, and {LEAST_BASKETS} are"
+            f" needed: half of them"
+            " teach, an eighth validates, an eighth tests. Export a longer time; until then `pprm"
+            " worker` serves the"
             " bundled model, and docs/small-shops.md says what to expect of few"
         )
 
 
 def without_outliers(dataset: Dataset) -> tuple[Dataset, str]:
-    """Leave out the few events whose dates cannot be right; also a sentence that names them, empty if there is none.
+    """Leave out the few events whose dates cannot be right.
 
-    A date is wrong if at most one event in a hundred (three of few) lies beyond a silence that is longer than all the
-    rest took, and than a year.
+    Also a sentence that names them, empty if there is none.
+
+    A date is wrong if at most one event in a hundred (three of few) lies beyond a silence that is
+    longer than all the rest took, and than a year.
     """
     first, last = _right(dataset.time)
     wrong = np.r_[0:first, last : len(dataset.time)]
     if not len(wrong):
         return dataset, ""
-    dates = ", ".join(dict.fromkeys(f"{datetime.fromtimestamp(int(t), UTC):%Y-%m-%d}" for t in dataset.time[wrong[:5]]))
+    dates = ", ".join(
+        dict.fromkeys(
+            f"{datetime.fromtimestamp(int(t), UTC):%Y-%m-%d}" for t in dataset.time[wrong[:5]]
+        )
+    )
     more = ", ..." if len(wrong) > 5 else ""
     reason = f"far from all others in time ({dates}{more})"
     kept: dict[str, Any] = {

@@ -1,7 +1,9 @@
-"""REES46: views, carts and purchases of a large electronics shop, 2019-10 to 2020-04; also its cosmetics shop.
+"""REES46: views, carts and purchases of a large electronics shop, 2019-10 to 2020-04.
 
-"eCommerce behavior data from multi category store" (Kaggle, rees46.com), the official monthly CSV files. A month has
-40 to 70 million rows in time order.
+Also its cosmetics shop.
+
+"eCommerce behavior data from multi category store" (Kaggle, rees46.com), the official monthly CSV
+files. A month has 40 to 70 million rows in time order.
 """
 
 from collections.abc import Iterator
@@ -19,11 +21,13 @@ from pprm.data.text_files import Lines, csv_records, needs
 
 NAME = "rees46"
 COLUMNS = (
-    "event_time", "event_type", "product_id", "category_id", "category_code", "brand", "price", "user_id",
+    "event_time", "event_type", "product_id", "category_id", "category_code", "brand", "price",
+    "user_id",
     "user_session",
 )  # fmt: skip
 KINDS = {
-    "view": Kind.VIEW, "cart": Kind.ADD_TO_CART, "remove_from_cart": Kind.REMOVE_FROM_CART, "purchase": Kind.PURCHASE,
+    "view": Kind.VIEW, "cart": Kind.ADD_TO_CART, "remove_from_cart": Kind.REMOVE_FROM_CART,
+    "purchase": Kind.PURCHASE,
 }  # fmt: skip
 
 
@@ -37,7 +41,10 @@ def load(*months: Path, progress: Progress = silent, strict: bool = False) -> Da
 
 
 def convert(*months: Path, progress: Progress = silent, strict: bool = False) -> Rows:
-    """The files as rows. Products are known from their first event; all are available, since nothing says otherwise."""
+    """The files as rows.
+
+    Products are known from their first event; all are available, since nothing says otherwise.
+    """
     reading = Reading(months, progress, strict)
     products: dict[str, Product] = {}
     events = chain.from_iterable(_events(Lines(month, reading), products) for month in months)

@@ -1,4 +1,7 @@
-"""Replays a dataset through the very fold and popularity that the worker uses: one visit (basket) after the other."""
+"""Replays a dataset through the very fold and popularity that the worker uses.
+
+One visit (basket) after the other.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -28,11 +31,14 @@ class Visit(NamedTuple):
     after: UserState
 
 
-def replay(dataset: Dataset, catalogue: Catalogue, popularity: Popularity, until: int) -> Iterator[Visit]:
+def replay(
+    dataset: Dataset, catalogue: Catalogue, popularity: Popularity, until: int
+) -> Iterator[Visit]:
     """Yield visits in time order until a Unix time.
 
-    While one is out, `popularity` knows what was before its day, and `catalogue` (whose rows are the dataset's
-    products) the promotions published by then. Events that are no purchases are folded between the visits.
+    While one is out, `popularity` knows what was before its day, and `catalogue` (whose rows are
+    the dataset's products) the promotions published by then. Events that are no purchases are
+    folded between the visits.
     """
     is_basket = dataset.is_basket()
     for visit in _acts(dataset, catalogue, popularity, until):
@@ -41,16 +47,23 @@ def replay(dataset: Dataset, catalogue: Catalogue, popularity: Popularity, until
 
 
 def latest(dataset: Dataset, catalogue: Catalogue, popularity: Popularity) -> dict[str, UserState]:
-    """Every shopper's state after all that happened, by id; `popularity` then knows all of it before its last day."""
+    """Every shopper's state after all that happened, by id.
+
+    `popularity` then knows all of it before its last day.
+    """
     acts = _acts(dataset, catalogue, popularity, int(dataset.time[-1]) + 1)
     return {dataset.users[act.user]: act.after for act in acts}
 
 
-def _acts(dataset: Dataset, catalogue: Catalogue, popularity: Popularity, until: int) -> Iterator[Visit]:
+def _acts(
+    dataset: Dataset, catalogue: Catalogue, popularity: Popularity, until: int
+) -> Iterator[Visit]:
     """Visits, and between them what is none, as if each were a visit of its own."""
     states: dict[int, UserState] = {}
     first, promotions = dataset.visits(), _Publisher(dataset, catalogue)
-    for number, (start, stop) in enumerate(zip(first[:-1].tolist(), first[1:].tolist(), strict=True)):
+    for number, (start, stop) in enumerate(
+        zip(first[:-1].tolist(), first[1:].tolist(), strict=True)
+    ):
         now, user = int(dataset.time[start]), int(dataset.user[start])
         if now >= until:
             return
@@ -60,7 +73,10 @@ def _acts(dataset: Dataset, catalogue: Catalogue, popularity: Popularity, until:
         folded = fold(before, catalogue.with_promotions(dataset.interactions(start, stop)))
         states[user] = folded.state
         yield Visit(number, user, now, dataset.product[start:stop], before, folded.state)
-        popularity.add(Purchase(one.event.product, one.event.time, one.is_first, one.times) for one in folded.counted)
+        popularity.add(
+            Purchase(one.event.product, one.event.time, one.is_first, one.times)
+            for one in folded.counted
+        )
 
 
 def next_visits(dataset: Dataset) -> NDArray[np.int64]:

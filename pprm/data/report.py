@@ -1,4 +1,7 @@
-"""What was read of a shop's files, what was left out of it, and why: every command that reads tables ends with it."""
+"""What was read of a shop's files, what was left out of it, and why.
+
+Every command that reads tables ends with it.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +21,10 @@ class TableError(ValueError):
 
 
 class Unusable(ValueError):
-    """A row, or a cell of it, that cannot be used: the rule that it breaks, and the value that breaks it."""
+    """A row, or a cell of it, that cannot be used.
+
+    The rule that it breaks, and the value that breaks it.
+    """
 
     def __init__(self, rule: str, value: Any = None) -> None:
         """`value` is not part of what rows are counted by."""
@@ -67,7 +73,10 @@ class Part:
 
     def lines(self) -> Iterator[str]:
         """Each reason in words."""
-        for label, reasons in (("left out", self.unusable | self.passed_over), ("changed", self.changed)):
+        for label, reasons in (
+            ("left out", self.unusable | self.passed_over),
+            ("changed", self.changed),
+        ):
             yield from (f"  {label} {found}" for found in reasons.values())
 
 
@@ -131,7 +140,9 @@ class Report:
         return counts
 
     def __str__(self) -> str:
-        return "\n".join(line for name, part in self.parts.items() for line in (_head(name, part), *part.lines()))
+        return "\n".join(
+            line for name, part in self.parts.items() for line in (_head(name, part), *part.lines())
+        )
 
     def _refuse_if_strict(self, name: str, error: Exception, place: str) -> None:
         if self.strict:

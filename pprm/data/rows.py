@@ -1,4 +1,7 @@
-"""A shop as plain rows, one after the other: what converters yield, what tables hold, and how it becomes arrays."""
+"""A shop as plain rows, one after the other.
+
+What converters yield, what tables hold, and how it becomes arrays.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -23,7 +26,10 @@ EVENTS = "events with their products"
 
 
 class Event(NamedTuple):
-    """What a shopper did with a product; the fields of the topics purchases, browses and reviews."""
+    """What a shopper did with a product.
+
+    The fields of the topics purchases, browses and reviews.
+    """
 
     user_id: str
     product_id: str
@@ -31,7 +37,8 @@ class Event(NamedTuple):
     """Unix seconds."""
     kind: Kind = Kind.PURCHASE
     basket_id: str = ""
-    """Of purchases: those of a shopper with one id form a basket; without one, those of one time do."""
+    """Of purchases: those of a shopper with one id form a basket; without one, those of one time
+    do."""
     store_id: str = ""
     quantity: float | None = None
     price: float | None = None
@@ -42,7 +49,8 @@ class Event(NamedTuple):
     sentiment: float | None = None
     """-1 to 1."""
     event_id: str = ""
-    """An event of a shopper, a kind and a product with an id that was there before is the same event."""
+    """An event of a shopper, a kind and a product with an id that was there before is the same
+    event."""
 
 
 class User(NamedTuple):
@@ -55,7 +63,10 @@ class User(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A shop, to be read once and in this order: some sources know their products and users only after the events."""
+    """A shop, to be read once and in this order.
+
+    Some sources know their products and users only after the events.
+    """
 
     events: Iterable[Event]
     """In any order."""
@@ -67,7 +78,8 @@ class Rows:
 
 
 _LAYOUT = np.dtype(
-    [("user", "i4"), ("product", "i4"), ("basket", "i4"), ("time", "i8"), ("kind", "u1"), ("store", "u4"),
+    [("user", "i4"), ("product", "i4"), ("basket", "i4"), ("time", "i8"), ("kind", "u1"), ("store",
+    "u4"),
      ("dwell", "f4"), ("sentiment", "f4"), ("event", "u8")]
 )  # fmt: skip
 """41 bytes an event: a shop of 100 million events fits into memory, its texts never do."""
@@ -79,7 +91,8 @@ def collect(name: str, rows: Rows) -> Dataset:
     A product counts once in a basket.
 
     Raises:
-        TableError: most rows cannot be used, or one where the reading is strict; or most events are of no product.
+        TableError: most rows cannot be used, or one where the reading is strict; or most events are
+        of no product.
     """
     users, seen, baskets = Codes(), Codes(), Codes()
     events = np.fromiter(_coded(rows.events, users, seen, baskets), _LAYOUT)
@@ -108,8 +121,13 @@ def collect(name: str, rows: Rows) -> Dataset:
     )
 
 
-def _coded(events: Iterable[Event], users: Codes, products: Codes, baskets: Codes) -> Iterator[tuple[Any, ...]]:
-    """Events as `_LAYOUT`; `basket` is the code of the basket's id, -1 where there is none, `event` 0 without an id."""
+def _coded(
+    events: Iterable[Event], users: Codes, products: Codes, baskets: Codes
+) -> Iterator[tuple[Any, ...]]:
+    """Events as `_LAYOUT`.
+
+    `basket` is the code of the basket's id, -1 where there is none, `event` 0 without an id.
+    """
     for event in events:
         bought, reviewed = event.kind is Kind.PURCHASE, event.kind is Kind.REVIEW
         has_basket = event.basket_id and (bought or event.kind is Kind.RETURN)
@@ -128,10 +146,14 @@ def _coded(events: Iterable[Event], users: Codes, products: Codes, baskets: Code
 
 def _same_as(event: Event) -> int:
     """What events that are one share; many a shop gives all lines of an order the order's id."""
-    return stable_hash.__wrapped__("\0".join((event.event_id, event.user_id, event.product_id, event.kind.name)))
+    return stable_hash.__wrapped__(
+        "\0".join((event.event_id, event.user_id, event.product_id, event.kind.name))
+    )
 
 
-def _of_products(events: NDArray[Any], seen: Codes, products: list[Product], report: Report) -> NDArray[Any]:
+def _of_products(
+    events: NDArray[Any], seen: Codes, products: list[Product], report: Report
+) -> NDArray[Any]:
     """Events of known products, `product` being an index into these."""
     index = {product.product_id: number for number, product in enumerate(products)}
     names = list(seen)
@@ -161,17 +183,23 @@ def _sorted(events: NDArray[Any]) -> NDArray[Any]:
     return events[np.argsort(events["time"], kind="stable")]
 
 
-def _into_baskets(events: NDArray[Any], ids: list[str], report: Report) -> tuple[NDArray[Any], list[str]]:
-    """Bring the purchases of each basket together; returns the events, and the names of the baskets.
+def _into_baskets(
+    events: NDArray[Any], ids: list[str], report: Report
+) -> tuple[NDArray[Any], list[str]]:
+    """Bring the purchases of each basket together.
 
-    They lie where the first of them is, not where the last: a list is judged by what was known before a basket, and
-    whoever buys twice in a session looks at what was bought between.
+    Returns the events, and the names of the baskets.
+
+    They lie where the first of them is, not where the last: a list is judged by what was known
+    before a basket, and whoever buys twice in a session looks at what was bought between.
     """
     bought = np.flatnonzero(events["kind"] == Kind.PURCHASE)
     one = events[bought]
     times, at = np.unique(one["time"], return_inverse=True)
     key = np.where(one["basket"] >= 0, one["basket"], len(ids) + at).astype(np.int64)
-    baskets, first, basket = np.unique(_of_shopper(one, key), return_index=True, return_inverse=True)
+    baskets, first, basket = np.unique(
+        _of_shopper(one, key), return_index=True, return_inverse=True
+    )
     events["basket"] = _returned(events, baskets)
     events["basket"][bought] = basket
     place = np.arange(len(events))
@@ -193,7 +221,10 @@ def _of_shopper(events: NDArray[Any], key: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _returned(events: NDArray[Any], baskets: NDArray[np.int64]) -> NDArray[np.int32]:
-    """`Dataset.basket` of events that are no purchases: which of these baskets a return is from, where it says so."""
+    """`Dataset.basket` of events that are no purchases.
+
+    Which of these baskets a return is from, where it says so.
+    """
     found = np.full(len(events), -1, np.int32)
     back = np.flatnonzero((events["kind"] == Kind.RETURN) & (events["basket"] >= 0))
     wanted = _of_shopper(events[back], events["basket"][back].astype(np.int64))

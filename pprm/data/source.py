@@ -1,4 +1,7 @@
-"""Where a dataset is read from: its name, its files, and the products' vectors where they are made elsewhere."""
+"""Where a dataset is read from.
+
+Its name, its files, and the products' vectors where they are made elsewhere.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +32,9 @@ def read(source: Source, progress: Progress = silent) -> Dataset:
         KeyError: no such dataset.
         pprm.data.files.TableError: it cannot be read.
     """
-    options: dict[str, Any] = {"progress": progress, "strict": source.strict} if source.files else {}
+    options: dict[str, Any] = (
+        {"progress": progress, "strict": source.strict} if source.files else {}
+    )
     data = DATASETS[source.dataset](*source.files, **options)
     if source.vectors is None:
         return data

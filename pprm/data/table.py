@@ -29,14 +29,26 @@ NAME = "table"
 SEPARATOR = " > "
 """Between the parts of a category path."""
 EVENT_COLUMNS = Event._fields
-PRODUCT_COLUMNS = ("product_id", "title", "description", "categories", "brand", "price", "available")
+PRODUCT_COLUMNS = (
+    "product_id",
+    "title",
+    "description",
+    "categories",
+    "brand",
+    "price",
+    "available",
+)
 USER_COLUMNS = ("user_id", "text")
 KINDS = {kind.name.lower(): kind for kind in Kind if kind is not Kind.NOTHING}
 NONE_BOUGHT = "nothing bought: quantity 0"
 
 
 def load(
-    events: Path, products: Path, users: Path | None = None, progress: Progress = silent, strict: bool = False
+    events: Path,
+    products: Path,
+    users: Path | None = None,
+    progress: Progress = silent,
+    strict: bool = False,
 ) -> Dataset:
     """Read a shop's tables.
 
@@ -47,9 +59,16 @@ def load(
 
 
 def read(
-    events: Path, products: Path, users: Path | None = None, progress: Progress = silent, strict: bool = False
+    events: Path,
+    products: Path,
+    users: Path | None = None,
+    progress: Progress = silent,
+    strict: bool = False,
 ) -> Rows:
-    """The tables as rows; nothing is read before they are asked for. `strict` refuses what would be left out."""
+    """The tables as rows; nothing is read before they are asked for.
+
+    `strict` refuses what would be left out.
+    """
     reading = Reading([path for path in (events, products, users) if path], progress, strict)
     return Rows(
         _rows(events, reading, _event, _event_columns),
@@ -60,10 +79,19 @@ def read(
 
 
 def write(rows: Rows, events: Path, products: Path, users: Path) -> None:
-    """Write rows as tables, each in the format that its file name says. Products and users are held in memory."""
-    write_table(events, EVENT_COLUMNS, ({**e._asdict(), "kind": e.kind.name.lower()} for e in rows.events))
+    """Write rows as tables, each in the format that its file name says.
+
+    Products and users are held in memory.
+    """
+    write_table(
+        events, EVENT_COLUMNS, ({**e._asdict(), "kind": e.kind.name.lower()} for e in rows.events)
+    )
     _write_wide(products, PRODUCT_COLUMNS, [_cells(product) for product in rows.products])
-    _write_wide(users, USER_COLUMNS, [{**u.attributes, "user_id": u.user_id, "text": u.text} for u in rows.users])
+    _write_wide(
+        users,
+        USER_COLUMNS,
+        [{**u.attributes, "user_id": u.user_id, "text": u.text} for u in rows.users],
+    )
 
 
 def _write_wide(path: Path, columns: Sequence[str], records: Sequence[Mapping[str, Any]]) -> None:
@@ -79,7 +107,9 @@ def _cells(product: Product) -> dict[str, Any]:
     return {**attributes, **fields, "categories": SEPARATOR.join(product.categories)}
 
 
-def _rows(path: Path, reading: Reading, parse: Callable[[Mapping[str, Any], Note], T], check: Check) -> Iterator[T]:
+def _rows(
+    path: Path, reading: Reading, parse: Callable[[Mapping[str, Any], Note], T], check: Check
+) -> Iterator[T]:
     """Rows of a table; what it is, its first bytes say when the first row is asked for."""
     source: Source
     records: Iterator[dict[str, Any] | Unusable]
@@ -92,7 +122,9 @@ def _rows(path: Path, reading: Reading, parse: Callable[[Mapping[str, Any], Note
     yield from parsed(source, records, partial(_with_note, parse, source))
 
 
-def _with_note(parse: Callable[[Mapping[str, Any], Note], T], source: Source, cells: Mapping[str, Any]) -> T:
+def _with_note(
+    parse: Callable[[Mapping[str, Any], Note], T], source: Source, cells: Mapping[str, Any]
+) -> T:
     return parse(cells, source.note)
 
 
@@ -101,7 +133,8 @@ def _event_columns(names: Sequence[str]) -> None:
     for name in names:
         if name not in EVENT_COLUMNS:
             raise ValueError(
-                f"unknown column {name!r}{like(name, EVENT_COLUMNS)}: there may be {', '.join(EVENT_COLUMNS)}"
+                f"unknown column {name!r}{like(name, EVENT_COLUMNS)}: there may be"
+                f" {', '.join(EVENT_COLUMNS)}"
             )
     needs("user_id", "product_id", "occurred_at")(names)
 
@@ -154,7 +187,11 @@ def _product(cells: Mapping[str, Any], note: Note) -> Product:
 
 
 def _user(cells: Mapping[str, Any], note: Note) -> User:
-    user = User(identity("user_id", cells["user_id"]), text(cells.get("text")), _attributes(cells, USER_COLUMNS))
+    user = User(
+        identity("user_id", cells["user_id"]),
+        text(cells.get("text")),
+        _attributes(cells, USER_COLUMNS),
+    )
     return fit_user(user, note)
 
 

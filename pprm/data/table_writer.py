@@ -13,14 +13,18 @@ import pyarrow.parquet as pq
 BATCH = 8192
 """Rows of parquet in memory at a time."""
 TYPES = {
-    "occurred_at": pa.int64(), "quantity": pa.float64(), "price": pa.float64(), "dwell_seconds": pa.float64(),
+    "occurred_at": pa.int64(), "quantity": pa.float64(), "price": pa.float64(),
+    "dwell_seconds": pa.float64(),
     "rating": pa.float64(), "sentiment": pa.float64(), "available": pa.bool_(),
 }  # fmt: skip
 """Of the columns that are not text."""
 
 
 def write_table(path: Path, columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
-    """Write records, cells by column name, in the format that the file's name says; what is absent is left empty."""
+    """Write records, cells by column name, in the format that the file's name says.
+
+    What is absent is left empty.
+    """
     if path.suffix == ".parquet":
         _write_parquet(path, columns, records)
         return
@@ -34,7 +38,9 @@ def write_table(path: Path, columns: Sequence[str], records: Iterable[Mapping[st
         writer.writerows(records)
 
 
-def _write_parquet(path: Path, columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
+def _write_parquet(
+    path: Path, columns: Sequence[str], records: Iterable[Mapping[str, Any]]
+) -> None:
     schema = pa.schema([(column, TYPES.get(column, pa.string())) for column in columns])
     remaining = iter(records)
     with pq.ParquetWriter(path, schema) as writer:

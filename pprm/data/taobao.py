@@ -1,7 +1,9 @@
-"""Taobao UserBehavior: nine days (2017-11-25 to 12-03) of page views, favourites, carts and purchases, without texts.
+"""Taobao UserBehavior.
 
-`UserBehavior.csv` from tianchi.aliyun.com: user, item, category, behaviour and Unix seconds, without a header; 100
-million rows sorted by user.
+Nine days (2017-11-25 to 12-03) of page views, favourites, carts and purchases, without texts.
+
+`UserBehavior.csv` from tianchi.aliyun.com: user, item, category, behaviour and Unix seconds,
+without a header; 100 million rows sorted by user.
 """
 
 from collections.abc import Iterator
@@ -19,8 +21,9 @@ from pprm.data.text_files import Lines, csv_records
 NAME = "taobao"
 COLUMNS = ("user", "item", "category", "behaviour", "time")
 KINDS = {"pv": Kind.VIEW, "cart": Kind.ADD_TO_CART, "fav": Kind.ADD_TO_CART, "buy": Kind.PURCHASE}
-"""A favourite is put aside for later, as into a cart, and is bought later about as often (of the first 983 shoppers
-4 % of favourites, 6 % of carts, 1.5 % of views). As a view it would count for as little as one."""
+"""A favourite is put aside for later, as into a cart, and is bought later about as often (of the
+first 983 shoppers 4 % of favourites, 6 % of carts, 1.5 % of views). As a view it would count for as
+little as one."""
 _SHANGHAI = timezone(timedelta(hours=8))
 BEGIN = int(datetime(2017, 11, 25, tzinfo=_SHANGHAI).timestamp())
 END = int(datetime(2017, 12, 4, tzinfo=_SHANGHAI).timestamp())
@@ -37,7 +40,10 @@ def load(path: Path, progress: Progress = silent, strict: bool = False) -> Datas
 
 
 def convert(path: Path, progress: Progress = silent, strict: bool = False) -> Rows:
-    """The file as rows. The few events outside the nine days, wrong clocks all, are left out and counted."""
+    """The file as rows.
+
+    The few events outside the nine days, wrong clocks all, are left out and counted.
+    """
     reading = Reading([path], progress, strict)
     products: dict[str, Product] = {}
     return Rows(_events(Lines(path, reading), products), products.values(), (), reading.report)
@@ -48,7 +54,11 @@ def _events(lines: Lines, products: dict[str, Product]) -> Iterator[Event]:
 
 
 def _event(row: dict[str, str], products: dict[str, Product]) -> Event:
-    kind, time, item = KINDS.get(row["behaviour"]), _time(row["time"]), identity("item", row["item"])
+    kind, time, item = (
+        KINDS.get(row["behaviour"]),
+        _time(row["time"]),
+        identity("item", row["item"]),
+    )
     user = identity("user", row["user"])
     if kind is None:
         raise Unusable(f"behaviour must be one of {', '.join(KINDS)}", row["behaviour"])

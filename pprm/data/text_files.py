@@ -1,4 +1,7 @@
-"""Rows of text files: CSV, and JSON lines. One that cannot be read is a value, `Unusable`, and the next one follows."""
+"""Rows of text files: CSV, and JSON lines.
+
+One that cannot be read is a value, `Unusable`, and the next one follows.
+"""
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +27,10 @@ Check = Callable[[Sequence[str]], None]
 
 
 class Lines:
-    """The lines of a UTF-8 text file. Goes on after a line that cannot be read; can hand out lines once more."""
+    """The lines of a UTF-8 text file.
+
+    Goes on after a line that cannot be read; can hand out lines once more.
+    """
 
     def __init__(self, path: Path, reading: Reading) -> None:
         self.path, self.reading, self.is_cut = path, reading, False
@@ -46,7 +52,10 @@ class Lines:
         self._taken.clear()
 
     def only_first(self) -> bool:
-        """Let the record be its first line only, and the others be read once more; False where it is already."""
+        """Let the record be its first line only, and the others be read once more.
+
+        False where it is already.
+        """
         again = self._taken[1:]
         del self._taken[1:]
         self._again += again[::-1]
@@ -107,7 +116,8 @@ def csv_records(
 
 def _uneven(values: int, columns: int) -> Unusable:
     return Unusable(
-        f"{values} values for {columns} columns; put text that holds commas or line breaks into double quotes"
+        f"{values} values for {columns} columns; put text that holds commas or line breaks into"
+        f" double quotes"
     )
 
 
@@ -126,10 +136,13 @@ def check_names(names: Sequence[str]) -> None:
     """Raise ValueError where names of columns cannot be told apart, or are not separated by commas."""
     if len(names) == 1 and (found := next((c for c in ";\t|" if c in names[0]), "")):
         what = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}[found]
-        raise ValueError(f"the columns are separated by {what}: save the table with commas between them")
+        raise ValueError(
+            f"the columns are separated by {what}: save the table with commas between them"
+        )
     if "" in names:
         raise ValueError(
-            f"column {list(names).index('') + 1} has no name: name it, or leave it out (pandas: to_csv(index=False))"
+            f"column {list(names).index('') + 1} has no name: name it, or leave it out (pandas:"
+            f" to_csv(index=False))"
         )
     if repeated := sorted({name for name in names if list(names).count(name) > 1}):
         raise ValueError(f"two columns have the same name: {', '.join(repeated)}")
@@ -141,13 +154,19 @@ def needs(*columns: str) -> Check:
     def check(names: Sequence[str]) -> None:
         for column in columns:
             if column not in names:
-                raise ValueError(f"there is no column {column!r}{like(column, names)}: there are {', '.join(names)}")
+                raise ValueError(
+                    f"there is no column {column!r}{like(column, names)}: there are"
+                    f" {', '.join(names)}"
+                )
 
     return check
 
 
 def like(name: str, known: Sequence[str]) -> str:
-    """A question after the known name that a name may be meant to be; empty where none is like it."""
+    """A question after the known name that a name may be meant to be.
+
+    Empty where none is like it.
+    """
     close = get_close_matches(name.strip().lower(), known, n=1, cutoff=0.75)
     return f" (is it {close[0]!r}?)" if close else ""
 

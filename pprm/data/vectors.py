@@ -23,8 +23,9 @@ HOW = "write an .npz with the arrays product_id [n] and vector [n, dimensions], 
 def load_vectors(path: Path) -> dict[str, NDArray[np.float32]]:
     """Read a vector for each product id, all of one dimension and finite.
 
-    An `.npz` has the arrays `product_id` [n] (text or whole numbers) and `vector` [n, dimensions]. Parquet has the
-    column `product_id` and one column `vector` of lists, or, instead, one column of numbers per dimension.
+    An `.npz` has the arrays `product_id` [n] (text or whole numbers) and `vector` [n, dimensions].
+    Parquet has the column `product_id` and one column `vector` of lists, or, instead, one column of
+    numbers per dimension.
 
     Raises:
         TableError: the file is missing or is not as described; nothing in it is executed.
@@ -78,7 +79,8 @@ def _check(ids: list[str], vectors: NDArray[np.float32]) -> None:
         raise ValueError("a product has two vectors")
     if vectors.shape[1] > MAX_DIMENSIONS or np.abs(vectors).max() > LARGEST:
         raise ValueError(
-            f"vectors may have {MAX_DIMENSIONS} dimensions and numbers up to {LARGEST:.0e}, as in a record"
+            f"vectors may have {MAX_DIMENSIONS} dimensions and numbers up to {LARGEST:.0e}, as in a"
+            f" record"
         )
 
 
@@ -94,4 +96,7 @@ def added(products: Iterable[Product], path: Path) -> Iterator[Product]:
         found += vector is not None
         yield product._replace(vector=vector)
     if not found:
-        raise TableError(f"{path}: none of its {len(vectors)} vectors is of one of the products: compare their ids")
+        raise TableError(
+            f"{path}: none of its {len(vectors)} vectors is of one of the products: compare their"
+            f" ids"
+        )

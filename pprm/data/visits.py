@@ -10,12 +10,16 @@ from pprm.state.fold import fold
 from pprm.state.user_state import UserState
 
 
-def choose_visits(dataset: Dataset, catalogue: Catalogue, period: tuple[int, int], seed: int) -> NDArray[np.int64]:
+def choose_visits(
+    dataset: Dataset, catalogue: Catalogue, period: tuple[int, int], seed: int
+) -> NDArray[np.int64]:
     """Numbers of the baskets of a period (Unix seconds, from and until) that hold a candidate, in random order."""
     return np.random.default_rng(seed).permutation(baskets(dataset, catalogue.available, period))
 
 
-def baskets(dataset: Dataset, available: NDArray[np.bool_], period: tuple[int, int]) -> NDArray[np.int64]:
+def baskets(
+    dataset: Dataset, available: NDArray[np.bool_], period: tuple[int, int]
+) -> NDArray[np.int64]:
     """Numbers of the baskets of a period that hold an available product, in time order."""
     first = dataset.visits()
     has_candidate = np.add.reduceat(available[dataset.product], first[:-1]) > 0
@@ -25,7 +29,10 @@ def baskets(dataset: Dataset, available: NDArray[np.bool_], period: tuple[int, i
 
 
 def young(state: UserState, purchases: int) -> UserState:
-    """The shopper as if only the last so many purchases were known; purchases of one time are a basket."""
+    """The shopper as if only the last so many purchases were known.
+
+    Purchases of one time are a basket.
+    """
     kept = state.interactions()[-purchases:] if purchases else state.interactions()[:0]
     events = [
         Interaction(Position(0, 0, i), Kind(int(e["kind"])), int(e["product"]), int(e["time"]))

@@ -1,10 +1,13 @@
-"""Yelp Open Dataset: reviews and tips of places, the official JSON-lines files `yelp_academic_dataset_*.json`.
+"""Yelp Open Dataset.
 
-A place is a product; its hours and attributes are the environment. A review is written by somebody who was there, so
-it is two events: the visit, as a purchase, and the opinion of it. A tip is an opinion only: a visit that has both a
-review and a tip must not count twice. Check-ins name no shopper, and every event here is somebody's: they are not
-read. Nor are sums as of the day of publication (stars and numbers of reviews of places and of users, fans, elite
-years): they know the future of nearly every event. Times have no zone and are read as UTC.
+Reviews and tips of places, the official JSON-lines files `yelp_academic_dataset_*.json`.
+
+A place is a product; its hours and attributes are the environment. A review is written by somebody
+who was there, so it is two events: the visit, as a purchase, and the opinion of it. A tip is an
+opinion only: a visit that has both a review and a tip must not count twice. Check-ins name no
+shopper, and every event here is somebody's: they are not read. Nor are sums as of the day of
+publication (stars and numbers of reviews of places and of users, fans, elite years): they know the
+future of nearly every event. Times have no zone and are read as UTC.
 """
 
 import ast
@@ -65,7 +68,9 @@ def convert(
     )
 
 
-def _parsed(file: Path, reading: Reading, parse: Callable[[Mapping[str, Any], Note], T]) -> Iterator[T]:
+def _parsed(
+    file: Path, reading: Reading, parse: Callable[[Mapping[str, Any], Note], T]
+) -> Iterator[T]:
     lines = Lines(file, reading)
     return parsed(lines, json_records(lines), lambda record: parse(record, lines.note))
 
@@ -92,7 +97,10 @@ def _user(record: Mapping[str, Any], _: Note) -> User:
 
 
 def _places(file: Path, reading: Reading) -> Iterator[Product]:
-    """Categories are tags without order: a path is made of them by how many places have each, most first."""
+    """Categories are tags without order.
+
+    A path is made of them by how many places have each, most first.
+    """
     places = list(_parsed(file, reading, _place))
     spread = Counter(tag for place in places for tag in place.categories)
     for place in places:
@@ -128,19 +136,31 @@ def _hours(hours: Mapping[str, Any]) -> str:
 
 
 def _environment(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """What a place has, in words. What it has not is left out: the encoder reads only the beginning of a long text."""
+    """What a place has, in words.
+
+    What it has not is left out: the encoder reads only the beginning of a long text.
+    """
     return {_words(name): _value(value) for name, value in attributes.items()}
 
 
 def _value(raw: Any) -> str:
-    """A value, which is written in Python: `True`, `u'free'`, `{'romantic': False, 'casual': True}`."""
+    """A value, which is written in Python: `True`, `u'free'`, `{'romantic': False, 'casual'.
+
+    True}`.
+    """
     try:
         value = ast.literal_eval(raw) if isinstance(raw, str) else raw
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         value = raw
     if isinstance(value, dict):
         return ", ".join(_words(name) for name, has in value.items() if has is True)
-    return "yes" if value is True else "" if not value or value in ("none", "no") else _words(str(value))
+    return (
+        "yes"
+        if value is True
+        else ""
+        if not value or value in ("none", "no")
+        else _words(str(value))
+    )
 
 
 def _words(name: str) -> str:

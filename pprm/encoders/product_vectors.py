@@ -1,4 +1,7 @@
-"""What the model reads of a product: its own vector, made elsewhere of whatever it is, else the vector of its text."""
+"""What the model reads of a product.
+
+Its own vector, made elsewhere of whatever it is, else the vector of its text.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -21,13 +24,19 @@ class Encoder(Protocol):
 
 
 def texts(products: Sequence[Product], dimensions: int, encoder: Encoder) -> list[str]:
-    """What the encoder has to read for each product, if vectors have so many dimensions; empty where it is nothing."""
+    """What the encoder has to read for each product, if vectors have so many dimensions.
+
+    Empty where it is nothing.
+    """
     fits = encoder.dimensions == dimensions
     return [product.text if fits and product.vector is None else "" for product in products]
 
 
 def vectors(products: Sequence[Product], dimensions: int, encoder: Encoder) -> NDArray[np.float32]:
-    """Vector of each product, [n, dimensions]; of one that has none and whose text's would not fit it is zero."""
+    """Vector of each product, [n, dimensions].
+
+    Of one that has none and whose text's would not fit it is zero.
+    """
     out = np.zeros((len(products), dimensions), np.float32)
     if encoder.dimensions == dimensions:
         out[:] = encoder.encode(texts(products, dimensions, encoder))

@@ -1,6 +1,9 @@
-"""The sentiment of a review, -1 to 1: one rule for what the worker reads and for what a model learns from.
+"""The sentiment of a review, -1 to 1.
 
-Hutto and Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text", 2014.
+One rule for what the worker reads and for what a model learns from.
+
+Hutto and Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media
+Text", 2014.
 """
 
 from functools import cache
@@ -9,7 +12,8 @@ from typing import Any
 from pprm.catalogue.markup import plain
 
 MAX_CHARACTERS = 1000
-"""Of the text that is read: VADER takes about a millisecond for so much, in the worker's event loop."""
+"""Of the text that is read: VADER takes about a millisecond for so much, in the worker's event
+loop."""
 
 
 def sentiment(given: float | None, rating: float | None, text: str | None) -> float:

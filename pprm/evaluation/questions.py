@@ -1,4 +1,7 @@
-"""Contenders for the other questions: young shoppers, states that stand still, products that nobody bought before."""
+"""Contenders for the other questions.
+
+Young shoppers, states that stand still, products that nobody bought before.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -70,7 +73,14 @@ def without_looks(visit: Visit) -> UserState:
     """The state before a visit, as if nobody had seen what the shopper looked at."""
     state = visit.before
     bought = state.interactions()[state.interactions()["kind"] == Kind.PURCHASE]
-    return replace(state, sequence=bought.tobytes(), browsed_keys=b"", browsed_at=b"", look_places=b"", looks=b"")
+    return replace(
+        state,
+        sequence=bought.tobytes(),
+        browsed_keys=b"",
+        browsed_at=b"",
+        look_places=b"",
+        looks=b"",
+    )
 
 
 def of_browsing(scorer: Scorer) -> list[Contender]:
@@ -113,7 +123,9 @@ class TypeFrequency:
         """See `protocol.Contender`."""
         rows = self.catalogue.rows(visit.before.product_keys())
         counts = visit.before.product_counters()["count"]
-        by_type = np.bincount(self.catalogue.type[rows], counts, len(self.catalogue.types)).astype(np.float64)
+        by_type = np.bincount(self.catalogue.type[rows], counts, len(self.catalogue.types)).astype(
+            np.float64
+        )
         return by_type[self.catalogue.type]
 
 
@@ -127,12 +139,15 @@ def unseen(
     """Rank, at all visits that are judged, the products that nobody bought before them, among themselves."""
     begin, end = plan.until, plan.test.end
     before = np.bincount(dataset.product[dataset.time < begin], minlength=len(catalogue))
-    after = np.bincount(dataset.product[(dataset.time >= begin) & (dataset.time < end)], minlength=len(catalogue))
+    after = np.bincount(
+        dataset.product[(dataset.time >= begin) & (dataset.time < end)], minlength=len(catalogue)
+    )
     new, popularity = catalogue.only((before == 0) & (after >= FEWEST)), Popularity()
     scorer, week = make_scorer(new, popularity), PopularityBaseline(7)
     week.learn(dataset, new, begin)
     contenders: list[Contender] = [
-        AtVisit("PPRM", scorer), AtVisit("PPRM, first stage", scorer, stages=1), TypeFrequency(new), week,
+        AtVisit("PPRM", scorer), AtVisit("PPRM, first stage", scorer, stages=1), TypeFrequency(new),
+        week,
     ]  # fmt: skip
     splits = {"validation": Split(begin, begin, 0), "test": Split(begin, end, 1_000_000)}
     return protocol.run(dataset, new, popularity, contenders, splits, progress)

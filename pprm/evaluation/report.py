@@ -29,13 +29,18 @@ def results(outcome: Outcome, reference: str, train_seconds: Mapping[str, float]
     """
     test = outcome.judged["test"]
     return {
-        name: _figures(outcome, name, test[reference]) | {"train_seconds": round(train_seconds.get(name, 0.0), 1)}
+        name: _figures(outcome, name, test[reference])
+        | {"train_seconds": round(train_seconds.get(name, 0.0), 1)}
         for name in test
     }
 
 
 def _figures(outcome: Outcome, name: str, reference: Judged) -> dict[str, Any]:
-    test, validation, visits = outcome.judged["test"][name], outcome.judged["validation"][name], outcome.visits["test"]
+    test, validation, visits = (
+        outcome.judged["test"][name],
+        outcome.judged["validation"][name],
+        outcome.visits["test"],
+    )
     user = np.array(visits.user)
     return {
         "queries": {"all": len(test.all), "new": int(np.isfinite(np.array(test.new)[:, 0]).sum())},
@@ -43,7 +48,9 @@ def _figures(outcome: Outcome, name: str, reference: Judged) -> dict[str, Any]:
         "binary": _decisions(test, validation),
         "difference": {part: difference(test, reference, user, part) for part in ("all", "new")},
         "lists": _lists(test, len(outcome.candidates)),
-        "by_history": _by(np.searchsorted(HISTORY, visits.baskets, side="right") - 1, test, HISTORY),
+        "by_history": _by(
+            np.searchsorted(HISTORY, visits.baskets, side="right") - 1, test, HISTORY
+        ),
         "by_week": _by_week(visits, test),
         "milliseconds": round(1000 * test.seconds / max(len(test.all), 1), 2),
         "megabytes": round(test.learned_bytes / 1e6, 2),
@@ -54,18 +61,25 @@ def _decisions(test: Judged, validation: Judged) -> dict[str, float | None]:
     """Accuracy, precision and recall; None where no visit of the validation says where to cut."""
     if not validation.labels:
         return dict.fromkeys(("accuracy", "precision", "recall"))
-    threshold = metrics.best_threshold(np.array(validation.scores), np.array(validation.labels, bool))
+    threshold = metrics.best_threshold(
+        np.array(validation.scores), np.array(validation.labels, bool)
+    )
     return {**metrics.decision(np.array(test.scores), np.array(test.labels, bool), threshold)}
 
 
-def difference(one: Judged, other: Judged, user: NDArray[np.int64], part: str = "all") -> dict[str, float | None]:
+def difference(
+    one: Judged, other: Judged, user: NDArray[np.int64], part: str = "all"
+) -> dict[str, float | None]:
     """Of the NDCG of two contenders on the same visits; see `paired`."""
     ndcg = [np.array(getattr(judged, part)).reshape(-1, 3)[:, 0] for judged in (one, other)]
     return paired(ndcg[0] - ndcg[1], user)
 
 
 def paired(difference: NDArray[np.float64], user: NDArray[np.int64]) -> dict[str, float | None]:
-    """Mean of paired differences [Q], NaN left out, and its standard error clustered by user [Q]; None of nothing."""
+    """Mean of paired differences [Q], NaN left out, and its standard error clustered by user [Q].
+
+    None of nothing.
+    """
     known = np.isfinite(difference)
     difference, user = difference[known], user[known]
     if not len(difference):
@@ -76,7 +90,10 @@ def paired(difference: NDArray[np.float64], user: NDArray[np.int64]) -> dict[str
 
 
 def means(judged: Judged) -> dict[str, dict[str, float | None]]:
-    """NDCG, recall and hit rate, over all products and over new ones; None where no visit was judged."""
+    """NDCG, recall and hit rate, over all products and over new ones.
+
+    None where no visit was judged.
+    """
     return {"all": _means(judged.all), "new": _means(judged.new)}
 
 
@@ -87,8 +104,15 @@ def _means(values: Sequence[tuple[float, float, float]]) -> dict[str, float | No
 
 
 def _lists(test: Judged, candidates: int) -> dict[str, float]:
-    """What the lists are like: how much of the catalogue they use, how much of them is repeats or the most listed."""
-    counts = np.bincount(np.concatenate(test.lists), minlength=candidates) if test.lists else np.zeros(candidates)
+    """What the lists are like.
+
+    How much of the catalogue they use, how much of them is repeats or the most listed.
+    """
+    counts = (
+        np.bincount(np.concatenate(test.lists), minlength=candidates)
+        if test.lists
+        else np.zeros(candidates)
+    )
     top = np.sort(counts)[::-1]
     return {
         "coverage": float((counts > 0).mean()),
@@ -97,10 +121,15 @@ def _lists(test: Judged, candidates: int) -> dict[str, float]:
     }
 
 
-def _by(group: NDArray[np.int64], test: Judged, names: Sequence[int]) -> dict[str, dict[str, float]]:
+def _by(
+    group: NDArray[np.int64], test: Judged, names: Sequence[int]
+) -> dict[str, dict[str, float]]:
     ndcg = np.array(test.all)[:, 0]
     return {
-        f"from {names[i]}": {"queries": int((group == i).sum()), "ndcg_at_10": float(ndcg[group == i].mean())}
+        f"from {names[i]}": {
+            "queries": int((group == i).sum()),
+            "ndcg_at_10": float(ndcg[group == i].mean()),
+        }
         for i in sorted(set(group.tolist()))
     }
 
@@ -116,14 +145,25 @@ def table(found: Results) -> Table:
     title = f"test, {queries['all']:,} visits, {queries['new']:,} with new products; all figures: --report, --table"
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     shown.add_column("model", min_width=20, max_width=42)
-    for column in ("NDCG@10", "difference (se)", "R@10", "HR@10", "new NDCG", "difference (se)", "new R", "new HR"):
+    for column in (
+        "NDCG@10",
+        "difference (se)",
+        "R@10",
+        "HR@10",
+        "new NDCG",
+        "difference (se)",
+        "new R",
+        "new HR",
+    ):
         shown.add_column(column, justify="right", no_wrap=True)
     for column in ("acc", "prec", "rec", "ms", "MB"):
         shown.add_column(column, justify="right", no_wrap=True)
     for name, figures in found.items():
         ranked = [value for part in ("all", "new") for value in _ranked(figures, part)]
         decided = [short(value)[:3].replace("non", "-") for value in figures["binary"].values()]
-        shown.add_row(name, *ranked, *decided, f"{figures['milliseconds']:.1f}", f"{figures['megabytes']:.1f}")
+        shown.add_row(
+            name, *ranked, *decided, f"{figures['milliseconds']:.1f}", f"{figures['megabytes']:.1f}"
+        )
     return shown
 
 
@@ -153,7 +193,11 @@ def markdown(found: Results) -> str:
         shares = [share for part in ("all", "new", "binary") for share in figures[part].values()]
         values = ["none" if share is None else f"{share:.4f}" for share in shares]
         values += [_signed(difference) for difference in figures["difference"].values()]
-        values += [f"{figures['milliseconds']:.1f}", f"{figures['megabytes']:.2f}", f"{figures['train_seconds']:.0f}"]
+        values += [
+            f"{figures['milliseconds']:.1f}",
+            f"{figures['megabytes']:.2f}",
+            f"{figures['train_seconds']:.0f}",
+        ]
         lines.append(f"| {name} | {' | '.join(values)} |")
     return "\n".join(lines) + "\n"
 
@@ -167,10 +211,17 @@ def plot(found: Results, path: Path) -> None:
 
     names = list(found)[::-1]
     figure, axes = plt.subplots(1, 2, figsize=(11, 0.32 * len(names) + 1.2), sharey=True)
-    for axis, part, title in zip(axes, ("all", "new"), ("all products", "new to the shopper"), strict=True):
+    for axis, part, title in zip(
+        axes, ("all", "new"), ("all products", "new to the shopper"), strict=True
+    ):
         values = [found[name][part]["ndcg_at_10"] or 0.0 for name in names]
         errors = [found[name]["difference"][part]["se"] or 0.0 for name in names]
-        axis.barh(names, values, xerr=errors, color=["#2b6cb0" if "PPRM" in name else "#a0aec0" for name in names])
+        axis.barh(
+            names,
+            values,
+            xerr=errors,
+            color=["#2b6cb0" if "PPRM" in name else "#a0aec0" for name in names],
+        )
         axis.set_title(f"NDCG@10, {title}")
         axis.grid(axis="x", alpha=0.3)
     figure.tight_layout()

@@ -1,4 +1,7 @@
-"""Whether a model is worth anything: compared with what a shop has without one (`baselines.trivial`), in words."""
+"""Whether a model is worth anything.
+
+Compared with what a shop has without one (`baselines.trivial`), in words.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +22,13 @@ def of(outcome: Outcome, split: str, trivial: Sequence[str]) -> dict[str, Any]:
     figures = {name: report.means(judged[name])["all"]["ndcg_at_10"] for name in (MODEL, *trivial)}
     best = max(trivial, key=lambda name: figures[name] or 0.0)
     difference = report.difference(judged[MODEL], judged[best], np.array(visits.user, np.int64))
-    return {"split": split, "visits": len(visits.user), "ndcg_at_10": figures, "best": best, "difference": difference}
+    return {
+        "split": split,
+        "visits": len(visits.user),
+        "ndcg_at_10": figures,
+        "best": best,
+        "difference": difference,
+    }
 
 
 def words(verdict: dict[str, Any]) -> str:
@@ -29,7 +38,8 @@ def words(verdict: dict[str, Any]) -> str:
     mean, error = verdict["difference"]["mean"], verdict["difference"]["se"]
     model, other = (report.short(verdict["ndcg_at_10"][name]) for name in (MODEL, verdict["best"]))
     figures = (
-        f"NDCG@10 {model} on {verdict['visits']:,} visits of the {verdict['split']}; the best without a model,"
+        f"NDCG@10 {model} on {verdict['visits']:,} visits of the {verdict['split']}; the best"
+        f" without a model,"
         f" {verdict['best']!r}, has {other} (difference {mean:+.4f}, standard error {error:.4f})."
     )
     if mean <= 0:

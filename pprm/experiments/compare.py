@@ -1,4 +1,7 @@
-"""The job of `pprm evaluate`: an artifact, its variants and all baselines on the same visits, in one table."""
+"""The job of `pprm evaluate`.
+
+An artifact, its variants and all baselines on the same visits, in one table.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,15 +28,27 @@ from pprm.experiments.variants import Bench
 from pprm.serving import artifact
 from pprm.serving.artifact import Artifact
 from pprm.serving.scorer import Scorer, choose_device, use_threads
-from pprm.training.train import Workshop, first_examples, judge, learn_tables, open_workshop, read_data, second_examples
+from pprm.training.train import (
+    Workshop,
+    first_examples,
+    judge,
+    learn_tables,
+    open_workshop,
+    read_data,
+    second_examples,
+)
 
 MODELS = ("baselines", "first-stage", "second-stage", "young", "frozen", "unseen")
 """Kinds of contenders that can be added to the model itself."""
 SEED = 0
 
 
-def run(directory: Path, source: Source, encoder: Path | None, models: Sequence[str], console: Console) -> Results:
-    """Judge an artifact on a dataset's test period; prints what is judged on what, the table, and a verdict.
+def run(
+    directory: Path, source: Source, encoder: Path | None, models: Sequence[str], console: Console
+) -> Results:
+    """Judge an artifact on a dataset's test period.
+
+    Prints what is judged on what, the table, and a verdict.
 
     Raises:
         pprm.serving.artifact.ArtifactError: it cannot be trusted.
@@ -45,7 +60,12 @@ def run(directory: Path, source: Source, encoder: Path | None, models: Sequence[
     with progress.bars(console) as bars:
         data = read_data(bars, source, console)
         plan.of(data)  # whether there is anything to judge is known before BERT reads the texts
-        console.print(what_is_judged(directory, loaded, source, data), highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            what_is_judged(directory, loaded, source, data),
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
         shop = open_workshop(bars, data, loaded.encoder(encoder), SEED, loaded.model.config)
         popularity, task = Popularity(), bars.add_task("others learn", total=None)
         scorer = loaded.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
@@ -73,7 +93,9 @@ def run(directory: Path, source: Source, encoder: Path | None, models: Sequence[
     console.print(report.table(results))
     console.print(verdict.words(found), highlight=False, markup=False)
     if unseen:
-        console.print("Products that nobody bought before the months judged, ranked among themselves:")
+        console.print(
+            "Products that nobody bought before the months judged, ranked among themselves:"
+        )
         console.print(report.table(unseen))
     console.print(str(shop.data.report), highlight=False, markup=False, soft_wrap=True)
     return results | {f"unseen products: {name}": figures for name, figures in unseen.items()}
@@ -90,7 +112,8 @@ def what_is_judged(directory: Path, loaded: Artifact, source: Source, data: Data
     known = int(np.isin(here, loaded.tables.products).sum())
     if known < len(here) / 2:
         said += (
-            f"\nIt knows {known:,} of the {len(here):,} products: it learned from ANOTHER SHOP, and these figures are"
+            f"\nIt knows {known:,} of the {len(here):,} products: it learned from ANOTHER SHOP, and"
+            f" these figures are"
             " zero-shot. Name the artifact of this shop's own, or make one with `pprm train`."
         )
     return said
@@ -98,10 +121,15 @@ def what_is_judged(directory: Path, loaded: Artifact, source: Source, data: Data
 
 def catalogue_hashes(data: Dataset) -> NDArray[np.uint64]:
     """Hashes of the products that may be recommended."""
-    return np.array([stable_hash(product.product_id) for product in data.products if product.available], np.uint64)
+    return np.array(
+        [stable_hash(product.product_id) for product in data.products if product.available],
+        np.uint64,
+    )
 
 
-def _baselines(shop: Workshop, told: Callable[[str], None]) -> tuple[list[Contender], dict[str, float]]:
+def _baselines(
+    shop: Workshop, told: Callable[[str], None]
+) -> tuple[list[Contender], dict[str, float]]:
     made: list[Contender] = []
     seconds: dict[str, float] = {}
     for make in learned.ALL:
@@ -119,10 +147,20 @@ def _first_stages(
     texts = [product.to_catalogue().text for product in shop.data.products]
     profiles = [shop.data.profile(user) for user in shop.data.users]
     bench = Bench(
-        loaded.model.config, first_examples(shop), shop.catalogue, popularity, profiles, texts, shop.texts.encode, SEED
+        loaded.model.config,
+        first_examples(shop),
+        shop.catalogue,
+        popularity,
+        profiles,
+        texts,
+        shop.texts.encode,
+        SEED,
     )
     everything = [*texts, *profiles]
-    encoders = {"Word2Vec": word2vec(everything, SEED), "BERT's input embeddings": static_bert(everything, bundled())}
+    encoders = {
+        "Word2Vec": word2vec(everything, SEED),
+        "BERT's input embeddings": static_bert(everything, bundled()),
+    }
     return variants.first_stages(bench, encoders, told)
 
 

@@ -45,7 +45,8 @@ GRIDS: Mapping[str, Sequence[Factory]] = {
         partial(Als, factors=128, confidence=2.0, half_life=112.0),
         partial(Als, factors=128, confidence=2.0, half_life=60.0),
     ],
-    "BPR": [  # rates from .02 with regularisation up to .01 were tried on the same month before: .02-.04
+    # rates from .02 with regularisation up to .01 were tried on the same month before: .02-.04
+    "BPR": [
         partial(Bpr, learning_rate=0.01, regularisation=0.01, iterations=30),
         partial(Bpr, learning_rate=0.01, regularisation=0.1, iterations=30),
         partial(Bpr, learning_rate=0.01, regularisation=0.1, iterations=100),
@@ -92,7 +93,9 @@ def tune(
     figures = validate(baselines, visits, queries, rows, len(catalogue))
     for (method, make), baseline, ndcg in zip(factories, baselines, figures, strict=True):
         tried[method].append(Tried(make, baseline.name, ndcg))
-    return {method: sorted(settings, key=lambda one: -one.ndcg) for method, settings in tried.items()}
+    return {
+        method: sorted(settings, key=lambda one: -one.ndcg) for method, settings in tried.items()
+    }
 
 
 def validate(

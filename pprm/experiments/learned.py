@@ -18,4 +18,5 @@ ALL: tuple[Callable[[], Baseline], ...] = (
     SasRec,
     LightGbmRanker,
 )
-"""Each method that learns, as chosen by the validation of the groceries: the default settings. See `grid.GRIDS`."""
+"""Each method that learns, as chosen by the validation of the groceries: the default settings. See
+`grid.GRIDS`."""

@@ -1,7 +1,9 @@
-"""LightGBM on the features of PPRM's first stage: how much of PPRM is its features, and how much is its network.
+"""LightGBM on the features of PPRM's first stage.
 
-Ke et al., "LightGBM: a highly efficient gradient boosting decision tree" (NIPS 2017), binary objective: the second
-stage's experiments found it better than lambdarank.
+How much of PPRM is its features, and how much is its network.
+
+Ke et al., "LightGBM: a highly efficient gradient boosting decision tree" (NIPS 2017), binary
+objective: the second stage's experiments found it better than lambdarank.
 """
 
 from dataclasses import dataclass, field, replace
@@ -47,14 +49,19 @@ class LightGbmRanker:
     def learn(self, dataset: Dataset, catalogue: Catalogue, until: int) -> None:
         """Replay the past for training rows, and grow the trees.
 
-        The replay goes without promotions: these features have none, and the catalogue stays as it is.
+        The replay goes without promotions: these features have none, and the catalogue stays as it
+        is.
         """
         import lightgbm
 
         from pprm.data.visits import choose_visits
         from pprm.training import training_set
 
-        self._catalogue, self._popularity, self._daily = catalogue, Popularity(), (-1, np.zeros((0, 4), np.float32))
+        self._catalogue, self._popularity, self._daily = (
+            catalogue,
+            Popularity(),
+            (-1, np.zeros((0, 4), np.float32)),
+        )
         period = (until - PERIOD * int(DAY), until)
         unpromoted = replace(dataset, promotions=no_promotions)
         visits = choose_visits(dataset, catalogue, period, self.seed)[: self.visits]
@@ -63,10 +70,13 @@ class LightGbmRanker:
         scalars = np.repeat(examples.scalars[:, None], examples.labels.shape[1], axis=1)
         inputs = np.concatenate([examples.cross[counted].astype(np.float32), scalars[counted]], 1)
         parameters = {
-            "objective": "binary", "num_leaves": self.leaves, "learning_rate": self.learning_rate, "seed": self.seed,
+            "objective": "binary", "num_leaves": self.leaves, "learning_rate": self.learning_rate,
+            "seed": self.seed,
             "num_threads": 1, "deterministic": True, "force_row_wise": True, "verbose": -1,
         }  # fmt: skip
-        self._model = lightgbm.train(parameters, lightgbm.Dataset(inputs, examples.labels[counted]), self.trees)
+        self._model = lightgbm.train(
+            parameters, lightgbm.Dataset(inputs, examples.labels[counted]), self.trees
+        )
 
     def learned_bytes(self) -> int:
         """See `Baseline`."""
@@ -92,5 +102,8 @@ class LightGbmRanker:
     def _features(self, now: float, rows: NDArray[np.int64]) -> Floats:
         self._popularity.advance(now)
         if self._daily[0] != self._popularity.day:
-            self._daily = self._popularity.day, self._popularity.features(self._catalogue.hashes[rows])
+            self._daily = (
+                self._popularity.day,
+                self._popularity.features(self._catalogue.hashes[rows]),
+            )
         return self._daily[1]

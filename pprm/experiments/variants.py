@@ -1,7 +1,10 @@
-"""PPRM in other shapes, for the questions that the paper leaves open: what each part of it is worth.
+"""PPRM in other shapes, for the questions that the paper leaves open.
 
-Variants of the first stage learn from the same examples and are judged alone, beside the first stage as it is. Variants
-of the second learn with a group of features taken away; they share the first stage and its candidates.
+What each part of it is worth.
+
+Variants of the first stage learn from the same examples and are judged alone, beside the first
+stage as it is. Variants of the second learn with a group of features taken away; they share the
+first stage and its candidates.
 """
 
 from collections.abc import Callable
@@ -59,7 +62,9 @@ def first_stages(
     plain, config = bench.encode, bench.config
     rows = np.random.default_rng(bench.seed).permutation(len(bench.examples.user))
     as_published = replace(
-        PPRMConfig.paper(), text_dimensions=config.text_dimensions, product_dimensions=config.product_dimensions
+        PPRMConfig.paper(),
+        text_dimensions=config.text_dimensions,
+        product_dimensions=config.product_dimensions,
     )
     texts_alone = replace(config, sequence=False, pool_days=(), projected=0, product=0)
     made: dict[str, tuple[PPRMConfig, Encode, TrainingSet, bool]] = {
@@ -70,7 +75,12 @@ def first_stages(
         "hidden 32": (replace(config, hidden=(32,)), plain, bench.examples, True),
         "hidden 64, 32, 16": (replace(config, hidden=(64, 32, 16)), plain, bench.examples, True),
         **{
-            f"{share:.0%} of the training data": (config, plain, part(bench.examples, rows, share), True)
+            f"{share:.0%} of the training data": (
+                config,
+                plain,
+                part(bench.examples, rows, share),
+                True,
+            )
             for share in (0.05, 0.2)
         },
         **{
@@ -91,22 +101,38 @@ def first_stages(
 
 
 def _learned(
-    bench: Bench, name: str, config: PPRMConfig, encode: Encode, examples: TrainingSet, profiles: bool
+    bench: Bench,
+    name: str,
+    config: PPRMConfig,
+    encode: Encode,
+    examples: TrainingSet,
+    profiles: bool,
 ) -> Contender:
-    catalogue = bench.catalogue if encode is bench.encode else bench.catalogue.with_vectors(encode(bench.texts))
+    catalogue = (
+        bench.catalogue
+        if encode is bench.encode
+        else bench.catalogue.with_vectors(encode(bench.texts))
+    )
     seen = encode if profiles else _nobody(config.text_dimensions)
     model: PPRM = fit(config, examples, catalogue, seen(bench.profiles), bench.seed)
-    return AtVisit(name, Scorer(model, catalogue, bench.popularity, seen, torch.device("cpu")), stages=1)
+    return AtVisit(
+        name, Scorer(model, catalogue, bench.popularity, seen, torch.device("cpu")), stages=1
+    )
 
 
 def part(examples: TrainingSet, order: NDArray[np.int64], share: float) -> TrainingSet:
     """A share of the examples, the first ones in an order."""
     kept = order[: int(len(order) * share)]
-    return TrainingSet(*(getattr(examples, name)[kept] for name in TrainingSet.__dataclass_fields__))
+    return TrainingSet(
+        *(getattr(examples, name)[kept] for name in TrainingSet.__dataclass_fields__)
+    )
 
 
 def _unread(examples: TrainingSet) -> TrainingSet:
-    """The examples without the sentiment of reviews; an input that never varies gets no say (`fit`)."""
+    """The examples without the sentiment of reviews.
+
+    An input that never varies gets no say (`fit`).
+    """
     scalars = examples.scalars.copy()
     scalars[:, SENTIMENT] = 0
     return replace(examples, scalars=scalars)
@@ -123,16 +149,25 @@ def _nobody(dimensions: int) -> Encode:
 
 
 def second_stages(
-    scorer: Scorer, data: CandidateSet, until: int, seed: int, told: Callable[[str], None] = lambda name: None
+    scorer: Scorer,
+    data: CandidateSet,
+    until: int,
+    seed: int,
+    told: Callable[[str], None] = lambda name: None,
 ) -> tuple[list[Contender], dict[str, float]]:
-    """The second stage with all and without each group of features; contenders, and seconds of learning by their names.
+    """The second stage with all and without each group of features.
+
+    Contenders, and seconds of learning by their names.
 
     Each is one network that learns from a third of the visits: compare them with each other.
     """
     shared, seconds, data = _Shared(scorer), dict[str, float](), _third(data)
     contenders: list[Contender] = []
     for group, columns in {"nothing": slice(0), **COLUMNS}.items():
-        if group in COLUMNS and not np.ptp(data.features[::7, columns].astype(np.float32), axis=0).any():
+        if (
+            group in COLUMNS
+            and not np.ptp(data.features[::7, columns].astype(np.float32), axis=0).any()
+        ):
             continue  # browsing, where nobody browses
         name, started = f"second stage, without {group}", perf_counter()
         told(name)
@@ -163,7 +198,9 @@ class _Shared:
         if visit.number != self._number:
             found = self.scorer.candidates_of(visit.before, visit.now)
             first = np.full(len(self.scorer.catalogue), -np.inf, np.float32)
-            first[self.scorer.candidates] = self.scorer.score([visit.before], [visit.now])[0].numpy()
+            first[self.scorer.candidates] = self.scorer.score([visit.before], [visit.now])[
+                0
+            ].numpy()
             inputs = self.scorer.candidate_features(visit.before, visit.now, found.candidates)
             self._number, self._made = visit.number, (found.candidates.rows, inputs, first)
         return self._made
@@ -177,7 +214,11 @@ class _WithoutGroup:
 
     def learned_bytes(self) -> int:
         """See `protocol.Contender`."""
-        return nbytes(self.network) + self.shared.scorer.learned_bytes() - nbytes(self.shared.scorer.second)
+        return (
+            nbytes(self.network)
+            + self.shared.scorer.learned_bytes()
+            - nbytes(self.shared.scorer.second)
+        )
 
     def add(self, visit: Visit) -> None:
         """Nothing to keep."""

@@ -1,8 +1,9 @@
 """What the last 64 baskets of a shopper say of a product or a type, and of the shopper's rhythm.
 
-All from one bit a basket and product (`user_state.COUNTERS_DTYPE`), and the times, stores and sizes of the baskets:
-exact, bounded, and kept in O(1) an event. The bits of a type are those of its products together. So is what is asked
-of the baskets: those of this weekday, say, are a mask of bits.
+All from one bit a basket and product (`user_state.COUNTERS_DTYPE`), and the times, stores and sizes
+of the baskets: exact, bounded, and kept in O(1) an event. The bits of a type are those of its
+products together. So is what is asked of the baskets: those of this weekday, say, are a mask of
+bits.
 """
 
 import math
@@ -18,10 +19,21 @@ Floats = NDArray[np.float32]
 Rings = NDArray[np.uint64]
 
 PATTERN = (
-    "in_last", "in_2nd_last", "in_3rd_last", "in_4th_last", "of_5", "of_10", "of_20", "same_weekday", "same_daypart",
-    "same_store", "baskets_since", "due_in_baskets", "gap_variation", "gap_to_last_gap", "log_mean_gap", "repeated",
+    "in_last", "in_2nd_last", "in_3rd_last", "in_4th_last", "of_5", "of_10", "of_20",
+    "same_weekday", "same_daypart",
+    "same_store", "baskets_since", "due_in_baskets", "gap_variation", "gap_to_last_gap",
+    "log_mean_gap", "repeated",
 )  # fmt: skip
-MOMENT = ("hour", "weekday", "since", "since_before", "last_size", "baskets_7", "baskets_28", "exploration")
+MOMENT = (
+    "hour",
+    "weekday",
+    "since",
+    "since_before",
+    "last_size",
+    "baskets_7",
+    "baskets_28",
+    "exploration",
+)
 
 NOON, EVENING = 0.5, 0.71
 """Parts of the day begin there."""
@@ -32,16 +44,21 @@ ONE = np.uint64(1)
 
 
 class Baskets(NamedTuple):
-    """The shopper's last baskets, newest first, B of them, as of a moment. Bit b of a mask is basket b."""
+    """The shopper's last baskets, newest first, B of them, as of a moment.
+
+    Bit b of a mask is basket b.
+    """
 
     ages: NDArray[np.float64]
     """Days, [B]."""
     newest_size: int
     """Products in the newest one, 0 where there is none."""
     masks: Rings
-    """All of them; those on the weekday of the moment; in its part of the day; at the usual store; [4]."""
+    """All of them; those on the weekday of the moment; in its part of the day; at the usual store;
+    [4]."""
     usual_store: int
-    """The most frequent store of the last 10 baskets, the lowest of several; 0 where none is known."""
+    """The most frequent store of the last 10 baskets, the lowest of several; 0 where none is known.
+    """
 
     @classmethod
     def of(cls, state: UserState, now: float) -> "Baskets":
@@ -93,7 +110,9 @@ def _usual_store(visits: NDArray[Any]) -> Any:
 def _count(bits: np.uint64) -> Any:
     """Bits that are set: Hacker's Delight, 5-1."""
     bits = bits - ((bits >> ONE) & np.uint64(0x5555555555555555))
-    bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    bits = (bits & np.uint64(0x3333333333333333)) + (
+        (bits >> np.uint64(2)) & np.uint64(0x3333333333333333)
+    )
     bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
     return np.int64((bits * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
@@ -146,7 +165,9 @@ def _fill(bits: np.uint64, b: Baskets, out: Floats) -> None:
 
 
 def rings(counters: NDArray[Any], places: NDArray[np.int64], baskets: int) -> tuple[Rings, float]:
-    """Rings of the counters at `places`, aligned with the newest basket; and how much the shopper explores.
+    """Rings of the counters at `places`, aligned with the newest basket.
+
+    And how much the shopper explores.
 
     That is the share of the products of the last five baskets that were never bought before them.
     """

@@ -1,8 +1,11 @@
-"""The second stage's input: what is worth knowing of a few hundred candidates and too dear for a whole catalogue.
+"""The second stage's input.
 
-In groups: the first stage's own input and verdict; promotions, at the shopper's store and by their affinity; the
-pattern of the last 64 baskets, per product and type; the hazard of the gap; collaborative factors; first-time buyers;
-the last days' popularity; browsing; the moment. Everything is known before the visit, kept in O(1) an event, bounded.
+What is worth knowing of a few hundred candidates and too dear for a whole catalogue.
+
+In groups: the first stage's own input and verdict; promotions, at the shopper's store and by their
+affinity; the pattern of the last 64 baskets, per product and type; the hazard of the gap;
+collaborative factors; first-time buyers; the last days' popularity; browsing; the moment.
+Everything is known before the visit, kept in O(1) an event, bounded.
 """
 
 import math
@@ -26,9 +29,17 @@ from pprm.state.user_state import DAY, UserState
 
 Floats = NDArray[np.float32]
 
-STAGE = ("logit", "log_rank", "log_rank_in_type", "share_of_type", "log_type_sum", "log_rank_in_category")
+STAGE = (
+    "logit",
+    "log_rank",
+    "log_rank_in_type",
+    "share_of_type",
+    "log_type_sum",
+    "log_rank_in_category",
+)
 PROMOTION = (
-    *promotions.SHARES, *(f"store_{name}" for name in promotions.AT_STORE), "own_mailer", "own_display",
+    *promotions.SHARES, *(f"store_{name}" for name in promotions.AT_STORE), "own_mailer",
+    "own_display",
 )  # fmt: skip
 TYPE_PATTERN = (*(f"type_{name}" for name in PATTERN), "type_products")
 HAZARD = ("hazard", "type_hazard")
@@ -36,21 +47,36 @@ FACTORS = ("factors",)
 NEIGHBOURS = ("neighbours",)
 SUBSTITUTION = ("type_baskets_since", "share_28", "share_112")
 TRIAL = (
-    "first_week", "first_month", "growth", "first_share", "first_in_type", "type_firsts", "type_first_share",
+    "first_week", "first_month", "growth", "first_share", "first_in_type", "type_firsts",
+    "type_first_share",
     "buyers", "share_of_type_28", "first_trend",
 )  # fmt: skip
 FAST = ("day", "three_days", "week_trend", "type_trend")
-BROWSE = ("session", "today", "week", "cart", "removed", "dwell", "recency", "type_week", "type_cart", "maker_week")
+BROWSE = (
+    "session",
+    "today",
+    "week",
+    "cart",
+    "removed",
+    "dwell",
+    "recency",
+    "type_week",
+    "type_cart",
+    "maker_week",
+)
 
 GROUPS = {
-    "first_stage_input": features.CROSS, "first_stage": STAGE, "promotion": PROMOTION, "pattern": PATTERN,
+    "first_stage_input": features.CROSS, "first_stage": STAGE, "promotion": PROMOTION,
+    "pattern": PATTERN,
     "type_pattern": TYPE_PATTERN, "hazard": HAZARD, "factors": FACTORS, "neighbours": NEIGHBOURS,
     "substitution": SUBSTITUTION, "trial": TRIAL, "fast": FAST, "browse": BROWSE, "moment": MOMENT,
 }  # fmt: skip
 NAMES = tuple(f"{group}.{name}" for group, names in GROUPS.items() for name in names)
 """Columns, in order."""
 _ENDS = np.cumsum([len(names) for names in GROUPS.values()]).tolist()
-COLUMNS = dict(zip(GROUPS, (slice(a, b) for a, b in zip([0, *_ENDS], _ENDS, strict=False)), strict=True))
+COLUMNS = dict(
+    zip(GROUPS, (slice(a, b) for a, b in zip([0, *_ENDS], _ENDS, strict=False)), strict=True)
+)
 _PROMOTION, _TRIAL, _SUBSTITUTION, _MOMENT = (
     COLUMNS[group].start for group in ("promotion", "trial", "substitution", "moment")
 )
@@ -90,7 +116,13 @@ class CandidateFeatures:
         shared, promoted = self._shared(), catalogue.promoted(now)
         out = np.zeros((len(rows), len(NAMES)), np.float32)
         features.lay_out(candidates.groups, catalogue.codes, rows, shared.popularity[rows], out)
-        _fill_stage(candidates.logits, rows, catalogue.codes, catalogue.sizes, out[:, COLUMNS["first_stage"]])
+        _fill_stage(
+            candidates.logits,
+            rows,
+            catalogue.codes,
+            catalogue.sizes,
+            out[:, COLUMNS["first_stage"]],
+        )
         out[:, _AT_STORE] = promoted.at_store(baskets.usual_store, rows)
         explores = self._histories(out, state, tables, candidates.groups, rows, baskets)
         own = np.array([state.mailer, state.display]) / max(state.promotions, 1.0)
@@ -109,10 +141,15 @@ class CandidateFeatures:
         rows: NDArray[np.int64],
         baskets: Baskets,
     ) -> float:
-        """What the shopper bought: patterns, hazards, factors, neighbours; returns how much they explore."""
+        """What the shopper bought: patterns, hazards, factors, neighbours.
+
+        Returns how much they explore.
+        """
         if not len(groups.rows):
             return 0.0
-        rings, explores = basket_patterns.rings(state.product_counters(), groups.counters, state.baskets)
+        rings, explores = basket_patterns.rings(
+            state.product_counters(), groups.counters, state.baskets
+        )
         mine, types = _fill_types(groups, self.catalogue.codes, rings, rows, baskets.masks, out)
         patterns(mine, baskets, out[:, COLUMNS["pattern"]])
         patterns(types, baskets, out[:, COLUMNS["type_pattern"]][:, :-1])
@@ -123,7 +160,11 @@ class CandidateFeatures:
         return explores
 
     def _over_the_catalogue(self, tables: SlowTables) -> LaidOut:
-        if self._laid_out is None or self._laid_out[0] is not tables or self._laid_out[1] != self.catalogue.version:
+        if (
+            self._laid_out is None
+            or self._laid_out[0] is not tables
+            or self._laid_out[1] != self.catalogue.version
+        ):
             self._laid_out = tables, self.catalogue.version, tables.over(self.catalogue)
         return self._laid_out[2]
 
@@ -140,8 +181,13 @@ class CandidateFeatures:
 
 
 @compiled
-def _fill_shared(rows: NDArray[np.int64], shares: Floats, others: Floats, same: Floats, out: Floats) -> None:
-    """What is known of products by catalogue row, and what is the same for all candidates: own promotions, moment."""
+def _fill_shared(
+    rows: NDArray[np.int64], shares: Floats, others: Floats, same: Floats, out: Floats
+) -> None:
+    """What is known of products by catalogue row, and what is the same for all candidates.
+
+    Own promotions, moment.
+    """
     for k in range(len(rows)):
         row = rows[k]
         for i in range(5):
@@ -156,10 +202,13 @@ def _fill_shared(rows: NDArray[np.int64], shares: Floats, others: Floats, same: 
 
 @compiled
 def _fill_types(
-    g: Groups, codes: NDArray[np.int32], rings: NDArray[np.uint64], rows: NDArray[np.int64], masks: NDArray[np.uint64],
+    g: Groups, codes: NDArray[np.int32], rings: NDArray[np.uint64], rows: NDArray[np.int64],
+    masks: NDArray[np.uint64],
     out: Floats,
 ) -> Any:  # fmt: skip
-    """Log of the products of each candidate's type that the shopper had, and `SUBSTITUTION`; returns rings.
+    """Log of the products of each candidate's type that the shopper had, and `SUBSTITUTION`.
+
+    Returns rings.
 
     Those of the candidates, and of their types.
     """
@@ -193,10 +242,21 @@ def _fill_types(
 
 @compiled
 def _fill_stage(
-    logits: Floats, rows: NDArray[np.int64], codes: NDArray[np.int32], sizes: NDArray[np.int64], out: Floats
+    logits: Floats,
+    rows: NDArray[np.int64],
+    codes: NDArray[np.int32],
+    sizes: NDArray[np.int64],
+    out: Floats,
 ) -> None:
-    """As `STAGE`: the first stage's verdict and the place that it gives a candidate among the others."""
-    of_type, of_category, mass = np.zeros(sizes[0], np.int32), np.zeros(sizes[1], np.int32), np.zeros(sizes[0])
+    """As `STAGE`.
+
+    The first stage's verdict and the place that it gives a candidate among the others.
+    """
+    of_type, of_category, mass = (
+        np.zeros(sizes[0], np.int32),
+        np.zeros(sizes[1], np.int32),
+        np.zeros(sizes[0]),
+    )
     order = np.argsort(-logits, kind="mergesort")
     for place in range(len(order)):
         k = order[place]
@@ -207,7 +267,8 @@ def _fill_stage(
         of_category[category] += 1
         mass[type_] += 1 / (1 + math.exp(-np.float64(logits[k])))
     for k in range(len(rows)):
-        of_its_type = mass[codes[rows[k], 0]]  # 0 where all are so unlikely that a number does not tell
+        # 0 where all are so unlikely that a number does not tell
+        of_its_type = mass[codes[rows[k], 0]]
         share = 1 / (1 + math.exp(-np.float64(logits[k]))) / max(of_its_type, 1e-300)
         out[k, 3], out[k, 4] = share, math.log(of_its_type + 1e-6)
 
@@ -231,8 +292,10 @@ def _trial(numbers: NDArray[np.float64], catalogue: Catalogue) -> NDArray[np.flo
     type_month, type_all = _by_type(month, catalogue), _by_type(all_month, catalogue)
     columns = (
         np.log1p(week), np.log1p(month), np.log((month + 0.5) / (adopters + 5)),
-        (month + 1) / (all_month + 3), np.log((month + 0.1) / (type_month + 2)), np.log1p(type_month),
-        (type_month + 1) / (type_all + 3), np.log1p(adopters), np.log((all_month + 0.1) / (type_all + 2)),
+        (month + 1) / (all_month + 3), np.log((month + 0.1) / (type_month + 2)),
+        np.log1p(type_month),
+        (type_month + 1) / (type_all + 3), np.log1p(adopters),
+        np.log((all_month + 0.1) / (type_all + 2)),
         np.log((week + 1) / (month / 4 + 1)),
     )  # fmt: skip
     return np.stack(columns, 1)
@@ -244,25 +307,33 @@ def _fast(numbers: NDArray[np.float64], catalogue: Catalogue) -> NDArray[np.floa
     week, month = numbers[:, p.WEEK] * log2, numbers[:, p.MONTH] * log2
     type_week, type_month = _by_type(week, catalogue), _by_type(month, catalogue)
     columns = (
-        np.log1p(numbers[:, p.ONE_DAY]), np.log1p(numbers[:, p.THREE_DAYS]), np.log((week + 2) / (month / 4 + 2)),
+        np.log1p(numbers[:, p.ONE_DAY]), np.log1p(numbers[:, p.THREE_DAYS]),
+        np.log((week + 2) / (month / 4 + 2)),
         np.log((type_week + 5) / (type_month / 4 + 5)),
     )  # fmt: skip
     return np.stack(columns, 1)
 
 
 def _by_type(values: NDArray[np.float64], catalogue: Catalogue) -> NDArray[np.float64]:
-    return np.bincount(catalogue.type, values, len(catalogue.types)).astype(np.float64)[catalogue.type]
+    return np.bincount(catalogue.type, values, len(catalogue.types)).astype(np.float64)[
+        catalogue.type
+    ]
 
 
-def _browse(state: UserState, now: float, rows: NDArray[np.int64], catalogue: Catalogue, out: Floats) -> None:
+def _browse(
+    state: UserState, now: float, rows: NDArray[np.int64], catalogue: Catalogue, out: Floats
+) -> None:
     """What the shopper looked at, as `BROWSE`, [K, 10]."""
     keys, counters = state.looked_at()
-    _fill_browse(counters, catalogue.rows(keys), rows, catalogue.codes, catalogue.sizes, float(now), out)
+    _fill_browse(
+        counters, catalogue.rows(keys), rows, catalogue.codes, catalogue.sizes, float(now), out
+    )
 
 
 @compiled
 def _fill_browse(
-    counters: NDArray[Any], looked: NDArray[np.int64], rows: NDArray[np.int64], codes: NDArray[np.int32],
+    counters: NDArray[Any], looked: NDArray[np.int64], rows: NDArray[np.int64],
+    codes: NDArray[np.int32],
     sizes: NDArray[np.int64], now: float, out: Floats,
 ) -> None:  # fmt: skip
     at = np.zeros(len(codes), np.int32)
@@ -274,7 +345,11 @@ def _fill_browse(
         c, value = counters[i], values[i + 1]
         age = max(now - c.last, 0.0) / DAY
         week = 2.0 ** (-age / 7)
-        value[0], value[1], value[2] = c.session * 2.0 ** (-age * 48), c.day * 2.0 ** (-age * 4), c.week * week
+        value[0], value[1], value[2] = (
+            c.session * 2.0 ** (-age * 48),
+            c.day * 2.0 ** (-age * 4),
+            c.week * week,
+        )
         value[3], value[4], value[5] = c.cart * week, c.removed * week, c.dwell * week
         recency[i + 1], at[looked[i]] = math.exp(-age), i + 1
         types[codes[looked[i], 0]] += value[2]

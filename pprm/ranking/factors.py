@@ -1,8 +1,11 @@
-"""Collaborative factors: alternating least squares over shoppers and products, with a live shopper folded in.
+"""Collaborative factors.
 
-Hu, Koren, Volinsky, "Collaborative filtering for implicit feedback datasets" (2008), by the library implicit. Only the
-products' factors are kept; a shopper's are made from the counters of the state whenever a list is made, with one
-system of equations for all shoppers: the exact one, whose matrix is the shopper's own, costs ten times as much.
+Alternating least squares over shoppers and products, with a live shopper folded in.
+
+Hu, Koren, Volinsky, "Collaborative filtering for implicit feedback datasets" (2008), by the library
+implicit. Only the products' factors are kept; a shopper's are made from the counters of the state
+whenever a list is made, with one system of equations for all shoppers: the exact one, whose matrix
+is the shopper's own, costs ten times as much.
 """
 
 from dataclasses import dataclass, field
@@ -39,7 +42,9 @@ class Factors:
         return shopper
 
 
-def fit(user: NDArray[np.int32], product: NDArray[np.int32], days: NDArray[np.float64], products: int) -> Factors:
+def fit(
+    user: NDArray[np.int32], product: NDArray[np.int32], days: NDArray[np.float64], products: int
+) -> Factors:
     """Learn from purchases [events]: `days` before the end of the period."""
     from implicit.cpu.als import AlternatingLeastSquares
     from scipy.sparse import csr_matrix
@@ -48,9 +53,11 @@ def fit(user: NDArray[np.int32], product: NDArray[np.int32], days: NDArray[np.fl
     shape = (int(user.max(initial=0)) + 1, products)
     counts = csr_matrix((2.0 ** (-days / HALF_LIFE), (user, product)), shape, dtype=np.float32)
     counts.data = np.log1p(2.0 * counts.data)
-    with threadpool_limits(1, "blas"):  # the same factors on every machine; implicit warns of anything else
+    # the same factors on every machine; implicit warns of anything else
+    with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(
-            factors=FACTORS, regularization=REGULARISATION, alpha=CONFIDENCE, iterations=ITERATIONS, num_threads=1,
+            factors=FACTORS, regularization=REGULARISATION, alpha=CONFIDENCE, iterations=ITERATIONS,
+            num_threads=1,
             random_state=0,
         )  # fmt: skip
         model.fit(counts, show_progress=False)

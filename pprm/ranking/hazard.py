@@ -1,8 +1,11 @@
-"""How likely a visit brings a product again, by the time since it was bought last: the hazard of the gap.
+"""How likely a visit brings a product again, by the time since it was bought last.
 
-Counted over all shoppers, per product and per type, in buckets of days. A visit of somebody who bought a product before
-is an exposure in the bucket of the gap; if the visit brings it, a return. Rare products are shrunk to their type, rare
-types to all. Tables of a period are learned from what was before it, and go into the artifact.
+The hazard of the gap.
+
+Counted over all shoppers, per product and per type, in buckets of days. A visit of somebody who
+bought a product before is an exposure in the bucket of the gap; if the visit brings it, a return.
+Rare products are shrunk to their type, rare types to all. Tables of a period are learned from what
+was before it, and go into the artifact.
 """
 
 from dataclasses import dataclass
@@ -40,7 +43,11 @@ def bucket(days: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def fit(
-    user: NDArray[np.int32], product: NDArray[np.int32], time: NDArray[np.int64], type_of: NDArray[np.int32], types: int
+    user: NDArray[np.int32],
+    product: NDArray[np.int32],
+    time: NDArray[np.int64],
+    type_of: NDArray[np.int32],
+    types: int,
 ) -> Hazard:
     """Count purchases [events], in time order; `type_of` [products] gives each product's type.
 
@@ -49,7 +56,9 @@ def fit(
     exposed, returned = _count(user, product, time, len(type_of))
     type_exposed, type_returned = _count(user, type_of[product], time, types)
     everything = _rate(returned.sum(0), exposed.sum(0))
-    by_type = (_sum(returned, type_of, types) + TYPE_PRIOR * everything) / (_sum(exposed, type_of, types) + TYPE_PRIOR)
+    by_type = (_sum(returned, type_of, types) + TYPE_PRIOR * everything) / (
+        _sum(exposed, type_of, types) + TYPE_PRIOR
+    )
     all_types = _rate(type_returned.sum(0), type_exposed.sum(0))
     return Hazard(
         _log((returned + PRODUCT_PRIOR * by_type[type_of]) / (exposed + PRODUCT_PRIOR)),
@@ -74,17 +83,24 @@ def _count(
 
 
 def _count_shopper(
-    key: NDArray[np.int32], time: NDArray[np.int64], exposed: NDArray[np.float64], returned: NDArray[np.float64]
+    key: NDArray[np.int32],
+    time: NDArray[np.int64],
+    exposed: NDArray[np.float64],
+    returned: NDArray[np.float64],
 ) -> None:
     visits = np.unique(time) / DAY
-    once = np.unique(np.stack([key.astype(np.int64), time], 1), axis=0)  # by key, then time; one a visit
+    # by key, then time; one a visit
+    once = np.unique(np.stack([key.astype(np.int64), time], 1), axis=0)
     key, at = once[:, 0], once[:, 1] / DAY
     again = np.r_[key[1:] == key[:-1], False]
     # visits after the purchase: up to the next purchase of the key, or to the last
     after = np.searchsorted(visits, at, side="right")
     last = np.where(again, np.searchsorted(visits, np.r_[at[1:], 0.0], side="right"), len(visits))
-    upto = np.searchsorted(visits, at[:, None] + EDGES, side="right")  # visits until the end of each bucket
-    cuts = np.clip(np.concatenate([after[:, None], upto, last[:, None]], 1), after[:, None], last[:, None])
+    # visits until the end of each bucket
+    upto = np.searchsorted(visits, at[:, None] + EDGES, side="right")
+    cuts = np.clip(
+        np.concatenate([after[:, None], upto, last[:, None]], 1), after[:, None], last[:, None]
+    )
     np.add.at(exposed, key, np.diff(cuts, axis=1))
     gaps = np.diff(at)[again[:-1]]
     np.add.at(returned, (key[:-1][again[:-1]], bucket(gaps)), 1)

@@ -1,8 +1,9 @@
 """Item-item regression: what a shopper buys, from everything else that they buy.
 
-Steck, "Embarrassingly shallow autoencoders for sparse data" (EASE, 2019), in its dual form, which inverts a matrix of
-shoppers: P = (X'X + l)^-1 = (1 - X'(XX' + l)^-1 X) / l, and the weight of product i for product j is -P_ij / P_jj. Of
-each product's weights only the strongest are kept, so that a live shopper's score is a short sum over the state.
+Steck, "Embarrassingly shallow autoencoders for sparse data" (EASE, 2019), in its dual form, which
+inverts a matrix of shoppers: P = (X'X + l)^-1 = (1 - X'(XX' + l)^-1 X) / l, and the weight of
+product i for product j is -P_ij / P_jj. Of each product's weights only the strongest are kept, so
+that a live shopper's score is a short sum over the state.
 """
 
 from typing import NamedTuple
@@ -16,7 +17,8 @@ SOURCES = 100
 """Weights kept of a product."""
 REGULARISATION = 150.0
 MOST_SHOPPERS, MOST_PRODUCTS = 5_000, 20_000
-"""Those with the most purchases: memory grows with their product, time with the product of products and both."""
+"""Those with the most purchases: memory grows with their product, time with the product of products
+and both."""
 Floats = NDArray[np.float32]
 
 
@@ -58,7 +60,10 @@ def _most(codes: NDArray[np.int32], most: int) -> NDArray[np.int64]:
 
 
 def _matrix(
-    user: NDArray[np.int32], product: NDArray[np.int32], shoppers: NDArray[np.int64], kept: NDArray[np.int64]
+    user: NDArray[np.int32],
+    product: NDArray[np.int32],
+    shoppers: NDArray[np.int64],
+    kept: NDArray[np.int64],
 ) -> Floats:
     """1 where a shopper bought a product, [shoppers, products]."""
     row = np.minimum(np.searchsorted(shoppers, user), len(shoppers) - 1)
@@ -84,12 +89,17 @@ def scores(regression: Regression, at: NDArray[np.int64], product_at: NDArray[np
 
 @compiled
 def _add_up(
-    sources: NDArray[np.int32], weights: Floats, at: NDArray[np.int64], product_at: NDArray[np.int32], out: Floats
+    sources: NDArray[np.int32],
+    weights: Floats,
+    at: NDArray[np.int64],
+    product_at: NDArray[np.int32],
+    out: Floats,
 ) -> None:
     for k in range(len(at)):
         if at[k] >= 0:
             total = np.float32(0)
-            for place in range(sources.shape[1]):  # weights are loaded in any case: a wrong guess would cost more
+            # weights are loaded in any case: a wrong guess would cost more
+            for place in range(sources.shape[1]):
                 weight = weights[at[k], place]
                 total += weight if product_at[sources[at[k], place]] > 0 else np.float32(0)
             out[k] = total

@@ -1,8 +1,11 @@
-"""The second stage at work: on a CPU in compiled loops, on a GPU with torch for the whole micro-batch in one call.
+"""The second stage at work.
 
-The loops keep candidates side by side in memory, an input or a hidden unit below the other, so that a vector of the CPU
-holds one number of many candidates, and weights are its scalars. They are written out for four units and four inputs at
-once: each number loaded is multiplied four times, each sum loaded and stored for four products.
+On a CPU in compiled loops, on a GPU with torch for the whole micro-batch in one call.
+
+The loops keep candidates side by side in memory, an input or a hidden unit below the other, so that
+a vector of the CPU holds one number of many candidates, and weights are its scalars. They are
+written out for four units and four inputs at once: each number loaded is multiplied four times,
+each sum loaded and stored for four products.
 """
 
 from collections.abc import Sequence
@@ -20,10 +23,11 @@ from pprm.retrieval.device import concatenate
 Floats = NDArray[np.float32]
 
 LINE = 16
-"""Numbers in a cache line and in the longest vector: one that lies across two lines is loaded twice."""
+"""Numbers in a cache line and in the longest vector: one that lies across two lines is loaded
+twice."""
 ROWS = 23 * LINE
-"""Rows at once at most: what lies between two layers stays in the caches. An odd number of lines, or the rows below
-each other would fall into a few places of a cache."""
+"""Rows at once at most: what lies between two layers stays in the caches. An odd number of lines,
+or the rows below each other would fall into a few places of a cache."""
 
 
 class _Network(NamedTuple):
@@ -72,7 +76,9 @@ class SecondPass:
         if device.type == "cpu":
             return [_logits(self._network, self._room, mine) for mine in inputs]
         together = torch.from_numpy(concatenate(inputs, device)).to(device, non_blocking=True)
-        return np.split(self._model(together).cpu().numpy(), np.cumsum([len(mine) for mine in inputs])[:-1])
+        return np.split(
+            self._model(together).cpu().numpy(), np.cumsum([len(mine) for mine in inputs])[:-1]
+        )
 
     def lifts(self, inputs: Floats, at: NDArray[np.int64], columns: NDArray[np.bool_]) -> Floats:
         """How far logits fall when groups of features become what is usual among candidates, their mean, [n].
@@ -89,7 +95,8 @@ class SecondPass:
 def _network(model: SecondStage) -> _Network:
     members = len(model.second)
     parts = (
-        model.mean, 1 / model.scale, pad(model.first.weight, (0, 1)), model.first.bias, model.second.mT,
+        model.mean, 1 / model.scale, pad(model.first.weight, (0, 1)), model.first.bias,
+        model.second.mT,
         model.second_bias[:, 0], model.output[..., 0] / members, model.output_bias.mean()[None],
     )  # fmt: skip
     return _Network(*(part.detach().cpu().contiguous().numpy() for part in parts))
@@ -111,11 +118,13 @@ def _logits(net: _Network, room: _Room, inputs: Floats) -> Any:
 @compiled
 def _standardise(net: _Network, inputs: Floats, z: Floats) -> None:
     """Fill `z` [K + 1, rows], but for its last row."""
-    for start in range(0, len(inputs), LINE):  # a few rows at a time stay in the nearest cache until all is read
+    # a few rows at a time stay in the nearest cache until all is read
+    for start in range(0, len(inputs), LINE):
         for k in range(inputs.shape[1]):
             for i in range(start, min(start + LINE, len(inputs))):
                 x = (inputs[i, k] - net.mean[k]) * net.scale[k]
-                x = np.float32(CLIP) if x > CLIP else x  # written so that what is not a number stays so
+                # written so that what is not a number stays so
+                x = np.float32(CLIP) if x > CLIP else x
                 z[k, i] = np.float32(-CLIP) if x < -CLIP else x
 
 
@@ -123,8 +132,9 @@ def _standardise(net: _Network, inputs: Floats, z: Floats) -> None:
 def _varying(net: _Network, z: Floats, rows: int) -> Any:
     """Which inputs differ between rows, and the first layer's bias with those that do not.
 
-    Shopper and moment are the same for all candidates, and what a shopper never did is 0 for all: a fourth of the
-    inputs. Those that differ are filled up to a multiple of four with the one that is always 0.
+    Shopper and moment are the same for all candidates, and what a shopper never did is 0 for all: a
+    fourth of the inputs. Those that differ are filled up to a multiple of four with the one that is
+    always 0.
     """
     zeros = len(z) - 1
     varying, bias, n = np.full(len(z) + 3, zeros), net.first_bias.copy(), 0
@@ -142,11 +152,18 @@ def _varying(net: _Network, z: Floats, rows: int) -> Any:
 
 
 @compiled
-def _first_layer(net: _Network, varying: NDArray[np.int64], bias: Floats, z: Floats, out: Floats, rows: int) -> None:
+def _first_layer(
+    net: _Network, varying: NDArray[np.int64], bias: Floats, z: Floats, out: Floats, rows: int
+) -> None:
     """`out` [M H1, rows], after its ReLU."""
     for n in range(0, len(out), 4):
         for i in range(rows):
-            out[n, i], out[n + 1, i], out[n + 2, i], out[n + 3, i] = bias[n], bias[n + 1], bias[n + 2], bias[n + 3]
+            out[n, i], out[n + 1, i], out[n + 2, i], out[n + 3, i] = (
+                bias[n],
+                bias[n + 1],
+                bias[n + 2],
+                bias[n + 3],
+            )
         _add_products(net.first, n, varying, z, 0, out, n, rows)
         for unit in range(n, n + 4):
             for i in range(rows):
@@ -178,9 +195,19 @@ def _relu(x: Any) -> Any:
 
 @compiled
 def _add_products(
-    w: Floats, n: int, inner: NDArray[np.int64], x: Floats, first: int, out: Floats, to: int, rows: int
+    w: Floats,
+    n: int,
+    inner: NDArray[np.int64],
+    x: Floats,
+    first: int,
+    out: Floats,
+    to: int,
+    rows: int,
 ) -> None:
-    """Add `w` [n : n + 4, inner] @ `x` [first + inner, rows] to `out` [to : to + 4, rows]; 4 divides len(inner)."""
+    """Add `w` [n : n + 4, inner] @ `x` [first + inner, rows] to `out` [to : to + 4, rows].
+
+    4 divides len(inner).
+    """
     out0, out1, out2, out3 = out[to], out[to + 1], out[to + 2], out[to + 3]
     for k in range(0, len(inner), 4):
         p, q, r, s = inner[k], inner[k + 1], inner[k + 2], inner[k + 3]

@@ -1,7 +1,8 @@
 """The second stage: PPRM again, on the first stage's best few hundred, with a richer input layer.
 
-[candidate features] -> FC 64 - ReLU - FC 32 - ReLU - probability. The candidates are the best of what the shopper
-bought before and the best of what is new to them, so that neither drives out the other, and what they looked at lately.
+[candidate features] -> FC 64 - ReLU - FC 32 - ReLU - probability. The candidates are the best of
+what the shopper bought before and the best of what is new to them, so that neither drives out the
+other, and what they looked at lately.
 """
 
 import torch
@@ -16,7 +17,9 @@ CLIP = 4.0
 
 
 class SecondStage(nn.Module):
-    """The mean of a few networks that learned from the same examples with other beginnings: each errs in its own way.
+    """The mean of a few networks that learned from the same examples with other beginnings.
+
+    Each errs in its own way.
 
     Their layers are kept side by side, M members with widths H1 and H2.
     """
@@ -24,7 +27,9 @@ class SecondStage(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, inputs: int = len(NAMES), hidden: tuple[int, int] = HIDDEN, members: int = MEMBERS) -> None:
+    def __init__(
+        self, inputs: int = len(NAMES), hidden: tuple[int, int] = HIDDEN, members: int = MEMBERS
+    ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("scale", torch.ones(inputs))
@@ -41,7 +46,11 @@ class SecondStage(nn.Module):
 
     def each(self, x: Tensor) -> Tensor:
         """Features [n, len(NAMES)] to the logits of each member, [M, n]."""
-        hidden = torch.relu_(self.first(self.standard(x))).view(len(x), *self.second.shape[:2]).transpose(0, 1)
+        hidden = (
+            torch.relu_(self.first(self.standard(x)))
+            .view(len(x), *self.second.shape[:2])
+            .transpose(0, 1)
+        )
         hidden = torch.relu_(torch.baddbmm(self.second_bias, hidden, self.second))
         logits: Tensor = torch.baddbmm(self.output_bias, hidden, self.output)[..., 0]
         return logits

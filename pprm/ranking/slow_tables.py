@@ -1,8 +1,8 @@
 """What is learned over all shoppers and changes slowly, by the hash of a product or a type.
 
-Hazards, factors, and the item regression: made from purchases, part of the artifact, and laid out over a catalogue when
-that changes. A product or type that was not there when they were made has the hazard of its type, or of all, no
-factors, and nothing that speaks for it.
+Hazards, factors, and the item regression: made from purchases, part of the artifact, and laid out
+over a catalogue when that changes. A product or type that was not there when they were made has the
+hazard of its type, or of all, no factors, and nothing that speaks for it.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,8 @@ Floats = NDArray[np.float32]
 
 
 _STORED = {
-    "products": np.uint64, "types": np.uint64, "product_hazards": np.float32, "type_hazards": np.float32,
+    "products": np.uint64, "types": np.uint64, "product_hazards": np.float32,
+    "type_hazards": np.float32,
     "hazards": np.float32, "factors": np.float32, "sources": np.int32, "weights": np.float32,
 }  # fmt: skip
 
@@ -55,7 +56,10 @@ class SlowTables:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """For a file; what is not a number of a product in half precision."""
         stored = {name: getattr(self, name) for name in _STORED}
-        return {name: a.astype(np.float16) if _STORED[name] is np.float32 else a for name, a in stored.items()}
+        return {
+            name: a.astype(np.float16) if _STORED[name] is np.float32 else a
+            for name, a in stored.items()
+        }
 
     def nbytes(self) -> int:
         """Bytes in memory."""
@@ -73,7 +77,9 @@ class SlowTables:
     def over(self, catalogue: Catalogue) -> "LaidOut":
         """The tables by the rows and type codes of a catalogue, as it is now."""
         at = _find(self.products, catalogue.hashes)
-        by_type = _find(self.types, np.array([stable_hash(name) for name in catalogue.types], np.uint64))
+        by_type = _find(
+            self.types, np.array([stable_hash(name) for name in catalogue.types], np.uint64)
+        )
         sources = catalogue.rows(self.products)[self.sources]
         factors = np.zeros((len(self.products) + 1, self.factors.shape[1]), np.float32)
         factors[at[at >= 0]] = self.factors[at[at >= 0]]
@@ -83,7 +89,9 @@ class SlowTables:
             np.concatenate([self.product_hazards, self.hazards[:1]]),
             np.concatenate([self.type_hazards, self.hazards[1:]])[by_type],
             Factors(factors),
-            Regression(np.maximum(sources, 0).astype(np.int32), np.where(sources < 0, 0, self.weights)),
+            Regression(
+                np.maximum(sources, 0).astype(np.int32), np.where(sources < 0, 0, self.weights)
+            ),
         )
 
 
@@ -94,7 +102,8 @@ class LaidOut:
     codes: NDArray[np.int32]
     """Of the catalogue."""
     at: NDArray[np.int64]
-    """Row of the tables by product for each catalogue row, -1, their last, where nothing is known."""
+    """Row of the tables by product for each catalogue row, -1, their last, where nothing is known.
+    """
     product_hazards: Floats
     """[p + 1, BUCKETS]"""
     type_hazards: Floats
@@ -108,7 +117,9 @@ class LaidOut:
         """Log hazards of candidate rows and of their types, 0 of what the shopper never had, [len(rows), 2]."""
         out = np.zeros((len(rows), 2), np.float32)
         buckets = hazard.bucket(groups.ages)
-        _fill_hazards(self.product_hazards, self.type_hazards, groups, self.codes, rows, self.at, buckets, out)
+        _fill_hazards(
+            self.product_hazards, self.type_hazards, groups, self.codes, rows, self.at, buckets, out
+        )
         return out
 
     def affinity(self, groups: Groups, rows: NDArray[np.int64]) -> Floats:
@@ -163,7 +174,9 @@ def nothing() -> SlowTables:
 
 
 def learn(dataset: Dataset, catalogue: Catalogue, until: int) -> SlowTables:
-    """Tables from the purchases before a Unix time; `catalogue` has the dataset's products in its rows.
+    """Tables from the purchases before a Unix time.
+
+    `catalogue` has the dataset's products in its rows.
 
     Of products that may be recommended: nobody asks for another's.
     """
@@ -181,6 +194,7 @@ def learn(dataset: Dataset, catalogue: Catalogue, until: int) -> SlowTables:
     types = np.array([stable_hash(name) for name in catalogue.types], np.uint64)
     by_hash = np.argsort(types)
     return SlowTables(
-        catalogue.hashes[kept], types[by_hash], hazards.product[kept], hazards.type[by_hash], hazards.all,
+        catalogue.hashes[kept], types[by_hash], hazards.product[kept], hazards.type[by_hash],
+        hazards.all,
         learned.product[kept], place[regression.sources[kept]], regression.weights[kept],
     )  # fmt: skip

@@ -1,7 +1,10 @@
-"""Lays a catalogue out in blocks that can be left out as a whole: like products of a (type, category) pair.
+"""Lays a catalogue out in blocks that can be left out as a whole.
 
-The pair's part of the first layer is the same for all products of a block. What else they share should be as much as
-can be: they are sorted by what their own part of the first layer does to the logit, which is mostly popularity.
+Like products of a (type, category) pair.
+
+The pair's part of the first layer is the same for all products of a block. What else they share
+should be as much as can be: they are sorted by what their own part of the first layer does to the
+logit, which is mostly popularity.
 """
 
 from typing import Any
@@ -16,14 +19,15 @@ from pprm.retrieval.first_layer import Blocks, Floats, Ints, Products, Weights
 BLOCK = 24
 """Products of a block at most."""
 NEAR = np.float32(0.25)
-"""How far from a block's centre a product vector is taken to be, as a share of the largest distance. At 1 the bounds
-hold whatever comes; but a vector that is so far off in the direction that suits each hidden unit most was never seen.
-"""
+"""How far from a block's centre a product vector is taken to be, as a share of the largest
+distance. At 1 the bounds hold whatever comes; but a vector that is so far off in the direction that
+suits each hidden unit most was never seen."""
 
 
 def order(pair: Ints, logit: Floats) -> Ints:
     """Candidates by pair, and in each by what their own part of the first layer does to the logit."""
-    bits = (logit - logit.min(initial=0)).view(np.int32)  # of floats that are not negative, the bits are in their order
+    # of floats that are not negative, the bits are in their order
+    bits = (logit - logit.min(initial=0)).view(np.int32)
     return np.argsort(pair << 32 | bits, kind="stable")
 
 
@@ -35,7 +39,14 @@ def make(p: Products, w: Weights) -> Blocks:
     place = np.arange(len(pair)) - np.repeat(np.cumsum(blocks) - blocks, blocks)
     starts = np.append(p.starts[pair] + place * BLOCK, len(p.rows))
     corner, centres, radius = _enclose(p.daily, p.vectors, starts, w.output > 0)
-    return Blocks(starts, pair, corner, first_layer.across(centres), radius * NEAR, *_of_makers(p.maker, starts))
+    return Blocks(
+        starts,
+        pair,
+        corner,
+        first_layer.across(centres),
+        radius * NEAR,
+        *_of_makers(p.maker, starts),
+    )
 
 
 def _of_makers(maker: Ints, starts: Ints) -> tuple[Ints, Ints]:

@@ -1,4 +1,7 @@
-"""What the first stage hands to the second: the best of what was bought, of what is new, of what was looked at."""
+"""What the first stage hands to the second.
+
+The best of what was bought, of what is new, of what was looked at.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +28,13 @@ class Candidates:
     """The shopper's cross features (`features.groups`)."""
 
 
-def choose(logits: NDArray[np.float32], seen: NDArray[np.bool_], looked: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Columns of the candidates among N products: `logits` [N], `seen` [N], `looked` columns, the newest look first."""
+def choose(
+    logits: NDArray[np.float32], seen: NDArray[np.bool_], looked: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Columns of the candidates among N products.
+
+    `logits` [N], `seen` [N], `looked` columns, the newest look first.
+    """
     chosen: NDArray[np.int64] = _choose(logits, seen, looked[:LOOKED])
     return chosen
 
@@ -47,17 +55,23 @@ def _choose(logits: NDArray[np.float32], seen: NDArray[np.bool_], looked: NDArra
 
 @compiled
 def _bar(logits: NDArray[np.float32], seen: NDArray[np.bool_], k: int) -> Any:
-    """A logit that k new products reach, and few more: the k-th best of the best of every 2 k-th one."""
+    """A logit that k new products reach, and few more.
+
+    The k-th best of the best of every 2 k-th one.
+    """
     best = np.full(2 * k, np.float32(-np.inf))
     for start in range(0, len(logits), 2 * k):
         for i in range(start, min(start + 2 * k, len(logits))):
             value = np.float32(-np.inf) if seen[i] else logits[i]
             best[i - start] = value if value > best[i - start] else best[i - start]
-    return best[np.argsort(best, kind="mergesort")[k]]  # the sort that is compiled for candidates anyway
+    # the sort that is compiled for candidates anyway
+    return best[np.argsort(best, kind="mergesort")[k]]
 
 
 @compiled
-def _mark_best(logits: NDArray[np.float32], columns: NDArray[np.int64], k: int, chosen: NDArray[np.bool_]) -> None:
+def _mark_best(
+    logits: NDArray[np.float32], columns: NDArray[np.int64], k: int, chosen: NDArray[np.bool_]
+) -> None:
     """Mark the k highest of some columns in ascending order, of equal ones the first."""
     best = columns[np.argsort(-logits[columns], kind="mergesort")[:k]]
     for i in range(len(best)):
@@ -69,6 +83,12 @@ POPULAR = 20
 
 
 def popular_from(week: NDArray[np.float32]) -> float:
-    """The week's sales from which a product is popular among others [n]; they are more than nothing."""
+    """The week's sales from which a product is popular among others [n].
+
+    They are more than nothing.
+    """
     n = len(week) // POPULAR
-    return max(float(np.partition(week, -n)[-n]) if n else float(week.max(initial=0)), float(np.float32(1e-6)))
+    return max(
+        float(np.partition(week, -n)[-n]) if n else float(week.max(initial=0)),
+        float(np.float32(1e-6)),
+    )

@@ -1,7 +1,8 @@
 """A device and the way to it: the same calls on a GPU and, where there is none, on the CPU.
 
-On a GPU transfers go through page-locked memory while the host goes on, those to it on a stream of their own; functions
-are recorded as CUDA graphs, so that dozens of small kernels cost one launch. On the CPU all this is nothing.
+On a GPU transfers go through page-locked memory while the host goes on, those to it on a stream of
+their own; functions are recorded as CUDA graphs, so that dozens of small kernels cost one launch.
+On the CPU all this is nothing.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -40,11 +41,17 @@ class Link:
         self._sending = torch.cuda.Stream(device) if self._is_gpu else None  # type: ignore[no-untyped-call]
 
     def zeros(self, size: int) -> Tensor:
-        """Zeros on the host to `send`, [size], float32. Their memory is used again only after the transfer."""
+        """Zeros on the host to `send`, [size], float32.
+
+        Their memory is used again only after the transfer.
+        """
         return torch.zeros(size, pin_memory=self._is_gpu)
 
     def send(self, host: Tensor) -> Tensor:
-        """What `zeros` gave, on the device; what is computed from it there waits for the transfer, not the host."""
+        """What `zeros` gave, on the device.
+
+        What is computed from it there waits for the transfer, not the host.
+        """
         if self._sending is None:
             return host.to(self.device)
         with torch.cuda.stream(self._sending):
@@ -86,7 +93,8 @@ class Recorded(Generic[Size]):
     def __init__(self, function: Callable[[Size, Tensor], Tensor], device: torch.device) -> None:
         self._function, self._device = function, device
         self._recordings: dict[Size, _Recording] = {}
-        # one memory for all: they run one after the other, and what one made is read before the next one runs
+        # one memory for all: they run one after the other, and what one made is read before the
+        # next one runs
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
     @torch.inference_mode()
@@ -105,7 +113,8 @@ class Recorded(Generic[Size]):
         aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         here = torch.cuda.current_stream(self._device)
         aside.wait_stream(here)
-        with torch.cuda.stream(aside):  # libraries set themselves up at a first call, which cannot be recorded
+        # libraries set themselves up at a first call, which cannot be recorded
+        with torch.cuda.stream(aside):
             self._function(size, given)
         here.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()

@@ -1,7 +1,9 @@
-"""What travels to the device of a micro-batch: one buffer, in which each shopper has the same space.
+"""What travels to the device of a micro-batch.
 
-Sizes are powers of two, so that there are few of them to record. Codes and columns are counted from 1: a 0, as in all
-space that is not used, is nothing.
+One buffer, in which each shopper has the same space.
+
+Sizes are powers of two, so that there are few of them to record. Codes and columns are counted from
+1: a 0, as in all space that is not used, is nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -67,7 +69,10 @@ Part = TypeVar("Part")
 
 
 class Sent(NamedTuple, Generic[Part]):
-    """The parts of a buffer, in their order, as tensors or arrays: B shoppers, S products bought."""
+    """The parts of a buffer, in their order, as tensors or arrays.
+
+    B shoppers, S products bought.
+    """
 
     text: Part
     scalars: Part
@@ -93,9 +98,14 @@ _INTEGERS = {"rows", "type_codes", "category_codes", "maker_codes", "columns"}
 
 
 def size_of(shoppers: Sequence[Shopper]) -> Size:
-    """The least that they fit in; types, categories and makers bought are not more than products bought."""
+    """The least that they fit in.
+
+    Types, categories and makers bought are not more than products bought.
+    """
     most = max(max(len(shopper.groups.rows), len(shopper.bought.columns)) for shopper in shoppers)
-    return Size(power_of_two(len(shoppers)), max(power_of_two(most), LEAST_BOUGHT), len(shoppers[0].text))
+    return Size(
+        power_of_two(len(shoppers)), max(power_of_two(most), LEAST_BOUGHT), len(shoppers[0].text)
+    )
 
 
 def power_of_two(least: int) -> int:
@@ -112,7 +122,12 @@ def pack(shoppers: Sequence[Shopper], size: Size, zeros: Callable[[int], Tensor]
         to.rows[b], to.ages[b], to.weights[b] = shopper.rows, shopper.ages, shopper.weights
         g, behind = shopper.groups, size.bought
         _put_group(g.type_at, np.c_[g.type, g.type_count], to.type_codes[b], to.types[b])
-        _put_group(g.category_at, np.c_[g.category, g.category_count], to.category_codes[b], to.categories[b])
+        _put_group(
+            g.category_at,
+            np.c_[g.category, g.category_count],
+            to.category_codes[b],
+            to.categories[b],
+        )
         _put_group(g.maker_at, g.maker, to.maker_codes[b], to.makers[b])
         _put_items(shopper.bought, to.columns[b, :behind], to.items[b, :behind], to.bar[b, :behind])
         _put_items(shopper.looked, to.columns[b, behind:], to.items[b, behind:], to.bar[b, behind:])
@@ -122,8 +137,15 @@ def pack(shoppers: Sequence[Shopper], size: Size, zeros: Callable[[int], Tensor]
 def unpack(buffer: Tensor, size: Size) -> Sent[Tensor]:
     """The parts of a buffer, none copied."""
     shapes = _shapes(size)
-    parts = zip(Sent._fields, shapes, torch.split(buffer, [prod(shape) for shape in shapes]), strict=True)
-    return Sent(*((part.view(torch.int32) if name in _INTEGERS else part).view(shape) for name, shape, part in parts))
+    parts = zip(
+        Sent._fields, shapes, torch.split(buffer, [prod(shape) for shape in shapes]), strict=True
+    )
+    return Sent(
+        *(
+            (part.view(torch.int32) if name in _INTEGERS else part).view(shape)
+            for name, shape, part in parts
+        )
+    )
 
 
 def _shapes(size: Size) -> list[tuple[int, ...]]:

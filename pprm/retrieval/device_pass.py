@@ -1,9 +1,12 @@
-"""The first stage for whole micro-batches with torch: on a GPU, and on the CPU for networks of more hidden layers.
+"""The first stage for whole micro-batches with torch.
 
-What is known of products stays on the device. Of a shopper only what they bought and looked at travels, a few rows, and
-back come the second stage's candidates with their logits. The catalogue is scored in blocks, in the device's fast
-precision; what is chosen is scored again in float32, so that precision matters only at the border of the candidates.
-Row 0 of every table of products is nothing: candidate n is at n + 1.
+On a GPU, and on the CPU for networks of more hidden layers.
+
+What is known of products stays on the device. Of a shopper only what they bought and looked at
+travels, a few rows, and back come the second stage's candidates with their logits. The catalogue is
+scored in blocks, in the device's fast precision; what is chosen is scored again in float32, so that
+precision matters only at the border of the candidates. Row 0 of every table of products is nothing:
+candidate n is at n + 1.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,21 +21,42 @@ from torch.nn.functional import embedding, linear, pad
 
 from pprm.retrieval.candidates import NEW, SEEN
 from pprm.retrieval.device import Link, Recorded, dot
-from pprm.retrieval.device_input import GROUP_WIDTH, Floats, Indices, Sent, Shopper, Size, pack, size_of, unpack
-from pprm.retrieval.features import CATEGORY, MAKER, MAKERS, PRODUCT, SHARE_OF_CATEGORY, SHARE_OF_TYPE, TYPE
+from pprm.retrieval.device_input import (
+    GROUP_WIDTH,
+    Floats,
+    Indices,
+    Sent,
+    Shopper,
+    Size,
+    pack,
+    size_of,
+    unpack,
+)
+from pprm.retrieval.features import (
+    CATEGORY,
+    MAKER,
+    MAKERS,
+    PRODUCT,
+    SHARE_OF_CATEGORY,
+    SHARE_OF_TYPE,
+    TYPE,
+)
 from pprm.retrieval.model import PPRM
 
 MOST_SHOPPERS = 32
-"""Of one call; a power of two. A micro-batch is several: the host prepares one while the device computes another."""
+"""Of one call; a power of two. A micro-batch is several: the host prepares one while the device
+computes another."""
 MOST_AT_ONCE = 1 << 26
-"""Numbers per candidate, type, category and maker that the shoppers of a call may have together: 256 MB."""
+"""Numbers per candidate, type, category and maker that the shoppers of a call may have together:
+256 MB."""
 BLOCKS = {"cuda": 1 << 25, "cpu": 1 << 18}
-"""Numbers of the hidden layer computed at once: 1 MB, which a core's cache holds several times; on a GPU so many that
-what a kernel costs, however little it does, no longer counts."""
+"""Numbers of the hidden layer computed at once: 1 MB, which a core's cache holds several times; on
+a GPU so many that what a kernel costs, however little it does, no longer counts."""
 COUNT = GROUP_WIDTH - 1
 """Column of a type's purchases."""
 LINE = 4
-"""Numbers that are gathered at once, as if they were one: a GPU takes as long for a number of two bytes."""
+"""Numbers that are gathered at once, as if they were one: a GPU takes as long for a number of two
+bytes."""
 WIDE = {torch.bfloat16: torch.int64, torch.float32: torch.complex128}
 """A number as large as a line."""
 LINES = (-(-GROUP_WIDTH // LINE), -(-GROUP_WIDTH // LINE), -(-len(MAKER) // LINE))
@@ -70,8 +94,8 @@ class _Resident(NamedTuple):
     row: Tensor
     """Catalogue row of each candidate, [columns]."""
     lines: Tensor
-    """Where in `_Given.lines` each candidate's type, category and maker are, and as many zeros as there are lines of
-    `_Given.queries`, [columns, 8]."""
+    """Where in `_Given.lines` each candidate's type, category and maker are, and as many zeros as
+    there are lines of `_Given.queries`, [columns, 8]."""
     daily: Tensor
     """The share that product and popularity have in the first layer, [columns, H]."""
     bar: Tensor
@@ -86,7 +110,8 @@ class _Given(NamedTuple):
     queries: Tensor
     """With one that is zeros at least, in whole lines, [B, 4, d]."""
     lines: Tensor
-    """Types, categories (as `features.GROUP`, and the count) and makers by code, each some lines, [B, all, LINE]."""
+    """Types, categories (as `features.GROUP`, and the count) and makers by code, each some lines,
+    [B, all, LINE]."""
 
 
 class _Network(NamedTuple):
@@ -108,7 +133,10 @@ def precision(device: torch.device) -> torch.dtype:
 
 
 class DevicePass:
-    """Scores micro-batches and chooses candidates. `load` first, and whenever the catalogue or the day has changed."""
+    """Scores micro-batches and chooses candidates.
+
+    `load` first, and whenever the catalogue or the day has changed.
+    """
 
     def __init__(self, model: PPRM, device: torch.device, coarse: torch.dtype) -> None:
         self._model, self._device, self._link = model, device, Link(device)
@@ -116,18 +144,31 @@ class DevicePass:
         self._products, self._rooms = 0, _Rooms(0, 0, 0, 0, 0)
 
     @torch.inference_mode()
-    def load(self, vectors: Tensor, rows: Indices, codes: NDArray[np.int32], daily: Tensor, sizes: Indices) -> None:
+    def load(
+        self,
+        vectors: Tensor,
+        rows: Indices,
+        codes: NDArray[np.int32],
+        daily: Tensor,
+        sizes: Indices,
+    ) -> None:
         """Take in what is known of products, in the place of what was.
 
-        Vectors of all catalogue rows [all, d]; the candidates' catalogue rows [N], codes of type, category and maker
-        [N, 3] and `daily` share of the first layer [N, H]; how many types, categories and makers there are [3].
+        Vectors of all catalogue rows [all, d]; the candidates' catalogue rows [N], codes of type,
+        category and maker [N, 3] and `daily` share of the first layer [N, H]; how many types,
+        categories and makers there are [3].
         """
         rooms = _Rooms(*map(_with_room, (len(vectors), 1 + len(rows), *(1 + sizes).tolist())))
         if rooms != self._rooms:
             self._rooms = rooms
             lines = sum(LINES) + _whole(1 + len(self._model.config.pool_days)) // LINE
-            self._resident = _make_resident(rooms, vectors.shape[1], daily.shape[1], lines, self._device)
-            self._score, self._choose = Recorded(self._logits, self._device), Recorded(self._chosen, self._device)
+            self._resident = _make_resident(
+                rooms, vectors.shape[1], daily.shape[1], lines, self._device
+            )
+            self._score, self._choose = (
+                Recorded(self._logits, self._device),
+                Recorded(self._chosen, self._device),
+            )
         r, self._products = self._resident, len(rows)
         used = slice(1, 1 + self._products)
         r.vectors[: len(vectors)] = vectors
@@ -143,22 +184,32 @@ class DevicePass:
             yield from zip(some, made[:, 1 : 1 + self._products], strict=True)
 
     def choose(self, shoppers: Iterable[Shopper]) -> Iterator[tuple[Shopper, Chosen]]:
-        """The second stage's candidates, shopper by shopper: those that `second_stage.choose` takes by the logits."""
+        """The second stage's candidates, shopper by shopper.
+
+        Those that `second_stage.choose` takes by the logits.
+        """
         for some, made in self._run(self._choose, shoppers):
-            for shopper, columns, logits in zip(some, made[:, 0].view(np.int32), made[:, 1], strict=True):
+            for shopper, columns, logits in zip(
+                some, made[:, 0].view(np.int32), made[:, 1], strict=True
+            ):
                 there = np.isfinite(logits)
                 taken, at = np.unique(columns[there], return_index=True)
                 yield shopper, Chosen(taken.astype(np.int64) - 1, logits[there][at])
 
-    def _run(self, work: Recorded[Size], shoppers: Iterable[Shopper]) -> Iterator[tuple[list[Shopper], Floats]]:
+    def _run(
+        self, work: Recorded[Size], shoppers: Iterable[Shopper]
+    ) -> Iterator[tuple[list[Shopper], Floats]]:
         """Calls of the most shoppers there may be, and their results.
 
-        Each begins before the last one's result is read, and before the next one's shoppers are asked for.
+        Each begins before the last one's result is read, and before the next one's shoppers are
+        asked for.
         """
         shoppers, most, last = iter(shoppers), self._most_shoppers(), None
         while some := list(islice(shoppers, most)):
             size = size_of(some)
-            made = self._link.receive(work(size, self._link.send(pack(some, size, self._link.zeros))))
+            made = self._link.receive(
+                work(size, self._link.send(pack(some, size, self._link.zeros)))
+            )
             if last:
                 yield last[0], _read(*last)
             last = some, made
@@ -179,7 +230,10 @@ class DevicePass:
         return _score_all(self._exact, self._resident, given).scatter_(1, bought, of_bought)
 
     def _chosen(self, size: Size, buffer: Tensor) -> Tensor:
-        """Places and logits of the best new and bought ones and of what was looked at, [B, 2, 380]; some are twice."""
+        """Places and logits of the best new and bought ones and of what was looked at, [B, 2, 380].
+
+        Some are twice.
+        """
         sent, r = unpack(buffer, size), self._resident
         given, columns = self._given(sent), sent.columns.long()
         known = _score(self._exact, r, given, columns, sent.items) + sent.bar
@@ -196,7 +250,13 @@ class DevicePass:
 
     def _given(self, sent: Sent[Tensor]) -> _Given:
         user, queries = shopper_part(
-            self._model, self._resident.vectors, sent.text, sent.scalars, sent.rows.long(), sent.ages, sent.weights
+            self._model,
+            self._resident.vectors,
+            sent.text,
+            sent.scalars,
+            sent.rows.long(),
+            sent.ages,
+            sent.weights,
         )
         rooms = self._rooms
         groups = (
@@ -205,11 +265,21 @@ class DevicePass:
             _by_code(sent.maker_codes, sent.makers, rooms.makers),
         )
         queries = _filled(queries, _whole(queries.shape[1] + 1))
-        return _Given(user[:, None], queries, torch.cat([lines.view(len(user), -1, LINE) for lines in groups], 1))
+        return _Given(
+            user[:, None],
+            queries,
+            torch.cat([lines.view(len(user), -1, LINE) for lines in groups], 1),
+        )
 
 
 def shopper_part(
-    model: PPRM, vectors: Tensor, text: Tensor, scalars: Tensor, rows: Tensor, ages: Tensor, weights: Tensor
+    model: PPRM,
+    vectors: Tensor,
+    text: Tensor,
+    scalars: Tensor,
+    rows: Tensor,
+    ages: Tensor,
+    weights: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """The shoppers' share of the first layer [B, H], and their queries [B, pools, d].
 
@@ -222,9 +292,12 @@ def shopper_part(
 
 
 def first_best(values: Tensor, k: int) -> Tensor:
-    """Columns of the k highest of `values` [B, n], in any order; of equal ones the first, which topk does not promise.
+    """Columns of the k highest of `values` [B, n], in any order.
 
-    So it is asked for integers: the bits of a float, in the float's order, and below them the column, backwards.
+    Of equal ones the first, which topk does not promise.
+
+    So it is asked for integers: the bits of a float, in the float's order, and below them the
+    column, backwards.
     """
     bits = (values + 0.0).view(torch.int32)  # of the two zeros this makes one
     ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
@@ -237,11 +310,18 @@ def _score_all(net: _Network, r: _Resident, given: _Given) -> Tensor:
     given = _Given(*(part.to(net.output.dtype) for part in given))
     columns = torch.arange(len(r.row), device=r.row.device)[None]
     at_once = max(BLOCKS[r.row.device.type] // given.user.numel(), 1)
-    return torch.cat([_score(net, r, given, block) for block in torch.split(columns, at_once, 1)], 1)
+    return torch.cat(
+        [_score(net, r, given, block) for block in torch.split(columns, at_once, 1)], 1
+    )
 
 
-def _score(net: _Network, r: _Resident, given: _Given, columns: Tensor, items: Tensor | None = None) -> Tensor:
-    """Logits, float32 [B, C], of `columns` [B, C], or [1, C] for all shoppers the same; `items` [B, C, 15]."""
+def _score(
+    net: _Network, r: _Resident, given: _Given, columns: Tensor, items: Tensor | None = None
+) -> Tensor:
+    """Logits, float32 [B, C], of `columns` [B, C], or [1, C] for all shoppers the same.
+
+    `items` [B, C, 15].
+    """
     x = embedding(columns, r.daily).to(net.output.dtype) + given.user
     rows = x.flatten(0, 1)
     if net.groups is not None:
@@ -252,7 +332,8 @@ def _score(net: _Network, r: _Resident, given: _Given, columns: Tensor, items: T
     for weight, bias in net.hidden:
         rows = torch.relu_(linear(rows, weight, bias))
     logits = dot(rows, net.output).view(x.shape[:2]) + (net.bias + r.bar[columns])
-    return logits.nan_to_num_(-torch.inf, -torch.inf, -torch.inf)  # what is no finite number is never chosen
+    # what is no finite number is never chosen
+    return logits.nan_to_num_(-torch.inf, -torch.inf, -torch.inf)
 
 
 def _groups_of(r: _Resident, given: _Given, columns: Tensor) -> Tensor:
@@ -268,7 +349,10 @@ def _groups_of(r: _Resident, given: _Given, columns: Tensor) -> Tensor:
 
 def _network(model: PPRM, dtype: torch.dtype) -> _Network:
     hidden = [
-        (layer.get_parameter("weight").detach().to(dtype), layer.get_parameter("bias").detach().to(dtype))
+        (
+            layer.get_parameter("weight").detach().to(dtype),
+            layer.get_parameter("bias").detach().to(dtype),
+        )
         for layer in model.hidden
     ]
     output, bias = model.output.weight.detach()[0].to(dtype), model.output.bias.detach()
@@ -298,14 +382,20 @@ def _lines_of(codes: NDArray[np.int32], rooms: _Rooms) -> Indices:
 
 def _lines_by_code(rooms: _Rooms) -> list[int]:
     """Lines of all types, categories and makers."""
-    return [room * width for room, width in zip((rooms.types, rooms.categories, rooms.makers), LINES, strict=True)]
+    return [
+        room * width
+        for room, width in zip((rooms.types, rooms.categories, rooms.makers), LINES, strict=True)
+    ]
 
 
-def _make_resident(rooms: _Rooms, d: int, hidden: int, lines: int, device: torch.device) -> _Resident:
+def _make_resident(
+    rooms: _Rooms, d: int, hidden: int, lines: int, device: torch.device
+) -> _Resident:
     n = rooms.columns
     return _Resident(
         torch.zeros(rooms.rows, d, device=device), torch.zeros(n, dtype=torch.int64, device=device),
-        torch.zeros(n, lines, dtype=torch.int64, device=device), torch.zeros(n, hidden, device=device),
+        torch.zeros(n, lines, dtype=torch.int64, device=device),
+        torch.zeros(n, hidden, device=device),
         torch.zeros(n, device=device),
     )  # fmt: skip
 
@@ -315,7 +405,9 @@ def _with_room(n: int) -> int:
 
 
 def _by_code(codes: Tensor, rows: Tensor, room: int) -> Tensor:
-    """Rows [B, s, f] at their codes [B, s], zeros elsewhere, [B, room, f]; what has code 0 is zeros itself.
+    """Rows [B, s, f] at their codes [B, s], zeros elsewhere, [B, room, f].
+
+    What has code 0 is zeros itself.
 
     With zeros behind the f numbers, up to whole lines.
     """

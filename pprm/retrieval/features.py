@@ -1,8 +1,9 @@
 """The input layer: one definition for training, evaluation and the worker.
 
-Numbers about a shopper (`scalars`), about a shopper and a product (`CROSS`), and the sequence for pooling. The cross
-features of a shopper are a row per product, type, category and maker bought (`Groups`), which the scorer adds up and
-`dense` lays out as a row per candidate. All are functions of the state's counters, the catalogue and `now`.
+Numbers about a shopper (`scalars`), about a shopper and a product (`CROSS`), and the sequence for
+pooling. The cross features of a shopper are a row per product, type, category and maker bought
+(`Groups`), which the scorer adds up and `dense` lays out as a row per candidate. All are functions
+of the state's counters, the catalogue and `now`.
 """
 
 import math
@@ -18,8 +19,18 @@ from pprm.state.user_state import BASKET_DECAY, DAY, UserState
 Floats = NDArray[np.float32]
 
 GROUP = ("count", "decay7", "decay28", "decay112", "recent7", "recent28", "due", "rate112", "seen")
-"""Per type and per category: log counts, exp(-gap/7 d) and exp(-gap/28 d), gap / mean interval, rate per basket, 1."""
-ITEM = (*GROUP[:7], "due_distance", "per_basket", "rate28", "rate112", "rate_recent", "log_rate", "seen")
+"""Per type and per category: log counts, exp(-gap/7 d) and exp(-gap/28 d), gap / mean interval,
+rate per basket, 1."""
+ITEM = (
+    *GROUP[:7],
+    "due_distance",
+    "per_basket",
+    "rate28",
+    "rate112",
+    "rate_recent",
+    "log_rate",
+    "seen",
+)
 MAKER = ("count", "decay112")
 SHARE = ("product_of_type", "type_of_category")
 POPULARITY = ("week", "month", "all", "trend")
@@ -31,7 +42,15 @@ CROSS = (
     *(f"popularity_{name}" for name in POPULARITY),
 )
 """Columns of the cross features, in order."""
-SCALARS = ("purchases", "baskets", "days_since", "basket_size", "baskets_per_week", "weekly_phase", "sentiment")
+SCALARS = (
+    "purchases",
+    "baskets",
+    "days_since",
+    "basket_size",
+    "baskets_per_week",
+    "weekly_phase",
+    "sentiment",
+)
 
 PRODUCT = slice(0, 14)
 TYPE = slice(14, 23)
@@ -72,7 +91,8 @@ def _sentiment(state: UserState) -> float:
 class Groups(NamedTuple):
     """Cross features of a shopper per product, type, category and maker bought.
 
-    Row 0 of each table is zeros, that of whatever was never bought; the others are in the order of the state.
+    Row 0 of each table is zeros, that of whatever was never bought; the others are in the order of
+    the state.
     """
 
     rows: NDArray[np.int64]
@@ -84,7 +104,8 @@ class Groups(NamedTuple):
     ages: NDArray[np.float64]
     """Days since the newest purchase, [p]."""
     product_at: NDArray[np.int32]
-    """Row of `product` for each row of the catalogue; likewise `type_at` for each type, and so on."""
+    """Row of `product` for each row of the catalogue; likewise `type_at` for each type, and so on.
+    """
     product: Floats
     """[1 + p, 14]"""
     product_count: Floats
@@ -109,18 +130,21 @@ def groups(state: UserState, catalogue: Catalogue, now: float) -> Groups:
         *_groups(
             state.product_counters(), catalogue.rows(state.product_keys()), catalogue.codes,
             catalogue.sizes, float(now), state.baskets,
-            state.basket_decay28 * 2.0 ** (-days / 28), state.basket_decay112 * 2.0 ** (-days / 112),
+            state.basket_decay28 * 2.0 ** (-days / 28),
+            state.basket_decay112 * 2.0 ** (-days / 112),
         )
     )  # fmt: skip
 
 
 COUNT, DECAY7, DECAY28, DECAY112, PER_BASKET, FIRST_AGE, LAST_AGE = range(7)
-"""Columns of what was bought, as of now. Ages are days before now, so the oldest purchase has the largest."""
+"""Columns of what was bought, as of now. Ages are days before now, so the oldest purchase has the
+largest."""
 
 
 @compiled
 def _groups(
-    counters: NDArray[Any], rows: NDArray[np.int64], codes: NDArray[np.int32], sizes: NDArray[np.int64], now: float,
+    counters: NDArray[Any], rows: NDArray[np.int64], codes: NDArray[np.int32],
+    sizes: NDArray[np.int64], now: float,
     baskets: int, baskets28: float, baskets112: float,
 ) -> Any:  # fmt: skip
     known, places, bought = _bought(counters, rows, now, baskets)
@@ -132,12 +156,18 @@ def _groups(
     type_at, types = _grouped(bought, codes[known, 0], sizes[0])
     category_at, categories = _grouped(bought, codes[known, 1], sizes[1])
     maker_at, makers = _grouped(bought, codes[known, 2], sizes[2])
-    product, settled = np.zeros((len(known) + 1, 14), np.float32), 1 - BASKET_DECAY ** float(max(baskets, 1))
+    product, settled = (
+        np.zeros((len(known) + 1, 14), np.float32),
+        1 - BASKET_DECAY ** float(max(baskets, 1)),
+    )
     for i in range(len(known)):
         _fill_item(bought[i], product[i + 1], baskets, baskets28, baskets112, settled)
     maker = np.zeros((len(makers) + 1, 2), np.float32)
     for i in range(len(makers)):
-        maker[i + 1, 0], maker[i + 1, 1] = math.log1p(makers[i, COUNT]) / 3, math.log1p(makers[i, DECAY112]) / 3
+        maker[i + 1, 0], maker[i + 1, 1] = (
+            math.log1p(makers[i, COUNT]) / 3,
+            math.log1p(makers[i, DECAY112]) / 3,
+        )
     return (
         known, places, decays, bought[:, LAST_AGE].copy(), product_at, product, _counts(bought),
         type_at, _group_rows(types, baskets112), _counts(types),
@@ -156,10 +186,15 @@ def _bought(counters: NDArray[Any], rows: NDArray[np.int64], now: float, baskets
         c = counters[i]
         known[n], places[n], out = rows[i], i, bought[n]
         age = max(now - c.last, 0.0) / DAY
-        by112 = 2.0 ** (-age / 112)  # what is left after 28 days' half-lives is its 4th power, after 7 days' its 16th
+        # what is left after 28 days' half-lives is its 4th power, after 7 days' its 16th
+        by112 = 2.0 ** (-age / 112)
         by28 = by112**4
         out[COUNT] = c.count
-        out[DECAY7], out[DECAY28], out[DECAY112] = c.decay7 * by28**4, c.decay28 * by28, c.decay112 * by112
+        out[DECAY7], out[DECAY28], out[DECAY112] = (
+            c.decay7 * by28**4,
+            c.decay28 * by28,
+            c.decay112 * by112,
+        )
         out[PER_BASKET] = c.basket_decay * BASKET_DECAY ** float(baskets - c.basket)
         out[FIRST_AGE], out[LAST_AGE] = max(now - c.first, 0.0) / DAY, age
         n += 1
@@ -168,7 +203,10 @@ def _bought(counters: NDArray[Any], rows: NDArray[np.int64], now: float, baskets
 
 @compiled
 def _grouped(bought: NDArray[np.float64], codes: NDArray[np.int32], size: int) -> Any:
-    """Index + 1 of each of `size` groups, 0 where nothing of it was bought; and sums, oldest and newest of each."""
+    """Index + 1 of each of `size` groups, 0 where nothing of it was bought.
+
+    And sums, oldest and newest of each.
+    """
     at, sums, n = np.zeros(size, np.int32), np.empty(bought.shape), 0
     for i in range(len(codes)):
         if at[codes[i]] == 0:
@@ -215,7 +253,12 @@ def _group_rows(sums: NDArray[np.float64], baskets112: float) -> Any:
 
 @compiled
 def _fill_item(
-    b: NDArray[np.float64], out: Floats, baskets: int, baskets28: float, baskets112: float, settled: float
+    b: NDArray[np.float64],
+    out: Floats,
+    baskets: int,
+    baskets28: float,
+    baskets112: float,
+    settled: float,
 ) -> None:
     """As `ITEM`; `settled` is the weight of all baskets so far, of what it would come to."""
     _fill_common(b, out)
@@ -227,8 +270,13 @@ def _fill_item(
     out[12], out[13] = math.log(rate112 + 0.01) / 4.6 + 1, 1
 
 
-def dense(groups: Groups, catalogue: Catalogue, candidates: NDArray[np.int64], popularity: Floats) -> Floats:
-    """Cross features of candidate rows, [len(candidates), 40]; `popularity` [len(candidates), 4] is theirs."""
+def dense(
+    groups: Groups, catalogue: Catalogue, candidates: NDArray[np.int64], popularity: Floats
+) -> Floats:
+    """Cross features of candidate rows, [len(candidates), 40].
+
+    `popularity` [len(candidates), 4] is theirs.
+    """
     out = np.zeros((len(candidates), len(CROSS)), np.float32)
     lay_out(groups, catalogue.codes, candidates, popularity.astype(np.float32, copy=False), out)
     return out
@@ -236,9 +284,16 @@ def dense(groups: Groups, catalogue: Catalogue, candidates: NDArray[np.int64], p
 
 @compiled
 def lay_out(
-    g: Groups, codes: NDArray[np.int32], candidates: NDArray[np.int64], popularity: Floats, out: Floats
+    g: Groups,
+    codes: NDArray[np.int32],
+    candidates: NDArray[np.int64],
+    popularity: Floats,
+    out: Floats,
 ) -> None:
-    """`dense` into the first columns of `out` [len(candidates), 40 or more]; `codes` are the catalogue's."""
+    """`dense` into the first columns of `out` [len(candidates), 40 or more].
+
+    `codes` are the catalogue's.
+    """
     for k in range(len(candidates)):
         row = candidates[k]
         item, type_ = g.product_at[row], g.type_at[codes[row, 0]]

@@ -1,7 +1,9 @@
-"""Logits of a network with one hidden layer: its first layer added up from parts, in compiled loops.
+"""Logits of a network with one hidden layer.
 
-Of all products (`score`), of some (`score_some`), or of as many blocks of similar products as may hold one of the best
-(`bounds` and `best`). H is the hidden layer's width, d the product vector's.
+Its first layer added up from parts, in compiled loops.
+
+Of all products (`score`), of some (`score_some`), or of as many blocks of similar products as may
+hold one of the best (`bounds` and `best`). H is the hidden layer's width, d the product vector's.
 """
 
 from typing import Any, NamedTuple
@@ -10,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.core.compiled import compiled
-from pprm.retrieval.features import CATEGORY, MAKERS, PRODUCT, SHARE_OF_CATEGORY, SHARE_OF_TYPE, TYPE, Groups
+from pprm.retrieval.features import (
+    CATEGORY,
+    MAKERS,
+    PRODUCT,
+    SHARE_OF_CATEGORY,
+    SHARE_OF_TYPE,
+    TYPE,
+    Groups,
+)
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -18,7 +28,8 @@ Ints = NDArray[np.int64]
 SLACK = np.float32(1e-4)
 """By so much a bound may be too low: sums are added up in another order."""
 AT_ONCE = 256
-"""Product vectors whose dot products are made at once: with these they stay in the nearest cache."""
+"""Product vectors whose dot products are made at once: with these they stay in the nearest cache.
+"""
 
 
 class Weights(NamedTuple):
@@ -43,7 +54,10 @@ class Weights(NamedTuple):
 
 
 class Shopper(NamedTuple):
-    """A shopper's parts of the first layer: the rows of `groups` times their weights, and what is the same for all."""
+    """A shopper's parts of the first layer.
+
+    The rows of `groups` times their weights, and what is the same for all.
+    """
 
     groups: Groups
     user: Floats
@@ -97,8 +111,8 @@ class Blocks(NamedTuple):
     pair: Ints
     """Pair of each block, [b]."""
     corner: Floats
-    """The most that `daily` of one of its products can do for the logit: per hidden unit the greatest where the
-    output's weight is positive, else the smallest, [b, H]."""
+    """The most that `daily` of one of its products can do for the logit: per hidden unit the
+    greatest where the output's weight is positive, else the smallest, [b, H]."""
     centres: Floats
     """Means of the product vectors, as `dot_products` takes them."""
     radius: Floats
@@ -111,11 +125,23 @@ class Blocks(NamedTuple):
 
 @compiled
 def shopper_part(
-    w: Weights, vectors: Floats, text: Floats, scalars: Floats, rows: Ints, ages: Floats, weights: Floats
+    w: Weights,
+    vectors: Floats,
+    text: Floats,
+    scalars: Floats,
+    rows: Ints,
+    ages: Floats,
+    weights: Floats,
 ) -> Any:
-    """As `device_pass.shopper_part`, without torch: shares of the first layer [B, H] and queries [B, 3, d]."""
+    """As `device_pass.shopper_part`, without torch.
+
+    Shares of the first layer [B, H] and queries [B, 3, d].
+    """
     pools, d, _ = w.queries.shape
-    user, queries = np.empty((len(text), len(w.user)), np.float32), np.empty((len(text), pools, d), np.float32)
+    user, queries = (
+        np.empty((len(text), len(w.user)), np.float32),
+        np.empty((len(text), pools, d), np.float32),
+    )
     read = np.empty(w.user.shape[1], np.float32)
     pooled = read[text.shape[1] + scalars.shape[1] :].reshape(pools, d)
     for b in range(len(text)):
@@ -136,7 +162,9 @@ def shopper_part(
 
 
 @compiled
-def _pool(days: Floats, vectors: Floats, rows: Ints, ages: Floats, weights: Floats, out: Floats) -> None:
+def _pool(
+    days: Floats, vectors: Floats, rows: Ints, ages: Floats, weights: Floats, out: Floats
+) -> None:
     """As `PPRM.pool`, [3, d]."""
     for k in range(len(days)):
         out[k], total = 0, np.float32(0.5)
@@ -161,7 +189,10 @@ def parts(g: Groups, w: Weights) -> Any:
 
 @compiled
 def _times(rows: Floats, w: Floats) -> Any:
-    """`rows` [n, k] @ the first k of `w` [k + 3 or more, H], four inputs at a time, [n, H]; the first row is zeros."""
+    """`rows` [n, k] @ the first k of `w` [k + 3 or more, H], four inputs at a time, [n, H].
+
+    The first row is zeros.
+    """
     inputs, out = rows.shape[1], np.zeros((len(rows), w.shape[1]), np.float32)
     filled = np.zeros(inputs + 3, np.float32)
     for i in range(1, len(rows)):
@@ -175,9 +206,12 @@ def _times(rows: Floats, w: Floats) -> Any:
 
 @compiled
 def dot_products(queries: Floats, across: Floats) -> Any:
-    """Dot products of the three queries [3, d] with vectors [d or more, n], [3, n]; what is beyond d is 0.
+    """Dot products of the three queries [3, d] with vectors [d or more, n], [3, n].
 
-    Some hundred vectors at a time, and four of their numbers, so that a sum is loaded and stored for four products.
+    What is beyond d is 0.
+
+    Some hundred vectors at a time, and four of their numbers, so that a sum is loaded and stored
+    for four products.
     """
     out, q = np.zeros((3, across.shape[1]), np.float32), np.zeros((3, len(across)), np.float32)
     q[:, : queries.shape[1]] = queries
@@ -188,7 +222,12 @@ def dot_products(queries: Floats, across: Floats) -> Any:
             a0, a1, a2, a3 = q[0, i], q[0, i + 1], q[0, i + 2], q[0, i + 3]
             b0, b1, b2, b3 = q[1, i], q[1, i + 1], q[1, i + 2], q[1, i + 3]
             c0, c1, c2, c3 = q[2, i], q[2, i + 1], q[2, i + 2], q[2, i + 3]
-            v0, v1, v2, v3 = across[i, some], across[i + 1, some], across[i + 2, some], across[i + 3, some]
+            v0, v1, v2, v3 = (
+                across[i, some],
+                across[i + 1, some],
+                across[i + 2, some],
+                across[i + 3, some],
+            )
             for n in range(len(x)):
                 x[n] += a0 * v0[n] + a1 * v1[n] + a2 * v2[n] + a3 * v3[n]
                 y[n] += b0 * v0[n] + b1 * v1[n] + b2 * v2[n] + b3 * v3[n]
@@ -197,7 +236,10 @@ def dot_products(queries: Floats, across: Floats) -> Any:
 
 
 def across(vectors: Floats) -> Floats:
-    """Vectors [n, d] as `dot_products` takes them: transposed, and filled up with zeros to a multiple of four."""
+    """Vectors [n, d] as `dot_products` takes them.
+
+    Transposed, and filled up with zeros to a multiple of four.
+    """
     return np.ascontiguousarray(np.pad(vectors, ((0, 0), (0, -vectors.shape[1] % 4))).T)
 
 
@@ -215,7 +257,9 @@ def score(s: Shopper, p: Products, w: Weights) -> Any:
 
 @compiled
 def _score_new(s: Shopper, p: Products, w: Weights, matches: Floats, out: Floats) -> None:
-    """As if nothing had been bought. Two products of a pair at a time: what they share is loaded once.
+    """As if nothing had been bought.
+
+    Two products of a pair at a time: what they share is loaded once.
 
     Written out, without a slice of any table: so it becomes vector instructions, and nothing else.
     """
@@ -249,10 +293,18 @@ def score_some(s: Shopper, p: Products, w: Weights, columns: Ints) -> Any:
 
 @compiled
 def bounds(s: Shopper, p: Products, w: Weights, b: Blocks, match: Floats) -> Any:
-    """What no product of a block that the shopper never had exceeds, [b]; `match` [3, b] are of the centres."""
+    """What no product of a block that the shopper never had exceeds, [b].
+
+    `match` [3, b] are of the centres.
+    """
     width = len(w.output)
-    base, spread, makers = np.empty_like(w.output), np.empty(width, np.float32), np.empty((2, width), np.float32)
-    for h in range(width):  # towards a higher logit: up where the output's weight is positive, else down
+    base, spread, makers = (
+        np.empty_like(w.output),
+        np.empty(width, np.float32),
+        np.empty((2, width), np.float32),
+    )
+    # towards a higher logit: up where the output's weight is positive, else down
+    for h in range(width):
         sign = np.float32(1 if w.output[h] > 0 else -1)
         square = np.float32(0)
         for d in range(s.queries.shape[1]):
@@ -270,8 +322,18 @@ def bounds(s: Shopper, p: Products, w: Weights, b: Blocks, match: Floats) -> Any
         count, decayed = most[j, 0], most[j, 1]
         total = w.bias[0] + SLACK
         for h in range(width):
-            x = b.corner[j, h] + base[h] + b.radius[j] * spread[h] + count * makers[0, h] + decayed * makers[1, h]
-            x += match[0, j] * w.match[0, h] + match[1, j] * w.match[1, h] + match[2, j] * w.match[2, h]
+            x = (
+                b.corner[j, h]
+                + base[h]
+                + b.radius[j] * spread[h]
+                + count * makers[0, h]
+                + decayed * makers[1, h]
+            )
+            x += (
+                match[0, j] * w.match[0, h]
+                + match[1, j] * w.match[1, h]
+                + match[2, j] * w.match[2, h]
+            )
             total += max(x, np.float32(0)) * w.output[h]
         out[j] = total
     return out
@@ -279,14 +341,26 @@ def bounds(s: Shopper, p: Products, w: Weights, b: Blocks, match: Floats) -> Any
 
 @compiled
 def best(
-    s: Shopper, p: Products, w: Weights, b: Blocks, bound: Floats, ranked: Ints, left_out: NDArray[np.bool_], k: int
+    s: Shopper,
+    p: Products,
+    w: Weights,
+    b: Blocks,
+    bound: Floats,
+    ranked: Ints,
+    left_out: NDArray[np.bool_],
+    k: int,
 ) -> Any:
     """Columns of the k best candidates but those `left_out` [N], and of equal ones the first, in no order.
 
     `ranked` are the blocks, those with the highest `bound` first: the rest is not looked at when a bound is too low.
     """
     base = np.empty_like(w.output)
-    columns, logits, held, bar = np.empty(2 * k, np.int64), np.empty(2 * k, np.float32), 0, np.float32(-np.inf)
+    columns, logits, held, bar = (
+        np.empty(2 * k, np.int64),
+        np.empty(2 * k, np.float32),
+        0,
+        np.float32(-np.inf),
+    )
     for j in ranked:
         if bound[j] < bar:
             break
@@ -313,7 +387,10 @@ def _first(columns: Ints, logits: Floats, k: int) -> Any:
 
 @compiled
 def _most_of_makers(s: Shopper, p: Products, b: Blocks) -> Any:
-    """The most that a product of each block has of a maker's cross features, [b, 2]; they are never negative."""
+    """The most that a product of each block has of a maker's cross features, [b, 2].
+
+    They are never negative.
+    """
     most, done = np.zeros((len(b.pair), 2), np.float32), np.zeros(len(s.groups.maker), np.bool_)
     for row in s.groups.rows:
         maker = p.codes[row, 2]
@@ -331,7 +408,12 @@ def _fill_pair(s: Shopper, w: Weights, pair: Ints, out: Floats) -> None:
     type_, category = s.groups.type_at[pair[0]], s.groups.category_at[pair[1]]
     share = s.groups.type_count[type_] / max(s.groups.category_count[category], np.float32(1))
     for h in range(len(out)):
-        out[h] = s.user[h] + s.types[type_, h] + s.categories[category, h] + share * w.cross[SHARE_OF_CATEGORY, h]
+        out[h] = (
+            s.user[h]
+            + s.types[type_, h]
+            + s.categories[category, h]
+            + share * w.cross[SHARE_OF_CATEGORY, h]
+        )
 
 
 @compiled
@@ -343,7 +425,9 @@ def _logit_of(s: Shopper, p: Products, w: Weights, n: int, base: Floats) -> Any:
     share = g.product_count[item] / max(g.type_count[g.type_at[pair[0]]], np.float32(1))
     for h in range(len(base)):
         base[h] += s.items[item, h] + share * w.cross[SHARE_OF_TYPE, h]
-    return _logit(p.daily[n], base, s.makers[g.maker_at[p.maker[n]]], _matches(s.queries, p.vectors[n]), w)
+    return _logit(
+        p.daily[n], base, s.makers[g.maker_at[p.maker[n]]], _matches(s.queries, p.vectors[n]), w
+    )
 
 
 @compiled
@@ -362,6 +446,13 @@ def _logit(daily: Floats, base: Floats, maker: Floats, matches: Any, w: Weights)
     """From the parts of the first layer, [H] each, and the three dot products."""
     total, (a, b, c) = np.float32(0), matches
     for h in range(len(w.output)):  # written out: so it becomes vector instructions
-        x = daily[h] + base[h] + maker[h] + a * w.match[0, h] + b * w.match[1, h] + c * w.match[2, h]
+        x = (
+            daily[h]
+            + base[h]
+            + maker[h]
+            + a * w.match[0, h]
+            + b * w.match[1, h]
+            + c * w.match[2, h]
+        )
         total += max(x, np.float32(0)) * w.output[h]
     return w.bias[0] + total

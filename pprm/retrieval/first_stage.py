@@ -1,10 +1,11 @@
 """The first stage: scores of the whole catalogue, with the first layer factorised.
 
-W [u; b; x] is a sum: a part per product that changes only with the catalogue, a part per product that changes once a
-day (popularity), one vector per shopper, and parts that are the same for all products of a type, category or maker.
-So only the products bought, and one row per (type, category) pair and per maker, are computed per shopper; the rest
-is adding: on the CPU in one compiled pass, shopper by shopper, or, of a large catalogue, through the blocks of products
-that may hold one of the best; on a GPU, and for networks of more hidden layers, with torch for the whole micro-batch
+W [u; b; x] is a sum: a part per product that changes only with the catalogue, a part per product
+that changes once a day (popularity), one vector per shopper, and parts that are the same for all
+products of a type, category or maker. So only the products bought, and one row per (type, category)
+pair and per maker, are computed per shopper; the rest is adding: on the CPU in one compiled pass,
+shopper by shopper, or, of a large catalogue, through the blocks of products that may hold one of
+the best; on a GPU, and for networks of more hidden layers, with torch for the whole micro-batch
 (`device_pass`). One thread owns a first stage, its catalogue and its popularity.
 """
 
@@ -82,10 +83,20 @@ class FirstStage:
     """Scores; tables are refreshed when the catalogue or the day of the popularity has changed."""
 
     def __init__(
-        self, model: PPRM, catalogue: Catalogue, popularity: Popularity, encode: EncodeTexts, device: torch.device
+        self,
+        model: PPRM,
+        catalogue: Catalogue,
+        popularity: Popularity,
+        encode: EncodeTexts,
+        device: torch.device,
     ) -> None:
         self.model = model.eval().to(device)
-        self.catalogue, self.popularity, self.encode, self.device = catalogue, popularity, encode, device
+        self.catalogue, self.popularity, self.encode, self.device = (
+            catalogue,
+            popularity,
+            encode,
+            device,
+        )
         self._version, self._day = -1, -1
         self._tables: Tables | None = None
         self._daily = torch.zeros(0)
@@ -97,7 +108,8 @@ class FirstStage:
         self._blocks: Blocks | None = None
         self.not_finite = 0
         """Products and scores so far that were left out because they were no finite numbers."""
-        self._bar = np.zeros(0, np.float32)  # zeros, of all candidates; what the rules leave out is marked for a moment
+        # zeros, of all candidates; what the rules leave out is marked for a moment
+        self._bar = np.zeros(0, np.float32)
         self.daily_popularity = np.zeros((0, 4), np.float32)
         """Popularity features of the candidates on the day of the last shopper, [N, 4]."""
         self.popular = np.inf
@@ -107,14 +119,18 @@ class FirstStage:
         if is_compiled:
             assert model.log_pool_days is not None
             parts = (
-                model.user_layer.weight, model.user_layer.bias, model.log_pool_days.exp(), torch.stack([*model.match]),
+                model.user_layer.weight, model.user_layer.bias, model.log_pool_days.exp(),
+                torch.stack([*model.match]),
                 self._cross, match, model.output.weight[0], model.output.bias,
             )  # fmt: skip
             self._weights = Weights(*(part.detach().contiguous().numpy() for part in parts))
 
     @property
     def candidates(self) -> NDArray[np.int64]:
-        """Catalogue rows that are scored, [N]: in the order of their hashes, the same in every worker."""
+        """Catalogue rows that are scored, [N].
+
+        In the order of their hashes, the same in every worker.
+        """
         return self._refresh(0).rows
 
     def columns(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -123,7 +139,9 @@ class FirstStage:
         return found[found >= 0]
 
     @torch.inference_mode()
-    def score(self, states: Sequence[UserState], nows: Sequence[float]) -> Iterator[tuple[int, Floats, Groups]]:
+    def score(
+        self, states: Sequence[UserState], nows: Sequence[float]
+    ) -> Iterator[tuple[int, Floats, Groups]]:
         """Index of a shopper, the logits of all candidates [N], and the cross features that these were made from.
 
         Earlier times first, each with the popularity of its own day, so that no batch-mate's day looks into another's.
@@ -141,7 +159,10 @@ class FirstStage:
 
     @torch.inference_mode()
     def retrieve(
-        self, states: Sequence[UserState], nows: Sequence[float], excluded: Sequence[NDArray[np.int64]]
+        self,
+        states: Sequence[UserState],
+        nows: Sequence[float],
+        excluded: Sequence[NDArray[np.int64]],
     ) -> Iterator[tuple[int, Found]]:
         """Index of a shopper, and the second stage's candidates, without the catalogue rows `excluded` for each.
 
@@ -184,8 +205,13 @@ class FirstStage:
         seen[self.columns(groups.rows)] = True
         return self._found(np.arange(len(logits)), logits, seen, self._looked_at(state), groups)
 
-    def _find_in_blocks(self, state: UserState, s: Shopper, b: Blocks, excluded: NDArray[np.int64]) -> Found:
-        """As `find`: what is new to the shopper from the blocks; what is not, and what was looked at, one by one."""
+    def _find_in_blocks(
+        self, state: UserState, s: Shopper, b: Blocks, excluded: NDArray[np.int64]
+    ) -> Found:
+        """As `find`: what is new to the shopper from the blocks.
+
+        What is not, and what was looked at, one by one.
+        """
         p, w, looked = self._products, self._weights, self._looked_at(state)[:LOOKED]
         bought, gone = np.zeros((2, len(p.rows)), bool)
         mine = self.columns(s.groups.rows)
@@ -209,12 +235,16 @@ class FirstStage:
         """Of columns with their logits, ascending; `looked` are places among them."""
         at = choose(logits, seen, looked)
         at = at[np.isfinite(logits[at])]
-        return Found(columns[at], Candidates(self.candidates[columns[at]], logits[at], groups), seen[at])
+        return Found(
+            columns[at], Candidates(self.candidates[columns[at]], logits[at], groups), seen[at]
+        )
 
     def _looked_at(self, state: UserState) -> NDArray[np.int64]:
         """Columns, the newest look first."""
         keys, looks = state.looked_at()
-        return self.columns(self.catalogue.rows(keys[np.argsort(-looks["last"].astype(np.int64), kind="stable")]))
+        return self.columns(
+            self.catalogue.rows(keys[np.argsort(-looks["last"].astype(np.int64), kind="stable")])
+        )
 
     def _by_day(
         self, states: Sequence[UserState], nows: Sequence[float]
@@ -237,7 +267,9 @@ class FirstStage:
 
     def _read(self, states: Sequence[UserState], nows: Sequence[float]) -> _Read:
         text = self.encode([state.text.decode() for state in states])
-        scalars = np.stack([features.scalars(state, now) for state, now in zip(states, nows, strict=True)])
+        scalars = np.stack(
+            [features.scalars(state, now) for state, now in zip(states, nows, strict=True)]
+        )
         return _Read(text, scalars, *sequences(states, nows, self.catalogue))
 
     def _shopper(self, g: Groups, user: Floats, query: Floats) -> Shopper:
@@ -252,7 +284,10 @@ class FirstStage:
         read: _Read,
         excluded: Sequence[NDArray[np.int64]] | None = None,
     ) -> Iterator[device_input.Shopper]:
-        """Some of a micro-batch, as the device takes them, one by one: it computes while the next ones are made."""
+        """Some of a micro-batch, as the device takes them, one by one.
+
+        It computes while the next ones are made.
+        """
         return (
             device_input.Shopper(
                 read.text[i], read.scalars[i], read.rows[i], read.ages[i], read.weights[i], g,
@@ -261,14 +296,18 @@ class FirstStage:
             for i, g in zip(some, groups, strict=True)
         )  # fmt: skip
 
-    def _items(self, state: UserState, g: Groups, excluded: NDArray[np.int64]) -> tuple[Items, Items]:
+    def _items(
+        self, state: UserState, g: Groups, excluded: NDArray[np.int64]
+    ) -> tuple[Items, Items]:
         """Candidates that the shopper bought or must not get, and those that they looked at."""
         known = np.concatenate([g.product, _share_of_type(g, self.catalogue)[:, None]], 1)
         left_out, bar = self.columns(excluded), self._bar
         bar[left_out] = -np.inf
         mine = np.unique(np.concatenate([self.columns(g.rows), left_out]))
         looked = self._looked_at(state)[:LOOKED]
-        both = [Items(at, known[g.product_at[self.candidates[at]]], bar[at]) for at in (mine, looked)]
+        both = [
+            Items(at, known[g.product_at[self.candidates[at]]], bar[at]) for at in (mine, looked)
+        ]
         bar[left_out] = 0
         return both[0], both[1]
 
@@ -287,10 +326,14 @@ class FirstStage:
         """What the compiled loops read, or the device."""
         if self._pass is not None:
             catalogue, self._bar = self.catalogue, np.zeros(len(t.rows), np.float32)
-            self._pass.load(t.vectors, t.rows, catalogue.codes[t.rows], self._daily, catalogue.sizes)
+            self._pass.load(
+                t.vectors, t.rows, catalogue.codes[t.rows], self._daily, catalogue.sizes
+            )
             return
         self._products = self._in_order(t)
-        self._blocks = blocks.make(self._products, self._weights) if len(t.rows) > self.large else None
+        self._blocks = (
+            blocks.make(self._products, self._weights) if len(t.rows) > self.large else None
+        )
 
     def _in_order(self, t: Tables) -> Products:
         """The candidates as the loops read them."""
@@ -301,7 +344,8 @@ class FirstStage:
         position[rows] = np.arange(len(columns))
         vectors = t.vectors[self._index(rows)].numpy()
         return Products(
-            codes, position, rows, columns, places, self._daily[self._index(columns)].numpy(), vectors,
+            codes, position, rows, columns, places, self._daily[self._index(columns)].numpy(),
+            vectors,
             first_layer.across(vectors), codes[rows, 2].astype(np.int64), t.pairs, pair,
             np.searchsorted(pair, np.arange(len(t.pairs) + 1)),
         )  # fmt: skip
@@ -311,7 +355,8 @@ class FirstStage:
         catalogue, model = self.catalogue, self.model
         vectors = self._product_vectors()
         rows = np.flatnonzero(catalogue.available)
-        rows = rows[np.argsort(catalogue.hashes[rows])]  # columns in an order that no worker's reading order changes
+        # columns in an order that no worker's reading order changes
+        rows = rows[np.argsort(catalogue.hashes[rows])]
         position = np.full(len(catalogue), -1, np.int64)
         position[rows] = np.arange(len(rows))
         chosen = vectors[self._index(rows)]
@@ -329,7 +374,8 @@ class FirstStage:
         fresh = self.model.product_vectors(self._tensor(self.catalogue.vectors[changed]))
         wrong = ~fresh.isfinite().all(1)
         self.not_finite += int(wrong.sum())
-        fresh[wrong] = 0  # as one without a text: in a shopper's sequence it would spoil all of their scores
+        # as one without a text: in a shopper's sequence it would spoil all of their scores
+        fresh[wrong] = 0
         kept = self._tables.vectors if self._tables else fresh[:0]
         vectors = torch.empty(len(self.catalogue), fresh.shape[1], device=self.device)
         vectors[: len(kept)] = kept
@@ -361,9 +407,16 @@ def _share_of_type(g: Groups, catalogue: Catalogue) -> Floats:
 def sequences(
     states: Sequence[UserState], nows: Sequence[float], catalogue: Catalogue
 ) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """Sequences of shoppers for `PPRM.pool`: catalogue rows, ages in days, weights, each [B, MAX_SEQUENCE]."""
+    """Sequences of shoppers for `PPRM.pool`.
+
+    Catalogue rows, ages in days, weights, each [B, MAX_SEQUENCE].
+    """
     shape = (len(states), MAX_SEQUENCE)
-    rows, ages, weights = np.zeros(shape, np.int64), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    rows, ages, weights = (
+        np.zeros(shape, np.int64),
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
+    )
     for i, (state, now) in enumerate(zip(states, nows, strict=True)):
         events = state.interactions()
         if not len(events):

@@ -1,9 +1,13 @@
-"""PPRM: text of shopper and product, and the interaction sequence, through fully connected layers to a probability.
+"""PPRM.
 
-He, "Personalized product recommendations based on deep learning": R(u, b) = PPRM(U, B, theta). Notable choices: the
-first layer is kept in parts, W [u; b; x] = Wu u + Wb b + Wx x, so that a catalogue is scored with Wb b computed once
-per product; the interaction sequence enters as decayed counters per shopper and product (`features.CROSS`), as three
-recency-weighted means of product vectors, and as their dot products with the candidate.
+Text of shopper and product, and the interaction sequence, through fully connected layers to a
+probability.
+
+He, "Personalized product recommendations based on deep learning": R(u, b) = PPRM(U, B, theta).
+Notable choices: the first layer is kept in parts, W [u; b; x] = Wu u + Wb b + Wx x, so that a
+catalogue is scored with Wb b computed once per product; the interaction sequence enters as decayed
+counters per shopper and product (`features.CROSS`), as three recency-weighted means of product
+vectors, and as their dot products with the candidate.
 """
 
 from dataclasses import asdict, dataclass
@@ -23,9 +27,11 @@ KIND_WEIGHTS = {
     Kind.REMOVE_FROM_CART: 0.0,
     Kind.REVIEW: 0.0,
 }
-"""What an interaction weighs in the pooled sequence; set by hand, since the bundled data has purchases only."""
+"""What an interaction weighs in the pooled sequence; set by hand, since the bundled data has
+purchases only."""
 LONGEST = 4.0
-"""Times the usual length of what a network learned from: no vector of a product is read longer than that."""
+"""Times the usual length of what a network learned from: no vector of a product is read longer than
+that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,8 @@ class PPRMConfig:
     text_dimensions: int = 384
     """Of the encoder's vectors."""
     product_dimensions: int = 0
-    """Of vectors of products that were made elsewhere; 0: the encoder reads products as it reads shoppers."""
+    """Of vectors of products that were made elsewhere; 0: the encoder reads products as it reads
+    shoppers."""
     projected: int = 96
     """Principal components of the product text that are kept; 0 keeps the text as it is."""
     product: int = 32
@@ -59,16 +66,22 @@ class PPRMConfig:
 
     @classmethod
     def paper(cls) -> "PPRMConfig":
-        """Exactly as published: both texts in, FC and ReLU, one sigmoid; MSE, Adam, learning rate 0.001, batch 16."""
+        """Exactly as published: both texts in, FC and ReLU, one sigmoid.
+
+        MSE, Adam, learning rate 0.001, batch 16.
+        """
         return cls(
-            name="pprm-paper", projected=0, product=0, hidden=(128, 64), sequence=False, pool_days=(),
+            name="pprm-paper", projected=0, product=0, hidden=(128, 64), sequence=False,
+            pool_days=(),
             loss="mse", learning_rate=1e-3, batch=16, epochs=1,
         )  # fmt: skip
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PPRMConfig":
         """The inverse of `to_dict`."""
-        return cls(**{**values, "hidden": tuple(values["hidden"]), "pool_days": tuple(values["pool_days"])})
+        return cls(
+            **{**values, "hidden": tuple(values["hidden"]), "pool_days": tuple(values["pool_days"])}
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -76,7 +89,10 @@ class PPRMConfig:
 
 
 class PPRM(nn.Module):
-    """The network, in the parts that factorised scoring needs. H is the first hidden width, d the product vector's."""
+    """The network, in the parts that factorised scoring needs.
+
+    H is the first hidden width, d the product vector's.
+    """
 
     text_mean: Tensor
     text_axes: Tensor
@@ -95,26 +111,41 @@ class PPRM(nn.Module):
         self.register_buffer("cross_mean", torch.zeros(len(CROSS)))
         self.register_buffer("cross_scale", torch.ones(len(CROSS)))
         self.product = nn.Linear(text, d) if config.product else nn.Identity()
-        self.log_pool_days = nn.Parameter(torch.log(torch.tensor(config.pool_days))) if pools else None
+        self.log_pool_days = (
+            nn.Parameter(torch.log(torch.tensor(config.pool_days))) if pools else None
+        )
         self.match = nn.ParameterList([nn.Parameter(torch.eye(d) * 0.5) for _ in range(pools)])
         self.user_layer = nn.Linear(user, first)
         self.product_layer = nn.Linear(d, first, bias=False)
-        self.cross_layer = nn.Linear(len(CROSS) + pools, first, bias=False) if config.sequence else None
-        self.hidden = nn.ModuleList([nn.Linear(a, b) for a, b in zip(config.hidden, config.hidden[1:], strict=False)])
+        self.cross_layer = (
+            nn.Linear(len(CROSS) + pools, first, bias=False) if config.sequence else None
+        )
+        self.hidden = nn.ModuleList(
+            [nn.Linear(a, b) for a, b in zip(config.hidden, config.hidden[1:], strict=False)]
+        )
         self.output = nn.Linear(config.hidden[-1], 1)
         nn.init.constant_(self.output.bias, -2.0)
 
     @property
     def is_light(self) -> bool:
-        """Whether the network is of the default shape: the one that is scored in one compiled pass."""
-        return self.config.sequence and len(self.config.hidden) == 1 and len(self.config.pool_days) == 3
+        """Whether the network is of the default shape.
+
+        The one that is scored in one compiled pass.
+        """
+        return (
+            self.config.sequence
+            and len(self.config.hidden) == 1
+            and len(self.config.pool_days) == 3
+        )
 
     @property
     def longest(self) -> Tensor:
-        """Length to which longer vectors of products are shortened; infinite where inputs were not standardised.
+        """Length to which longer vectors of products are shortened.
 
-        The axes were scaled so that what the network learned from spreads by 1 along each, so mean and axes tell how
-        long it usually was.
+        Infinite where inputs were not standardised.
+
+        The axes were scaled so that what the network learned from spreads by 1 along each, so mean
+        and axes tell how long it usually was.
         """
         scales = self.text_axes.norm(dim=0)
         used = scales[scales > 0]
@@ -134,14 +165,22 @@ class PPRM(nn.Module):
         return (shortened(text, self.longest) - self.text_mean) @ self.text_axes
 
     def pool(self, vectors: Tensor, ages: Tensor, weights: Tensor) -> Tensor:
-        """Recency-weighted means of sequences: [B, L, d], days [B, L], weights [B, L] (0: none) to [B, pools, d]."""
+        """Recency-weighted means of sequences: [B, L, d], days [B, L], weights [B, L] (0.
+
+        None) to [B, pools, d].
+        """
         assert self.log_pool_days is not None
         recency = torch.exp2(-ages[..., None] / self.log_pool_days.exp()) * weights[..., None]
-        pooled: Tensor = torch.einsum("blk,bld->bkd", recency, vectors) / (recency.sum(1)[..., None] + 0.5)
+        pooled: Tensor = torch.einsum("blk,bld->bkd", recency, vectors) / (
+            recency.sum(1)[..., None] + 0.5
+        )
         return pooled
 
     def user_part(self, text: Tensor, scalars: Tensor, pooled: Tensor | None) -> Tensor:
-        """The shopper's share of the first layer: [B, text_dimensions], [B, 7], [B, pools, d] to [B, H]."""
+        """The shopper's share of the first layer.
+
+        [B, text_dimensions], [B, 7], [B, pools, d] to [B, H].
+        """
         parts = [text] if pooled is None else [text, scalars, pooled.flatten(1)]
         part: Tensor = self.user_layer(torch.cat(parts, 1))
         return part
@@ -158,7 +197,9 @@ class PPRM(nn.Module):
         return part
 
     def cross_weights(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The same share's weights: of cross features as they come [40, H] and of dot products [pools, H]; a constant.
+        """The same share's weights.
+
+        Of cross features as they come [40, H] and of dot products [pools, H]; a constant.
 
         The constant [H] is the standardisation's.
         """
@@ -177,6 +218,9 @@ class PPRM(nn.Module):
 
 
 def shortened(vectors: Tensor, longest: Tensor) -> Tensor:
-    """Vectors [n, dimensions], those above a length scaled down to it: a direction is what an embedding says."""
+    """Vectors [n, dimensions], those above a length scaled down to it.
+
+    A direction is what an embedding says.
+    """
     within: Tensor = vectors * (longest / vectors.norm(dim=1, keepdim=True)).clamp(max=1)
     return within

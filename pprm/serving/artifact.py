@@ -1,4 +1,6 @@
-"""A trained model as a directory: weights, configuration, text vectors, figures, card, and the hash of every file.
+"""A trained model as a directory.
+
+Weights, configuration, text vectors, figures, card, and the hash of every file.
 
 No pickle anywhere: loading runs no code of the artifact's maker.
 """
@@ -29,7 +31,13 @@ from pprm.serving.scorer import Scorer
 
 FORMAT = 2
 HASHES = "SHA256SUMS"
-FILES = ("config.json", "metrics.json", "model.safetensors", "text_vectors.safetensors", "README.md")
+FILES = (
+    "config.json",
+    "metrics.json",
+    "model.safetensors",
+    "text_vectors.safetensors",
+    "README.md",
+)
 SECOND_STAGE = ("second_stage.safetensors", "tables.safetensors")
 """Of a model with two stages, besides."""
 
@@ -56,7 +64,13 @@ class Artifact:
         """The lighter model: the first stage alone, under a name of its own."""
         return replace(self, name=f"{self.name}, first stage", second=None, tables=None)
 
-    def scorer(self, catalogue: Catalogue, popularity: Popularity, encode: EncodeTexts, device: torch.device) -> Scorer:
+    def scorer(
+        self,
+        catalogue: Catalogue,
+        popularity: Popularity,
+        encode: EncodeTexts,
+        device: torch.device,
+    ) -> Scorer:
         """A scorer with this model."""
         return Scorer(self.model, catalogue, popularity, encode, device, self.second, self.tables)
 
@@ -68,16 +82,21 @@ class Artifact:
 
 
 def check_writable(directory: Path) -> None:
-    """Whether an artifact can be written to a directory; to be asked before the minutes that learning takes.
+    """Whether an artifact can be written to a directory.
+
+    To be asked before the minutes that learning takes.
 
     Raises:
         ArtifactError: it is a file, holds what is no artifact's, or may not be written.
     """
     if directory.exists() and not directory.is_dir():
         raise ArtifactError(f"{directory} is a file: name a directory for the artifact")
-    if directory.is_dir() and (odd := sorted({p.name for p in directory.iterdir()} - {*FILES, *SECOND_STAGE, HASHES})):
+    if directory.is_dir() and (
+        odd := sorted({p.name for p in directory.iterdir()} - {*FILES, *SECOND_STAGE, HASHES})
+    ):
         raise ArtifactError(
-            f"{directory} holds {', '.join(odd[:3])}{', ...' if len(odd) > 3 else ''}, which is no artifact's, and an"
+            f"{directory} holds {', '.join(odd[:3])}{', ...' if len(odd) > 3 else ''}, which is no"
+            f" artifact's, and an"
             " artifact with a file too many is not loaded: name a new directory"
         )
     there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
@@ -86,7 +105,10 @@ def check_writable(directory: Path) -> None:
 
 
 def save(directory: Path, made: Artifact, card: str) -> str:
-    """Write an artifact, readable as the umask says; returns its SHA-256 (that of `made` is not read)."""
+    """Write an artifact, readable as the umask says.
+
+    Returns its SHA-256 (that of `made` is not read).
+    """
     directory.mkdir(parents=True, exist_ok=True)
     for name in (HASHES, *SECOND_STAGE):  # of an artifact that was here before
         (directory / name).unlink(missing_ok=True)
@@ -96,8 +118,12 @@ def save(directory: Path, made: Artifact, card: str) -> str:
     (directory / "README.md").write_text(card)
     (directory / "model.safetensors").write_bytes(_weights(made.model))
     keys = np.frombuffer(b"".join(made.text_vectors), np.uint64).copy()
-    vectors = np.array(list(made.text_vectors.values()), np.float16).reshape(len(keys), -1 if len(keys) else 0)
-    (directory / "text_vectors.safetensors").write_bytes(arrays.save({"keys": keys, "vectors": vectors}))
+    vectors = np.array(list(made.text_vectors.values()), np.float16).reshape(
+        len(keys), -1 if len(keys) else 0
+    )
+    (directory / "text_vectors.safetensors").write_bytes(
+        arrays.save({"keys": keys, "vectors": vectors})
+    )
     files: tuple[str, ...] = FILES
     if made.second and made.tables:
         files += SECOND_STAGE
@@ -110,7 +136,9 @@ def save(directory: Path, made: Artifact, card: str) -> str:
 
 def _weights(model: torch.nn.Module) -> bytes:
     """As safetensors; its own `save_file` makes files that only their owner may read."""
-    made: bytes = tensors.save({name: value.cpu().contiguous() for name, value in model.state_dict().items()})
+    made: bytes = tensors.save(
+        {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    )
     return made
 
 
@@ -124,37 +152,52 @@ def load(directory: Path) -> Artifact:
     config, metrics = _json(directory / "config.json"), _json(directory / "metrics.json")
     if config.get("format") != FORMAT:
         raise ArtifactError(
-            f"{directory} has format {config.get('format')}, this version reads {FORMAT}: train it again"
+            f"{directory} has format {config.get('format')}, this version reads {FORMAT}: train it"
+            f" again"
         )
     try:
         model = PPRM(PPRMConfig.from_dict(config["model"]))
         model.load_state_dict(tensors.load_file(directory / "model.safetensors"))
         stored = arrays.load_file(directory / "text_vectors.safetensors")
-        vectors = {key.tobytes(): vector for key, vector in zip(stored["keys"], stored["vectors"], strict=True)}
+        vectors = {
+            key.tobytes(): vector
+            for key, vector in zip(stored["keys"], stored["vectors"], strict=True)
+        }
         second, tables = _second_stage(directory) if SECOND_STAGE[0] in sums else (None, None)
         version = config["version"]
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"{directory} does not fit together: {error}") from error
     if not _is_finite(model, second, stored["vectors"]):
-        raise ArtifactError(f"{directory} holds weights or vectors that are not finite: train it again")
+        raise ArtifactError(
+            f"{directory} holds weights or vectors that are not finite: train it again"
+        )
     sha256 = hashlib.sha256(sums.encode()).hexdigest()
-    return Artifact(model.eval(), model.config.name, version, sha256, vectors, metrics, second, tables)
+    return Artifact(
+        model.eval(), model.config.name, version, sha256, vectors, metrics, second, tables
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text())
     except ValueError as error:  # not UTF-8, too
-        raise ArtifactError(f"{path} is no JSON ({error}): take the artifact from where it was made") from error
+        raise ArtifactError(
+            f"{path} is no JSON ({error}): take the artifact from where it was made"
+        ) from error
     if not isinstance(value, dict):
         raise ArtifactError(f"{path} is no JSON object: take the artifact from where it was made")
     return value
 
 
 def _is_finite(model: PPRM, second: SecondStage | None, vectors: NDArray[np.float16]) -> bool:
-    """Whether there is a score to be had; scales may be infinite: what was always the same says nothing."""
+    """Whether there is a score to be had; scales may be infinite.
+
+    What was always the same says nothing.
+    """
     weights = [*model.parameters(), *(second.parameters() if second else ())]
-    return all(bool(weight.isfinite().all()) for weight in weights) and bool(np.isfinite(vectors).all())
+    return all(bool(weight.isfinite().all()) for weight in weights) and bool(
+        np.isfinite(vectors).all()
+    )
 
 
 def _second_stage(directory: Path) -> tuple[SecondStage, SlowTables]:
@@ -165,12 +208,17 @@ def _second_stage(directory: Path) -> tuple[SecondStage, SlowTables]:
 
 def _verified(directory: Path) -> str:
     if not (directory / HASHES).is_file():
-        raise ArtifactError(f"{directory} is no artifact: it has no {HASHES}; make one with `pprm train`")
+        raise ArtifactError(
+            f"{directory} is no artifact: it has no {HASHES}; make one with `pprm train`"
+        )
     sums = (directory / HASHES).read_text(errors="replace")
-    expected = {name: wanted for wanted, _, name in (line.partition("  ") for line in sums.splitlines())}
+    expected = {
+        name: wanted for wanted, _, name in (line.partition("  ") for line in sums.splitlines())
+    }
     if set(expected) not in (set(FILES), {*FILES, *SECOND_STAGE}):
         raise ArtifactError(
-            f"{directory}/{HASHES} must name {', '.join(FILES)}, and both or neither of {' and '.join(SECOND_STAGE)}"
+            f"{directory}/{HASHES} must name {', '.join(FILES)}, and both or neither of"
+            f" {' and '.join(SECOND_STAGE)}"
         )
     present = {path.name for path in directory.iterdir()} - {HASHES}
     if present != set(expected):
@@ -178,7 +226,10 @@ def _verified(directory: Path) -> str:
         raise ArtifactError(f"{directory} has files too many or too few: {odd}")
     for name, wanted in expected.items():
         if _sha256(directory / name) != wanted:
-            raise ArtifactError(f"{directory}/{name} is not the file that was trained: its hash differs from {HASHES}")
+            raise ArtifactError(
+                f"{directory}/{name} is not the file that was trained: its hash differs from"
+                f" {HASHES}"
+            )
     return sums
 
 

@@ -18,7 +18,10 @@ DUE = (0.35, 1.0)
 
 
 def reasons(cross: NDArray[np.float32], popular: float) -> list[str]:
-    """Why a product is in a list, from its cross features [40]: what is true of it, the strongest first."""
+    """Why a product is in a list, from its cross features [40].
+
+    What is true of it, the strongest first.
+    """
     if cross[_SEEN]:
         return ["bought_before", "due"] if DUE[0] <= cross[_DUE] <= DUE[1] else ["bought_before"]
     if cross[_TYPE_SEEN]:
@@ -74,24 +77,35 @@ def _facts(x: NDArray[np.float32], popular: np.float32) -> Any:
         seen = x[k, _SEEN] > 0
         true[k, 0], true[k, 1] = seen, seen and DUE[0] <= x[k, _DUE] <= DUE[1]
         type_seen, category_seen = x[k, _TYPE_SEEN] > 0, x[k, _CATEGORY_SEEN] > 0
-        true[k, 2], true[k, 3] = type_seen and not seen, category_seen and not type_seen  # what follows tells nothing
+        # what follows tells nothing
+        true[k, 2], true[k, 3] = type_seen and not seen, category_seen and not type_seen
         true[k, 4] = max(x[k, _MAILER], x[k, _DISPLAY], x[k, _AT_STORE], x[k, _IN_STORE]) > 0
         true[k, 5], true[k, 6] = x[k, _TRIED] > 0.1, x[k, _TREND] > 0.1
-        true[k, 7], true[k, 8], true[k, 9] = x[k, _LIKED] > 0.05, x[k, _LOOKED] > 0, x[k, _WEEK] >= popular
+        true[k, 7], true[k, 8], true[k, 9] = (
+            x[k, _LIKED] > 0.05,
+            x[k, _LOOKED] > 0,
+            x[k, _WEEK] >= popular,
+        )
     return true
 
 
 def telling(true: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """How much each reason tells of a shopper's candidates [K, reasons]: the rarer it is among them, the more."""
+    """How much each reason tells of a shopper's candidates [K, reasons].
+
+    The rarer it is among them, the more.
+    """
     rare: NDArray[np.float64] = -np.log(true.sum(0) / (len(true) + 1) + 1e-9)
     return rare
 
 
-def why(second: SecondPass, inputs: NDArray[np.float32], tells: NDArray[np.float64]) -> list[list[str]]:
+def why(
+    second: SecondPass, inputs: NDArray[np.float32], tells: NDArray[np.float64]
+) -> list[list[str]]:
     """Why each product is in a list, from its candidate features [k, len(NAMES)].
 
-    Of what is true of it, `tells` [k, reasons] above 0, that which lifted it most and tells most: by how much the logit
-    falls when the features that speak for it are replaced by what is usual among candidates, times what it tells.
+    Of what is true of it, `tells` [k, reasons] above 0, that which lifted it most and tells most:
+    by how much the logit falls when the features that speak for it are replaced by what is usual
+    among candidates, times what it tells.
     """
     at, which = np.nonzero(tells)
     worth = np.full(tells.shape, -np.inf)

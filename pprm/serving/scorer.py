@@ -1,4 +1,6 @@
-"""Recommends: the first stage scores the whole catalogue, the second the best few hundred of it once more.
+"""Recommends.
+
+The first stage scores the whole catalogue, the second the best few hundred of it once more.
 
 One thread owns a scorer and its catalogue and popularity.
 """
@@ -53,7 +55,8 @@ def choose_device(wanted: str) -> torch.device:
 def use_threads(threads: int) -> None:
     """How many CPU threads one call takes, in torch and in numpy's linear algebra, from now on.
 
-    Small matrices on many threads cost more than they save: the threads wait for each other, spinning.
+    Small matrices on many threads cost more than they save: the threads wait for each other,
+    spinning.
     """
     torch.set_num_threads(threads)
     threadpool_limits(threads)
@@ -65,7 +68,8 @@ class _Asked(NamedTuple):
     states: Sequence[UserState]
     nows: Sequence[float]
     excluded: Sequence[NDArray[np.int64]]
-    """Catalogue rows that the rules or the shopper leave out for each, -1 among them where one is not known."""
+    """Catalogue rows that the rules or the shopper leave out for each, -1 among them where one is
+    not known."""
     k: int
     rules: Rules
 
@@ -86,19 +90,30 @@ class Scorer:
         self.first = FirstStage(model, catalogue, popularity, encode, device)
         self.second = second.to(device) if second else None
         self.tables = tables or slow_tables.nothing()
-        self.model, self.catalogue, self.popularity, self.device = model, catalogue, popularity, device
+        self.model, self.catalogue, self.popularity, self.device = (
+            model,
+            catalogue,
+            popularity,
+            device,
+        )
         self._features = CandidateFeatures(catalogue, popularity)
         self._second = SecondPass(self.second) if self.second else None
         self._not_finite = 0
 
     @property
     def not_finite(self) -> int:
-        """Scores so far that were no finite number: each cost a product its place in a list, or in all of them."""
+        """Scores so far that were no finite number.
+
+        Each cost a product its place in a list, or in all of them.
+        """
         return self._not_finite + self.first.not_finite
 
     @property
     def candidates(self) -> NDArray[np.int64]:
-        """Catalogue rows that are scored, [N]: in the order of their hashes, the same in every worker."""
+        """Catalogue rows that are scored, [N].
+
+        In the order of their hashes, the same in every worker.
+        """
         return self.first.candidates
 
     def gpu_bytes(self) -> int:
@@ -106,7 +121,10 @@ class Scorer:
         return torch.cuda.memory_allocated() if self.device.type == "cuda" else 0
 
     def learned_bytes(self, stages: int = 2) -> int:
-        """Bytes of the networks' weights and the tables, as they are held; of the first stage alone (1) or of both."""
+        """Bytes of the networks' weights and the tables, as they are held.
+
+        Of the first stage alone (1) or of both.
+        """
         if stages == 1 or self.second is None:
             return nbytes(self.model)
         return nbytes(self.model, self.second) + self.tables.nbytes()
@@ -122,8 +140,13 @@ class Scorer:
     def recommend(
         self, states: Sequence[UserState], nows: Sequence[float], k: int, rules: Rules = NO_RULES
     ) -> list[Ranking]:
-        """The k best available products for each shopper, by the shop's rules; equal scores in the order of hashes."""
-        left_out = [self._left_out(state, now, rules) for state, now in zip(states, nows, strict=True)]
+        """The k best available products for each shopper, by the shop's rules.
+
+        Equal scores in the order of hashes.
+        """
+        left_out = [
+            self._left_out(state, now, rules) for state, now in zip(states, nows, strict=True)
+        ]
         rank = self._rank_first if self.second is None else self._rank_second
         rankings = rank(_Asked(states, nows, left_out, k, rules)) if states else {}
         return [rankings[number] for number in range(len(states))]
@@ -131,7 +154,9 @@ class Scorer:
     def _left_out(self, state: UserState, now: float, rules: Rules) -> NDArray[np.int64]:
         """See `_Asked.excluded`."""
         lately = state.product_counters()["last"] > now - rules.exclude_bought_days * DAY
-        return self.catalogue.rows(np.concatenate([state.product_keys()[lately], state.hidden_products()]))
+        return self.catalogue.rows(
+            np.concatenate([state.product_keys()[lately], state.hidden_products()])
+        )
 
     def _rank_first(self, asked: _Asked) -> dict[int, Ranking]:
         rankings = {}
@@ -148,16 +173,32 @@ class Scorer:
     def _rank_second(self, asked: _Asked) -> dict[int, Ranking]:
         assert self._second is not None
         numbers, found, inputs, true = [], [], [], []
-        for number, (_, candidates, _) in self.first.retrieve(asked.states, asked.nows, asked.excluded):
+        for number, (_, candidates, _) in self.first.retrieve(
+            asked.states, asked.nows, asked.excluded
+        ):
             numbers.append(number)
-            found.append(candidates.rows)  # each is looked at on its own day, before the next one's begins
-            inputs.append(self.candidate_features(asked.states[number], asked.nows[number], candidates))
+            # each is looked at on its own day, before the next one's begins
+            found.append(candidates.rows)
+            inputs.append(
+                self.candidate_features(asked.states[number], asked.nows[number], candidates)
+            )
             true.append(facts(inputs[-1], self.first.popular))
         each, types = self._second.logits(inputs), self.catalogue.type
         self._not_finite += sum(int(np.count_nonzero(~np.isfinite(mine))) for mine in each)
-        best = [pick(mine, types[rows], asked.k, asked.rules) for mine, rows in zip(each, found, strict=True)]
-        told = np.concatenate([mine[at] * telling(mine) for mine, at in zip(true, best, strict=True)])
-        because = iter(why(self._second, np.concatenate([x[at] for x, at in zip(inputs, best, strict=True)]), told))
+        best = [
+            pick(mine, types[rows], asked.k, asked.rules)
+            for mine, rows in zip(each, found, strict=True)
+        ]
+        told = np.concatenate(
+            [mine[at] * telling(mine) for mine, at in zip(true, best, strict=True)]
+        )
+        because = iter(
+            why(
+                self._second,
+                np.concatenate([x[at] for x, at in zip(inputs, best, strict=True)]),
+                told,
+            )
+        )
         return {
             number: Ranking(rows[at], _probabilities(mine[at]), [next(because) for _ in at])
             for number, rows, mine, at in zip(numbers, found, each, best, strict=True)
@@ -167,7 +208,8 @@ class Scorer:
     def rank_scores(self, state: UserState, now: float) -> NDArray[np.float32]:
         """Scores of all candidates, [N], in whose order `recommend` would list them.
 
-        The second stage's logit for those that it sees, and below all of these the first stage's for the others.
+        The second stage's logit for those that it sees, and below all of these the first stage's
+        for the others.
         """
         ((_, logits, groups),) = self.first.score([state], [now])
         scores: NDArray[np.float32] = logits.copy()
@@ -176,7 +218,9 @@ class Scorer:
             return scores
         found = self.first.find(state, scores, groups)
         scores -= NOT_A_CANDIDATE
-        (scores[found.columns],) = self._second.logits([self.candidate_features(state, now, found.candidates)])
+        (scores[found.columns],) = self._second.logits(
+            [self.candidate_features(state, now, found.candidates)]
+        )
         return scores
 
     @torch.inference_mode()
@@ -186,14 +230,21 @@ class Scorer:
         return found
 
     def candidate_features(
-        self, state: UserState, now: float, candidates: Candidates, keep: NDArray[np.int64] | None = None
+        self,
+        state: UserState,
+        now: float,
+        candidates: Candidates,
+        keep: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
         """The second stage's input, see `CandidateFeatures.of`."""
         return self._features.of(state, now, self.tables, candidates, keep)
 
 
 def warm_up(scorer: Scorer) -> None:
-    """Compile what a list needs, before the first shopper waits for it: one for somebody over two products."""
+    """Compile what a list needs, before the first shopper waits for it.
+
+    One for somebody over two products.
+    """
     catalogue, now = Catalogue(scorer.catalogue.dimensions), 30 * int(DAY)
     products = [Product(name, "", name, "category", "maker") for name in ("a", "b")]
     catalogue.put(products, np.zeros((2, catalogue.dimensions), np.float32))
@@ -202,12 +253,25 @@ def warm_up(scorer: Scorer) -> None:
         Interaction(Position(0, 0, 0), Kind.PURCHASE, bought, now, 1, store=1),
         Interaction(Position(1, 0, 0), Kind.VIEW, looked, now),
     ]
-    first, state = scorer.first, user_state.decode(user_state.encode(fold(UserState(), events).state))
+    first, state = (
+        scorer.first,
+        user_state.decode(user_state.encode(fold(UserState(), events).state)),
+    )
     for large in (len(products), 0):  # both ways through a catalogue
-        small = Scorer(scorer.model, catalogue, Popularity(), first.encode, scorer.device, scorer.second, scorer.tables)
+        small = Scorer(
+            scorer.model,
+            catalogue,
+            Popularity(),
+            first.encode,
+            scorer.device,
+            scorer.second,
+            scorer.tables,
+        )
         small.first.large = large
         small.recommend([state], [now], 1)
 
 
 def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -MOST_LOGIT, MOST_LOGIT)))).astype(np.float32)
+    return (1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -MOST_LOGIT, MOST_LOGIT)))).astype(
+        np.float32
+    )

@@ -1,4 +1,7 @@
-"""From scores to a list: the best products under a shop's rules, in an order that is always the same."""
+"""From scores to a list.
+
+The best products under a shop's rules, in an order that is always the same.
+"""
 
 from dataclasses import dataclass
 
@@ -24,7 +27,8 @@ class Rules:
     """What a shop wants of its lists, whatever the scores."""
 
     exclude_bought_days: float = 0.0
-    """Leave out what the shopper bought within so many days: fashion does not repeat, groceries do."""
+    """Leave out what the shopper bought within so many days: fashion does not repeat, groceries do.
+    """
     most_of_a_type: int | None = None
     """So many products of one type at most, so that a list is not ten kinds of yogurt."""
 
@@ -32,8 +36,13 @@ class Rules:
 NO_RULES = Rules()
 
 
-def top(scores: NDArray[np.floating], excluded: NDArray[np.bool_] | None = None, k: int = 10) -> NDArray[np.int64]:
-    """Columns of the k highest scores [N], best first, equal ones by column; excluded ones [N] never."""
+def top(
+    scores: NDArray[np.floating], excluded: NDArray[np.bool_] | None = None, k: int = 10
+) -> NDArray[np.int64]:
+    """Columns of the k highest scores [N], best first, equal ones by column.
+
+    Excluded ones [N] never.
+    """
     if excluded is not None:
         scores = np.where(excluded, -np.inf, scores)
     k = min(k, len(scores))
@@ -45,8 +54,13 @@ def top(scores: NDArray[np.floating], excluded: NDArray[np.bool_] | None = None,
     return best
 
 
-def pick(scores: NDArray[np.float32], types: NDArray[np.int32], k: int, rules: Rules) -> NDArray[np.int64]:
-    """Indices of the best of K scored products, best first, equal ones in their order; only finite ones are picked."""
+def pick(
+    scores: NDArray[np.float32], types: NDArray[np.int32], k: int, rules: Rules
+) -> NDArray[np.int64]:
+    """Indices of the best of K scored products, best first, equal ones in their order.
+
+    Only finite ones are picked.
+    """
     scores = np.where(np.isfinite(scores), scores, -np.inf)
     order = top(scores, k=k if rules.most_of_a_type is None else len(scores))
     order = order[scores[order] > -np.inf]

@@ -6,7 +6,10 @@ from pprm.state.user_state import PLACE
 
 
 def find(column: bytes, value: bytes) -> int:
-    """Row of a value, -1 where there is none: a search for its bytes is faster than any index at this size."""
+    """Row of a value, -1 where there is none.
+
+    A search for its bytes is faster than any index at this size.
+    """
     at = column.find(value)
     while at >= 0 and at % len(value):
         at = column.find(value, at + 1)
@@ -24,7 +27,10 @@ def without(column: bytes, size: int, row: int) -> bytes:
 
 
 def held(places: bytes, counters: bytes, product: int, made: bytes) -> tuple[int, bytes, bytes]:
-    """Row of the counters held of a product, and both columns; where none are held, with those `made` at their end."""
+    """Row of the counters held of a product, and both columns.
+
+    Where none are held, with those `made` at their end.
+    """
     place = PLACE.pack(product)
     row = find(places, place)
     if row >= 0:
@@ -35,7 +41,11 @@ def held(places: bytes, counters: bytes, product: int, made: bytes) -> tuple[int
 def not_held(places: bytes, counters: bytes, size: int, product: int) -> tuple[bytes, bytes]:
     """Both columns without the counters, of this size, of a product."""
     row = find(places, PLACE.pack(product))
-    return (places, counters) if row < 0 else (without(places, PLACE.size, row), without(counters, size, row))
+    return (
+        (places, counters)
+        if row < 0
+        else (without(places, PLACE.size, row), without(counters, size, row))
+    )
 
 
 def without_product(places: bytes, counters: bytes, size: int, at: int) -> tuple[bytes, bytes]:

@@ -1,4 +1,7 @@
-"""The fold: a shopper's events into the state, one after the other. Pure, idempotent, bounded, each event in O(1)."""
+"""The fold: a shopper's events into the state, one after the other.
+
+Pure, idempotent, bounded, each event in O(1).
+"""
 
 import struct
 from collections.abc import Iterable
@@ -46,8 +49,8 @@ class Counted(Struct, frozen=True, gc=False):
 
 
 WITHOUT_EFFECT = ("duplicate", "unbought", "nothing")
-"""Why an event moved its watermark and counts for nothing: published before; a return of what is not known to be
-bought; a purchase of none."""
+"""Why an event moved its watermark and counts for nothing: published before; a return of what is
+not known to be bought; a purchase of none."""
 
 
 class Folded(Struct, gc=False):
@@ -64,16 +67,20 @@ class Folded(Struct, gc=False):
 
 
 def fold(state: UserState, events: Iterable[Event]) -> Folded:
-    """Apply a shopper's events in the order given; the argument stays as it was. See `fold_into`."""
+    """Apply a shopper's events in the order given; the argument stays as it was.
+
+    See `fold_into`.
+    """
     return fold_into(copy(state), events)
 
 
 def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
     """Apply a shopper's events in the order given to a state that nobody else holds: it is used up.
 
-    Idempotent: an event at or below the watermark of its topic and partition changes nothing, and one that has the
-    fingerprint of one of the last of its topic moves the watermark only. Bounded: see `MAX_BYTES`.
-    The counters do not depend on the order of purchases in time, so late events need no care.
+    Idempotent: an event at or below the watermark of its topic and partition changes nothing, and
+    one that has the fingerprint of one of the last of its topic moves the watermark only. Bounded:
+    see `MAX_BYTES`. The counters do not depend on the order of purchases in time, so late events
+    need no care.
     """
     folded, acts = Folded(new), list[Interaction]()  # acts: for the sequence, which is written once
     known = watermarks.unpack(new.base, new.watermarks, new.fingerprints)
@@ -100,13 +107,19 @@ def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
 
 
 _BOUGHT, _REVIEWED, _VIEWED, _CLICKED = Kind.PURCHASE, Kind.REVIEW, Kind.VIEW, Kind.SEARCH_CLICK
-_ADDED, _REMOVED, _RETURNED, _DISLIKED = Kind.ADD_TO_CART, Kind.REMOVE_FROM_CART, Kind.RETURN, Kind.DISLIKE
+_ADDED, _REMOVED, _RETURNED, _DISLIKED = (
+    Kind.ADD_TO_CART,
+    Kind.REMOVE_FROM_CART,
+    Kind.RETURN,
+    Kind.DISLIKE,
+)
 """Looked up once: an enum's attribute costs as much as a step of the fold."""
 
 
 def _profile(folded: Folded, event: Profile, acts: list[Interaction], known: Watermarks) -> None:
     state = folded.state
-    if event.text is None:  # forgotten: only the watermarks stay, so that a redelivery brings nothing back
+    # forgotten: only the watermarks stay, so that a redelivery brings nothing back
+    if event.text is None:
         acts.clear()
         known.forget()
         folded.state = UserState()
@@ -134,7 +147,10 @@ def _act(folded: Folded, event: Interaction, acts: list[Interaction]) -> None:
 
 
 def _unlike_an_act(folded: Folded, event: Interaction) -> None:
-    """Take back a purchase, or hide a product: what the sequence does not show, but may have to lose."""
+    """Take back a purchase, or hide a product.
+
+    What the sequence does not show, but may have to lose.
+    """
     state = folded.state
     if event.kind is _RETURNED:
         changes = returns.take_back(state, event)
@@ -166,7 +182,10 @@ _BASKETS_BYTES = MAX_BASKETS * BASKET.size
 
 
 def _purchase(state: UserState, event: Interaction) -> tuple[bool, bool, bool]:
-    """Count a purchase; returns (first of its product, repeat within the basket, evicted another)."""
+    """Count a purchase.
+
+    Returns (first of its product, repeat within the basket, evicted another).
+    """
     _basket(state, event)
     key = KEY.pack(event.product)
     at = columns.find(state.keys, key)
@@ -221,12 +240,18 @@ def _count_again(state: UserState, product: int, time: int) -> bool:
     row, state.places, state.again = columns.held(state.places, state.again, product, bought_once)
     at = row * AGAIN.size
     count, d7, d28, d112, per_basket, first, ring = AGAIN.unpack_from(state.again, at)
-    d7, d28, d112 = _decayed(d7, last, time, _D7), _decayed(d28, last, time, _D28), _decayed(d112, last, time, _D112)
+    d7, d28, d112 = (
+        _decayed(d7, last, time, _D7),
+        _decayed(d28, last, time, _D28),
+        _decayed(d112, last, time, _D112),
+    )
     per_basket = per_basket * BASKET_DECAY**later + 1.0
     ring = (ring << later | 1) & _RING if later < MAX_BASKETS else 1
     counted = AGAIN.pack(count + 1, d7, d28, d112, per_basket, min(first, time), ring)
     state.again = columns.replaced(state.again, at, counted)
-    state.newest = columns.replaced(state.newest, product * NEWEST.size, NEWEST.pack(max(last, time), state.baskets))
+    state.newest = columns.replaced(
+        state.newest, product * NEWEST.size, NEWEST.pack(max(last, time), state.baskets)
+    )
     return True
 
 
@@ -235,7 +260,9 @@ _D7, _D28, _D112 = HALF_LIVES
 
 
 def _review(state: UserState, event: Interaction) -> None:
-    state.sentiment = _decayed(state.sentiment, state.reviewed_at, event.time, SENTIMENT_HALF_LIFE, event.sentiment)
+    state.sentiment = _decayed(
+        state.sentiment, state.reviewed_at, event.time, SENTIMENT_HALF_LIFE, event.sentiment
+    )
     state.reviews = _decayed(state.reviews, state.reviewed_at, event.time, SENTIMENT_HALF_LIFE)
     state.reviewed_at = max(state.reviewed_at, event.time)
 
@@ -261,7 +288,14 @@ def _look(state: UserState, event: Interaction) -> bool:
         before = _ONE_LOOK
     row, state.look_places, state.looks = columns.held(state.look_places, state.looks, at, before)
     kept = LOOKS.unpack_from(state.looks, row * LOOKS.size)
-    added = (is_look, is_look, is_look, event.kind is _ADDED, event.kind is _REMOVED, event.dwell / 60)
+    added = (
+        is_look,
+        is_look,
+        is_look,
+        event.kind is _ADDED,
+        event.kind is _REMOVED,
+        event.dwell / 60,
+    )
     counters = map(_decayed, kept, repeat(last), repeat(event.time), _BROWSE_DAYS, added)
     state.looks = columns.replaced(state.looks, row * LOOKS.size, LOOKS.pack(*counters))
     if event.time > last:
@@ -285,9 +319,14 @@ def _make_room(state: UserState) -> bool:
     if len(state.keys) < MAX_PRODUCTS * KEY.size:
         return False
     counters = state.product_counters()
-    weight = np.log2(counters["decay112"]) + counters["last"].astype(np.float64) / (DAY * HALF_LIVES[2])
+    weight = np.log2(counters["decay112"]) + counters["last"].astype(np.float64) / (
+        DAY * HALF_LIVES[2]
+    )
     at = int(np.argmin(weight))
-    state.keys, state.newest = columns.without(state.keys, KEY.size, at), columns.without(state.newest, NEWEST.size, at)
+    state.keys, state.newest = (
+        columns.without(state.keys, KEY.size, at),
+        columns.without(state.newest, NEWEST.size, at),
+    )
     state.places, state.again = columns.without_product(state.places, state.again, AGAIN.size, at)
     return True
 
@@ -299,5 +338,7 @@ def _make_room_to_look(state: UserState) -> bool:
     at = int(np.argmin(np.frombuffer(state.browsed_at, "<u4")))
     state.browsed_keys = columns.without(state.browsed_keys, KEY.size, at)
     state.browsed_at = columns.without(state.browsed_at, TIME.size, at)
-    state.look_places, state.looks = columns.without_product(state.look_places, state.looks, LOOKS.size, at)
+    state.look_places, state.looks = columns.without_product(
+        state.look_places, state.looks, LOOKS.size, at
+    )
     return True

@@ -1,4 +1,7 @@
-"""States of layout 3, which held the counters of every product looked at: to layout 4, when one is read."""
+"""States of layout 3, which held the counters of every product looked at.
+
+To layout 4, when one is read.
+"""
 
 import struct
 
@@ -11,7 +14,8 @@ TAG = b"\3"
 HEADER_BYTES = 104
 """Before the watermarks."""
 _COUNTS = struct.Struct("<HHHHHHH")
-"""From byte 2 on: interactions, baskets, products bought, looked at, published, bytes of text, bought again."""
+"""From byte 2 on: interactions, baskets, products bought, looked at, published, bytes of text,
+bought again."""
 _COUNTS_END = 2 + _COUNTS.size
 _LOOKS = np.dtype([("counters", "<f4", 6), ("last", "<u4")])
 _PLAIN = np.array([1, 1, 1, 0, 0, 0], "<f4")
@@ -31,6 +35,7 @@ def to_layout_4(value: bytes) -> bytes:
     counters, last = looks["counters"], looks["last"]
     places = np.flatnonzero((counters != _PLAIN).any(axis=1)).astype("<u2")
     return b"".join(
-        (layout4.TAG, value[1:_COUNTS_END], struct.pack("<H", len(places)), value[_COUNTS_END:start], last.tobytes(),
+        (layout4.TAG, value[1:_COUNTS_END], struct.pack("<H", len(places)),
+        value[_COUNTS_END:start], last.tobytes(),
          places.tobytes(), counters[places].tobytes(), value[end:])
     )  # fmt: skip

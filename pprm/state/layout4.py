@@ -1,4 +1,7 @@
-"""States of layout 4, which knew no fingerprints, no logs and no baskets' keys: to layout 5, when one is read."""
+"""States of layout 4, which knew no fingerprints, no logs and no baskets' keys.
+
+To layout 5, when one is read.
+"""
 
 import struct
 
@@ -18,8 +21,8 @@ _INTERACTION_BYTES = 13
 def to_layout_5(value: bytes) -> bytes:
     """The same state in layout 5; bytes that are not one of layout 4 are left as they are.
 
-    Of the baskets only the current one's key is known. The log of the watermarks is not: it is taken for that of the
-    next record (`pprm.state.watermarks`).
+    Of the baskets only the current one's key is known. The log of the watermarks is not: it is
+    taken for that of the next record (`pprm.state.watermarks`).
     """
     marks_end = HEADER_BYTES + _MARKS * _MARK.size
     if len(value) < marks_end or value[1]:
@@ -29,10 +32,14 @@ def to_layout_5(value: bytes) -> bytes:
     visits_end = visits_at + visits * _BASKET.itemsize
     if visits_end > len(value):
         return value
-    marks = b"".join(struct.pack("<iIqB", partition, 0, offset, 0) for partition, offset in _marks(value))
+    marks = b"".join(
+        struct.pack("<iIqB", partition, 0, offset, 0) for partition, offset in _marks(value)
+    )
     return b"".join(
-        (b"\5", bytes([_MARKS]), value[2:_COUNTS_END], struct.pack("<HQ", 0, 0), value[_COUNTS_END:HEADER_BYTES], marks,
-         value[marks_end:visits_at], _baskets(value[visits_at:visits_end], value), value[visits_end:])
+        (b"\5", bytes([_MARKS]), value[2:_COUNTS_END], struct.pack("<HQ", 0, 0),
+        value[_COUNTS_END:HEADER_BYTES], marks,
+         value[marks_end:visits_at], _baskets(value[visits_at:visits_end], value),
+         value[visits_end:])
     )  # fmt: skip
 
 

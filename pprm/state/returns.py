@@ -98,7 +98,9 @@ def _purchases(state: UserState, product: int, bought: Bought) -> Iterator[Purch
     Those in the sequence are the newest ones, in the same order: a product counts once in a basket.
     """
     sequence = np.frombuffer(state.sequence, SEQUENCE_DTYPE)
-    rows = np.flatnonzero((sequence["product"] == product) & (sequence["kind"] == Kind.PURCHASE))[::-1].tolist()
+    rows = np.flatnonzero((sequence["product"] == product) & (sequence["kind"] == Kind.PURCHASE))[
+        ::-1
+    ].tolist()
     ago = [bit for bit in range(min(MAX_BASKETS, bought.basket)) if bought.ring >> bit & 1]
     for number, bit in enumerate(ago):
         row = rows[number] if number < len(rows) else -1
@@ -107,7 +109,10 @@ def _purchases(state: UserState, product: int, bought: Bought) -> Iterator[Purch
 
 
 def _time(state: UserState, bought: Bought, ago: int, number: int) -> int | None:
-    """When a purchase that has left the sequence was: that of its basket, whose lines are taken to be of one time."""
+    """When a purchase that has left the sequence was.
+
+    That of its basket, whose lines are taken to be of one time.
+    """
     if number == 0:
         return bought.last
     if number == bought.purchases - 1:
@@ -144,13 +149,15 @@ def _oldest(state: UserState) -> int:
 def _without(before: Bought, gone: Purchase, known: Sequence[Purchase], oldest: int) -> Bought:
     """What is left of a product bought before without one of its purchases; `known` are others.
 
-    The counters are made anew of the purchases that are known, and of the share of those that are not. Where none is
-    known, the newest of several was no later than the `oldest` basket.
+    The counters are made anew of the purchases that are known, and of the share of those that are
+    not. Where none is known, the newest of several was no later than the `oldest` basket.
     """
     assert gone.time is not None
     times = [one.time for one in known if one.time is not None]
     others = max(before.purchases - 1 - len(times), 0)
-    none_known = before.first if before.purchases == 2 else max(min(oldest, before.last), before.first)
+    none_known = (
+        before.first if before.purchases == 2 else max(min(oldest, before.last), before.first)
+    )
     last = max(times, default=none_known)
     first = before.first if others else min(times)
     basket = known[0].basket if known else max(gone.basket - MAX_BASKETS, 1)
@@ -169,16 +176,32 @@ def _without(before: Bought, gone: Purchase, known: Sequence[Purchase], oldest: 
         _HALF_LIFE,
     )
     ring = sum(1 << basket - number for number in numbers) or 1
-    return Bought(before.purchases - 1, (decays[0], decays[1], decays[2]), per_basket, first, last, basket, ring)
+    return Bought(
+        before.purchases - 1,
+        (decays[0], decays[1], decays[2]),
+        per_basket,
+        first,
+        last,
+        basket,
+        ring,
+    )
 
 
 def _decayed(
-    value: float, before: Sequence[int], after: Sequence[int], others: int, then: int, now: int, half_life: float
+    value: float,
+    before: Sequence[int],
+    after: Sequence[int],
+    others: int,
+    then: int,
+    now: int,
+    half_life: float,
 ) -> float:
-    """A decayed counter as of `now`, made of `value` as of `then`: the sum over purchases that are known to count.
+    """A decayed counter as of `now`, made of `value` as of `then`.
 
-    Those that are not known, `others` of them, had the rest of `value`. Rounding must not make it more than they are:
-    seen from long ago, the last digit of a number is large.
+    The sum over purchases that are known to count.
+
+    Those that are not known, `others` of them, had the rest of `value`. Rounding must not make it
+    more than they are: seen from long ago, the last digit of a number is large.
     """
 
     def summed(times: Sequence[int], at: int) -> float:
@@ -194,7 +217,9 @@ def _put(state: UserState, at: int, bought: Bought | None) -> None:
     if bought is None:
         state.keys = columns.without(state.keys, KEY.size, at)
         state.newest = columns.without(state.newest, NEWEST.size, at)
-        state.places, state.again = columns.without_product(state.places, state.again, AGAIN.size, at)
+        state.places, state.again = columns.without_product(
+            state.places, state.again, AGAIN.size, at
+        )
         return
     newest = NEWEST.pack(bought.last, bought.basket)
     state.newest = columns.replaced(state.newest, at * NEWEST.size, newest)
@@ -202,7 +227,9 @@ def _put(state: UserState, at: int, bought: Bought | None) -> None:
         state.places, state.again = columns.not_held(state.places, state.again, AGAIN.size, at)
         return
     row = columns.find(state.places, PLACE.pack(at))
-    counted = AGAIN.pack(bought.purchases, *bought.decays, bought.per_basket, bought.first, bought.ring)
+    counted = AGAIN.pack(
+        bought.purchases, *bought.decays, bought.per_basket, bought.first, bought.ring
+    )
     state.again = columns.replaced(state.again, row * AGAIN.size, counted)
 
 
@@ -215,9 +242,16 @@ def _out_of_basket(state: UserState, gone: Purchase) -> None:
 
 
 def _changes(gone: Purchase, before: Bought, after: Bought | None) -> list[Change]:
-    """A purchase less; where it was the shopper's first of the product, the next one is that now."""
+    """A purchase less.
+
+    Where it was the shopper's first of the product, the next one is that now.
+    """
     assert gone.time is not None
     was_first = gone.time == before.first
     if after is None or not was_first or after.first == before.first:
         return [Change(gone.time, was_first and after is None, -1)]
-    return [Change(gone.time, True, -1), Change(after.first, False, -1), Change(after.first, True, 1)]
+    return [
+        Change(gone.time, True, -1),
+        Change(after.first, False, -1),
+        Change(after.first, True, 1),
+    ]

@@ -2,19 +2,21 @@
 
 `pprm.state.fold` keeps it.
 
-Only counters per product are kept. Those per product type, category and maker are sums over them (every counter below
-is additive), made from the catalogue when features are computed: an event that arrives before its product's record, or
-a product that changes category, needs no repair. So is product popularity: it is the sum over all shoppers.
+Only counters per product are kept. Those per product type, category and maker are sums over them
+(every counter below is additive), made from the catalogue when features are computed: an event that
+arrives before its product's record, or a product that changes category, needs no repair. So is
+product popularity: it is the sum over all shoppers.
 
-Most products are bought once, and the counters of such a purchase follow from its time and basket: only those of
-products bought again are held. Alike of products looked at: what one look without a dwelling time comes to follows from
-its time.
+Most products are bought once, and the counters of such a purchase follow from its time and basket:
+only those of products bought again are held. Alike of products looked at: what one look without a
+dwelling time comes to follows from its time.
 
-Binary layout, version 5, little endian, bounded (`MAX_BYTES`): `header | watermarks | fingerprints of events (u32 each,
-topic by topic) | sequence | baskets | product keys (u64 each) | newest purchases | places of products bought again (u16
-each, into the keys) | their counters | browsed keys (u64 each) | newest looks (u32 each) | places of products whose
-looks are held (u16 each, into the browsed keys) | their counters | hidden products (u64 each) | published list (u64
-each) | profile text`. Versions 3 and 4 are read, too.
+Binary layout, version 5, little endian, bounded (`MAX_BYTES`): `header | watermarks | fingerprints
+of events (u32 each, topic by topic) | sequence | baskets | product keys (u64 each) | newest
+purchases | places of products bought again (u16 each, into the keys) | their counters | browsed
+keys (u64 each) | newest looks (u32 each) | places of products whose looks are held (u16 each, into
+the browsed keys) | their counters | hidden products (u64 each) | published list (u64 each) |
+profile text`. Versions 3 and 4 are read, too.
 """
 
 import struct
@@ -30,7 +32,14 @@ from pprm.core.compiled import compiled
 from pprm.core.events import ACTS
 from pprm.core.ids import stable_hash
 from pprm.state import layout3, layout4, watermarks
-from pprm.state.watermarks import FINGERPRINT, MAX_BASE, MAX_FINGERPRINTS, MAX_OFFSET, MAX_WATERMARKS, WATERMARK
+from pprm.state.watermarks import (
+    FINGERPRINT,
+    MAX_BASE,
+    MAX_FINGERPRINTS,
+    MAX_OFFSET,
+    MAX_WATERMARKS,
+    WATERMARK,
+)
 
 VERSION = 5
 DAY = 86_400.0
@@ -44,7 +53,8 @@ BROWSE_HALF_LIVES = (0.5 / 24, 6 / 24, 7.0)
 SENTIMENT_HALF_LIFE = 112.0
 """Days."""
 PROMOTION_DECAY = 0.995
-"""What a purchase keeps of its weight in the shopper's affinity to promotions for each later purchase."""
+"""What a purchase keeps of its weight in the shopper's affinity to promotions for each later
+purchase."""
 
 MAX_SEQUENCE = 128
 MAX_BASKETS = 64
@@ -80,20 +90,23 @@ MAX_BYTES = (
 
 SEQUENCE_DTYPE = np.dtype([("product", "<u8"), ("time", "<u4"), ("kind", "u1")])
 COUNTERS_DTYPE = np.dtype(
-    [("count", "<u4"), ("decay7", "<f4"), ("decay28", "<f4"), ("decay112", "<f4"), ("basket_decay", "<f4"),
+    [("count", "<u4"), ("decay7", "<f4"), ("decay28", "<f4"), ("decay112", "<f4"), ("basket_decay",
+    "<f4"),
      ("first", "<u4"), ("last", "<u4"), ("basket", "<u4"), ("ring", "<u8")]
 )  # fmt: skip
-"""Per product: purchases; the same decayed by `HALF_LIVES` as of `last`; decayed by `BASKET_DECAY` as of `basket`; Unix
-seconds of the first and the newest purchase; number of the shopper's basket that held it last; one bit for each of the
-`MAX_BASKETS` baskets up to that one that held it, the lowest for that one."""
+"""Per product: purchases; the same decayed by `HALF_LIVES` as of `last`; decayed by `BASKET_DECAY`
+as of `basket`; Unix seconds of the first and the newest purchase; number of the shopper's basket
+that held it last; one bit for each of the `MAX_BASKETS` baskets up to that one that held it, the
+lowest for that one."""
 BASKETS_DTYPE = np.dtype([("time", "<u4"), ("store", "<u4"), ("key", "<u4"), ("size", "<u2")])
 """Unix seconds, `store_code` (0: unknown), `basket_code` (0: unknown) and products of a basket."""
 BROWSED_DTYPE = np.dtype(
-    [("session", "<f4"), ("day", "<f4"), ("week", "<f4"), ("cart", "<f4"), ("removed", "<f4"), ("dwell", "<f4"),
+    [("session", "<f4"), ("day", "<f4"), ("week", "<f4"), ("cart", "<f4"), ("removed", "<f4"),
+    ("dwell", "<f4"),
      ("last", "<u4")]
 )  # fmt: skip
-"""Per product looked at, as of `last` (Unix seconds of the newest browse event): looks decayed by `BROWSE_HALF_LIVES`;
-additions to the cart, removals, and minutes of dwelling, decayed by a week."""
+"""Per product looked at, as of `last` (Unix seconds of the newest browse event): looks decayed by
+`BROWSE_HALF_LIVES`; additions to the cart, removals, and minutes of dwelling, decayed by a week."""
 
 MAX_COUNT = 1 << 31
 """Of anything counted: far above what one shopper can do, and half of what the layout holds."""
@@ -106,22 +119,40 @@ _WORDS = COUNTERS_DTYPE.itemsize // 4
 _AGAIN_WORDS = AGAIN.size // 4
 
 _HEADER_DTYPE = np.dtype(
-    [("version", "u1"), ("watermarks", "u1"), ("interactions", "<u2"), ("visits", "<u2"), ("products", "<u2"),
+    [("version", "u1"), ("watermarks", "u1"), ("interactions", "<u2"), ("visits", "<u2"),
+    ("products", "<u2"),
      ("browsed", "<u2"), ("published", "<u2"), ("text", "<u2"), ("again", "<u2"), ("looks", "<u2"),
      ("hidden", "<u2"), ("base", "<u8"), ("basket", "<u8"),
      ("purchases", "<u4"), ("baskets", "<u4"), ("first_purchase", "<u4"), ("last_purchase", "<u4"),
-     ("active_at", "<u4"), ("reviewed_at", "<u4"), ("basket_decay28", "<f8"), ("basket_decay112", "<f8"),
-     ("sentiment", "<f8"), ("reviews", "<f8"), ("promotions", "<f8"), ("mailer", "<f8"), ("display", "<f8")]
+     ("active_at", "<u4"), ("reviewed_at", "<u4"), ("basket_decay28", "<f8"),
+     ("basket_decay112", "<f8"),
+     ("sentiment", "<f8"), ("reviews", "<f8"), ("promotions", "<f8"), ("mailer", "<f8"),
+     ("display", "<f8")]
 )  # fmt: skip
-_LOOKS_DTYPE = np.dtype([(name, "<f4") for name in ("session", "day", "week", "cart", "removed", "dwell")])
-_WATERMARK_DTYPE = np.dtype([("partition", "<i4"), ("log", "<u4"), ("offset", "<i8"), ("fingerprints", "u1")])
+_LOOKS_DTYPE = np.dtype(
+    [(name, "<f4") for name in ("session", "day", "week", "cart", "removed", "dwell")]
+)
+_WATERMARK_DTYPE = np.dtype(
+    [("partition", "<i4"), ("log", "<u4"), ("offset", "<i8"), ("fingerprints", "u1")]
+)
 _NEWEST_DTYPE = np.dtype([("time", "<u4"), ("basket", "<u4")])
 _AGAIN_DTYPE = np.dtype(
-    [("count", "<u4"), ("decay7", "<f4"), ("decay28", "<f4"), ("decay112", "<f4"), ("basket_decay", "<f4"),
+    [("count", "<u4"), ("decay7", "<f4"), ("decay28", "<f4"), ("decay112", "<f4"), ("basket_decay",
+    "<f4"),
      ("first", "<u4"), ("ring", "<u8")]
 )  # fmt: skip
-_HEADER_BYTES, _KEY_BYTES, _INTERACTION_BYTES, _BASKET_BYTES = _HEADER.size, KEY.size, INTERACTION.size, BASKET.size
-_NEWEST_BYTES, _PLACE_BYTES, _AGAIN_BYTES, _TIME_BYTES = NEWEST.size, PLACE.size, AGAIN.size, TIME.size
+_HEADER_BYTES, _KEY_BYTES, _INTERACTION_BYTES, _BASKET_BYTES = (
+    _HEADER.size,
+    KEY.size,
+    INTERACTION.size,
+    BASKET.size,
+)
+_NEWEST_BYTES, _PLACE_BYTES, _AGAIN_BYTES, _TIME_BYTES = (
+    NEWEST.size,
+    PLACE.size,
+    AGAIN.size,
+    TIME.size,
+)
 _LOOKS_BYTES, _WATERMARK_BYTES, _FINGERPRINT_BYTES = LOOKS.size, WATERMARK.size, FINGERPRINT.size
 
 
@@ -132,7 +163,8 @@ class StateError(ValueError):
 class UserState(Struct, gc=False):
     """One shopper. Times are Unix seconds, 0 where there is none yet.
 
-    The parts of the layout are bytes that are never changed but replaced: to copy a state copies none of them.
+    The parts of the layout are bytes that are never changed but replaced: to copy a state copies
+    none of them.
     """
 
     purchases: int = 0
@@ -152,7 +184,8 @@ class UserState(Struct, gc=False):
     reviews: float = 0.0
     """Number of reviews, decayed alike."""
     promotions: float = 0.0
-    """Purchases whose promotion is known, decayed by `PROMOTION_DECAY`; of these, in sum, the shares of stores ..."""
+    """Purchases whose promotion is known, decayed by `PROMOTION_DECAY`; of these, in sum, the
+    shares of stores ..."""
     mailer: float = 0.0
     """... that had the product in the mailer,"""
     display: float = 0.0
@@ -169,7 +202,8 @@ class UserState(Struct, gc=False):
     """The last `MAX_BASKETS` baskets, oldest first."""
     keys: bytes = b""
     newest: bytes = b""
-    """Of each product, as `NEWEST`: Unix seconds of the newest purchase, number of the basket that held it last."""
+    """Of each product, as `NEWEST`: Unix seconds of the newest purchase, number of the basket that
+    held it last."""
     places: bytes = b""
     """Which of the products were bought again, as `PLACE`."""
     again: bytes = b""
@@ -188,7 +222,10 @@ class UserState(Struct, gc=False):
 
     @property
     def version(self) -> int:
-        """Grows with every event folded: how many records of all sources lie below the watermarks, or lay once."""
+        """Grows with every event folded.
+
+        How many records of all sources lie below the watermarks, or lay once.
+        """
         return watermarks.version(self.base, self.watermarks)
 
     def interactions(self) -> NDArray[Any]:
@@ -245,7 +282,10 @@ def basket_code(basket: int) -> int:
 
 
 def anew(positions: Iterable[watermarks.Mark], base: int = 0) -> UserState:
-    """State of a shopper whose history is lost: by source its partition, log and the newest offset processed."""
+    """State of a shopper whose history is lost.
+
+    By source its partition, log and the newest offset processed.
+    """
     return UserState(base=base, watermarks=watermarks.pack(positions))
 
 
@@ -287,30 +327,38 @@ def encode(state: UserState) -> bytes:
         state.display,
     )
     return b"".join(
-        (header, state.watermarks, state.fingerprints, state.sequence, state.visits, state.keys, state.newest,
-         state.places, state.again, state.browsed_keys, state.browsed_at, state.look_places, state.looks, state.hidden,
+        (header, state.watermarks, state.fingerprints, state.sequence, state.visits, state.keys,
+        state.newest,
+         state.places, state.again, state.browsed_keys, state.browsed_at, state.look_places,
+         state.looks, state.hidden,
          state.published, state.text)
     )  # fmt: skip
 
 
 def decode(value: bytes | None) -> UserState:
-    """Read a state; None is a shopper never seen. What is returned can be folded, scored and encoded.
+    """Read a state; None is a shopper never seen.
+
+    What is returned can be folded, scored and encoded.
 
     Raises:
-        StateError: another version, a length that does not fit the header, or values that no fold makes.
+        StateError: another version, a length that does not fit the header, or values that no fold
+        makes.
     """
     if value is None:
         return UserState()
     value = _of_today(value)
     if len(value) < _HEADER.size or value[0] != VERSION:
         raise StateError(
-            f"not a version {VERSION} user state ({len(value)} bytes, version {value[0] if value else '-'})"
+            f"not a version {VERSION} user state ({len(value)} bytes, version"
+            f" {value[0] if value else '-'})"
         )
     if wrong := _wrong(value):
         raise StateError(f"a damaged user state of {len(value)} bytes: {wrong}")
     (
-        _, marks, interactions, visits, products, browsed, published, _, again, looks, hidden, base, basket, purchases,
-        baskets, first, last, active, reviewed_at, decay28, decay112, sentiment, reviews, promotions, mailer, display,
+        _, marks, interactions, visits, products, browsed, published, _, again, looks, hidden, base,
+        basket, purchases,
+        baskets, first, last, active, reviewed_at, decay28, decay112, sentiment, reviews,
+        promotions, mailer, display,
     ) = _HEADER.unpack_from(value)  # fmt: skip
     marks_end = _HEADER.size + marks * WATERMARK.size  # written out: a loop takes twice as long
     known = value[_HEADER.size : marks_end]
@@ -331,12 +379,15 @@ def decode(value: bytes | None) -> UserState:
     if text and not _is_utf8(text):
         raise StateError("a damaged user state: text")
     return UserState(
-        purchases, baskets, basket, first, last, active, decay28, decay112, sentiment, reviews, promotions, mailer,
+        purchases, baskets, basket, first, last, active, decay28, decay112, sentiment, reviews,
+        promotions, mailer,
         display, reviewed_at, base, known, value[marks_end:seen_end], value[seen_end:sequence_end],
         value[sequence_end:visits_end], value[visits_end:keys_end], value[keys_end:newest_end],
-        value[newest_end:places_end], value[places_end:again_end], value[again_end:browsed_keys_end],
+        value[newest_end:places_end], value[places_end:again_end],
+        value[again_end:browsed_keys_end],
         value[browsed_keys_end:browsed_at_end], value[browsed_at_end:look_places_end],
-        value[look_places_end:looks_end], value[looks_end:hidden_end], value[hidden_end:published_end], text,
+        value[look_places_end:looks_end], value[looks_end:hidden_end],
+        value[hidden_end:published_end], text,
     )  # fmt: skip
 
 
@@ -415,7 +466,9 @@ def _wrong_header(h: Any) -> str:
         return "more parts than are possible"
     if not h.base <= MAX_BASE:
         return "base"
-    if not (h.baskets < MAX_COUNT and h.purchases < MAX_COUNT and (h.baskets > 0 or h.purchases == 0)):
+    if not (
+        h.baskets < MAX_COUNT and h.purchases < MAX_COUNT and (h.baskets > 0 or h.purchases == 0)
+    ):
         return "purchases"
     if not (h.first_purchase <= h.last_purchase <= h.active_at < _LATEST):
         return "times"
@@ -433,7 +486,11 @@ def _wrong_header(h: Any) -> str:
 @compiled
 def _watermarks_are_wrong(watermarks: NDArray[Any]) -> bool:
     for mark in watermarks:
-        if mark.partition < -1 or not -1 <= mark.offset < MAX_OFFSET or mark.fingerprints > MAX_FINGERPRINTS:
+        if (
+            mark.partition < -1
+            or not -1 <= mark.offset < MAX_OFFSET
+            or mark.fingerprints > MAX_FINGERPRINTS
+        ):
             return True
     return False
 
@@ -455,14 +512,20 @@ def _sequence_is_wrong(sequence: NDArray[Any]) -> bool:
 
 
 @compiled
-def _products_are_wrong(newest: NDArray[Any], places: NDArray[np.uint16], again: NDArray[Any], h: Any) -> bool:
+def _products_are_wrong(
+    newest: NDArray[Any], places: NDArray[np.uint16], again: NDArray[Any], h: Any
+) -> bool:
     for product in newest:
         if product.time > h.active_at or not 1 <= product.basket <= h.baskets:
             return True
     held = len(newest) - len(places)  # a purchase each, and those of what was bought again
     for row in range(len(places)):
         counted = again[row]
-        if places[row] >= len(newest) or not 2 <= counted.count < MAX_COUNT or counted.first > h.active_at:
+        if (
+            places[row] >= len(newest)
+            or not 2 <= counted.count < MAX_COUNT
+            or counted.first > h.active_at
+        ):
             return True
         if counted.ring & 1 == 0:  # bit 0 is the basket that bought it last
             return True
@@ -475,7 +538,10 @@ def _products_are_wrong(newest: NDArray[Any], places: NDArray[np.uint16], again:
 
 @compiled
 def _looks_are_wrong(
-    browsed_at: NDArray[np.uint32], places: NDArray[np.uint16], looks: NDArray[np.float32], active_at: int
+    browsed_at: NDArray[np.uint32],
+    places: NDArray[np.uint16],
+    looks: NDArray[np.float32],
+    active_at: int,
 ) -> bool:
     for time in browsed_at:
         if time > active_at:
@@ -496,8 +562,20 @@ def _expand(words: NDArray[np.uint32], newest: bytes, places: bytes, again: byte
     counted = np.frombuffer(again, np.uint32)
     for product in range(len(purchases) // 2):
         at, time, basket = product * _WORDS, purchases[2 * product], purchases[2 * product + 1]
-        words[at], words[at + 1], words[at + 2], words[at + 3], words[at + 4] = 1, _ONE, _ONE, _ONE, _ONE
-        words[at + 5], words[at + 6], words[at + 7], words[at + 8], words[at + 9] = time, time, basket, 1, 0
+        words[at], words[at + 1], words[at + 2], words[at + 3], words[at + 4] = (
+            1,
+            _ONE,
+            _ONE,
+            _ONE,
+            _ONE,
+        )
+        words[at + 5], words[at + 6], words[at + 7], words[at + 8], words[at + 9] = (
+            time,
+            time,
+            basket,
+            1,
+            0,
+        )
     for row in range(len(rows)):
         at, of = rows[row] * _WORDS, row * _AGAIN_WORDS
         for word in range(6):
@@ -536,4 +614,6 @@ def _progress(value: bytes) -> tuple[int, bytes] | None:
     if len(value) < _HEADER.size or value[0] != VERSION:
         return None
     end = _HEADER.size + value[1] * WATERMARK.size
-    return (_HEADER.unpack_from(value)[11], value[_HEADER.size : end]) if len(value) >= end else None
+    return (
+        (_HEADER.unpack_from(value)[11], value[_HEADER.size : end]) if len(value) >= end else None
+    )

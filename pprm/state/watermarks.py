@@ -1,9 +1,12 @@
-"""What a state knows of the records behind it: per topic how far it was read, and the last events' fingerprints.
+"""What a state knows of the records behind it.
 
-Watermarks make a record that is delivered again count once. Each is of one log: a topic that was deleted and created
-again has another number (made from its id, KIP-516), and what comes from it is no repeat of what was in the one before.
-Fingerprints make an event count once that was *published* twice. Each topic has a ring of its own, so that a burst of
-looks takes no purchase out of memory, and how the topics were interleaved does not matter.
+Per topic how far it was read, and the last events' fingerprints.
+
+Watermarks make a record that is delivered again count once. Each is of one log: a topic that was
+deleted and created again has another number (made from its id, KIP-516), and what comes from it is
+no repeat of what was in the one before. Fingerprints make an event count once that was *published*
+twice. Each topic has a ring of its own, so that a burst of looks takes no purchase out of memory,
+and how the topics were interleaved does not matter.
 """
 
 import struct
@@ -22,7 +25,8 @@ NO_MARK = (-1, 0, -1)
 FINGERPRINT = struct.Struct("<I")
 MAX_WATERMARKS = SLOTS * (1 + WAYS)
 MAX_FINGERPRINTS = 64
-"""Of a topic: 99 of 100 grocery baskets have no more lines, so that an order that is sent twice is known whole."""
+"""Of a topic: 99 of 100 grocery baskets have no more lines, so that an order that is sent twice is
+known whole."""
 MAX_OFFSET = 1 << 48
 MAX_BASE = 1 << 52
 """`version` is still a number in JSON."""
@@ -39,7 +43,10 @@ _PACK = FINGERPRINT.pack
 
 
 class Watermarks(Struct, gc=False):
-    """A state's watermarks and fingerprints, taken apart while events are folded; by source topic."""
+    """A state's watermarks and fingerprints, taken apart while events are folded.
+
+    By source topic.
+    """
 
     base: int
     marks: list[list[int]]
@@ -49,8 +56,9 @@ class Watermarks(Struct, gc=False):
     def advance(self, position: Position) -> bool:
         """Move the source's watermark to the record's; False where it has been there before.
 
-        A watermark of another log or partition is replaced, and `base` takes over what it counted. A log that is not
-        known on one side is taken for the same: the number stays with, or comes to, the watermark.
+        A watermark of another log or partition is replaced, and `base` takes over what it counted.
+        A log that is not known on one side is taken for the same: the number stays with, or comes
+        to, the watermark.
         """
         marks, source, offset = self.marks, position.source, position.offset
         mark = marks[source] if source < len(marks) else self._begun(source)
@@ -80,7 +88,10 @@ class Watermarks(Struct, gc=False):
         return position.offset > offset
 
     def is_new(self, source: int, fingerprint: int) -> bool:
-        """Note an event's fingerprint (0: it has none); False where it is among the last of its topic."""
+        """Note an event's fingerprint (0: it has none).
+
+        False where it is among the last of its topic.
+        """
         if not fingerprint:
             return True
         ring, mine = self.rings[source], _PACK(fingerprint)
@@ -132,7 +143,10 @@ def fingerprints(watermarks: bytes) -> int:
 
 
 def version(base: int, watermarks: bytes) -> int:
-    """How many records lie below the watermarks, and lay below those that were replaced: it never goes back."""
+    """How many records lie below the watermarks, and lay below those that were replaced.
+
+    It never goes back.
+    """
     offsets: list[int] = [offset for _, _, offset, _ in WATERMARK.iter_unpack(watermarks)]
     return base + sum(offsets) + len(offsets)
 

@@ -1,7 +1,9 @@
-"""What training will take, told before it begins: from counts of the data, and what each of them cost where measured.
+"""What training will take, told before it begins.
 
-Measured on one idle core by `python -m benchmarks.train` (docs/performance.md, Training), whose phases are the parts
-here; another core is as much faster or slower in all of them.
+From counts of the data, and what each of them cost where measured.
+
+Measured on one idle core by `python -m benchmarks.train` (docs/performance.md, Training), whose
+phases are the parts here; another core is as much faster or slower in all of them.
 """
 
 from typing import NamedTuple
@@ -91,11 +93,15 @@ def words(counts: Counts, plan: Plan) -> str:
     """The cost as sentences, and what makes it smaller."""
     cost, c = of(counts), counts
     return (
-        f"{c.events:,} events of {c.shoppers:,} shoppers, {c.candidates:,} products to recommend; learns from"
-        f" {c.returning:,} visits of returning shoppers from {_day(plan.begin)} on, judges {c.judged:,} from"
+        f"{c.events:,} events of {c.shoppers:,} shoppers, {c.candidates:,} products to recommend;"
+        f" learns from"
+        f" {c.returning:,} visits of returning shoppers from {_day(plan.begin)} on, judges"
+        f" {c.judged:,} from"
         f" {_day(plan.chosen)} on.\n"
-        f"This takes about {duration(cost.seconds)} of one idle core and {cost.bytes / GIB:.1f} GiB of memory, most of"
-        " both for the second stage's visits (--visits N learns from that many), then the products that may be"
+        f"This takes about {duration(cost.seconds)} of one idle core and {cost.bytes / GIB:.1f} GiB"
+        f" of memory, most of"
+        " both for the second stage's visits (--visits N learns from that many), then the products"
+        " that may be"
         f" recommended; {c.texts:,} texts go through BERT."
     )
 

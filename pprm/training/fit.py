@@ -27,10 +27,12 @@ def fit(
     progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
     start: PPRM | None = None,
 ) -> PPRM:
-    """Train a network; `user_texts` [users, text_dimensions]; `progress` gets step, steps and the loss.
+    """Train a network; `user_texts` [users, text_dimensions].
 
-    `start` is a network that learned on another shop: no weight depends on ids, so it is learned on, and its inputs
-    stay as they were scaled there.
+    `progress` gets step, steps and the loss.
+
+    `start` is a network that learned on another shop: no weight depends on ids, so it is learned
+    on, and its inputs stay as they were scaled there.
     """
     torch.manual_seed(seed)
     model = PPRM(config)
@@ -46,7 +48,9 @@ def fit(
     for _ in range(epochs):
         for chosen in batches.shuffled(rng):
             for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate * (_schedule(step, steps) if config.sequence else 1.0)
+                group["lr"] = config.learning_rate * (
+                    _schedule(step, steps) if config.sequence else 1.0
+                )
             loss = _loss(config, *batches.forward(model, chosen))
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -58,7 +62,10 @@ def fit(
 
 
 def passes(epochs: int, per_epoch: int) -> int:
-    """How often examples of so many steps are gone through: `epochs` times, or until there are `LEAST_STEPS`."""
+    """How often examples of so many steps are gone through.
+
+    `epochs` times, or until there are `LEAST_STEPS`.
+    """
     return max(epochs, -(-LEAST_STEPS // per_epoch))
 
 
@@ -78,13 +85,18 @@ def _loss(config: PPRMConfig, logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _standardise(model: PPRM, data: TrainingSet, catalogue: Catalogue) -> None:
-    """Centre and scale the cross features; principal axes of the candidates' texts, scaled alike."""
+    """Centre and scale the cross features.
+
+    Principal axes of the candidates' texts, scaled alike.
+    """
     if not model.config.sequence:
         return
     sample = data.cross[::10].reshape(-1, data.cross.shape[-1]).astype(np.float32)
     model.cross_mean.copy_(torch.from_numpy(sample.mean(0)))
     spread = sample.std(0)
-    model.cross_scale.copy_(torch.from_numpy(np.where(spread < 1e-6, 1.0, spread + 1e-3).astype(np.float32)))
+    model.cross_scale.copy_(
+        torch.from_numpy(np.where(spread < 1e-6, 1.0, spread + 1e-3).astype(np.float32))
+    )
     texts = _without_giants(catalogue.vectors[catalogue.available])
     mean = texts.mean(0)
     _, _, axes = np.linalg.svd(texts - mean, full_matrices=False)
@@ -96,7 +108,10 @@ def _standardise(model: PPRM, data: TrainingSet, catalogue: Catalogue) -> None:
 
 
 def _without_giants(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors as the network will read them: one that is a million times longer would be all that the axes show."""
+    """Vectors as the network will read them.
+
+    One that is a million times longer would be all that the axes show.
+    """
     usual = np.median(np.linalg.norm(vectors[vectors.any(1)], axis=1)) if vectors.any() else np.inf
     return shortened(torch.from_numpy(vectors), torch.tensor(LONGEST * usual)).numpy()
 
@@ -108,14 +123,18 @@ def _silence_constants(model: PPRM, data: TrainingSet) -> None:
     with torch.no_grad():
         constant = np.flatnonzero(np.ptp(data.scalars, axis=0) == 0) + model.config.text_dimensions
         model.user_layer.weight[:, torch.from_numpy(constant)] = 0
-        same = np.flatnonzero(np.ptp(data.cross[::10].reshape(-1, data.cross.shape[-1]), axis=0) == 0)
+        same = np.flatnonzero(
+            np.ptp(data.cross[::10].reshape(-1, data.cross.shape[-1]), axis=0) == 0
+        )
         model.cross_layer.weight[:, torch.from_numpy(same)] = 0
 
 
 class _Batches:
     """Cuts the training set into steps and runs the network on one."""
 
-    def __init__(self, data: TrainingSet, catalogue: Catalogue, user_texts: NDArray[np.float32], model: PPRM) -> None:
+    def __init__(
+        self, data: TrainingSet, catalogue: Catalogue, user_texts: NDArray[np.float32], model: PPRM
+    ) -> None:
         self.data, self.config = data, (config := model.config)
         texts, self.text_of = np.unique(catalogue.vectors, axis=0, return_inverse=True)
         self.projected = model.project(torch.from_numpy(texts))  # once: nothing is learned in it
@@ -128,21 +147,31 @@ class _Batches:
     def shuffled(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
         """One epoch of steps: indices of the examples of each."""
         order = rng.permutation(self.examples)
-        return [order[i : i + self.config.batch] for i in range(0, self.examples, self.config.batch)]
+        return [
+            order[i : i + self.config.batch] for i in range(0, self.examples, self.config.batch)
+        ]
 
     def forward(self, model: PPRM, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Logits and labels of a step."""
-        return self._visits(model, chosen) if self.config.sequence else self._pairs(model, self.pairs[chosen])
+        return (
+            self._visits(model, chosen)
+            if self.config.sequence
+            else self._pairs(model, self.pairs[chosen])
+        )
 
     def _visits(self, model: PPRM, q: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         data, z = self.data, model.product(self.projected)
         candidates = z[torch.from_numpy(self.text_of[data.candidates[q]])]
         sequence = z[torch.from_numpy(self.text_of[data.rows[q]])]
         pooled = model.pool(sequence, _float(data.ages[q]), _float(data.weights[q]))
-        user = model.user_part(self.user_texts[data.user[q]], torch.from_numpy(data.scalars[q]), pooled)
+        user = model.user_part(
+            self.user_texts[data.user[q]], torch.from_numpy(data.scalars[q]), pooled
+        )
         matches = torch.einsum("bkd,bcd->bck", model.queries(pooled), candidates)
         cross = model.cross_part(_float(data.cross[q]), matches)
-        return model.head(user[:, None] + model.product_layer(candidates) + cross), torch.from_numpy(data.labels[q])
+        return model.head(
+            user[:, None] + model.product_layer(candidates) + cross
+        ), torch.from_numpy(data.labels[q])
 
     def _pairs(self, model: PPRM, pairs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         q, c = pairs[:, 0], pairs[:, 1]
@@ -155,7 +184,9 @@ class _Batches:
 def _balanced_pairs(data: TrainingSet) -> NDArray[np.int64]:
     """As published: (visit, candidate) pairs, as many negatives as positives."""
     positive = data.labels == 1
-    negatives = (data.labels == 0) & (np.cumsum(data.labels == 0, 1) <= positive.sum(1, keepdims=True))
+    negatives = (data.labels == 0) & (
+        np.cumsum(data.labels == 0, 1) <= positive.sum(1, keepdims=True)
+    )
     return np.argwhere(positive | negatives)
 
 

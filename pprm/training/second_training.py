@@ -1,7 +1,10 @@
-"""How the second stage learns: visits replayed, the first stage's candidates for each, and what was bought of them.
+"""How the second stage learns.
 
-Negatives are hard by themselves, so a sample of them is enough: a kept share r of a stratum shifts the logit by -log r,
-which the loss takes into account, so that the network's own output is the probability among all candidates.
+Visits replayed, the first stage's candidates for each, and what was bought of them.
+
+Negatives are hard by themselves, so a sample of them is enough: a kept share r of a stratum shifts
+the logit by -log r, which the loss takes into account, so that the network's own output is the
+probability among all candidates.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +28,8 @@ from pprm.training.fit import passes
 SEEN_NEGATIVES, NEW_NEGATIVES = 40, 50
 """Kept of a visit's candidates that were bought before, and of others."""
 VISIT = 0.5
-"""Between 0, all candidates count alike, and 1, all visits do: NDCG counts visits, but large ones say more."""
+"""Between 0, all candidates count alike, and 1, all visits do: NDCG counts visits, but large ones
+say more."""
 SERVED = 3
 """One in so many visits is also learned from as the worker serves it."""
 BATCH = 2048
@@ -80,13 +84,18 @@ def build(
             sample.add(visit.before, visit.now, visit.products, visit.now)
         if (after := int(following[visit.number])) in served:
             bought = slice(first[after], first[after + 1])
-            sample.add(visit.after, visit.now, dataset.product[bought], int(dataset.time[first[after]]))
+            sample.add(
+                visit.after, visit.now, dataset.product[bought], int(dataset.time[first[after]])
+            )
         progress(visit.number)
     return sample.done()
 
 
 def tables_for(tables: Mapping[int, SlowTables], now: int) -> SlowTables:
-    """The newest tables that have seen nothing of a moment's future; the oldest ones where all have."""
+    """The newest tables that have seen nothing of a moment's future.
+
+    The oldest ones where all have.
+    """
     return tables[max((until for until in tables if until <= now), default=min(tables))]
 
 
@@ -109,13 +118,25 @@ class _Sample:
         keep, offsets = [np.flatnonzero(bought)], np.zeros(len(bought), np.float32)
         for stratum, most in ((found.seen, SEEN_NEGATIVES), (~found.seen, NEW_NEGATIVES)):
             negatives = np.flatnonzero(stratum & ~bought)
-            some = negatives if len(negatives) <= most else self.rng.choice(negatives, most, replace=False)
+            some = (
+                negatives
+                if len(negatives) <= most
+                else self.rng.choice(negatives, most, replace=False)
+            )
             keep.append(some)
             offsets[stratum] = np.log(max(len(negatives), 1) / max(len(some), 1))
         kept = np.concatenate(keep)
         inputs = self.scorer.candidate_features(state, now, found.candidates, kept)
         weights = np.full(len(kept), bought.sum() ** -VISIT, np.float32)
-        self.parts.append((inputs.astype(np.float16), bought[kept], offsets[kept], weights, np.full(len(kept), at)))
+        self.parts.append(
+            (
+                inputs.astype(np.float16),
+                bought[kept],
+                offsets[kept],
+                weights,
+                np.full(len(kept), at),
+            )
+        )
 
     def done(self) -> CandidateSet:
         if not self.parts:
@@ -125,7 +146,10 @@ class _Sample:
 
 
 def enough(data: CandidateSet, until: int) -> bool:
-    """Whether there is anything to learn from before a Unix time: where nobody comes back there is not."""
+    """Whether there is anything to learn from before a Unix time.
+
+    Where nobody comes back there is not.
+    """
     return bool((data.bought_at < until).any())
 
 
@@ -152,7 +176,9 @@ def fit(
     optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE)
     for step, at in enumerate(_batches(np.random.default_rng(seed), known, epochs)):
         for group in optimiser.param_groups:
-            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARM_UP, 2 * (steps - step) / steps + 0.02)
+            group["lr"] = LEARNING_RATE * min(
+                1.0, (step + 1) / WARM_UP, 2 * (steps - step) / steps + 0.02
+            )
         loss = _loss(model, data, at)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -161,7 +187,9 @@ def fit(
     return model.eval()
 
 
-def _batches(rng: np.random.Generator, rows: NDArray[np.int64], epochs: int) -> Iterator[NDArray[np.int64]]:
+def _batches(
+    rng: np.random.Generator, rows: NDArray[np.int64], epochs: int
+) -> Iterator[NDArray[np.int64]]:
     for _ in range(epochs):
         order = rng.permutation(rows)
         for start in range(0, max(len(rows) - BATCH, 0) + 1, BATCH):
@@ -169,18 +197,30 @@ def _batches(rng: np.random.Generator, rows: NDArray[np.int64], epochs: int) -> 
 
 
 def _standardise(model: SecondStage, features: NDArray[np.float16]) -> None:
-    """Centre and scale by a sample of features; what never varied (browsing, on grocery data) gets no say."""
+    """Centre and scale by a sample of features.
+
+    What never varied (browsing, on grocery data) gets no say.
+    """
     sample = features.astype(np.float32)
     spread = sample.std(0)
     model.mean.copy_(torch.from_numpy(sample.mean(0)))
-    model.scale.copy_(torch.from_numpy(np.where(spread < 1e-6, np.inf, spread + 1e-4).astype(np.float32)))
+    model.scale.copy_(
+        torch.from_numpy(np.where(spread < 1e-6, np.inf, spread + 1e-4).astype(np.float32))
+    )
 
 
 def _loss(model: SecondStage, data: CandidateSet, at: NDArray[np.int64]) -> torch.Tensor:
     """Of all members together: they share nothing but the examples."""
-    logits = model.each(torch.from_numpy(data.features[at].astype(np.float32))) + torch.from_numpy(data.offsets[at])
+    logits = model.each(torch.from_numpy(data.features[at].astype(np.float32))) + torch.from_numpy(
+        data.offsets[at]
+    )
     wanted = torch.from_numpy(data.bought[at].astype(np.float32)).expand_as(logits)
     counting = torch.from_numpy(data.weights[at]).expand_as(logits)
-    losses = binary_cross_entropy_with_logits(logits, wanted, counting, reduction="sum") / counting[0].sum()
-    weights = torch.stack([p.square().sum() for p in (model.first.weight, model.second, model.output)]).sum()
+    losses = (
+        binary_cross_entropy_with_logits(logits, wanted, counting, reduction="sum")
+        / counting[0].sum()
+    )
+    weights = torch.stack(
+        [p.square().sum() for p in (model.first.weight, model.second, model.output)]
+    ).sum()
     return losses + DECAY / 2 * weights

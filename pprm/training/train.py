@@ -1,4 +1,7 @@
-"""The whole job of `pprm train`: read the data, encode texts, replay, learn, judge, and write the artifact."""
+"""The whole job of `pprm train`.
+
+Read the data, encode texts, replay, learn, judge, and write the artifact.
+"""
 
 import resource
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +52,10 @@ VERSION = "2"
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What is worked with: the data, their products and texts, a seed, and where progress is shown."""
+    """What is worked with.
+
+    The data, their products and texts, a seed, and where progress is shown.
+    """
 
     plan: Plan
     data: Dataset
@@ -67,7 +73,10 @@ class Workshop:
         return 0 if made == self.texts.dimensions else made
 
     def replaying(self, what: str, until: int) -> Callable[[int], None]:
-        """A bar for a replay until a Unix time; returns what is told the number of each visit passed."""
+        """A bar for a replay until a Unix time.
+
+        Returns what is told the number of each visit passed.
+        """
         total = int(np.searchsorted(self.data.time[self.data.visits()[:-1]], until))
         task = self.bars.add_task(f"replaying, {what}", total=total)
         return lambda number: self.bars.update(task, completed=number + 1)
@@ -77,13 +86,17 @@ class Workshop:
         task = self.bars.add_task(f"learning, {what}", total=None)
 
         def learned(step: int, steps: int, loss: float) -> None:
-            self.bars.update(task, completed=step, total=steps, description=f"learning, {what}, loss {loss:.4f}")
+            self.bars.update(
+                task, completed=step, total=steps, description=f"learning, {what}, loss {loss:.4f}"
+            )
 
         return learned
 
     def validation(self) -> set[int]:
         """Numbers of the visits that choices are made on."""
-        said = protocol.queries(self.data, self.catalogue.available, {"validation": self.plan.validation})
+        said = protocol.queries(
+            self.data, self.catalogue.available, {"validation": self.plan.validation}
+        )
         return set(said)
 
     def visits(self, until: int) -> NDArray[np.int64]:
@@ -108,26 +121,35 @@ class Job:
 
 
 def run(job: Job, out: Path, console: Console) -> None:
-    """Train and write an artifact; prints what it does, its figures, and the time and memory it took.
+    """Train and write an artifact.
+
+    Prints what it does, its figures, and the time and memory it took.
 
     Raises:
-        KeyError: no such dataset or model. pprm.data.files.TableError: the data cannot be read, or is too little
-        (`plan.TooLittleData`). pprm.serving.artifact.ArtifactError: the artifact to start from cannot be trusted, or
-        none can be written to `out`.
+        KeyError: no such dataset or model. pprm.data.files.TableError: the data cannot be read, or
+        is too little (`plan.TooLittleData`). pprm.serving.artifact.ArtifactError: the artifact to
+        start from cannot be trusted, or none can be written to `out`.
     """
     artifact.check_writable(out)  # now, not after the minutes that learning takes
     use_threads(1)  # one thread: the same weights on every machine, whatever its cores
     started, start, seed = perf_counter(), artifact.load(job.start) if job.start else None, job.seed
     config = start.model.config if start else MODELS[job.model]
     with progress.bars(console) as bars:
-        texts = start.encoder(job.encoder) if start else TextEncoder(job.encoder, config.text_dimensions)
+        texts = (
+            start.encoder(job.encoder)
+            if start
+            else TextEncoder(job.encoder, config.text_dimensions)
+        )
         data = read_data(bars, job.source, console)
         plan.require_enough(data)
         console.print(
-            cost.words(counts(data, texts, seed, job.visits), plan.of(data)), highlight=False, markup=False,
+            cost.words(counts(data, texts, seed, job.visits), plan.of(data)), highlight=False,
+            markup=False,
             soft_wrap=True,
         )  # fmt: skip
-        shop = replace(open_workshop(bars, data, texts, seed, config if start else None), most=job.visits)
+        shop = replace(
+            open_workshop(bars, data, texts, seed, config if start else None), most=job.visits
+        )
         config = replace(config, product_dimensions=shop.product_dimensions)
         chosen, made, training = _learn(shop, config, start.model if start else None)
         training["validation"], training["verdict"] = validate(shop, chosen)
@@ -141,7 +163,9 @@ def run(job: Job, out: Path, console: Console) -> None:
     }  # fmt: skip
     made = replace(made, metrics=results, text_vectors=shop.texts.vectors)
     sha256 = artifact.save(out, made, model_card.write(config, results))
-    console.print(report.table({name: found for name, found in results.items() if name != "training"}))
+    console.print(
+        report.table({name: found for name, found in results.items() if name != "training"})
+    )
     for found in (training["verdict"], tested):
         console.print(verdict.words(found), highlight=False, markup=False)
     console.print(f"{out}  sha256 {sha256}", highlight=False)
@@ -152,12 +176,16 @@ def run(job: Job, out: Path, console: Console) -> None:
 def summary(training: Mapping[str, Any]) -> str:
     """What it took."""
     return (
-        f"{training['visits']:,} visits for the first stage, {training['second_stage_candidates']:,} candidates for the"
-        f" second; {progress.duration(training['seconds'])}, {training['peak_memory_bytes'] / 2**30:.1f} GiB"
+        f"{training['visits']:,} visits for the first stage,"
+        f" {training['second_stage_candidates']:,} candidates for the"
+        f" second; {progress.duration(training['seconds'])},"
+        f" {training['peak_memory_bytes'] / 2**30:.1f} GiB"
     )
 
 
-def _learn(shop: Workshop, config: PPRMConfig, start: PPRM | None) -> tuple[Artifact, Artifact, dict[str, Any]]:
+def _learn(
+    shop: Workshop, config: PPRMConfig, start: PPRM | None
+) -> tuple[Artifact, Artifact, dict[str, Any]]:
     """The model to validate, which has seen nothing of the validation, the one to test and serve, and facts of both.
 
     They share the first stage, which never sees the validation.
@@ -170,7 +198,8 @@ def _learn(shop: Workshop, config: PPRMConfig, start: PPRM | None) -> tuple[Arti
         return made, made, training | {"fit_seconds": round(seconds, 1)}
     tables = learn_tables(shop)
     candidates = second_examples(shop, made, tables)
-    if not second_training.enough(candidates, shop.plan.chosen):  # nobody came back: nothing to rank once more
+    # nobody came back: nothing to rank once more
+    if not second_training.enough(candidates, shop.plan.chosen):
         return made, made, training | {"fit_seconds": round(seconds, 1)}
 
     def learned(until: int, what: str) -> Artifact:
@@ -219,17 +248,21 @@ def open_workshop(
     """Encode the texts of a dataset, for a new model or for one that is `known`.
 
     Raises:
-        pprm.data.files.TableError: its products' vectors are not what the model reads, or nobody buys.
+        pprm.data.files.TableError: its products' vectors are not what the model reads, or nobody
+        buys.
     """
     periods, dimensions = plan.of(data), data.vector_dimensions or texts.dimensions
     if known and known.vector_dimensions != dimensions:
         raise TableError(
-            f"the products have vectors of {dimensions} dimensions, the model reads {known.vector_dimensions}:"
+            f"the products have vectors of {dimensions} dimensions, the model reads"
+            f" {known.vector_dimensions}:"
             " name a file of these with --vectors, or train a model of this shop's"
         )
     task = bars.add_task("texts through BERT", total=None)
     products = [product.to_catalogue() for product in data.products]
-    wanted = product_vectors.texts(products, dimensions, texts) + [data.profile(user) for user in data.users]
+    wanted = product_vectors.texts(products, dimensions, texts) + [
+        data.profile(user) for user in data.users
+    ]
     texts.encode(wanted, lambda done, total: bars.update(task, completed=done, total=total))
     return Workshop(periods, data, make_catalogue(data, texts), texts, seed, bars)
 
@@ -248,13 +281,16 @@ def counts(data: Dataset, texts: TextEncoder, seed: int, most: int | None) -> Co
     products = [product.to_catalogue() for product in data.products]
     wanted = product_vectors.texts(products, data.vector_dimensions or texts.dimensions, texts)
     first, second = (
-        np.random.default_rng(seed).permutation(baskets(data, available, (periods.begin, until)))[:most]
+        np.random.default_rng(seed).permutation(baskets(data, available, (periods.begin, until)))[
+            :most
+        ]
         for until in (periods.chosen, periods.until)
     )
     return Counts(
         len(data.user), len(products), int(available.sum()),
         len(np.unique(data.product[data.purchases() & available[data.product]])), len(data.users),
-        len(texts.unknown([*wanted, *(data.profile(user) for user in data.users)])), len(first[:VISITS]),
+        len(texts.unknown([*wanted, *(data.profile(user) for user in data.users)])),
+        len(first[:VISITS]),
         cost.returning(data, second), len(protocol.queries(data, available, periods.splits)),
     )  # fmt: skip
 
@@ -263,13 +299,19 @@ def first_examples(shop: Workshop) -> TrainingSet:
     """What the first stage learns from."""
     until = shop.plan.chosen
     told = shop.replaying("first stage", until)
-    return training_set.build(shop.data, shop.catalogue, shop.visits(until)[:VISITS], until, shop.seed, told)
+    return training_set.build(
+        shop.data, shop.catalogue, shop.visits(until)[:VISITS], until, shop.seed, told
+    )
 
 
-def first_stage(shop: Workshop, config: PPRMConfig, examples: TrainingSet, start: PPRM | None = None) -> PPRM:
+def first_stage(
+    shop: Workshop, config: PPRMConfig, examples: TrainingSet, start: PPRM | None = None
+) -> PPRM:
     """Learn the first stage, or the published model; on from `start` where there is one."""
     users = shop.texts.encode([shop.data.profile(user) for user in shop.data.users])
-    return fit(config, examples, shop.catalogue, users, shop.seed, shop.learning("first stage"), start)
+    return fit(
+        config, examples, shop.catalogue, users, shop.seed, shop.learning("first stage"), start
+    )
 
 
 def learn_tables(shop: Workshop) -> dict[int, SlowTables]:
@@ -281,12 +323,16 @@ def learn_tables(shop: Workshop) -> dict[int, SlowTables]:
     return tables
 
 
-def second_examples(shop: Workshop, first: Artifact, tables: Mapping[int, SlowTables]) -> CandidateSet:
+def second_examples(
+    shop: Workshop, first: Artifact, tables: Mapping[int, SlowTables]
+) -> CandidateSet:
     """What the second stage learns from: all visits, those too that the first has seen."""
     scorer = first.scorer(shop.catalogue, Popularity(), shop.texts.encode, choose_device("auto"))
     until = shop.plan.until
     told = shop.replaying("second stage", until)
-    return second_training.build(shop.data, scorer, tables, shop.visits(until), until, shop.seed, told)
+    return second_training.build(
+        shop.data, scorer, tables, shop.visits(until), until, shop.seed, told
+    )
 
 
 def _peak_memory() -> int:
@@ -294,7 +340,10 @@ def _peak_memory() -> int:
 
 
 def judge(
-    shop: Workshop, made: Artifact, more: Sequence[Contender] = (), popularity: Popularity | None = None
+    shop: Workshop,
+    made: Artifact,
+    more: Sequence[Contender] = (),
+    popularity: Popularity | None = None,
 ) -> tuple[Results, dict[str, Any]]:
     """Figures of a model on a dataset's test period, beside what a shop has without one, and the verdict.
 
@@ -305,7 +354,9 @@ def judge(
     splits = shop.plan.splits
     queries = protocol.queries(shop.data, shop.catalogue.available, splits)
     if "test" not in queries.values():
-        raise TableError("there is no visit to judge: the test period holds no purchase of an available product")
+        raise TableError(
+            "there is no visit to judge: the test period holds no purchase of an available product"
+        )
     wanted = set(queries)
     without = trivial.contenders(shop.data, shop.catalogue, shop.validation())
     contenders: list[Contender] = [
@@ -318,4 +369,6 @@ def judge(
     ]
     told = shop.replaying("judging", shop.plan.test.end)
     outcome = protocol.run(shop.data, shop.catalogue, popularity, contenders, splits, told)
-    return report.results(outcome, "PPRM", {}), verdict.of(outcome, "test", [one.name for one in without])
+    return report.results(outcome, "PPRM", {}), verdict.of(
+        outcome, "test", [one.name for one in without]
+    )

@@ -1,7 +1,10 @@
-"""Training examples: visits replayed, each with a sample of candidates, in the input layer's features.
+"""Training examples.
 
-Half of the visits are seen at the visit (state before it, features at its time). Half are seen as the worker serves
-them: right after the shopper's previous visit, whose list is what the shop has when the next one comes.
+Visits replayed, each with a sample of candidates, in the input layer's features.
+
+Half of the visits are seen at the visit (state before it, features at its time). Half are seen as
+the worker serves them: right after the shopper's previous visit, whose list is what the shop has
+when the next one comes.
 """
 
 from collections.abc import Callable
@@ -22,7 +25,8 @@ CANDIDATES = 80
 POSITIVES = 8
 """Of a basket, at most; the rest of the candidates are drawn uniformly from the catalogue."""
 COLD = 0.1
-"""Share of visits whose history is cut to its last 0 to 11 purchases, so that young shoppers are known too."""
+"""Share of visits whose history is cut to its last 0 to 11 purchases, so that young shoppers are
+known too."""
 IGNORED = -1
 """Label of a drawn candidate that was bought: neither a negative nor a chosen positive."""
 
@@ -55,7 +59,10 @@ def build(
     seed: int,
     progress: Callable[[int], None] = lambda done: None,
 ) -> TrainingSet:
-    """Replay until a Unix time and make examples: half of `visits` (numbers, in any order) as seen, half as served."""
+    """Replay until a Unix time and make examples.
+
+    Half of `visits` (numbers, in any order) as seen, half as served.
+    """
     rng, popularity = np.random.default_rng(seed), Popularity()
     sample = _Sample(catalogue, popularity, rng, len(visits))
     chosen = visits.tolist()
@@ -65,7 +72,9 @@ def build(
         if visit.number in seen:
             sample.add(visit.user, visit.before, visit.now, visit.products)
         if (after := int(following[visit.number])) in served:
-            sample.add(visit.user, visit.after, visit.now, dataset.product[first[after] : first[after + 1]])
+            sample.add(
+                visit.user, visit.after, visit.now, dataset.product[first[after] : first[after + 1]]
+            )
         progress(visit.number)
     return sample.done()
 
@@ -73,7 +82,9 @@ def build(
 class _Sample:
     """Arrays of the training set, filled visit by visit."""
 
-    def __init__(self, catalogue: Catalogue, popularity: Popularity, rng: np.random.Generator, visits: int) -> None:
+    def __init__(
+        self, catalogue: Catalogue, popularity: Popularity, rng: np.random.Generator, visits: int
+    ) -> None:
         self.catalogue, self.popularity, self.rng, self.filled = catalogue, popularity, rng, 0
         self.pool = np.flatnonzero(catalogue.available)
         self.day, self.daily = -1, np.zeros((0, 4), np.float32)
@@ -94,23 +105,34 @@ class _Sample:
             state = young(state, int(self.rng.integers(0, 12)))
         q, out = self.filled, self.out
         candidates, out.labels[q] = self._candidates(bought)
-        out.user[q], out.candidates[q], out.scalars[q] = user, candidates, features.scalars(state, now)
+        out.user[q], out.candidates[q], out.scalars[q] = (
+            user,
+            candidates,
+            features.scalars(state, now),
+        )
         rows, ages, weights = first_stage.sequences([state], [now], self.catalogue)
         out.rows[q], out.ages[q], out.weights[q] = rows[0], ages[0], weights[0]
         groups = features.groups(state, self.catalogue, now)
-        out.cross[q] = features.dense(groups, self.catalogue, candidates, self._popularity()[candidates])
+        out.cross[q] = features.dense(
+            groups, self.catalogue, candidates, self._popularity()[candidates]
+        )
         self.filled += 1
 
     def _candidates(self, bought: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
         truth = np.unique(bought[self.catalogue.available[bought]]).astype(np.int64)
-        positives = truth if len(truth) <= POSITIVES else self.rng.choice(truth, POSITIVES, replace=False)
+        positives = (
+            truth if len(truth) <= POSITIVES else self.rng.choice(truth, POSITIVES, replace=False)
+        )
         drawn = self.rng.choice(self.pool, CANDIDATES - len(positives))
         labels = np.where(np.isin(drawn, truth), IGNORED, 0)
         return np.r_[positives, drawn], np.r_[np.ones(len(positives)), labels].astype(np.int8)
 
     def _popularity(self) -> NDArray[np.float32]:
         if self.day != self.popularity.day:
-            self.day, self.daily = self.popularity.day, self.popularity.features(self.catalogue.hashes)
+            self.day, self.daily = (
+                self.popularity.day,
+                self.popularity.features(self.catalogue.hashes),
+            )
         return self.daily
 
     def done(self) -> TrainingSet:

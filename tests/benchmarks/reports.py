@@ -11,7 +11,9 @@ def report(name: str, directory: Path, *more: str) -> dict[str, Any]:
     """Run a benchmark with --quick; returns its report."""
     path = directory / "report.json"
     command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--report", str(path), *more]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, Any] = json.loads(path.read_text())
     assert {"cpu", "cores", "packages", "commit", "command"} <= found["environment"].keys()

@@ -66,11 +66,15 @@ class Broker:
         self.log[partition].append(key)
 
 
-def test_the_sender_knows_where_each_event_lies_and_ends_every_partition(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sender_knows_where_each_event_lies_and_ends_every_partition(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(load, "AIOKafkaProducer", Broker)
     plan = load.Plan(5000, monotonic(), 0.2, users=40, products=["p"], seed=7)
     sent = load.send("", "purchases", 3, plan)
-    partitions = [DefaultPartitioner()(str(user).encode(), [0, 1, 2], [0, 1, 2]) for user in sent.user]
+    partitions = [
+        DefaultPartitioner()(str(user).encode(), [0, 1, 2], [0, 1, 2]) for user in sent.user
+    ]
     found = [Broker.log[number][at] for number, at in zip(partitions, sent.offset, strict=True)]
     assert found == [str(user).encode() for user in sent.user] and len(found) == 1000
     assert [keys[-1] for _, keys in sorted(Broker.log.items())] == [plan.last] * 3

@@ -23,7 +23,10 @@ def test_the_report_has_all_sections(tmp_path: Path) -> None:
     assert {"median", "p95", "max"} <= found["state"]["bytes"].keys()
     assert found["workers"][0]["cpu_us_per_event"] > 0
     long = found["long"]
-    assert long["events"] == 5000 == long["curve"]["events"][-1] and len(set(map(len, long["curve"].values()))) == 1
+    assert (
+        long["events"] == 5000 == long["curve"]["events"][-1]
+        and len(set(map(len, long["curve"].values()))) == 1
+    )
 
 
 def test_shoppers_of_the_benchmark_are_read_by_the_worker() -> None:
@@ -44,11 +47,15 @@ def test_paper_is_a_straight_line() -> None:
     full = [{"partitions": n, "resident_bytes": 50 * n} for n in (1, 4)]
     rows = paper(idle, full, {"partitions": 4, "resident_bytes": 12})
     assert [row["partitions"] for row in rows] == list(PAPER)
-    assert rows[-1]["idle_bytes"] == pytest.approx(2100) and rows[-1]["cache_bytes"] == pytest.approx(50_000)
+    assert rows[-1]["idle_bytes"] == pytest.approx(2100) and rows[-1][
+        "cache_bytes"
+    ] == pytest.approx(50_000)
 
 
 def test_a_run_that_does_not_grow_is_flat() -> None:
     events = np.arange(0, 1000, 10).tolist()
-    assert flatness({"events": events, "resident": [5.0] * 100})["bytes_per_million_events"] == pytest.approx(0, abs=1)
+    assert flatness({"events": events, "resident": [5.0] * 100})[
+        "bytes_per_million_events"
+    ] == pytest.approx(0, abs=1)
     rising = flatness({"events": events, "resident": [3.0 * e for e in events]})
     assert rising["bytes_per_million_events"] == pytest.approx(3e6)

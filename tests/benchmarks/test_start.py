@@ -1,4 +1,7 @@
-"""The benchmark of the start runs and says what it should; how long anything took is no matter here."""
+"""The benchmark of the start runs and says what it should.
+
+How long anything took is no matter here.
+"""
 
 from pathlib import Path
 
@@ -14,4 +17,10 @@ def test_it_reports_when_the_worker_had_come_how_far(tmp_path: Path) -> None:
     assert found["environment"]["broker"] == "embedded" and found["products"] > 10_000
     seconds = found["median_seconds"]
     assert next(iter(seconds)) == "imported" and list(seconds)[-1] == "ready"
-    assert 0 < seconds["imported"] < seconds["model loaded"] < seconds["catalogue read"] < seconds["ready"]
+    assert (
+        0
+        < seconds["imported"]
+        < seconds["model loaded"]
+        < seconds["catalogue read"]
+        < seconds["ready"]
+    )

@@ -47,7 +47,11 @@ def test_a_consumer_takes_every_list_once_and_never_goes_back(sent: list[tuple[s
 
 def test_repeats_after_a_crash_and_late_writes_of_a_suspended_worker_are_dropped() -> None:
     sent = [3, 4, 3, 4, 5, 2]
-    assert [m["version"] for m in consume([{"user_id": "a", "version": v} for v in sent])] == [3, 4, 5]
+    assert [m["version"] for m in consume([{"user_id": "a", "version": v} for v in sent])] == [
+        3,
+        4,
+        5,
+    ]
 
 
 @pytest.mark.parametrize("name", ["version", "user_id"])

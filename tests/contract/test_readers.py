@@ -18,10 +18,14 @@ def made_in(path: Path) -> list[ast.Call]:
 
 def test_every_consumer_reads_committed_records_only() -> None:
     found = {path: calls for path in (ROOT / "worker").rglob("*.py") if (calls := made_in(path))}
-    assert list(found) == [Path(reader.__file__)], "consumers are made by worker.kafka.reader.consumer"
+    assert list(found) == [Path(reader.__file__)], (
+        "consumers are made by worker.kafka.reader.consumer"
+    )
     ((call,),) = found.values()
     options = {option.arg: ast.unparse(option.value) for option in call.keywords}
-    assert options["isolation_level"] == "READ_COMMITTED" and reader.READ_COMMITTED == "read_committed"
+    assert (
+        options["isolation_level"] == "READ_COMMITTED" and reader.READ_COMMITTED == "read_committed"
+    )
 
 
 def test_fausts_consumer_does_too() -> None:
@@ -30,5 +34,7 @@ def test_fausts_consumer_does_too() -> None:
 
 
 def test_a_consumer_made_elsewhere_would_be_found(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text("import aiokafka\naiokafka.AIOKafkaConsumer()\nconfluent_kafka.Consumer({})")
+    (tmp_path / "a.py").write_text(
+        "import aiokafka\naiokafka.AIOKafkaConsumer()\nconfluent_kafka.Consumer({})"
+    )
     assert len(made_in(tmp_path / "a.py")) == 2

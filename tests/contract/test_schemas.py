@@ -18,7 +18,8 @@ EXAMPLES = {
     "reviews": ACT | {"rating": 4, "text": "good"},
     "requests": {"request_id": "r", "user_id": "u", "occurred_at": TIME},
     "users": {"user_id": "u", "attributes": {"city": "Berlin"}},
-    "products": {"product_id": "p", "title": "Milk", "categories": ["FOOD", "DAIRY"], "vector": [0.5, -1]},
+    "products": {"product_id": "p", "title": "Milk", "categories": ["FOOD", "DAIRY"],
+    "vector": [0.5, -1]},
     "recommendations": {
         "recommendation_id": "0" * 32, "user_id": "u", "version": 7, "generated_at": TIME,
         "trigger": {"topic": "purchases", "partition": 0, "offset": 1, "event_id": "e"},
@@ -61,7 +62,10 @@ def test_null_is_the_default_everywhere_a_default_exists(model, name, field):
 
 
 def test_nested_nulls_are_defaults_too():
-    fields = EXAMPLES["products"] | {"promotions": [{"store_ids": None, "starts": None}], "categories": ["TEA", None]}
+    fields = EXAMPLES["products"] | {
+        "promotions": [{"store_ids": None, "starts": None}],
+        "categories": ["TEA", None],
+    }
     product = Product.model_validate_json(json.dumps(fields))
     assert product.promotions == [Promotion()] and product.categories == ["TEA"]
     jsonschema.Draft202012Validator(Product.model_json_schema()).validate(fields)
@@ -69,7 +73,8 @@ def test_nested_nulls_are_defaults_too():
 
 def test_the_schema_takes_what_is_mended():
     fields = EXAMPLES["products"] | {
-        "title": "t" * 600, "categories": ["c"] * 9, "attributes": {"a": 1, "b": True, "c": None, "d" * 65: "e" * 600},
+        "title": "t" * 600, "categories": ["c"] * 9,
+        "attributes": {"a": 1, "b": True, "c": None, "d" * 65: "e" * 600},
     }  # fmt: skip
     Product.model_validate_json(json.dumps(fields))
     jsonschema.Draft202012Validator(Product.model_json_schema()).validate(fields)

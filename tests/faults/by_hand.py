@@ -1,4 +1,7 @@
-"""Kafka batches made by hand: what no well-behaved client sends, and a broker takes all the same."""
+"""Kafka batches made by hand.
+
+What no well-behaved client sends, and a broker takes all the same.
+"""
 
 import struct
 import zlib
@@ -29,7 +32,9 @@ async def send(producer: AIOKafkaProducer, topic: str, partition: int, batch: By
     return await (await producer.send_batch(batch, topic, partition=partition))
 
 
-def misnamed(rows: list[tuple[bytes, bytes | None, bool]], name: bytes = b"\xff\xfe", codec: int = 0) -> ByHand:
+def misnamed(
+    rows: list[tuple[bytes, bytes | None, bool]], name: bytes = b"\xff\xfe", codec: int = 0
+) -> ByHand:
     """Key, value and whether the record has a header of this name, which need not be UTF-8."""
     builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 1 << 30)
     for number, (key, value, has_it) in enumerate(rows):

@@ -1,4 +1,7 @@
-"""What the fault tests share: load, a supervisor, a slow link, samples of offsets, and the oracle's verdict."""
+"""What the fault tests share.
+
+Load, a supervisor, a slow link, samples of offsets, and the oracle's verdict.
+"""
 
 import asyncio
 import json
@@ -21,7 +24,8 @@ from tests.faults import workload
 from tests.integration.shop import PARTITIONS, Shop, Worker, product
 
 FULL = os.environ.get("PPRM_TEST_FAULTS") == "full"
-"""The whole suite at its full size (`make test-faults`); otherwise the part of it that `make test` has time for."""
+"""The whole suite at its full size (`make test-faults`); otherwise the part of it that `make test`
+has time for."""
 only_in_full = pytest.mark.skipif(not FULL, reason="part of `make test-faults`")
 
 PRODUCTS = 30
@@ -44,7 +48,8 @@ def load(
     """Publish in the background."""
     return asyncio.create_task(
         workload.feed(
-            shop.broker, f"{shop.name}-", users=USERS, products=PRODUCTS, events=events, per_second=per_second,
+            shop.broker, f"{shop.name}-", users=USERS, products=PRODUCTS, events=events,
+            per_second=per_second,
             seed=seed, first=first, idempotent=shop.is_apache, mixed=PARTITIONS if mixed else 0,
         )
     )  # fmt: skip
@@ -67,24 +72,36 @@ async def judge(shop: Shop, seconds: int = SETTLE_SECONDS, exactly_once: bool = 
     report = shop.directory / "oracle.json"
     command = [
         sys.executable, "-m", "tests.faults.oracle", "--broker", shop.broker, "--app-id", shop.name,
-        "--prefix", f"{shop.name}-", "--partitions", str(PARTITIONS), "--wait", str(seconds), "--report", str(report),
+        "--prefix", f"{shop.name}-", "--partitions", str(PARTITIONS), "--wait", str(seconds),
+        "--report", str(report),
         *(["--exactly-once"] if exactly_once else []),
     ]  # fmt: skip
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    done = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, check=False
+    )
     found = json.loads(report.read_text()) if report.exists() else {}
     return Verdict(done.returncode == 0, found, done.stdout + done.stderr)
 
 
-async def assert_clean(shop: Shop, seconds: int = SETTLE_SECONDS, exactly_once: bool = False) -> Verdict:
+async def assert_clean(
+    shop: Shop, seconds: int = SETTLE_SECONDS, exactly_once: bool = False
+) -> Verdict:
     verdict = await judge(shop, seconds, exactly_once)
-    logs = "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in shop.logs())
+    logs = "\n".join(
+        f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in shop.logs()
+    )
     assert verdict.clean, f"{verdict.said}\n{json.dumps(verdict.report, indent=1)[:4000]}\n{logs}"
     return verdict
 
 
 @asynccontextmanager
-async def supervised(shop: Shop, name: str = "worker", **options: Any) -> AsyncIterator[Callable[[], Worker]]:
-    """Keep a worker running as a supervisor would; yields a function that returns the current process."""
+async def supervised(
+    shop: Shop, name: str = "worker", **options: Any
+) -> AsyncIterator[Callable[[], Worker]]:
+    """Keep a worker running as a supervisor would.
+
+    Yields a function that returns the current process.
+    """
     current = [shop.start_worker(name, **options)]
 
     async def restart() -> None:
@@ -135,10 +152,16 @@ class Offsets:
 
     async def see_committed(self, shop: Shop) -> None:
         """The group's offsets, as the broker has them."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=shop.broker, group_id=shop.name, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=shop.broker, group_id=shop.name, enable_auto_commit=False
+        )
         await consumer.start()
         try:
-            tps = [TopicPartition(shop.topic(f), p) for f in ("purchases", "browses") for p in range(PARTITIONS)]
+            tps = [
+                TopicPartition(shop.topic(f), p)
+                for f in ("purchases", "browses")
+                for p in range(PARTITIONS)
+            ]
             consumer.assign(tps)
             for tp in tps:
                 self.see(f"committed {tp.topic}", tp.partition, await consumer.committed(tp))
@@ -154,7 +177,11 @@ class Offsets:
             db = rocksdict.Rdict(str(path), options, access_type=rocksdict.AccessType.read_only())
             value = db.get(Store.offset_key)
             db.close()
-            self.see(f"persisted in {directory.name}", int(path.stem.split("-")[-1]), int(value) if value else None)
+            self.see(
+                f"persisted in {directory.name}",
+                int(path.stem.split("-")[-1]),
+                int(value) if value else None,
+            )
 
 
 def database(shop: Shop, partition: int, name: str = "worker") -> Path:

@@ -1,4 +1,7 @@
-"""A link to a broker that can be made slow: a TCP proxy, and a broker that sends its clients through it."""
+"""A link to a broker that can be made slow.
+
+A TCP proxy, and a broker that sends its clients through it.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,7 +15,10 @@ from worker.kafka import embedded
 
 @dataclass
 class Link:
-    """A TCP proxy in front of a broker; what a connection sends can be made slow, and overtaken by another's."""
+    """A TCP proxy in front of a broker.
+
+    What a connection sends can be made slow, and overtaken by another's.
+    """
 
     port: int
     bytes_per_second: float = 0.0
@@ -34,7 +40,9 @@ class Link:
 
         self.server = await asyncio.start_server(serve, "127.0.0.1", self.port)
 
-    async def _pipe(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, slow: bool) -> None:
+    async def _pipe(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, slow: bool
+    ) -> None:
         try:
             while data := await source.read(1 << 14):
                 if slow and self.bytes_per_second:
@@ -62,7 +70,9 @@ def broker_behind(kind: str, directory: Path, address: str) -> Iterator[int]:
         with embedded.broker(advertised=address) as own:
             yield int(own.split(":")[1])
         return
-    kafka = ApacheKafka(directory, embedded.free_port(2), [f"advertised.listeners=PLAINTEXT://{address}"])
+    kafka = ApacheKafka(
+        directory, embedded.free_port(2), [f"advertised.listeners=PLAINTEXT://{address}"]
+    )
     try:
         kafka.start()
         yield kafka.port

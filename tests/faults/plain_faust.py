@@ -1,8 +1,9 @@
 """The same job as a plain Faust app, to show what the fault suite is about.
 
-`python -m tests.faults.plain_faust --on apache` runs T1, T2, T8, T11 and T15 on it and prints, per test, how
-many events the group has committed and the state does not hold, and how many the state holds twice. A Faust app as its
-documentation writes one: a model, a table, an agent; nothing is sabotaged but what the test itself does.
+`python -m tests.faults.plain_faust --on apache` runs T1, T2, T8, T11 and T15 on it and prints, per
+test, how many events the group has committed and the state does not hold, and how many the state
+holds twice. A Faust app as its documentation writes one: a model, a table, an agent; nothing is
+sabotaged but what the test itself does.
 """
 
 import argparse
@@ -96,7 +97,15 @@ class Plain:
         await admin.close()
 
     def start(self, name: str = "a", fail_at: int = 0) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "tests.faults.plain_faust", "--serve", self.name, "--broker", self.broker]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.faults.plain_faust",
+            "--serve",
+            self.name,
+            "--broker",
+            self.broker,
+        ]
         command += ["--directory", str(self.directory / name), "--fail-at", str(fail_at)]
         with (self.directory / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -112,7 +121,8 @@ class Plain:
     def load(self, events: int, per_second: int, first: int = 0) -> "asyncio.Task[None]":
         return asyncio.create_task(
             workload.feed(
-                self.broker, self.prefix, users=60, products=30, events=events, per_second=per_second, seed=1,
+                self.broker, self.prefix, users=60, products=30, events=events,
+                per_second=per_second, seed=1,
                 first=first,
             )
         )  # fmt: skip
@@ -125,7 +135,9 @@ class Plain:
         for record in await self._read(f"{self.name}-sequences-changelog"):
             held[record.key] = json.loads(record.value) if record.value else []
         counts = Counter(event for sequence in held.values() for event in sequence)
-        inputs = await self._read(self.prefix + "purchases") + await self._read(self.prefix + "browses")
+        inputs = await self._read(self.prefix + "purchases") + await self._read(
+            self.prefix + "browses"
+        )
         below = [r for r in inputs if r.offset < committed.get((r.topic, r.partition), 0)]
         lost = sum(_event_id(r) not in counts for r in below)
         published = Counter(map(_event_id, inputs))  # the load itself has repeats
@@ -134,9 +146,15 @@ class Plain:
         return {"events": len(inputs), "lost": lost, "twice in state": twice, "never read": unread}
 
     async def _committed(self) -> dict[tuple[str, int], int]:
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.broker, group_id=self.name, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.broker, group_id=self.name, enable_auto_commit=False
+        )
         await consumer.start()
-        tps = [TopicPartition(self.prefix + f, p) for f in ("purchases", "browses") for p in range(PARTITIONS)]
+        tps = [
+            TopicPartition(self.prefix + f, p)
+            for f in ("purchases", "browses")
+            for p in range(PARTITIONS)
+        ]
         consumer.assign(tps)
         found = {(tp.topic, tp.partition): await consumer.committed(tp) or 0 for tp in tps}
         await consumer.stop()
@@ -237,7 +255,10 @@ def run(name: str, kind: str) -> dict[str, int]:
     """Run one test on a broker of its own, and end every process it started."""
     link = Link(free_port())
     address = f"127.0.0.1:{link.port}"
-    with tempfile.TemporaryDirectory() as directory, broker_behind(kind, Path(directory), address) as port:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        broker_behind(kind, Path(directory), address) as port,
+    ):
         plain = Plain(address, f"plain-{name.lower()}", Path(directory))
 
         async def story() -> dict[str, int]:
@@ -253,9 +274,14 @@ def run(name: str, kind: str) -> dict[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--on", default="apache", choices=["apache", "embedded"], help="apache: PPRM_TEST_KAFKA says where"
+        "--on",
+        default="apache",
+        choices=["apache", "embedded"],
+        help="apache: PPRM_TEST_KAFKA says where",
     )
     parser.add_argument("--broker", help=argparse.SUPPRESS)
     parser.add_argument("--tests", nargs="*", default=list(TESTS), choices=list(TESTS))
@@ -264,7 +290,9 @@ def main() -> None:
     parser.add_argument("--fail-at", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve(options.serve, options.broker, f"{options.serve}-", options.directory, options.fail_at)
+        serve(
+            options.serve, options.broker, f"{options.serve}-", options.directory, options.fail_at
+        )
     for name in options.tests:
         print(name, json.dumps(run(name, options.on)), flush=True)
 

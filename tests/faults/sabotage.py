@@ -1,4 +1,6 @@
-"""A worker with faults built in: `python -m tests.faults.sabotage FAULT=VALUE[@MARKER] ...` in place of `pprm worker`.
+"""A worker with faults built in.
+
+`python -m tests.faults.sabotage FAULT=VALUE[@MARKER] ...` in place of `pprm worker`.
 
 drop=0.02           throw away this part of what is fetched, on the way to the agent
 fail-batch=5        raise an exception between the states and the lists of the fifth micro-batch
@@ -80,7 +82,8 @@ def refuse_send(value: str) -> None:
 
     async def refusing(producer: Any, rows: Any, limits: Any) -> Any:
         if turn():
-            half = dict(list(rows.items())[:1])  # as when one partition takes it and another does not
+            # as when one partition takes it and another does not
+            half = dict(list(rows.items())[:1])
             await append(producer, half, limits)
             raise MessageSizeTooLargeError("sabotage: refused")
         return await append(producer, rows, limits)

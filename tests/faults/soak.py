@@ -1,8 +1,10 @@
-"""A long run with random faults: `python -m tests.faults.soak --minutes 10`; the oracle judges at its end.
+"""A long run with random faults: `python -m tests.faults.soak --minutes 10`.
 
-Two workers under a supervisor; every few seconds one of them is killed, stopped, suspended past its session or loses
-its data directory, a third one joins and leaves, and on Apache Kafka the broker is killed, too. 2 % of all that is
-fetched is thrown away on the way to the agents.
+The oracle judges at its end.
+
+Two workers under a supervisor; every few seconds one of them is killed, stopped, suspended past its
+session or loses its data directory, a third one joins and leaves, and on Apache Kafka the broker is
+killed, too. 2 % of all that is fetched is thrown away on the way to the agents.
 """
 
 import argparse
@@ -88,11 +90,16 @@ async def feed(shop: Shop, events: int, minutes: float, progress: Progress) -> N
     )  # fmt: skip
 
 
-async def soak(shop: Shop, kafka: ApacheKafka | None, options: argparse.Namespace, progress: Progress) -> bool:
+async def soak(
+    shop: Shop, kafka: ApacheKafka | None, options: argparse.Namespace, progress: Progress
+) -> bool:
     rng, done = random.Random(options.seed), Counter[str]()
     await open_shop(shop)
     async with AsyncExitStack() as stack:
-        workers = [await stack.enter_async_context(supervised(shop, name, sabotage=LOSSY)) for name in ("a", "b")]
+        workers = [
+            await stack.enter_async_context(supervised(shop, name, sabotage=LOSSY))
+            for name in ("a", "b")
+        ]
         await until_ready(workers[0]())
         feeding = asyncio.create_task(feed(shop, options.events, options.minutes, progress))
         while not feeding.done():
@@ -102,11 +109,15 @@ async def soak(shop: Shop, kafka: ApacheKafka | None, options: argparse.Namespac
             await fault(shop, rng.choice(workers), kafka)
             done[fault.__name__] += 1
         await feeding
-        progress.console.print("all events are published; waiting until the oracle finds nothing missing")
+        progress.console.print(
+            "all events are published; waiting until the oracle finds nothing missing"
+        )
         return await verdict(shop, options, done, progress)
 
 
-async def verdict(shop: Shop, options: argparse.Namespace, faults: Counter[str], progress: Progress) -> bool:
+async def verdict(
+    shop: Shop, options: argparse.Namespace, faults: Counter[str], progress: Progress
+) -> bool:
     exactly_once, deadline = options.delivery == "exactly_once", time.monotonic() + SETTLE_SECONDS
     async with reader(shop.broker, shop.name, f"{shop.name}-", PARTITIONS) as topics:
         while True:
@@ -114,7 +125,12 @@ async def verdict(shop: Shop, options: argparse.Namespace, faults: Counter[str],
             if report.clean(exactly_once) or time.monotonic() > deadline:
                 break
             await asyncio.sleep(5)
-        said = {"faults": faults, "totals": sizes(topics.log), "counts": report.counts, "examples": report.examples}
+        said = {
+            "faults": faults,
+            "totals": sizes(topics.log),
+            "counts": report.counts,
+            "examples": report.examples,
+        }
     progress.console.print_json(json.dumps(said))
     if options.report:
         options.report.write_text(json.dumps(said, indent=1) + "\n")
@@ -122,17 +138,30 @@ async def verdict(shop: Shop, options: argparse.Namespace, faults: Counter[str],
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=20, help="over which the events are spread")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=20, help="over which the events are spread"
+    )
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument(
-        "--on", choices=["embedded", "apache"], default="apache" if os.environ.get("PPRM_TEST_KAFKA") else "embedded"
+        "--on",
+        choices=["embedded", "apache"],
+        default="apache" if os.environ.get("PPRM_TEST_KAFKA") else "embedded",
     )
-    parser.add_argument("--delivery", choices=["at_least_once", "exactly_once"], default="at_least_once")
+    parser.add_argument(
+        "--delivery", choices=["at_least_once", "exactly_once"], default="at_least_once"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, help="write the verdict as JSON")
     options = parser.parse_args()
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     directory = Path(tempfile.mkdtemp(prefix="soak-"))
     with Progress(*columns) as progress:
         clean = _on_broker(directory, options, progress)
@@ -150,12 +179,16 @@ def _on_broker(directory: Path, options: argparse.Namespace, progress: Progress)
     kafka = ApacheKafka(directory, embedded.free_port(2))
     try:
         kafka.start()
-        return _run(Shop(kafka.address, "soak", directory, extra, is_apache=True), kafka, options, progress)
+        return _run(
+            Shop(kafka.address, "soak", directory, extra, is_apache=True), kafka, options, progress
+        )
     finally:
         kafka.stop()
 
 
-def _run(shop: Shop, kafka: ApacheKafka | None, options: argparse.Namespace, progress: Progress) -> bool:
+def _run(
+    shop: Shop, kafka: ApacheKafka | None, options: argparse.Namespace, progress: Progress
+) -> bool:
     try:
         return asyncio.run(soak(shop, kafka, options, progress))
     finally:

@@ -17,7 +17,8 @@ from tests.integration.shop import Shop, Worker, product, purchase
 
 BOMB_MIB = 600
 GROWTH_MIB = 300
-"""What the process may take more for it: the bound of 64 MiB, records and copies of what is fetched."""
+"""What the process may take more for it: the bound of 64 MiB, records and copies of what is
+fetched."""
 
 
 def row(record: tuple[str, Any], misnamed: bool = False) -> tuple[bytes, bytes, bool]:
@@ -52,14 +53,26 @@ def test_t22_of_a_header_name_that_is_not_utf8_only_the_record_is_put_aside(
                 "purchases", row(purchase("ann", "p1", 1)), row(purchase("bob", "p2", 2), True),
                 row(purchase("cid", "p3", 3)),
             )  # fmt: skip
-            known = await send("users", row(("dan", {"user_id": "dan"})), row(("eve", {"user_id": "eve"}), True))
-            listed = await send("products", row(product(40)), row(product(41), True), row(product(42)))
+            known = await send(
+                "users", row(("dan", {"user_id": "dan"})), row(("eve", {"user_id": "eve"}), True)
+            )
+            listed = await send(
+                "products", row(product(40)), row(product(41), True), row(product(42))
+            )
             popular = by_hand.misnamed([(b"0", b"no snapshot", True)], codec=codec)
             await by_hand.send(producer, shop.settings.popularity_topic, 0, popular)
-        await shop.wait_for("recommendations", lambda found: {b"ann", b"cid", b"dan"} <= {r.key for r in found})
+        await shop.wait_for(
+            "recommendations", lambda found: {b"ann", b"cid", b"dan"} <= {r.key for r in found}
+        )
         found = await letters(shop, 3)
-        wanted = {"purchases": bought.offset + 1, "users": known.offset + 1, "products": listed.offset + 1}
-        assert sorted(map(at, found)) == sorted((shop.topic(family), offset) for family, offset in wanted.items())
+        wanted = {
+            "purchases": bought.offset + 1,
+            "users": known.offset + 1,
+            "products": listed.offset + 1,
+        }
+        assert sorted(map(at, found)) == sorted(
+            (shop.topic(family), offset) for family, offset in wanted.items()
+        )
         assert {letter.key for letter in found} == {b"bob", b"eve", b"p41"}
         assert all(b"\xff\xfe" in letter.value and letter.key in letter.value for letter in found)
         async with asyncio.timeout(20):
@@ -120,11 +133,15 @@ def test_t22_a_decompression_bomb_takes_bounded_memory(shop: Shop) -> None:
         (sent,) = await shop.publish("purchases", [purchase("ann", "p1", 1)])
         await shop.wait_for_answer(sent, "ann")
         before = peak_mib(worker)
-        async with AIOKafkaProducer(bootstrap_servers=shop.broker, max_request_size=2 * by_hand.MIB) as producer:
+        async with AIOKafkaProducer(
+            bootstrap_servers=shop.broker, max_request_size=2 * by_hand.MIB
+        ) as producer:
             made = by_hand.bomb(b"bob", BOMB_MIB)
             whole = bytes(made._build())
             where = await by_hand.send(producer, shop.topic("purchases"), sent.partition, made)
-            bombed = await by_hand.send(producer, shop.topic("products"), 0, by_hand.bomb(b"p9", BOMB_MIB))
+            bombed = await by_hand.send(
+                producer, shop.topic("products"), 0, by_hand.bomb(b"p9", BOMB_MIB)
+            )
         (after,) = await shop.publish("purchases", [purchase("ann", "p2", 2)])
         await shop.wait_for_answer(after, "ann", 60)
         found = await letters(shop, 2)
@@ -134,7 +151,9 @@ def test_t22_a_decompression_bomb_takes_bounded_memory(shop: Shop) -> None:
             (shop.topic("products"), bombed.offset), (shop.topic("purchases"), where.offset),
         ])  # fmt: skip
         (kept,) = [letter.value for letter in found if at(letter)[0] == shop.topic("purchases")]
-        assert kept[by_hand.LENGTH_AT + 8 :] == whole[by_hand.LENGTH_AT + 8 :], "all but what the broker fills in"
+        assert kept[by_hand.LENGTH_AT + 8 :] == whole[by_hand.LENGTH_AT + 8 :], (
+            "all but what the broker fills in"
+        )
         assert grown < GROWTH_MIB
         await _goes_on(shop, worker, 2)
 
@@ -149,7 +168,9 @@ def peak_mib(worker: Worker) -> float:
 
 
 @pytest.mark.parametrize("which", ["purchases", "products", "popularity", "changelog"])
-def test_t22_a_fetcher_that_fails_ends_the_worker_with_code_70_and_a_line(shop: Shop, which: str) -> None:
+def test_t22_a_fetcher_that_fails_ends_the_worker_with_code_70_and_a_line(
+    shop: Shop, which: str
+) -> None:
     """Whatever it is that fails, of Faust's consumer and of the plain ones."""
     topic = {"popularity": shop.settings.popularity_topic}.get(which) or shop.topic(which)
 
@@ -163,7 +184,9 @@ def test_t22_a_fetcher_that_fails_ends_the_worker_with_code_70_and_a_line(shop: 
     asyncio.run(story())
 
 
-def test_t22_a_reader_outside_of_the_worker_is_told_too(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_t22_a_reader_outside_of_the_worker_is_told_too(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`pprm tail` would wait for ever, since aiokafka tells nobody that its fetcher has ended."""
     from tests.faults import sabotage
     from worker.kafka import reader

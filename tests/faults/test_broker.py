@@ -14,7 +14,14 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from tests.faults.harness import assert_clean, load, only_in_full, open_shop, until_busy, until_ready
+from tests.faults.harness import (
+    assert_clean,
+    load,
+    only_in_full,
+    open_shop,
+    until_busy,
+    until_ready,
+)
 from tests.integration.brokers import ApacheKafka, has_apache
 from tests.integration.shop import Shop, purchase
 from worker.kafka import embedded
@@ -46,7 +53,9 @@ def own_shop(kafka: ApacheKafka, tmp_path: Path) -> Iterator[Shop]:
 
 @only_in_full
 @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
-def test_t5_the_broker_is_killed_and_comes_back(own_shop: Shop, kafka: ApacheKafka, delivery: str) -> None:
+def test_t5_the_broker_is_killed_and_comes_back(
+    own_shop: Shop, kafka: ApacheKafka, delivery: str
+) -> None:
     """kill -9 of the broker, twice, with its log on disk."""
 
     async def story() -> None:
@@ -61,15 +70,22 @@ def test_t5_the_broker_is_killed_and_comes_back(own_shop: Shop, kafka: ApacheKaf
             await asyncio.to_thread(kafka.start)
             await asyncio.sleep(6)
         await feeding
-        verdict = await assert_clean(own_shop, BACK_WITHIN_SECONDS, exactly_once=delivery == "exactly_once")
+        verdict = await assert_clean(
+            own_shop, BACK_WITHIN_SECONDS, exactly_once=delivery == "exactly_once"
+        )
         assert delivery == "at_least_once" or verdict["duplicate_output"] == 0
 
     asyncio.run(story())
 
 
 @only_in_full
-def test_t6_the_broker_is_down_for_longer_than_any_timeout(own_shop: Shop, kafka: ApacheKafka) -> None:
-    """Down at the start, then down for 70 s under load: the same process waits, and all is delivered afterwards."""
+def test_t6_the_broker_is_down_for_longer_than_any_timeout(
+    own_shop: Shop, kafka: ApacheKafka
+) -> None:
+    """Down at the start, then down for 70 s under load.
+
+    The same process waits, and all is delivered afterwards.
+    """
 
     async def story() -> None:
         kafka.start()

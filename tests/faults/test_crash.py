@@ -23,7 +23,8 @@ from tests.integration.shop import Shop
 from worker.kafka import embedded
 
 SLOW_LINK = 20_000
-"""Bytes per second of a connection: a batch of states takes seconds, a commit on the connection beside it does not."""
+"""Bytes per second of a connection: a batch of states takes seconds, a commit on the connection
+beside it does not."""
 
 
 def test_t2_kill_9_at_random_points(shop: Shop, exactly_once: bool) -> None:
@@ -62,7 +63,10 @@ def test_t8_an_exception_in_the_middle_of_a_batch(shop: Shop) -> None:
 
 @pytest.mark.parametrize("kind", ["embedded", "apache"])
 def test_t15_kill_at_commit_behind_a_slow_link(kind: str, tmp_path: Path) -> None:
-    """For every committed offset the changelog holds the update: commits must not overtake what they rest on."""
+    """For every committed offset the changelog holds the update.
+
+    Commits must not overtake what they rest on.
+    """
 
     async def story(shop: Shop, link: Link, broker_port: int) -> None:
         await link.open(broker_port)

@@ -15,8 +15,13 @@ from tests.faults.harness import (
 from tests.integration.shop import Shop
 
 
-def test_t21_half_of_the_load_lies_elsewhere_and_workers_are_killed(shop: Shop, exactly_once: bool) -> None:
-    """Re-keyed records are forwarded and folded by workers that die at any point: each counts once, in one state."""
+def test_t21_half_of_the_load_lies_elsewhere_and_workers_are_killed(
+    shop: Shop, exactly_once: bool
+) -> None:
+    """Re-keyed records are forwarded and folded by workers that die at any point.
+
+    Each counts once, in one state.
+    """
     shop.extra["PPRM_TOPICS__PARTITIONER"] = "any"
     kills, rng = size(4, 20), random.Random(21)
 

@@ -44,7 +44,11 @@ def matrix() -> list[tuple[str, bytes | None, bytes | None]]:
         ("a number", b"cid", b"42"),
         ("missing fields", b"cid", b'{"user_id": "cid"}'),
         ("deep nesting", b"cid", b"[" * 30_000),
-        ("deep nesting in a field", b"cid", b'{"event_id": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"),
+        (
+            "deep nesting in a field",
+            b"cid",
+            b'{"event_id": ' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+        ),
         ("NaN", b"cid", good.replace(b'"e1"', b"NaN")),
         ("NaN as price", b"cid", good[:-1] + b', "price": NaN}'),
         ("infinite price", b"cid", good[:-1] + b', "price": 1e999}'),
@@ -62,7 +66,8 @@ def matrix() -> list[tuple[str, bytes | None, bytes | None]]:
 
 TREATED = [
     # What is odd and yet has a meaning: the contract says it is processed.
-    ("duplicate keys", b'{"event_id": "e0", "event_id": "e1", "user_id": "cid", "product_id": "p1", "occurred_at":'
+    ("duplicate keys",
+    b'{"event_id": "e0", "event_id": "e1", "user_id": "cid", "product_id": "p1", "occurred_at":'
                        b' "2017-11-05T10:00:00Z", "basket_id": "dup"}'),
     ("unknown product", json.dumps(purchase("cid", "never-heard-of", 7)[1]).encode()),
     ("long ago", json.dumps(purchase("cid", "p3", 8, at="2001-01-01T00:00:00Z")[1]).encode()),
@@ -81,7 +86,9 @@ def test_t11_poison_goes_to_the_dead_letters_once_and_its_neighbours_are_answere
         async with shop.producer() as producer:
 
             async def send(key: bytes | None, value: bytes | None) -> Any:
-                return await producer.send_and_wait(shop.topic("purchases"), key=key, value=value, partition=0)
+                return await producer.send_and_wait(
+                    shop.topic("purchases"), key=key, value=value, partition=0
+                )
 
             for number in range(len(poison)):
                 await send(*_encoded(purchase(f"m{number}", "p2", 500 + number)))
@@ -123,7 +130,9 @@ def _not_held_up(inputs: list[Any], lists: list[Any]) -> None:
         if record.key[:1] in waited:
             made = json.loads(record.value)
             trigger, at = made["trigger"], datetime.fromisoformat(made["generated_at"]).timestamp()
-            waited[record.key[:1]].append(at - sent_ms[trigger["partition"], trigger["offset"]] / 1000)
+            waited[record.key[:1]].append(
+                at - sent_ms[trigger["partition"], trigger["offset"]] / 1000
+            )
     assert median(waited[b"n"]) < 5 * median(waited[b"m"]) + 0.5, waited
 
 
@@ -143,7 +152,10 @@ def _encoded(record: tuple[str, Any]) -> tuple[bytes, bytes]:
 
 
 def test_t11_a_record_of_50_mb_is_kept_as_far_as_the_topic_takes_it(shop: Shop) -> None:
-    """Only where a shop has raised its topic's limit so far: the letter holds the first MiB, length and SHA-256."""
+    """Only where a shop has raised its topic's limit so far.
+
+    The letter holds the first MiB, length and SHA-256.
+    """
     if not shop.is_apache:
         pytest.skip("the embedded broker takes no request of this size")
     from aiokafka import AIOKafkaProducer
@@ -153,10 +165,16 @@ def test_t11_a_record_of_50_mb_is_kept_as_far_as_the_topic_takes_it(shop: Shop) 
         await shop.configure(shop.topic("purchases"), max_message_bytes=str(2 * BIG))
         worker = await until_ready(shop.start_worker())
         value = b'{"event_id": "' + b"x" * BIG + b'"}'
-        async with AIOKafkaProducer(bootstrap_servers=shop.broker, max_request_size=2 * BIG) as producer:
-            where = await producer.send_and_wait(shop.topic("purchases"), key=b"cid", value=value, partition=0)
+        async with AIOKafkaProducer(
+            bootstrap_servers=shop.broker, max_request_size=2 * BIG
+        ) as producer:
+            where = await producer.send_and_wait(
+                shop.topic("purchases"), key=b"cid", value=value, partition=0
+            )
             key, neighbour = _encoded(purchase("ann", "p1", 1))
-            sent = await producer.send_and_wait(shop.topic("purchases"), key=key, value=neighbour, partition=0)
+            sent = await producer.send_and_wait(
+                shop.topic("purchases"), key=key, value=neighbour, partition=0
+            )
         await shop.wait_for_answer(sent, "ann", 60)
         (letter,) = await shop.wait_for("dead_letters", lambda found: len(found) > 0)
         headers = dict(letter.headers)
@@ -174,7 +192,8 @@ OVERSIZE: dict[str, tuple[bytes, bytes, list[tuple[str, bytes]], bool]] = {
     "headers": (b"cid", b"{not json", [("", b"")] * 300_000, True),
     "a key": (b"k" * 3_000_000, _encoded(purchase("cid", "p1", 1))[1], [], True),
 }
-"""What came of a record did not fit into its topic: its key, value and headers, and whether it becomes a letter."""
+"""What came of a record did not fit into its topic: its key, value and headers, and whether it
+becomes a letter."""
 
 
 @pytest.mark.parametrize("what", OVERSIZE)
@@ -189,11 +208,17 @@ def test_t11_what_is_written_fits_whatever_was_read(shop: Shop, what: str) -> No
             await _configure(shop, "purchases", "max.message.bytes", str(4 << 20))
             await _configure(shop, "dead_letters", "max.message.bytes", str(64 << 10))
         worker = await until_ready(shop.start_worker())
-        async with AIOKafkaProducer(bootstrap_servers=shop.broker, max_request_size=4 << 20) as producer:
+        async with AIOKafkaProducer(
+            bootstrap_servers=shop.broker, max_request_size=4 << 20
+        ) as producer:
             topic = shop.topic("purchases")
-            odd = await producer.send_and_wait(topic, key=key, value=value, partition=0, headers=headers)
+            odd = await producer.send_and_wait(
+                topic, key=key, value=value, partition=0, headers=headers
+            )
             neighbour = _encoded(purchase("ann", "p1", 1))
-            sent = await producer.send_and_wait(topic, key=neighbour[0], value=neighbour[1], partition=0)
+            sent = await producer.send_and_wait(
+                topic, key=neighbour[0], value=neighbour[1], partition=0
+            )
         await shop.wait_for_answer(sent, "ann", 60)
         if refused:
             (letter,) = await shop.wait_for("dead_letters", bool)
@@ -212,11 +237,15 @@ def test_t11_what_is_written_fits_whatever_was_read(shop: Shop, what: str) -> No
 async def _configure(shop: Shop, family: str, name: str, value: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=shop.broker)
     await admin.start()
-    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, shop.topic(family), {name: value})])
+    await admin.alter_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, shop.topic(family), {name: value})]
+    )
     await admin.close()
 
 
-def test_t11_a_topic_that_takes_less_than_what_must_be_written_is_refused_at_the_start(shop: Shop) -> None:
+def test_t11_a_topic_that_takes_less_than_what_must_be_written_is_refused_at_the_start(
+    shop: Shop,
+) -> None:
     if not shop.is_apache:
         pytest.skip("the embedded broker tells no limit")
 
@@ -231,7 +260,9 @@ def test_t11_a_topic_that_takes_less_than_what_must_be_written_is_refused_at_the
     asyncio.run(story())
 
 
-def test_t11_a_damaged_state_becomes_a_dead_letter_and_the_shopper_starts_anew(shop: Shop, exactly_once: bool) -> None:
+def test_t11_a_damaged_state_becomes_a_dead_letter_and_the_shopper_starts_anew(
+    shop: Shop, exactly_once: bool
+) -> None:
     async def story() -> None:
         await open_shop(shop)
         worker = await until_ready(shop.start_worker())
@@ -240,7 +271,9 @@ def test_t11_a_damaged_state_becomes_a_dead_letter_and_the_shopper_starts_anew(s
         assert await asyncio.to_thread(worker.terminate) == 0
         damaged = b"\x01 no state at all"
         async with shop.producer() as producer:  # as a disk or a hand would
-            await producer.send_and_wait(shop.topic("changelog"), key=b"ann", value=damaged, partition=sent.partition)
+            await producer.send_and_wait(
+                shop.topic("changelog"), key=b"ann", value=damaged, partition=sent.partition
+            )
         worker = await until_ready(shop.start_worker())
         (sent,) = await shop.publish("purchases", [purchase("ann", "p2", 2)])
         await shop.wait_for_answer(sent, "ann")

@@ -49,7 +49,10 @@ def test_t1_joins_and_leaves_under_load(shop: Shop, exactly_once: bool, lossy: b
 
 
 def test_t1_a_backlog_of_which_ranges_are_thrown_away(shop: Shop) -> None:
-    """A fetch of more than 1,000 records is handed over in ranges; a seek back has to bring all of them again."""
+    """A fetch of more than 1,000 records is handed over in ranges.
+
+    A seek back has to bring all of them again.
+    """
 
     async def story() -> None:
         await open_shop(shop)
@@ -62,7 +65,10 @@ def test_t1_a_backlog_of_which_ranges_are_thrown_away(shop: Shop) -> None:
 
 @only_in_full
 def test_t1_static_members_that_restart_move_nothing(shop: Shop) -> None:
-    """Static membership (KIP-345). Cooperative rebalancing is not in aiokafka: docs/reliability.md."""
+    """Static membership (KIP-345).
+
+    Cooperative rebalancing is not in aiokafka: docs/reliability.md.
+    """
     if not shop.is_apache:
         pytest.skip("the embedded broker does not let a static member come back")
 
@@ -90,7 +96,9 @@ def test_t1_static_members_that_restart_move_nothing(shop: Shop) -> None:
 
 
 @only_in_full
-def test_t3_three_workers_of_which_one_stops_and_one_is_killed(shop: Shop, exactly_once: bool) -> None:
+def test_t3_three_workers_of_which_one_stops_and_one_is_killed(
+    shop: Shop, exactly_once: bool
+) -> None:
     """The third finishes alone; the oracle computes every shopper's state again."""
 
     async def story() -> None:
@@ -135,8 +143,12 @@ def test_t7_offsets_never_go_back(shop: Shop) -> None:
     asyncio.run(story())
 
 
-def test_t9_a_worker_that_wakes_up_after_its_session_overwrites_nothing(shop: Shop, exactly_once: bool) -> None:
-    """It stops with a batch in its hands, for twice the session, and then sends it: no older state survives.
+def test_t9_a_worker_that_wakes_up_after_its_session_overwrites_nothing(
+    shop: Shop, exactly_once: bool
+) -> None:
+    """It stops with a batch in its hands, for twice the session, and then sends it.
+
+    No older state survives.
 
     Not in the changelog either, and nobody touches the keys again: the load ends while it sleeps.
     """
@@ -170,7 +182,10 @@ def test_t9_a_worker_that_wakes_up_after_its_session_overwrites_nothing(shop: Sh
 
 
 def test_t9_a_late_write_that_nobody_is_there_to_see_is_repaired_at_recovery(shop: Shop) -> None:
-    """As above, but the heir is gone when the late write comes: the next owner finds it in the changelog."""
+    """As above, but the heir is gone when the late write comes.
+
+    The next owner finds it in the changelog.
+    """
     asleep = shop.directory / "asleep"
 
     async def story() -> None:
@@ -187,7 +202,8 @@ def test_t9_a_late_write_that_nobody_is_there_to_see_is_repaired_at_recovery(sho
             await assert_clean(shop)
             heir.kill()
             stopped.signal(signal.SIGCONT)
-            async with asyncio.timeout(60):  # it learns that it was superseded, and its supervisor starts it again
+            # it learns that it was superseded, and its supervisor starts it again
+            async with asyncio.timeout(60):
                 while zombie() is stopped:
                     await asyncio.sleep(0.1)
             await until_ready(zombie())
@@ -227,7 +243,8 @@ def test_t17_sigterm_under_load_ends_within_the_grace_time(shop: Shop) -> None:
         for _ in range(size(2, 4)):
             worker = await until_ready(shop.start_worker())
             await asyncio.sleep(1.5)
-            assert await asyncio.to_thread(worker.terminate) == 0  # waits 30 s, Kubernetes' grace time
+            # waits 30 s, Kubernetes' grace time
+            assert await asyncio.to_thread(worker.terminate) == 0
         shop.start_worker()
         await feeding
         verdict = await assert_clean(shop)

@@ -1,4 +1,7 @@
-"""The disk fills up, files break, two workers want the same: T13, T14, T18 of docs/reliability.md."""
+"""The disk fills up, files break, two workers want the same.
+
+T13, T14, T18 of docs/reliability.md.
+"""
 
 import asyncio
 import shutil
@@ -32,7 +35,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system that a few thousand states fill."""
     directory = tmp_path / "disk"
     directory.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(directory)], check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(directory)], check=False
+    ).returncode:
         pytest.skip("mounting a small file system is not allowed here")
     try:
         yield directory
@@ -41,7 +46,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @only_in_full
-def test_t13_a_full_disk_ends_the_worker_and_space_brings_the_state_back(shop: Shop, small_disk: Path) -> None:
+def test_t13_a_full_disk_ends_the_worker_and_space_brings_the_state_back(
+    shop: Shop, small_disk: Path
+) -> None:
     async def story() -> None:
         await open_shop(shop)
         async with supervised(shop, STATE__DIRECTORY=str(small_disk / "state")) as worker:
@@ -85,14 +92,17 @@ def garble_sst(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [wipe, remove_sst, cut_manifest, garble_sst])
-def test_t14_broken_files_come_back_from_the_changelog(shop: Shop, damage: Callable[[Path], None]) -> None:
+def test_t14_broken_files_come_back_from_the_changelog(
+    shop: Shop, damage: Callable[[Path], None]
+) -> None:
     async def story() -> None:
         await open_shop(shop)
         worker = await until_ready(shop.start_worker())
         await load(shop, events=size(600, 2000), per_second=300)
         await assert_clean(shop)
         assert await asyncio.to_thread(worker.terminate) == 0
-        await until_ready(shop.start_worker())  # opening writes what was in the write-ahead log to a table file
+        # opening writes what was in the write-ahead log to a table file
+        await until_ready(shop.start_worker())
         assert await asyncio.to_thread(shop.workers[-1].terminate) == 0
         for partition in range(PARTITIONS):
             damage(database(shop, partition))
@@ -101,7 +111,9 @@ def test_t14_broken_files_come_back_from_the_changelog(shop: Shop, damage: Calla
             await assert_clean(shop)
         if damage is not wipe:
             assert worker().metric("pprm_state_quarantines_total") >= 1
-            assert any("quarantined" in path.name for path in (shop.directory / "worker").rglob("*.db.*"))
+            assert any(
+                "quarantined" in path.name for path in (shop.directory / "worker").rglob("*.db.*")
+            )
 
     asyncio.run(story())
 
@@ -165,6 +177,7 @@ def test_t18_two_workers_on_one_directory(shop: Shop) -> None:
         assert "state.directory" in said
         assert first.alive
         first.kill()
-        await until_ready(shop.start_worker("same"))  # a lock that its owner's death leaves would be worse than none
+        # a lock that its owner's death leaves would be worse than none
+        await until_ready(shop.start_worker("same"))
 
     asyncio.run(story())

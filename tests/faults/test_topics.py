@@ -24,7 +24,9 @@ SHOPPERS = [f"s{i}" for i in range(6)]
 @pytest.fixture(autouse=True)
 def _apache_only(shop: Shop) -> None:
     if not shop.is_apache:
-        pytest.skip("the embedded broker keeps the offsets of deleted topics, and has no partitions to add")
+        pytest.skip(
+            "the embedded broker keeps the offsets of deleted topics, and has no partitions to add"
+        )
 
 
 async def with_admin(shop: Shop, ask: Callable[[AIOKafkaAdminClient], Awaitable[Any]]) -> Any:
@@ -50,14 +52,18 @@ async def create(shop: Shop) -> None:
         specs = topics.plan(shop.settings)
         while set(await topics.create(client_settings(shop.settings.kafka), specs)):
             await asyncio.sleep(0.5)
-        counts = await topics.partition_counts(client_settings(shop.settings.kafka), [spec.name for spec in specs])
+        counts = await topics.partition_counts(
+            client_settings(shop.settings.kafka), [spec.name for spec in specs]
+        )
         while not all(counts.values()):
             await asyncio.sleep(0.2)
             counts = await topics.partition_counts(client_settings(shop.settings.kafka), counts)
 
 
 async def grow(shop: Shop, family: str, partitions: int) -> None:
-    await with_admin(shop, lambda admin: admin.create_partitions({shop.topic(family): NewPartitions(partitions)}))
+    await with_admin(
+        shop, lambda admin: admin.create_partitions({shop.topic(family): NewPartitions(partitions)})
+    )
 
 
 async def buy(shop: Shop, first: int, count: int = 12) -> list[Any]:
@@ -85,7 +91,9 @@ async def counted(shop: Shop) -> dict[str, int]:
     """Purchases in each shopper's state, as the changelog has it last."""
     found: dict[str, int] = {}
     for record in await shop.read("changelog"):
-        found[record.key.decode()] = len(parse_version(record.value).published) and _purchases(record.value)
+        found[record.key.decode()] = len(parse_version(record.value).published) and _purchases(
+            record.value
+        )
     return found
 
 
@@ -212,7 +220,9 @@ def test_t31_states_that_nobody_has_are_a_reason_not_to_start(shop: Shop) -> Non
             assert "lacks states" in refused.tail() and "state.accept_lost" in refused.tail()
             assert not await shop.read("changelog")
         await until_ready(shop.start_worker())  # the one that has them
-        await until(lambda: "writing the states of the files here back" in shop.workers[-1].log.read_text())
+        await until(
+            lambda: "writing the states of the files here back" in shop.workers[-1].log.read_text()
+        )
         assert await asyncio.to_thread(shop.workers[-1].terminate) == 0
         worker = await until_ready(shop.start_worker("none"))
         await answered(shop, await buy(shop, 200, 6), 200)
@@ -238,7 +248,9 @@ def test_t31_what_nobody_has_can_be_given_up(shop: Shop) -> None:
     asyncio.run(story())
 
 
-def test_t32_a_user_keyed_topic_with_more_partitions_is_not_read_and_nothing_of_it_is_lost(shop: Shop) -> None:
+def test_t32_a_user_keyed_topic_with_more_partitions_is_not_read_and_nothing_of_it_is_lost(
+    shop: Shop,
+) -> None:
     async def story() -> None:
         await open_shop(shop)
         worker = await until_ready(shop.start_worker())
@@ -247,7 +259,8 @@ def test_t32_a_user_keyed_topic_with_more_partitions_is_not_read_and_nothing_of_
         await until(says(worker, f"{shop.topic('browses')} has {PARTITIONS + 2}"))
         assert worker.metric("pprm_topic_partitions_differ") == 1
         looks = [(user, {"event_id": f"l{i}", "user_id": user, "product_id": "p1", "action": "view",
-                         "occurred_at": "2017-11-06T10:00:00Z"}) for i, user in enumerate(SHOPPERS * 4)]  # fmt: skip
+                         "occurred_at": "2017-11-06T10:00:00Z"}) for i,
+                         user in enumerate(SHOPPERS * 4)]  # fmt: skip
         await shop.publish("browses", looks)
         await answered(shop, await buy(shop, 100), 100)  # the others go on
         assert worker.alive
@@ -262,7 +275,9 @@ def test_t32_a_user_keyed_topic_with_more_partitions_is_not_read_and_nothing_of_
 
 async def committed(shop: Shop, family: str, partitions: int) -> int:
     """Sum of the group's offsets on a topic."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=shop.broker, group_id=shop.name, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=shop.broker, group_id=shop.name, enable_auto_commit=False
+    )
     await consumer.start()
     try:
         tps = [TopicPartition(shop.topic(family), p) for p in range(partitions)]
@@ -288,7 +303,9 @@ def test_t32_products_in_partitions_that_came_later_are_seen_and_judged(shop: Sh
         await until(lambda: available(worker) == PRODUCTS + 24)
         await until(lambda: worker.metric("pprm_events_invalid_total") == 1)
         assert worker.get("/ready")[0] == 200
-        await shop.wait_for("dead_letters", lambda letters: any(r.key == b"p-broken" for r in letters))
+        await shop.wait_for(
+            "dead_letters", lambda letters: any(r.key == b"p-broken" for r in letters)
+        )
 
     asyncio.run(story())
 
@@ -306,14 +323,18 @@ def test_t32_a_products_topic_made_anew_is_the_catalogue(shop: Shop) -> None:
         await until(lambda: available(worker) == 10)
         (sent,) = await shop.publish("purchases", [purchase("ann", "p100", 1)])
         answer = await shop.wait_for_answer(sent, "ann")
-        assert {item["product_id"] for item in answer["items"]} == {f"p{i}" for i in range(100, 110)}
+        assert {item["product_id"] for item in answer["items"]} == {
+            f"p{i}" for i in range(100, 110)
+        }
 
     asyncio.run(story())
 
 
 def available(worker: Worker) -> float:
     said = worker.get("/metrics")[1].splitlines()
-    return next(float(line.split()[-1]) for line in said if 'catalogue_products{state="available"}' in line)
+    return next(
+        float(line.split()[-1]) for line in said if 'catalogue_products{state="available"}' in line
+    )
 
 
 @pytest.mark.parametrize("note", ["", '{"topic":1}'], ids=["no note", "of another topic"])
@@ -329,13 +350,17 @@ def test_t33_an_offset_beyond_the_end_loses_nothing_of_what_comes(shop: Shop, no
         worker = await until_ready(shop.start_worker())
         await answered(shop, await buy(shop, 100, 6), 100)
         assert worker.metric("pprm_topics_replaced_total") == PARTITIONS
-        assert await counted(shop) == dict.fromkeys(SHOPPERS, 3), "all that is new, and nothing twice"
+        assert await counted(shop) == dict.fromkeys(SHOPPERS, 3), (
+            "all that is new, and nothing twice"
+        )
 
     asyncio.run(story())
 
 
 async def set_offsets(shop: Shop, offset: int, note: str) -> None:
-    consumer = AIOKafkaConsumer(bootstrap_servers=shop.broker, group_id=shop.name, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=shop.broker, group_id=shop.name, enable_auto_commit=False
+    )
     await consumer.start()
     try:
         tps = [TopicPartition(shop.topic("purchases"), p) for p in range(PARTITIONS)]
@@ -346,7 +371,10 @@ async def set_offsets(shop: Shop, offset: int, note: str) -> None:
 
 
 def test_t30_recreated_and_grown_topics_under_load_leave_the_states_whole(shop: Shop) -> None:
-    """The oracle follows every event of what is there at the end: products come and go meanwhile."""
+    """The oracle follows every event of what is there at the end.
+
+    Products come and go meanwhile.
+    """
 
     async def story() -> None:
         await open_shop(shop)

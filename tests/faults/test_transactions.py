@@ -1,4 +1,7 @@
-"""exactly_once, as a consumer that reads while workers and broker come and go sees it: T4 of docs/reliability.md."""
+"""exactly_once, as a consumer that reads while workers and broker come and go sees it.
+
+T4 of docs/reliability.md.
+"""
 
 import asyncio
 import json
@@ -14,7 +17,15 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pprm.catalogue.popularity import COLUMNS, Snapshot, encode_snapshot
 from pprm.core.ids import stable_hash
-from tests.faults.harness import PRODUCTS, assert_clean, load, only_in_full, open_shop, supervised, until_ready
+from tests.faults.harness import (
+    PRODUCTS,
+    assert_clean,
+    load,
+    only_in_full,
+    open_shop,
+    supervised,
+    until_ready,
+)
 from tests.integration.brokers import ApacheKafka, has_apache
 from tests.integration.shop import PARTITIONS, Shop, Worker, product, purchase
 from worker.cli import tail
@@ -36,7 +47,9 @@ def kafka(tmp_path: Path) -> Iterator[ApacheKafka]:
 
 @pytest.fixture
 def transactional(kafka: ApacheKafka, tmp_path: Path) -> Iterator[Shop]:
-    shop = Shop(kafka.address, "shop", tmp_path, extra={"PPRM_DELIVERY": "exactly_once"}, is_apache=True)
+    shop = Shop(
+        kafka.address, "shop", tmp_path, extra={"PPRM_DELIVERY": "exactly_once"}, is_apache=True
+    )
     try:
         yield shop
     finally:
@@ -69,7 +82,9 @@ async def watching(shop: Shop) -> AsyncIterator[list[Any]]:
 
 
 @only_in_full
-def test_t4_bounced_workers_and_broker_repeat_nothing_to_a_reader(transactional: Shop, kafka: ApacheKafka) -> None:
+def test_t4_bounced_workers_and_broker_repeat_nothing_to_a_reader(
+    transactional: Shop, kafka: ApacheKafka
+) -> None:
     """Clean and hard bounces of two workers, a clean one of the broker, under load, with a reader beside."""
     rng, shop = random.Random(4), transactional
 
@@ -99,13 +114,18 @@ def test_t4_bounced_workers_and_broker_repeat_nothing_to_a_reader(transactional:
 
 @only_in_full
 def test_t4_what_an_upstream_aborts_never_happened(transactional: Shop) -> None:
-    """An upstream that uses transactions: its markers are no holes, its aborted purchases are no purchases."""
+    """An upstream that uses transactions.
+
+    Its markers are no holes, its aborted purchases are no purchases.
+    """
     shop = transactional
 
     async def story() -> None:
         await open_shop(shop)
         worker = await until_ready(shop.start_worker())
-        async with AIOKafkaProducer(bootstrap_servers=shop.broker, transactional_id="upstream") as producer:
+        async with AIOKafkaProducer(
+            bootstrap_servers=shop.broker, transactional_id="upstream"
+        ) as producer:
             await _abort_a_product_and_a_snapshot(shop, producer)
             for number in range(30):
                 await producer.begin_transaction()
@@ -115,7 +135,11 @@ def test_t4_what_an_upstream_aborts_never_happened(transactional: Shop) -> None:
                     sent = await producer.send(
                         shop.topic("purchases"), key=key.encode(), value=json.dumps(value).encode()
                     )
-                await (producer.abort_transaction() if number % 3 == 1 else producer.commit_transaction())
+                await (
+                    producer.abort_transaction()
+                    if number % 3 == 1
+                    else producer.commit_transaction()
+                )
                 where = await sent if number % 3 != 1 else None
         assert where
         await shop.wait_for_answer(where, "ann")
@@ -124,7 +148,8 @@ def test_t4_what_an_upstream_aborts_never_happened(transactional: Shop) -> None:
         assert worker.metric("pprm_offset_gaps_total") == 0, "markers cost no seek"
         await _never_happened(shop, worker)
         assert worker.terminate() == 0
-        await _never_happened(shop, await until_ready(shop.start_worker()))  # which reads them from the beginning
+        # which reads them from the beginning
+        await _never_happened(shop, await until_ready(shop.start_worker()))
 
     asyncio.run(story())
 
@@ -142,7 +167,9 @@ async def _abort_a_product_and_a_snapshot(shop: Shop, producer: AIOKafkaProducer
     _, value = product(0, product_id="ghost")
     await producer.begin_transaction()
     await producer.send(shop.topic("products"), key=b"ghost", value=json.dumps(value).encode())
-    await producer.send(shop.settings.popularity_topic, key=b"0", value=encode_snapshot(loved), partition=0)
+    await producer.send(
+        shop.settings.popularity_topic, key=b"0", value=encode_snapshot(loved), partition=0
+    )
     await producer.abort_transaction()
 
 
@@ -152,7 +179,9 @@ async def _never_happened(shop: Shop, worker: Worker) -> None:
     assert worker.metric("pprm_popularity_purchases") < LOVED
     assert not any("ghost" in json.dumps(made["items"]) for made in (await shop.lists()).values())
     seen = []
-    async for record in tail.records(client_settings(shop.settings.kafka), shop.topic("products"), True):
+    async for record in tail.records(
+        client_settings(shop.settings.kafka), shop.topic("products"), True
+    ):
         seen.append(record.key)
         if len(seen) == PRODUCTS:
             break

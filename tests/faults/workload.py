@@ -1,9 +1,11 @@
-"""The load of the fault suite: purchases, returns and browses of a few shoppers, each event with a time of its own.
+"""The load of the fault suite.
 
-Every purchase has a basket of its own, so that a state counts each exactly once, and `occurred_at` grows by a second
-with every event, so that an event can be found in a state by its time. One in 50 is published again, as a shop does
-that retries: with its `event_id`, to count once. One in 50 is the return of something bought lately, one in 50 asks for
-a list.
+Purchases, returns and browses of a few shoppers, each event with a time of its own.
+
+Every purchase has a basket of its own, so that a state counts each exactly once, and `occurred_at`
+grows by a second with every event, so that an event can be found in a state by its time. One in 50
+is published again, as a shop does that retries: with its `event_id`, to count once. One in 50 is
+the return of something bought lately, one in 50 asks for a list.
 """
 
 import asyncio
@@ -37,23 +39,31 @@ async def feed(
     mixed: int = 0,
     held: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Publish events numbered from `first`, as fast as it goes where `per_second` is 0; returns when all are held.
+    """Publish events numbered from `first`, as fast as it goes where `per_second` is 0.
 
-    `held` is told how many more the broker holds. `idempotent`: the broker drops what a retry sends twice, so that the
-    input itself has no repeats. `mixed`: of topics with so many partitions, half of the shoppers' purchases and half of
-    their browses come from a client of librdkafka's, by its own partitioner.
+    Returns when all are held.
+
+    `held` is told how many more the broker holds. `idempotent`: the broker drops what a retry sends
+    twice, so that the input itself has no repeats. `mixed`: of topics with so many partitions, half
+    of the shoppers' purchases and half of their browses come from a client of librdkafka's, by its
+    own partitioner.
     """
     producer = AIOKafkaProducer(
-        bootstrap_servers=broker, acks="all", linger_ms=5, request_timeout_ms=120_000, enable_idempotence=idempotent,
+        bootstrap_servers=broker, acks="all", linger_ms=5, request_timeout_ms=120_000,
+        enable_idempotence=idempotent,
         compression_type=random.Random(f"{prefix}{seed}").choice(CODECS),
     )  # fmt: skip
     await producer.start()
     rng, started = random.Random(seed), time.monotonic()
     try:
         waiting = []
-        for number, (family, key, value) in enumerate(messages(rng, users, products, first, events), first):
+        for number, (family, key, value) in enumerate(
+            messages(rng, users, products, first, events), first
+        ):
             partition = _partition(family, key, mixed)
-            waiting.append(await producer.send(prefix + family, key=key, value=value, partition=partition))
+            waiting.append(
+                await producer.send(prefix + family, key=key, value=value, partition=partition)
+            )
             if len(waiting) >= AT_ONCE:
                 await asyncio.gather(*waiting)
                 held(len(waiting))
@@ -70,7 +80,8 @@ async def feed(
 def _partition(family: str, key: bytes, mixed: int) -> int | None:
     """Where librdkafka puts a key, None where the producer's own partitioner is to choose.
 
-    One client writes all of a shopper's events of a topic: between partitions nobody knows an order.
+    One client writes all of a shopper's events of a topic: between partitions nobody knows an
+    order.
     """
     return crc32(key) % mixed if mixed and crc32(family.encode() + key) % 2 else None
 
@@ -81,7 +92,9 @@ LATELY = 5
 """Of so many of a shopper's last messages and purchases one comes again, or goes back."""
 
 
-def messages(rng: random.Random, users: int, products: int, first: int, count: int) -> Iterator[Message]:
+def messages(
+    rng: random.Random, users: int, products: int, first: int, count: int
+) -> Iterator[Message]:
     """So many messages, with the numbers from `first` on."""
     said = defaultdict[str, deque[Message]](lambda: deque(maxlen=LATELY))
     bought = defaultdict[str, deque[dict[str, object]]](lambda: deque(maxlen=LATELY))
@@ -96,7 +109,8 @@ def messages(rng: random.Random, users: int, products: int, first: int, count: i
             yield "requests", user.encode(), orjson.dumps(asked)
             continue
         value = {
-            "event_id": f"e{number}", "user_id": user, "product_id": f"p{rng.randrange(products)}", "occurred_at": at,
+            "event_id": f"e{number}", "user_id": user, "product_id": f"p{rng.randrange(products)}",
+            "occurred_at": at,
         }  # fmt: skip
         family = "purchases" if rng.random() < 0.7 else "browses"
         if chance > 0.98 and bought[user]:
@@ -111,7 +125,9 @@ def messages(rng: random.Random, users: int, products: int, first: int, count: i
         yield message
 
 
-def _returned(rng: random.Random, value: dict[str, str], purchase: dict[str, object]) -> dict[str, object]:
+def _returned(
+    rng: random.Random, value: dict[str, str], purchase: dict[str, object]
+) -> dict[str, object]:
     """A return in one of the ways in which shops tell it."""
     back = value | {"product_id": purchase["product_id"]}
     if rng.random() < 0.5:

@@ -1,9 +1,12 @@
-"""`make fuzz`: every target in a process of its own, guided by coverage (atheris, libFuzzer), for so many seconds.
+"""`make fuzz`.
+
+Every target in a process of its own, guided by coverage (atheris, libFuzzer), for so many seconds.
 
     python -m tests.fuzz SECONDS            all targets; exit code 1 where one found something
     python -m tests.fuzz TARGET FILE ...    run a target on files: what was found, again
 
-Coverage comes from instrumented bytecode, so that our modules are imported only under `instrument_imports`.
+Coverage comes from instrumented bytecode, so that our modules are imported only under
+`instrument_imports`.
 """
 
 import re
@@ -20,7 +23,9 @@ def fuzz(target: str, arguments: list[str]) -> None:
     """Run libFuzzer on a target in this process; does not return."""
     import atheris
 
-    with atheris.instrument_imports(include=["worker.pipeline.codec", "worker.pipeline.sentiment", "pprm", "schemas"]):
+    with atheris.instrument_imports(
+        include=["worker.pipeline.codec", "worker.pipeline.sentiment", "pprm", "schemas"]
+    ):
         from tests.fuzz.targets import TARGETS
 
     atheris.Setup([target, *arguments], TARGETS[target])
@@ -38,10 +43,19 @@ def all_targets(seconds: int) -> int:
             grows.mkdir()
             options = [
                 f"-max_total_time={seconds}", f"-artifact_prefix={FINDINGS}/{name}-", "-timeout=10",
-                "-rss_limit_mb=4096", "-max_len=70000", "-print_final_stats=1", f"-dict={here / 'words.dict'}",
+                "-rss_limit_mb=4096", "-max_len=70000", "-print_final_stats=1",
+                f"-dict={here / 'words.dict'}",
             ]  # fmt: skip
             with (FINDINGS / f"{name}.log").open("wb") as log:
-                command = [sys.executable, "-m", "tests.fuzz", name, *options, str(grows), str(here / "corpus" / name)]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "tests.fuzz",
+                    name,
+                    *options,
+                    str(grows),
+                    str(here / "corpus" / name),
+                ]
                 running[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         return sum(_report(name, process) for name, process in running.items())
 
@@ -51,7 +65,10 @@ def _report(name: str, process: "subprocess.Popen[bytes]") -> bool:
     log = (FINDINGS / f"{name}.log").read_text(errors="replace")
     executed = re.search(r"number_of_executed_units: (\d+)", log)
     coverage = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", log)
-    print(f"{name}: {executed[1] if executed else '?'} values, coverage, features and corpus {coverage[-1:]}")
+    print(
+        f"{name}: {executed[1] if executed else '?'} values, coverage, features and corpus"
+        f" {coverage[-1:]}"
+    )
     if found:
         print(f"{name} FOUND SOMETHING:\n{log[-3000:]}")
     return found

@@ -1,6 +1,7 @@
 """What must hold for any bytes whatever: each target takes bytes and raises where it does not.
 
-The first byte chooses the record around a value: its family, and whether key, time and headers are those of a good one.
+The first byte chooses the record around a value: its family, and whether key, time and headers are
+those of a good one.
 """
 
 import json
@@ -47,7 +48,10 @@ DIMENSIONS = 3
 
 
 def decode_event(data: bytes) -> None:
-    """The codec: a decision, never an exception. What it takes can be kept, what it refuses can be a dead letter."""
+    """The codec: a decision, never an exception.
+
+    What it takes can be kept, what it refuses can be a dead letter.
+    """
     family, record = _record(data)
     started = time.monotonic()
     if family == "products":
@@ -65,7 +69,10 @@ def decode_event(data: bytes) -> None:
 
 
 def decode_state(data: bytes) -> None:
-    """The state: an error, or a state whose bytes are these (in today's layout), which takes events and scores."""
+    """The state.
+
+    An error, or a state whose bytes are these (in today's layout), which takes events and scores.
+    """
     try:
         state = user_state.decode(data)
     except StateError:
@@ -73,7 +80,9 @@ def decode_state(data: bytes) -> None:
     assert user_state.encode(state) == data or data[:1] in (layout3.TAG, layout4.TAG)
     for event in _EVENTS:
         after = fold(state, [event]).state
-        assert user_state.encode(user_state.decode(user_state.encode(after))) == user_state.encode(after)
+        assert user_state.encode(user_state.decode(user_state.encode(after))) == user_state.encode(
+            after
+        )
     after = fold(state, _EVENTS).state
     _can_be_scored(after)
     Popularity().add_state(after)
@@ -82,7 +91,10 @@ def decode_state(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {"event": decode_event, "state": decode_state}
 
 _EVENTS = [
-    *(Interaction(Position(0, 3, (1 << 40) + i), kind, i, int(NOW), i, fingerprint=i) for i, kind in enumerate(Kind)),
+    *(
+        Interaction(Position(0, 3, (1 << 40) + i), kind, i, int(NOW), i, fingerprint=i)
+        for i, kind in enumerate(Kind)
+    ),
     Interaction(Position(0, 3, 7, log=9), Kind.PURCHASE, 7, int(NOW), fingerprint=1),
     *(Interaction(Position(0, 3, 8 + i, log=9), Kind.RETURN, i + 1, int(NOW)) for i in range(8)),
     Interaction(Position(0, 3, (1 << 40) + 90, log=9), Kind.PURCHASE, 7, int(NOW) - 86_400 * 400),
@@ -109,8 +121,12 @@ def _record(data: bytes) -> tuple[str, Record]:
 
 def _is_a_letter(record: Record, said: Invalid) -> None:
     letter = letters.dead_letter(record, said)
-    assert (letter.key, letter.value) == (record.key, record.value) and row_bytes(letter) <= DEFAULT_LIMIT
-    told = {name: text.decode() for name, text in letter.headers if not name.startswith("original_")}
+    assert (letter.key, letter.value) == (record.key, record.value) and row_bytes(
+        letter
+    ) <= DEFAULT_LIMIT
+    told = {
+        name: text.decode() for name, text in letter.headers if not name.startswith("original_")
+    }
     DeadLetterHeaders.model_validate_strings(told)
 
 

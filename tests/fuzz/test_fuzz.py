@@ -1,4 +1,7 @@
-"""The fuzz targets on their corpus and on a few seconds of blind damage to it; `make fuzz` is the long run."""
+"""The fuzz targets on their corpus and on a few seconds of blind damage to it.
+
+`make fuzz` is the long run.
+"""
 
 import random
 import time
@@ -37,7 +40,10 @@ def test_the_corpus_has_all_seeds() -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_blind_damage_holds(target: str) -> None:
-    chance, corpus = random.Random(0), [path.read_bytes() for path in FILES if path.parent.name == target]
+    chance, corpus = (
+        random.Random(0),
+        [path.read_bytes() for path in FILES if path.parent.name == target],
+    )
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
         data = bytearray(chance.choice(corpus))

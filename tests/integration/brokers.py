@@ -1,4 +1,7 @@
-"""Brokers to test on: the embedded one, and Apache Kafka where PPRM_TEST_KAFKA names a folder with `run DIR PORT`."""
+"""Brokers to test on.
+
+The embedded one, and Apache Kafka where PPRM_TEST_KAFKA names a folder with `run DIR PORT`.
+"""
 
 import os
 import signal
@@ -41,7 +44,8 @@ class ApacheKafka:
         log = self.directory / "kafka.log"
         with log.open("wb") as out:
             self.process = subprocess.Popen(
-                [str(Path(os.environ["PPRM_TEST_KAFKA"]) / "run"), str(self.directory / "data"), str(self.port),
+                [str(Path(os.environ["PPRM_TEST_KAFKA"]) / "run"), str(self.directory / "data"),
+                str(self.port),
                  *self.properties],
                 stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
@@ -66,7 +70,8 @@ class ApacheKafka:
 
 @contextmanager
 def apache_kafka(directory: Path, properties: Sequence[str] = ()) -> Iterator[str]:
-    kafka = ApacheKafka(directory, embedded.free_port(2), properties)  # the next port is the controller's
+    # the next port is the controller's
+    kafka = ApacheKafka(directory, embedded.free_port(2), properties)
     try:
         kafka.start()
         yield kafka.address

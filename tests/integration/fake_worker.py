@@ -1,4 +1,7 @@
-"""A worker that recommends the same to everybody, enough for the demo's shell; `--die` ends it at the first list."""
+"""A worker that recommends the same to everybody, enough for the demo's shell.
+
+`--die` ends it at the first list.
+"""
 
 import asyncio
 import itertools
@@ -23,7 +26,10 @@ MODEL = {"name": "fake", "version": "1", "sha256": "0" * 64}
 class Pages(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         prefix = load().topics.prefix
-        lines = (f'pprm_events_consumed_total{{topic="{prefix}{name}"}} {n}.0\n' for name, n in consumed.items())
+        lines = (
+            f'pprm_events_consumed_total{{topic="{prefix}{name}"}} {n}.0\n'
+            for name, n in consumed.items()
+        )
         body = "".join(lines) + f"pprm_catalogue_records_total {next(asked)}e6\n"
         self.send_response(200)
         self.end_headers()
@@ -41,7 +47,11 @@ async def main() -> None:
     score_from = settings.recommendations.score_from
     assert score_from
     consumer = AIOKafkaConsumer(
-        *map(name, consumed), name("users"), auto_offset_reset="earliest", fetch_max_wait_ms=10, **client
+        *map(name, consumed),
+        name("users"),
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=10,
+        **client,
     )
     producer = AIOKafkaProducer(**client)
     await consumer.start()
@@ -54,18 +64,26 @@ async def main() -> None:
                 value = orjson.loads(record.value)
                 if tp.topic != name("users"):
                     consumed[tp.topic.removeprefix(settings.topics.prefix)] += 1
-                if value.get("occurred_at", value.get("updated_at")) >= score_from.strftime("%Y-%m-%dT%H:%M:%SZ"):
+                if value.get("occurred_at", value.get("updated_at")) >= score_from.strftime(
+                    "%Y-%m-%dT%H:%M:%SZ"
+                ):
                     newest[record.key] = (record, value)
             for record, value in newest.values():
                 if "--die" in sys.argv:
                     sys.exit("no more lists from me")
-                key, body, headers = codec.encode_recommendation(answer(record, value), datetime.now(UTC))
-                await producer.send(name("recommendations"), body, key=key, headers=headers, partition=tp.partition)
+                key, body, headers = codec.encode_recommendation(
+                    answer(record, value), datetime.now(UTC)
+                )
+                await producer.send(
+                    name("recommendations"), body, key=key, headers=headers, partition=tp.partition
+                )
 
 
 def answer(record: SimpleNamespace, value: dict[str, str]) -> codec.Answer:
     items = [(product, 0.5, ["popular"]) for product in ("1082185", "995242", "1029743", "981760")]
-    return codec.Answer(value["user_id"], record.offset, value.get("event_id", "profile"), record, MODEL, items)
+    return codec.Answer(
+        value["user_id"], record.offset, value.get("event_id", "profile"), record, MODEL, items
+    )
 
 
 asyncio.run(main())

@@ -1,4 +1,7 @@
-"""An Apache Kafka that lets nobody in without TLS, password and rights; keystore, users and rights are made here."""
+"""An Apache Kafka that lets nobody in without TLS, password and rights.
+
+Keystore, users and rights are made here.
+"""
 
 import os
 import subprocess
@@ -24,7 +27,10 @@ RESOURCES = {"topic": TOPIC, "group": GROUP, "transactional-id": TRANSACTIONAL_I
 
 @dataclass(frozen=True)
 class Secured:
-    """A broker with two listeners: SASL over TLS, certified for 127.0.0.1 only, and a plain one for administrators."""
+    """A broker with two listeners.
+
+    SASL over TLS, certified for 127.0.0.1 only, and a plain one for administrators.
+    """
 
     tls: str
     plain: str
@@ -33,7 +39,8 @@ class Secured:
     def as_user(self, name: str, **changes: str) -> dict[str, str]:
         """A worker's variables."""
         chosen = {
-            "bootstrap_servers": self.tls, "security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN",
+            "bootstrap_servers": self.tls, "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "PLAIN",
             "sasl_username": name, "sasl_password": PASSWORD, "ssl_cafile": str(self.ca), **changes,
         }  # fmt: skip
         return {f"PPRM_KAFKA__{key.upper()}": value for key, value in chosen.items() if value}
@@ -44,7 +51,8 @@ class Secured:
 
     def give_scram_password(self, user: str) -> None:
         _java(
-            "kafka.admin.ConfigCommand", "--bootstrap-server", self.plain, "--alter", "--entity-type", "users",
+            "kafka.admin.ConfigCommand", "--bootstrap-server", self.plain, "--alter",
+            "--entity-type", "users",
             "--entity-name", user, "--add-config", f"SCRAM-SHA-512=[password={PASSWORD}]",
         )  # fmt: skip
 
@@ -59,7 +67,13 @@ class Secured:
                     for operation in right.operations:
                         answer = await admin._send_to_controller(
                             CreateAclsRequest(
-                                RESOURCES[right.kind], name, pattern, f"User:{user}", "*", CODES[operation], ALLOW
+                                RESOURCES[right.kind],
+                                name,
+                                pattern,
+                                f"User:{user}",
+                                "*",
+                                CODES[operation],
+                                ALLOW,
                             )
                         )
                         assert answer.creation_responses[0][0] == 0, answer
@@ -85,7 +99,8 @@ def _certificate(directory: Path) -> tuple[Path, Path]:
     keystore, ca = directory / "broker.p12", directory / "ca.pem"
     store = ["-alias", "broker", "-keystore", str(keystore), "-storepass", KEYSTORE_PASSWORD]
     _quietly(
-        "keytool", "-genkeypair", *store, "-storetype", "PKCS12", "-keyalg", "EC", "-groupname", "secp256r1",
+        "keytool", "-genkeypair", *store, "-storetype", "PKCS12", "-keyalg", "EC", "-groupname",
+        "secp256r1",
         "-validity", "2", "-dname", "CN=broker", "-ext", "san=ip:127.0.0.1",
     )  # fmt: skip
     _quietly("keytool", "-exportcert", "-rfc", *store, "-file", str(ca))
@@ -108,7 +123,11 @@ def _properties(port: int, keystore: Path, users: Iterable[str]) -> list[str]:
         *(
             f"ssl.{store}.{key}={value}"
             for store in ("keystore", "truststore")
-            for key, value in (("location", keystore), ("password", KEYSTORE_PASSWORD), ("type", "PKCS12"))
+            for key, value in (
+                ("location", keystore),
+                ("password", KEYSTORE_PASSWORD),
+                ("type", "PKCS12"),
+            )
         ),
         "auto.create.topics.enable=true",
         "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",

@@ -1,4 +1,7 @@
-"""A shop to test with: topics of its own on a broker, plain clients to publish and read, and real worker processes."""
+"""A shop to test with.
+
+Topics of its own on a broker, plain clients to publish and read, and real worker processes.
+"""
 
 import json
 import os
@@ -36,7 +39,9 @@ class Worker:
 
     def get(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}{path}", timeout=5
+            ) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -77,7 +82,11 @@ class Worker:
 
     def metric(self, name: str) -> float:
         """Sum of a metric over its labels."""
-        lines = (line for line in self.get("/metrics")[1].splitlines() if line.split("{")[0].split(" ")[0] == name)
+        lines = (
+            line
+            for line in self.get("/metrics")[1].splitlines()
+            if line.split("{")[0].split(" ")[0] == name
+        )
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
     def tail(self) -> str:
@@ -119,11 +128,18 @@ class Shop:
         await topics.create(client_settings(self.settings.kafka), topics.plan(self.settings))
 
     def start_worker(
-        self, name: str = "worker", sabotage: Sequence[str] = (), python: str = sys.executable, **settings: str
+        self,
+        name: str = "worker",
+        sabotage: Sequence[str] = (),
+        python: str = sys.executable,
+        **settings: str,
     ) -> Worker:
-        """Start a worker with a directory of its own; `settings` are environment variables without the prefix.
+        """Start a worker with a directory of its own.
 
-        `sabotage` builds faults into it, see `tests.faults.sabotage`; `python` is that of another environment.
+        `settings` are environment variables without the prefix.
+
+        `sabotage` builds faults into it, see `tests.faults.sabotage`; `python` is that of another
+        environment.
         """
         port, log = free_port(), self.directory / f"{name}.log"
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PPRM_")}
@@ -141,7 +157,9 @@ class Shop:
         }
         command = ["tests.faults.sabotage", *sabotage] if sabotage else ["worker", "worker"]
         with log.open("ab") as out:
-            process = subprocess.Popen([python, "-m", *command], env=environment, stdout=out, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                [python, "-m", *command], env=environment, stdout=out, stderr=subprocess.STDOUT
+            )
         worker = Worker(process, port, log)
         self.workers.append(worker)
         return worker
@@ -164,18 +182,25 @@ class Shop:
     async def publish(
         self, family: str, records: Iterable[tuple[str | None, Any]], codec: str | None = None
     ) -> list[Any]:
-        """Publish (key, value) pairs, value as JSON, raw bytes or None; returns what the broker acknowledged."""
+        """Publish (key, value) pairs, value as JSON, raw bytes or None.
+
+        Returns what the broker acknowledged.
+        """
         self.sells |= family == "products"
         async with self.producer(codec) as producer:
             futures = [
-                await producer.send(self.topic(family), key=key and key.encode(), value=_bytes(value))
+                await producer.send(
+                    self.topic(family), key=key and key.encode(), value=_bytes(value)
+                )
                 for key, value in records
             ]
             return [await future for future in futures]
 
     @asynccontextmanager
     async def producer(self, codec: str | None = None) -> AsyncIterator[AIOKafkaProducer]:
-        producer = AIOKafkaProducer(bootstrap_servers=self.broker, linger_ms=2, compression_type=codec)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.broker, linger_ms=2, compression_type=codec
+        )
         await producer.start()
         try:
             yield producer
@@ -205,27 +230,34 @@ class Shop:
             records = await self.read(family)
             if done(records):
                 return records
-            assert time.monotonic() < deadline, f"{family}: {len(records)} records\n{self.workers[-1].tail()}"
+            assert time.monotonic() < deadline, (
+                f"{family}: {len(records)} records\n{self.workers[-1].tail()}"
+            )
 
     async def lists(self) -> dict[str, Any]:
         """Each shopper's newest list, None where they were forgotten."""
         records = await self.read("recommendations")
         return {r.key.decode(): None if r.value is None else json.loads(r.value) for r in records}
 
-    async def wait_for_answer(self, acknowledged: Any, user: str, seconds: float = 30) -> dict[str, Any]:
+    async def wait_for_answer(
+        self, acknowledged: Any, user: str, seconds: float = 30
+    ) -> dict[str, Any]:
         """The list that answers an event of a user, given its acknowledgement."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             newest = (await self.lists()).get(user)
             if newest and answers(newest["trigger"], acknowledged):
                 return newest  # type: ignore[no-any-return]
-        raise AssertionError(f"no list for {user}, the newest is {newest}\n{self.workers[-1].tail()}")
+        raise AssertionError(
+            f"no list for {user}, the newest is {newest}\n{self.workers[-1].tail()}"
+        )
 
 
 def answers(trigger: Mapping[str, Any], acknowledged: Any) -> bool:
-    return (trigger["topic"], trigger["partition"]) == (acknowledged.topic, acknowledged.partition) and trigger[
-        "offset"
-    ] >= acknowledged.offset
+    return (trigger["topic"], trigger["partition"]) == (
+        acknowledged.topic,
+        acknowledged.partition,
+    ) and trigger["offset"] >= acknowledged.offset
 
 
 def product(i: int, **changes: Any) -> tuple[str, Any]:
@@ -233,7 +265,10 @@ def product(i: int, **changes: Any) -> tuple[str, Any]:
     kinds = [
         ("FLUID MILK WHITE ONLY", ["GROCERY", "FLUID MILK PRODUCTS", "FLUID MILK WHITE ONLY"]),
         ("BANANAS", ["PRODUCE", "TROPICAL FRUIT", "BANANAS"]),
-        ("SOFT DRINKS 12/18&15PK CAN CAR", ["GROCERY", "SOFT DRINKS", "SOFT DRINKS 12/18&15PK CAN CAR"]),
+        (
+            "SOFT DRINKS 12/18&15PK CAN CAR",
+            ["GROCERY", "SOFT DRINKS", "SOFT DRINKS 12/18&15PK CAN CAR"],
+        ),
     ]
     title, categories = kinds[i % len(kinds)]
     value = {
@@ -243,9 +278,12 @@ def product(i: int, **changes: Any) -> tuple[str, Any]:
     return f"p{i}", value
 
 
-def purchase(user: str, item: str, number: int, at: str = "2017-11-05T10:00:00Z", **changes: Any) -> tuple[str, Any]:
+def purchase(
+    user: str, item: str, number: int, at: str = "2017-11-05T10:00:00Z", **changes: Any
+) -> tuple[str, Any]:
     value = {
-        "event_id": f"e{number}", "user_id": user, "product_id": item, "occurred_at": at, "basket_id": f"b{number}",
+        "event_id": f"e{number}", "user_id": user, "product_id": item, "occurred_at": at,
+        "basket_id": f"b{number}",
         **changes,
     }  # fmt: skip
     return user, value

@@ -1,4 +1,7 @@
-"""Offline and online agree: the same events through fold and scorer here, and through a real worker."""
+"""Offline and online agree.
+
+The same events through fold and scorer here, and through a real worker.
+"""
 
 import asyncio
 from typing import Any
@@ -18,7 +21,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 def test_streamed_scores_equal_offline_scores(shop: Shop) -> None:
     days = [f"2017-11-{day:02d}T10:00:00Z" for day in range(1, 9)]
     baskets = [
-        [purchase(user, f"p{(7 * number + i) % 30}", number, at=day, store_id=f"s{number % 2}") for i in range(3)]
+        [
+            purchase(user, f"p{(7 * number + i) % 30}", number, at=day, store_id=f"s{number % 2}")
+            for i in range(3)
+        ]
         for number, (day, user) in enumerate((day, user) for day in days for user in ("flo", "gus"))
     ]
 
@@ -42,10 +48,14 @@ def test_streamed_scores_equal_offline_scores(shop: Shop) -> None:
         lists = []
         for basket in baskets:
             user = basket[0][0]
-            events = recommender.with_promotions([_event(record, n) for n, record in enumerate(basket)])
+            events = recommender.with_promotions(
+                [_event(record, n) for n, record in enumerate(basket)]
+            )
             folded = fold(states.get(user, UserState()), events)
             states[user] = folded.state
-            (ranked,) = recommender.answer([(0, counted) for counted in folded.counted], [_request(folded.state)])
+            (ranked,) = recommender.answer(
+                [(0, counted) for counted in folded.counted], [_request(folded.state)]
+            )
             lists.append({product_id: score for product_id, score, _ in ranked.items})
         return lists
 
@@ -90,7 +100,9 @@ def _event(record, number):  # type: ignore[no-untyped-def]
     assert message.basket_id
     basket = stable_hash(message.basket_id)
     item, store = stable_hash(message.product_id), store_code(message.store_id)
-    return Interaction(Position(0, 0, next(OFFSETS)), Kind.PURCHASE, item, time, basket, store=store)
+    return Interaction(
+        Position(0, 0, next(OFFSETS)), Kind.PURCHASE, item, time, basket, store=store
+    )
 
 
 def _request(state: UserState):  # type: ignore[no-untyped-def]

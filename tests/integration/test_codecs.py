@@ -89,9 +89,23 @@ def test_every_codec_of_librdkafka(shop: Shop) -> None:
         for codec in CODECS:
             records = [said_on("purchases", f"{codec}{n}", n) for n in range(20)]
             lines = "".join(f"{key}|{json.dumps(value)}\n" for key, value in records)
-            kcat(shop, "purchases", "-P", "-K", "|", "-z", codec, "-X", "topic.partitioner=murmur2_random", text=lines)
+            kcat(
+                shop,
+                "purchases",
+                "-P",
+                "-K",
+                "|",
+                "-z",
+                codec,
+                "-X",
+                "topic.partitioner=murmur2_random",
+                text=lines,
+            )
             users = {key for key, _ in records}
-            await shop.wait_for("recommendations", lambda found, users=users: users <= {r.key.decode() for r in found})
+            await shop.wait_for(
+                "recommendations",
+                lambda found, users=users: users <= {r.key.decode() for r in found},
+            )
         assert await codecs_in(shop, shop.topic("purchases")) == set(CODECS.values())
 
     asyncio.run(story())

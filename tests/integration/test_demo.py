@@ -28,10 +28,14 @@ sys.exit(run(options, command))
 """
 
 
-def start(directory: Path, events: int = 300, rate: float = 0, worker: list[str] = FAKE) -> "subprocess.Popen[str]":
+def start(
+    directory: Path, events: int = 300, rate: float = 0, worker: list[str] = FAKE
+) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", DEMO, str(events), str(rate), str(directory / "report.json"), *worker, str(directory)],
-        env=os.environ | {"TMPDIR": str(directory)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [sys.executable, "-c", DEMO, str(events), str(rate), str(directory / "report.json"),
+        *worker, str(directory)],
+        env=os.environ | {"TMPDIR": str(directory)}, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
@@ -39,7 +43,9 @@ def left_behind(output: str, directory: Path) -> list[str]:
     """Command lines of the demo's worker (the directory is an argument of it) and broker, where they still run."""
     broker = re.search(r"embedded broker: (\S+)", output)
     assert broker
-    lines = subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run(
+        ["ps", "-eo", "args="], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     return [line for line in lines if str(directory) in line or broker[1] in line]
 
 
@@ -101,7 +107,15 @@ def test_a_worker_that_dies_is_told_and_ends_it(tmp_path: Path) -> None:
 
 def demo_of(directory: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     """`pprm demo` of another shop, with a real worker."""
-    command = [sys.executable, "-m", "worker", "demo", "--no-ui", "--report", str(directory / "report.json")]
+    command = [
+        sys.executable,
+        "-m",
+        "worker",
+        "demo",
+        "--no-ui",
+        "--report",
+        str(directory / "report.json"),
+    ]
     return subprocess.run(
         [*command, *options], env=os.environ | {"TMPDIR": str(directory), "PPRM_HTTP__PORT": "0"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=110,
@@ -118,14 +132,21 @@ def test_any_shop_can_be_replayed(tmp_path: Path) -> None:
     report = orjson.loads((tmp_path / "report.json").read_bytes())
     lines = Path(options[1]).read_text().splitlines()[1:]
     shop = load(Source("table", (Path(options[1]), Path(options[3]))), None)
-    replayed = [visit for visits in shop.history.values() for visit in visits if visit.time >= shop.begin]
+    replayed = [
+        visit for visits in shop.history.values() for visit in visits if visit.time >= shop.begin
+    ]
     assert {visit.family for visit in replayed} == {"purchases", "browses", "reviews"}
     assert report["events"] == sum(len(visit.products) for visit in replayed)
     assert report["backfill_events"] + report["events"] == len(lines)
-    assert (report["ended"], report["dead_letters"], report["households_with_lists"]) == ("complete", 0, 20)
+    assert (report["ended"], report["dead_letters"], report["households_with_lists"]) == (
+        "complete",
+        0,
+        20,
+    )
     assert report["recommendations"] >= 20 + len(replayed)
     assert report["online"]["baskets"] == sum(
-        visit.family == "purchases" and bool(set(visit.products) & set(shop.universe)) for visit in replayed
+        visit.family == "purchases" and bool(set(visit.products) & set(shop.universe))
+        for visit in replayed
     )
     assert report["online"]["ndcg_at_10"] > 0
     assert "the bundled model knows groceries" in demo.stdout and "simulation" not in demo.stdout
@@ -137,7 +158,11 @@ def test_files_that_are_not_the_datasets_are_told(tmp_path: Path) -> None:
     missing = demo_of(tmp_path, "--dataset", "rees46", "--file", str(tmp_path / "2019-Oct.csv"))
     assert missing.returncode == 1 and "2019-Oct.csv: no such file" in missing.stdout
     assert not left_behind(missing.stdout, tmp_path)
-    few = demo_of(tmp_path, "--dataset", "google-merchandise", "--file", str(tmp_path / "events.csv"))
-    assert few.returncode == 1 and "1 files are not what google_merchandise is read from" in few.stdout
+    few = demo_of(
+        tmp_path, "--dataset", "google-merchandise", "--file", str(tmp_path / "events.csv")
+    )
+    assert (
+        few.returncode == 1 and "1 files are not what google_merchandise is read from" in few.stdout
+    )
     none = demo_of(tmp_path, "--dataset", "yelp")
     assert none.returncode == 2 and "--file" in none.stdout

@@ -1,4 +1,7 @@
-"""What a worker logs: one JSON object a line, each with its level, however it was started, and nothing else."""
+"""What a worker logs.
+
+One JSON object a line, each with its level, however it was started, and nothing else.
+"""
 
 import json
 import os
@@ -10,7 +13,10 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.integration
-STARTS = {"pprm": ["-m", "worker", "worker"], "faust": ["-m", "faust", "-A", "worker.app", "worker"]}
+STARTS = {
+    "pprm": ["-m", "worker", "worker"],
+    "faust": ["-m", "faust", "-A", "worker.app", "worker"],
+}
 
 
 @pytest.mark.parametrize("how", STARTS)
@@ -20,7 +26,8 @@ def test_lines_are_json_and_have_their_own_level(how: str, tmp_path: Path) -> No
         "PPRM_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1", "PPRM_MODEL__DEVICE": "cpu",
     }  # fmt: skip
     worker = subprocess.Popen(
-        [sys.executable, *STARTS[how]], env=os.environ | settings, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        [sys.executable, *STARTS[how]], env=os.environ | settings, stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         text=True,
     )  # fmt: skip
     lines: list[dict[str, str]] = []

@@ -1,4 +1,7 @@
-"""One shopper, written to two partitions: forgotten in both, and with `any` one state for all that comes."""
+"""One shopper, written to two partitions.
+
+Forgotten in both, and with `any` one state for all that comes.
+"""
 
 import asyncio
 import json
@@ -35,11 +38,15 @@ async def put(shop: Shop, partition: int, family: str, value: Any, headers: Any 
 
 async def newest(shop: Shop, family: str) -> dict[int, Any]:
     """Ann's last record in each partition of a topic that has one."""
-    return {record.partition: record for record in await shop.read(family) if record.key == ANN.encode()}
+    return {
+        record.partition: record for record in await shop.read(family) if record.key == ANN.encode()
+    }
 
 
 async def until(shop: Shop, family: str, done: Any) -> dict[int, Any]:
-    await shop.wait_for(family, lambda found: done({r.partition: r for r in found if r.key == ANN.encode()}), 60)
+    await shop.wait_for(
+        family, lambda found: done({r.partition: r for r in found if r.key == ANN.encode()}), 60
+    )
     return await newest(shop, family)
 
 
@@ -54,11 +61,18 @@ def test_a_null_forgets_what_two_partitioners_have_made(shop: Shop) -> None:
         await put(shop, ELSEWHERE, "users", None)
         gone = lambda found: [record.value for record in found.values()] == [None, None]  # noqa: E731
         await until(shop, "recommendations", gone)
-        states = [user_state.decode(record.value) for record in (await newest(shop, "changelog")).values()]
-        assert len(states) == 2 and not any(state.purchases or state.text or state.sequence for state in states)
+        states = [
+            user_state.decode(record.value) for record in (await newest(shop, "changelog")).values()
+        ]
+        assert len(states) == 2 and not any(
+            state.purchases or state.text or state.sequence for state in states
+        )
         await put(shop, HOME, "purchases", purchase(ANN, "p4", 9)[1])
-        back = (await until(shop, "recommendations", lambda found: found[HOME].value is not None))[HOME]
-        assert json.loads(back.value)["version"] == 3  # two purchases here, and the null that lies elsewhere
+        back = (await until(shop, "recommendations", lambda found: found[HOME].value is not None))[
+            HOME
+        ]
+        # two purchases here, and the null that lies elsewhere
+        assert json.loads(back.value)["version"] == 3
 
     asyncio.run(story())
 
@@ -75,10 +89,20 @@ def test_with_any_all_comes_to_one_state_and_lists_name_the_originals(shop: Shop
             at = number % PARTITIONS
             sent = await put(shop, at, "purchases", purchase(ANN, f"p{number}", number)[1], [trace])
             answer = await shop.wait_for_answer(sent, ANN)
-            assert (answer["trigger"]["partition"], answer["trigger"]["event_id"]) == (at, f"e{number}")
-        assert worker.metric("pprm_events_misplaced_total") == 0 and worker.metric("pprm_events_rekeyed_total") == 5
-        lists = [record for record in await shop.read("recommendations") if record.key == ANN.encode()]
-        assert {record.partition for record in lists} == {HOME} and all(trace in record.headers for record in lists)
+            assert (answer["trigger"]["partition"], answer["trigger"]["event_id"]) == (
+                at,
+                f"e{number}",
+            )
+        assert (
+            worker.metric("pprm_events_misplaced_total") == 0
+            and worker.metric("pprm_events_rekeyed_total") == 5
+        )
+        lists = [
+            record for record in await shop.read("recommendations") if record.key == ANN.encode()
+        ]
+        assert {record.partition for record in lists} == {HOME} and all(
+            trace in record.headers for record in lists
+        )
         versions = [json.loads(record.value)["version"] for record in lists]
         assert versions == sorted(versions) and len(set(versions)) == 10
         (state,) = (await newest(shop, "changelog")).values()

@@ -27,7 +27,9 @@ def purchases() -> list[tuple[str, Any]]:
     for day in range(DAYS):
         for user in range(USERS):
             number = day * USERS + user
-            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((FIRST_DAY + day) * DAY + 60 * user))
+            at = time.strftime(
+                "%Y-%m-%dT%H:%M:%SZ", time.gmtime((FIRST_DAY + day) * DAY + 60 * user)
+            )
             made.append(purchase(f"u{user}", f"p{(user * user + day) % 11}", number, at))
     return made
 
@@ -42,7 +44,10 @@ async def agree(workers: list[Worker], count: int) -> None:
     """Within the snapshot interval, and the time to read one."""
     deadline = time.monotonic() + 20
     while True:
-        seen = [await asyncio.to_thread(worker.metric, "pprm_popularity_purchases") for worker in workers]
+        seen = [
+            await asyncio.to_thread(worker.metric, "pprm_popularity_purchases")
+            for worker in workers
+        ]
         if all(abs(purchases - count) < 0.01 for purchases in seen):
             return
         assert time.monotonic() < deadline, f"{seen}, not {count}"
@@ -75,7 +80,10 @@ def recount() -> dict[int, np.ndarray]:
     had, sums = set[tuple[int, int]](), dict[int, np.ndarray]()
     for day in range(DAYS):
         for user in range(USERS):
-            hashed, at = stable_hash(f"p{(user * user + day) % 11}"), (FIRST_DAY + day) * DAY + 60 * user
+            hashed, at = (
+                stable_hash(f"p{(user * user + day) % 11}"),
+                (FIRST_DAY + day) * DAY + 60 * user,
+            )
             age, is_first = FIRST_DAY + DAYS - at / DAY, (user, hashed) not in had
             had.add((user, hashed))
             any_ = np.array([1, 2 ** (-age / 7), 2 ** (-age / 28)])

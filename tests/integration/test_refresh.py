@@ -28,8 +28,12 @@ def test_everybody_who_is_known_gets_a_list_as_of_the_time_asked_for(shop: Shop)
         await shop.create_topics()
         await shop.publish("products", [product(i) for i in range(15)])
         worker = shop.start_worker().wait_until_ready()
-        await shop.publish("purchases", [purchase(user, f"p{i % 15}", i) for i, user in enumerate(USERS)])
-        await shop.wait_for("changelog", lambda found: {r.key.decode() for r in found if r.value} == set(USERS))
+        await shop.publish(
+            "purchases", [purchase(user, f"p{i % 15}", i) for i, user in enumerate(USERS)]
+        )
+        await shop.wait_for(
+            "changelog", lambda found: {r.key.decode() for r in found if r.value} == set(USERS)
+        )
         assert not await shop.lists()
         await shop.publish("users", [("u3", None)])
         await shop.wait_for("recommendations", lambda found: any(r.key == b"u3" for r in found))
@@ -37,7 +41,9 @@ def test_everybody_who_is_known_gets_a_list_as_of_the_time_asked_for(shop: Shop)
         assert code == 0 and "29 lists as of 2017-12-24T08:00:00+00:00" in said
         lists = await shop.lists()
         assert {user for user, listed in lists.items() if listed} == set(USERS) - {"u3"}
-        assert {listed["trigger"]["topic"] for listed in lists.values() if listed} == {shop.topic("requests")}
+        assert {listed["trigger"]["topic"] for listed in lists.values() if listed} == {
+            shop.topic("requests")
+        }
         code, said = await asyncio.to_thread(run, shop, "nobody", "--at", "2017-12-24T08:00:00Z")
         assert code == 0 and len((await shop.lists())["nobody"]["items"]) == 10
         assert worker.terminate() == 0

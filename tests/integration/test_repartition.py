@@ -1,4 +1,7 @@
-"""`pprm repartition` on a broker: 4 partitions become 6, killed in the middle: one state a shopper, of all events."""
+"""`pprm repartition` on a broker: 4 partitions become 6, killed in the middle.
+
+One state a shopper, of all events.
+"""
 
 import asyncio
 import json
@@ -37,7 +40,8 @@ def apache(request: pytest.FixtureRequest, shop: Shop) -> None:
 def command(shop: Shop, partitioner: str = "murmur2") -> "subprocess.Popen[str]":
     environment = os.environ | {
         "PPRM_TOPICS__PARTITIONER": partitioner,
-        "PPRM_APP_ID": shop.name, "PPRM_TOPICS__PREFIX": f"{shop.name}-", "PPRM_KAFKA__BOOTSTRAP_SERVERS": shop.broker,
+        "PPRM_APP_ID": shop.name, "PPRM_TOPICS__PREFIX": f"{shop.name}-",
+        "PPRM_KAFKA__BOOTSTRAP_SERVERS": shop.broker,
     }  # fmt: skip
     return subprocess.Popen(
         [sys.executable, "-m", "worker", "repartition", "--partitions", str(AFTER)],
@@ -74,7 +78,12 @@ async def buy(shop: Shop, first: int, count: int) -> None:
     """Purchases and looks of all shoppers in turn, each at a second of its own, of a basket of its own."""
     for family in ("purchases", "browses"):
         await shop.publish(
-            family, [_event(family, number) for number in range(first, first + count) if FAMILIES[number % 3] == family]
+            family,
+            [
+                _event(family, number)
+                for number in range(first, first + count)
+                if FAMILIES[number % 3] == family
+            ],
         )
 
 
@@ -109,7 +118,11 @@ def test_four_partitions_become_six(shop: Shop) -> None:
         worker.terminate()
         await buy(shop, 400, 20)
         code, said = await asyncio.to_thread(run, shop)
-        assert code == 2 and "records that no worker has read" in said and f"{shop.name}-purchases: " in said
+        assert (
+            code == 2
+            and "records that no worker has read" in said
+            and f"{shop.name}-purchases: " in said
+        )
         worker = shop.start_worker().wait_until_ready()
         await until_all_is_read(shop, 420)
         worker.terminate()
@@ -117,7 +130,8 @@ def test_four_partitions_become_six(shop: Shop) -> None:
         await asyncio.to_thread(killed_after, shop, "partition 1 of 4 read")
         halfway = shop.start_worker("halfway")
         assert (
-            await asyncio.to_thread(halfway.process.wait, 60) == 70 and "equal numbers of partitions" in halfway.tail()
+            await asyncio.to_thread(halfway.process.wait, 60) == 70
+            and "equal numbers of partitions" in halfway.tail()
         )
         assert (await asyncio.to_thread(run, shop))[0] == 0
         code, said = await asyncio.to_thread(run, shop)
@@ -133,7 +147,10 @@ def test_four_partitions_become_six(shop: Shop) -> None:
 
 
 def test_a_topic_that_has_grown_by_hand_with_records_that_nobody_has_read(shop: Shop) -> None:
-    """No worker can start, so nobody can read them first: `any` brings them to where their shoppers are now."""
+    """No worker can start, so nobody can read them first.
+
+    `any` brings them to where their shoppers are now.
+    """
 
     async def story() -> None:
         await shop.create_topics()
@@ -166,7 +183,9 @@ async def check_states(shop: Shop) -> None:
     events = defaultdict[bytes, list[fold.Event]](list)
     for family in ("purchases", "browses"):
         for r in await shop.read(family):
-            events[r.key].append(fold.read(log.Record(family, r.partition, r.offset, r.key, r.value)))
+            events[r.key].append(
+                fold.read(log.Record(family, r.partition, r.offset, r.key, r.value))
+            )
     states = {(r.key, r.partition): r.value for r in await shop.read("changelog")}
     held = {(key, partition): parse(value) for (key, partition), value in states.items() if value}
     assert held.keys() == {(key, partition_of("murmur2", key, AFTER)) for key in events}
@@ -178,7 +197,10 @@ async def check_states(shop: Shop) -> None:
 
 
 async def check_lists(shop: Shop) -> None:
-    """The newest list lies where the key belongs, and versions only grow: first in the old partition, then there."""
+    """The newest list lies where the key belongs, and versions only grow.
+
+    First in the old partition, then there.
+    """
     lists = defaultdict[bytes, dict[int, list[int]]](lambda: defaultdict(list))
     for r in await shop.read("recommendations"):
         lists[r.key][r.partition].append(json.loads(r.value)["version"])

@@ -1,4 +1,7 @@
-"""TLS, passwords and rights on Apache Kafka: a real worker gets in with just what is documented, and says why not."""
+"""TLS, passwords and rights on Apache Kafka.
+
+A real worker gets in with just what is documented, and says why not.
+"""
 
 import asyncio
 import os
@@ -72,7 +75,9 @@ async def nothing_is_created_by_asking(shop: Shop) -> None:
     client, specs = client_settings(shop.settings.kafka), topics.plan(shop.settings)
     for _ in range(2):
         assert len(await topics.check(client, specs)) == len(specs)
-        assert not any((await topics.partition_counts(client, [spec.name for spec in specs])).values())
+        assert not any(
+            (await topics.partition_counts(client, [spec.name for spec in specs])).values()
+        )
 
 
 @pytest.fixture
@@ -86,7 +91,9 @@ def shop(kafka: Secured, tmp_path: Path) -> Iterator[Shop]:
 
 
 def user_settings(kafka: Secured, user: str) -> Settings:
-    return shop_settings(**{k.removeprefix("PPRM_KAFKA__").lower(): v for k, v in kafka.as_user(user).items()})
+    return shop_settings(
+        **{k.removeprefix("PPRM_KAFKA__").lower(): v for k, v in kafka.as_user(user).items()}
+    )
 
 
 def start(shop: Shop, name: str, variables: dict[str, str]) -> Worker:
@@ -117,7 +124,9 @@ def test_a_worker_with_just_the_documented_rights_answers_over_tls_and_ends_when
         (sent,) = await shop.publish("purchases", [purchase(shopper, "p1", 1)])
         await shop.publish("purchases", [(shopper, b"no event")])
         assert (await shop.wait_for_answer(sent, shopper))["items"]
-        await shop.wait_for("dead_letters", lambda records: any(r.key == shopper.encode() for r in records))
+        await shop.wait_for(
+            "dead_letters", lambda records: any(r.key == shopper.encode() for r in records)
+        )
         assert shopper not in worker.get("/metrics")[1]
         kafka.acls("--remove", "--force", *write)
         try:
@@ -128,7 +137,10 @@ def test_a_worker_with_just_the_documented_rights_answers_over_tls_and_ends_when
         finally:
             kafka.acls("--add", *write)
         # in a transaction the broker's first word may be that the transaction has ended, not why
-        assert delivery == "exactly_once" or f"TopicAuthorizationFailedError: {shop.topic(taken)}" in worker.tail()
+        assert (
+            delivery == "exactly_once"
+            or f"TopicAuthorizationFailedError: {shop.topic(taken)}" in worker.tail()
+        )
         assert f"Write on topic {shop.topic(taken)}" in again.tail()
         assert_no_secret(worker)
         assert shopper.encode() not in worker.log.read_bytes()
@@ -136,29 +148,44 @@ def test_a_worker_with_just_the_documented_rights_answers_over_tls_and_ends_when
     asyncio.run(story())
 
 
-def test_who_is_refused_ends_with_a_clear_error_and_tells_no_secret(shop: Shop, kafka: Secured) -> None:
+def test_who_is_refused_ends_with_a_clear_error_and_tells_no_secret(
+    shop: Shop, kafka: Secured
+) -> None:
     by_name = kafka.tls.replace("127.0.0.1", "localhost")
     refused = {
         "password": (
             kafka.as_user("pprm", sasl_password=WRONG) | {"PPRM_LOG__FORMAT": "console"},
             "Check kafka.sasl_username",
         ),
-        "scram": (kafka.as_user("pprm", sasl_mechanism="SCRAM-SHA-512", sasl_password=WRONG), "kafka.sasl_password"),
-        "mechanism": (kafka.as_user("pprm", sasl_mechanism="SCRAM-SHA-256"), "does not offer SCRAM-SHA-256"),
+        "scram": (
+            kafka.as_user("pprm", sasl_mechanism="SCRAM-SHA-512", sasl_password=WRONG),
+            "kafka.sasl_password",
+        ),
+        "mechanism": (
+            kafka.as_user("pprm", sasl_mechanism="SCRAM-SHA-256"),
+            "does not offer SCRAM-SHA-256",
+        ),
         "authority": (kafka.as_user("pprm", ssl_cafile=""), "Check kafka.ssl_cafile"),
         "name": (kafka.as_user("pprm", bootstrap_servers=by_name), "not valid for 'localhost'"),
-        "tls-on-plain": (kafka.as_user("pprm", bootstrap_servers=kafka.plain), "speaks no TLS on this port"),
+        "tls-on-plain": (
+            kafka.as_user("pprm", bootstrap_servers=kafka.plain),
+            "speaks no TLS on this port",
+        ),
         "plain-on-tls": ({"PPRM_KAFKA__BOOTSTRAP_SERVERS": kafka.tls}, "speaks TLS on this port"),
     }
     for name, (variables, _) in refused.items():
-        start(Shop(shop.broker, APP, shop.directory, dict(shop.extra), shop.workers), name, variables)
+        start(
+            Shop(shop.broker, APP, shop.directory, dict(shop.extra), shop.workers), name, variables
+        )
     for worker, (name, (_, message)) in zip(shop.workers, refused.items(), strict=True):
         assert worker.process.wait(60) == EXIT_CODE, f"{name}: {worker.tail()}"
         assert message in worker.tail(), f"{name}: {worker.tail()}"
         assert_no_secret(worker)
 
 
-@pytest.mark.parametrize(("protocol", "message"), [("SSL", "speaks no TLS on this port"), ("PLAINTEXT", None)])
+@pytest.mark.parametrize(
+    ("protocol", "message"), [("SSL", "speaks no TLS on this port"), ("PLAINTEXT", None)]
+)
 def test_the_embedded_broker_is_told_apart_too(protocol: str, message: str | None) -> None:
     with embedded.broker() as address:
         settings = shop_settings(bootstrap_servers=address, security_protocol=protocol)
@@ -174,16 +201,24 @@ def test_a_broker_that_is_down_is_waited_for(shop: Shop, kafka: Secured) -> None
         time.sleep(0.2)
 
 
-@pytest.mark.parametrize("user", [user for user, right in LACKING.items() if right.kind != "transactional-id"])
-def test_each_right_is_needed_and_its_absence_is_found_before_the_start(kafka: Secured, user: str) -> None:
+@pytest.mark.parametrize(
+    "user", [user for user, right in LACKING.items() if right.kind != "transactional-id"]
+)
+def test_each_right_is_needed_and_its_absence_is_found_before_the_start(
+    kafka: Secured, user: str
+) -> None:
     right = LACKING[user]
     settings = user_settings(kafka, user)
-    with pytest.raises(topics.TopicsError, match=f"{right.operations[0]} on {right.kind} {right.names[0]}") as caught:
+    with pytest.raises(
+        topics.TopicsError, match=f"{right.operations[0]} on {right.kind} {right.names[0]}"
+    ) as caught:
         asyncio.run(topics.require_allowed(client_settings(settings.kafka), settings))
     assert PASSWORD not in str(caught.value)
 
 
-def test_a_worker_that_may_not_write_its_changelog_does_not_start(shop: Shop, kafka: Secured) -> None:
+def test_a_worker_that_may_not_write_its_changelog_does_not_start(
+    shop: Shop, kafka: Secured
+) -> None:
     changelog = Acl("topic", (shop.settings.changelog,), ("Write",))
     user = next(user for user, right in LACKING.items() if right == changelog)
     worker = start(shop, "worker", kafka.as_user(user))
@@ -195,11 +230,15 @@ def test_a_worker_that_may_not_write_its_changelog_does_not_start(shop: Shop, ka
 def test_transactions_need_their_right(kafka: Secured) -> None:
     async def transaction(user: str) -> None:
         settings = user_settings(kafka, user)
-        producer = AIOKafkaProducer(transactional_id=f"{APP}-purchases-0", **client_settings(settings.kafka))
+        producer = AIOKafkaProducer(
+            transactional_id=f"{APP}-purchases-0", **client_settings(settings.kafka)
+        )
         try:
             await producer.start()  # asks for the transactional id, and may be refused
             async with producer.transaction():
-                await producer.send_and_wait(f"{TOPICS_PREFIX}recommendations", b"{}", key=b"nobody", partition=0)
+                await producer.send_and_wait(
+                    f"{TOPICS_PREFIX}recommendations", b"{}", key=b"nobody", partition=0
+                )
         finally:
             await producer.stop()
 

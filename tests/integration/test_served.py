@@ -1,8 +1,11 @@
-"""Served is what was evaluated: December streamed through a real worker, judged beside the offline evaluation.
+"""Served is what was evaluated.
 
-The published lists and `AsServed` ("PPRM as served" of `pprm evaluate`) are judged by one protocol on the same baskets:
-of a sample of households, on both sides alike, with promotions from November on; of all households and with a year of
-promotions, some 40,000 lists, where PPRM_TEST_AGREEMENT is `full`.
+December streamed through a real worker, judged beside the offline evaluation.
+
+The published lists and `AsServed` ("PPRM as served" of `pprm evaluate`) are judged by one protocol
+on the same baskets: of a sample of households, on both sides alike, with promotions from November
+on; of all households and with a year of promotions, some 40,000 lists, where PPRM_TEST_AGREEMENT is
+`full`.
 """
 
 import asyncio
@@ -45,7 +48,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(7200 if FULL else 300
 
 HOUSEHOLDS = None if FULL else 100
 LIVE = COMPLETE_JOURNEY.chosen
-"""From here on every basket is answered; the lists that December's baskets are judged by are of November, too."""
+"""From here on every basket is answered; the lists that December's baskets are judged by are of
+November, too."""
 DEPTH = 100
 """Length of the lists: without what a shopper had before, ten are left of them."""
 
@@ -63,12 +67,16 @@ def test_december_is_served_as_it_is_evaluated(shop: Shop) -> None:
     wanted = protocol.queries(dataset, catalogue.available, COMPLETE_JOURNEY.splits)
     offline = Kept(AsServed.of("evaluated", scorer, dataset, set(wanted)))
     online = Published(catalogue, dict(by_visit(dataset, lists)))
-    outcome = protocol.run(dataset, catalogue, popularity, [offline, online], COMPLETE_JOURNEY.splits)
+    outcome = protocol.run(
+        dataset, catalogue, popularity, [offline, online], COMPLETE_JOURNEY.splits
+    )
 
     judged = sorted(number for number, split in wanted.items() if split == "test")
     known = np.array([number in online.lists for number in judged])
     enough = np.array([online.fresh.get(number, 0) >= protocol.K for number in judged])
-    assert known.mean() > 0.9, "all but the households whose last basket before December was in October"
+    assert known.mean() > 0.9, (
+        "all but the households whose last basket before December was in October"
+    )
     evaluated, served = (outcome.judged["test"][name] for name in ("evaluated", "served"))
     for part, comparable in (("all", known), ("new", known & enough)):
         mine, theirs = (np.array(getattr(one, part))[comparable, 0] for one in (evaluated, served))
@@ -79,16 +87,22 @@ def test_december_is_served_as_it_is_evaluated(shop: Shop) -> None:
         assert abs(np.nanmean(mine - theirs)) < 1e-3 and np.nanmean(mine) > 0
     pairs = zip(evaluated.lists, served.lists, strict=True)
     same = np.array([np.array_equal(mine, theirs) for mine, theirs in pairs])[known]
-    common = [overlap(offline.scored[number], online.listed(number)) for number in online.lists.keys() & set(judged)]
-    print(f"{same.mean():.2%} of {len(same)} lists of 10 are identical; lists of 100 share {np.mean(common):.2%}")
+    common = [
+        overlap(offline.scored[number], online.listed(number))
+        for number in online.lists.keys() & set(judged)
+    ]
+    print(
+        f"{same.mean():.2%} of {len(same)} lists of 10 are identical; lists of 100 share"
+        f" {np.mean(common):.2%}"
+    )
     assert same.mean() > 0.95 and np.mean(common) > 0.98
 
 
 def overlap(scores: Any, listed: Any) -> float:
     """Share of what was listed that is among the best by these scores.
 
-    Products that the first stage cannot tell apart, and there are many, stand in an order that the last bit decides;
-    the second stage looks at that order.
+    Products that the first stage cannot tell apart, and there are many, stand in an order that the
+    last bit decides; the second stage looks at that order.
     """
     best = np.argsort(-scores, kind="stable")[: len(listed)]
     return float(np.isin(listed, best).mean())
@@ -154,7 +168,9 @@ class Published:
         return out
 
 
-def by_visit(dataset: Dataset, lists: dict[str, tuple[str, ...]]) -> Iterator[tuple[int, tuple[str, ...]]]:
+def by_visit(
+    dataset: Dataset, lists: dict[str, tuple[str, ...]]
+) -> Iterator[tuple[int, tuple[str, ...]]]:
     for number, first in enumerate(dataset.visits()[:-1].tolist()):
         basket = dataset.baskets[int(dataset.basket[first])]
         if basket in lists:
@@ -162,7 +178,10 @@ def by_visit(dataset: Dataset, lists: dict[str, tuple[str, ...]]) -> Iterator[tu
 
 
 async def streamed(shop: Shop, dataset: Dataset) -> dict[str, tuple[str, ...]]:
-    """Stream a dataset through a worker; returns the newest list before each basket since `LIVE`, by the basket."""
+    """Stream a dataset through a worker.
+
+    Returns the newest list before each basket since `LIVE`, by the basket.
+    """
     flags = {
         "app_id": shop.name,
         "kafka": {"bootstrap_servers": shop.broker, "session_timeout_seconds": 6},
@@ -178,11 +197,17 @@ async def streamed(shop: Shop, dataset: Dataset) -> dict[str, tuple[str, ...]]:
     history = data.history(dataset, dataset.users)
     told = data.Shop(dataset, begin, end, [], history, list(dataset.promotions(begin)))
     with processes.worker(flags, Path(shop.directory) / "worker.log") as worker:
-        async with story._connected(settings, progress) as publisher, story._alongside(processes.watch(worker)):
+        async with (
+            story._connected(settings, progress) as publisher,
+            story._alongside(processes.watch(worker)),
+        ):
             stage = Stage(DemoOptions(), settings, worker, publisher, progress)
             await publish_catalogue(stage, told)
             await processes.until_ready(worker)
-            profiles = [records.user_row(user, dataset.profiles.get(user, {}), begin) for user in dataset.users]
+            profiles = [
+                records.user_row(user, dataset.profiles.get(user, {}), begin)
+                for user in dataset.users
+            ]
             await publisher.send(stage.topic("users"), profiles)
             announcer = Announcer(stage, told)
             await fold(stage, announcer, households.replay_order(history, 0, LIVE, simulates=False))
@@ -194,7 +219,10 @@ async def streamed(shop: Shop, dataset: Dataset) -> dict[str, tuple[str, ...]]:
 
 
 async def fold(stage: Stage, announcer: Announcer, past: list[households.Visit]) -> None:
-    """Publish what is not answered, week by week: a purchase is folded while its week's promotions are known."""
+    """Publish what is not answered, week by week.
+
+    A purchase is folded while its week's promotions are known.
+    """
     sent = 0
     for week, visits in by_week(past):
         await announcer.announce(week)

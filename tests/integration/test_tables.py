@@ -37,11 +37,15 @@ def tables(directory: Path, visits: int = 500) -> list[str]:
         writer = csv.writer(file)
         writer.writerow(["product_id", "title", "categories", "brand", "available"])
         for p in shop.products:
-            writer.writerow([p.product_id, p.title, " > ".join(p.categories), p.brand, str(p.available).lower()])
+            writer.writerow(
+                [p.product_id, p.title, " > ".join(p.categories), p.brand, str(p.available).lower()]
+            )
     with events.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["user_id", "product_id", "occurred_at", "kind", "basket_id", "store_id"])
-        for user, product, basket, time in zip(shop.user, shop.product, shop.basket, shop.time, strict=True):
+        for user, product, basket, time in zip(
+            shop.user, shop.product, shop.basket, shop.time, strict=True
+        ):
             at = datetime.fromtimestamp(int(time), UTC).isoformat()
             who = shop.users[user], shop.products[product].product_id, at
             writer.writerow([*who, "purchase", shop.baskets[basket], "s1"])
@@ -52,16 +56,24 @@ def tables(directory: Path, visits: int = 500) -> list[str]:
 
 def pprm(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments], capture_output=True, text=True, check=False, timeout=280
+        [sys.executable, "-m", "worker", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
     )
 
 
-def test_a_shop_trains_on_its_tables_from_nothing_or_from_another_shops_model(tmp_path: Path) -> None:
+def test_a_shop_trains_on_its_tables_from_nothing_or_from_another_shops_model(
+    tmp_path: Path,
+) -> None:
     options = tables(tmp_path)
     fresh, moved = tmp_path / "fresh", tmp_path / "moved"
     trained = pprm("train", "--out", str(fresh), *options)
     assert trained.returncode == 0, trained.stdout + trained.stderr
-    assert {"second_stage.safetensors", "tables.safetensors", "README.md"} <= {path.name for path in fresh.iterdir()}
+    assert {"second_stage.safetensors", "tables.safetensors", "README.md"} <= {
+        path.name for path in fresh.iterdir()
+    }
     learned_on = pprm("train", "--out", str(moved), "--start", str(BUNDLED), *options)
     assert learned_on.returncode == 0, learned_on.stdout + learned_on.stderr
     report = tmp_path / "report.json"
@@ -77,7 +89,12 @@ def test_a_shop_trains_on_its_tables_from_nothing_or_from_another_shops_model(tm
 def test_wrong_tables_end_with_a_readable_error(tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text("user_id,product_id,occurred_at\n1,2,yesterday\n")
     (tmp_path / "products.csv").write_text("product_id,title\n2,bread\n")
-    options = ["--events", str(tmp_path / "events.csv"), "--products", str(tmp_path / "products.csv")]
+    options = [
+        "--events",
+        str(tmp_path / "events.csv"),
+        "--products",
+        str(tmp_path / "products.csv"),
+    ]
     said = pprm("train", "--out", str(tmp_path / "model"), *options)
     assert said.returncode == 2 and "events.csv" in said.stderr and "occurred_at" in said.stderr
     said = pprm("train", "--out", str(tmp_path / "model"), "--events", str(tmp_path / "events.csv"))
@@ -89,17 +106,23 @@ HISTORY = 200
 
 
 def history(directory: Path, wrong: int | None = None) -> list[str]:
-    """One shopper's purchases and another's, in no order, one row of which may be wrong; returns the options."""
+    """One shopper's purchases and another's, in no order, one row of which may be wrong.
+
+    Returns the options.
+    """
     rows = [f"u{n % 10 == 9:d},p{n % 40},{BEGIN + 3600 * n}" for n in range(HISTORY)]
     if wrong is not None:
         rows[wrong] = rows[wrong].rsplit(",", 1)[0] + ",yesterday"
     random.Random(0).shuffle(rows)
-    (directory / "events.csv").write_text("user_id,product_id,occurred_at\n" + "\n".join(rows) + "\n")
+    (directory / "events.csv").write_text(
+        "user_id,product_id,occurred_at\n" + "\n".join(rows) + "\n"
+    )
     products = "".join(f"p{n},FLUID MILK WHITE ONLY\n" for n in range(40))
     (directory / "products.csv").write_text("product_id,title\n" + products)
     (directory / "users.csv").write_text("user_id,city\nu0,Oslo\nu1,Rome\n")
     return [f"--{table}={directory / file}" for table, file in
-            (("events", "events.csv"), ("products", "products.csv"), ("users", "users.csv"))]  # fmt: skip
+            (("events", "events.csv"), ("products", "products.csv"), ("users",
+            "users.csv"))]  # fmt: skip
 
 
 BEGIN = 1_500_000_000
@@ -112,20 +135,31 @@ def settings(shop: Shop, directory: Path) -> list[str]:
 
 
 def content(record: Any) -> dict[str, Any]:
-    """A state without what a profile that is published again moves: how far the topics were read."""
+    """A state without what a profile that is published again moves.
+
+    How far the topics were read.
+    """
     state = user_state.decode(record.value)
-    fields = {name: getattr(state, name) for name in ("purchases", "baskets", "keys", "newest", "places", "again")}
+    fields = {
+        name: getattr(state, name)
+        for name in ("purchases", "baskets", "keys", "newest", "places", "again")
+    }
     return fields | {"sequence": state.sequence, "active_at": state.active_at, "text": state.text}
 
 
 def test_a_backfill_that_is_repeated_changes_no_state(shop: Shop, tmp_path: Path) -> None:
     async def states(folded: int) -> dict[bytes, dict[str, Any]]:
-        """Once so many events are folded: each update of a state is in the changelog before it is counted."""
+        """Once so many events are folded.
+
+        Each update of a state is in the changelog before it is counted.
+        """
         deadline = time.monotonic() + 200
         while worker.metric("pprm_events_consumed_total") < folded:
             assert time.monotonic() < deadline, worker.tail()
             await asyncio.sleep(0.2)
-        found = await shop.wait_for("changelog", lambda records: {r.key for r in records} >= {b"u0", b"u1"})
+        found = await shop.wait_for(
+            "changelog", lambda records: {r.key for r in records} >= {b"u0", b"u1"}
+        )
         return {r.key: content(r) for r in found}
 
     async def story() -> None:
@@ -137,8 +171,13 @@ def test_a_backfill_that_is_repeated_changes_no_state(shop: Shop, tmp_path: Path
         assert not await shop.read("purchases") and not await shop.read("products")
         first = await run(*history(tmp_path, wrong=151), *to)
         assert first.returncode == 0, first.stdout + first.stderr
-        assert "left out 1: occurred_at must be like" in first.stdout and "purchases: 199 published" in first.stdout
-        worker = shop.start_worker(RECOMMENDATIONS__SCORE_FROM="2030-01-01T00:00:00Z").wait_until_live()
+        assert (
+            "left out 1: occurred_at must be like" in first.stdout
+            and "purchases: 199 published" in first.stdout
+        )
+        worker = shop.start_worker(
+            RECOMMENDATIONS__SCORE_FROM="2030-01-01T00:00:00Z"
+        ).wait_until_live()
         before = await states(201)
         assert before[b"u0"]["purchases"] + before[b"u1"]["purchases"] == 199
         again = await run(*history(tmp_path, wrong=151), *to)
@@ -150,7 +189,9 @@ def test_a_backfill_that_is_repeated_changes_no_state(shop: Shop, tmp_path: Path
         assert after[b"u0"]["purchases"] + after[b"u1"]["purchases"] == 200
         for partition in (0, 1):
             times = [
-                orjson.loads(r.value)["occurred_at"] for r in await shop.read("purchases") if r.partition == partition
+                orjson.loads(r.value)["occurred_at"]
+                for r in await shop.read("purchases")
+                if r.partition == partition
             ]
             assert times[:-1] == sorted(times[:-1])
 
@@ -162,7 +203,11 @@ def test_a_backfill_that_is_repeated_changes_no_state(shop: Shop, tmp_path: Path
 def test_a_backfill_that_was_ended_in_the_middle_goes_on(shop: Shop, tmp_path: Path) -> None:
     async def story() -> None:
         await shop.create_topics()
-        client, topic_of, runs = client_settings(shop.settings.kafka), shop.settings.topics.name, tmp_path / "runs"
+        client, topic_of, runs = (
+            client_settings(shop.settings.kafka),
+            shop.settings.topics.name,
+            tmp_path / "runs",
+        )
         runs.mkdir()
 
         def end(done: int, total: int) -> None:
@@ -178,7 +223,9 @@ def test_a_backfill_that_was_ended_in_the_middle_goes_on(shop: Shop, tmp_path: P
         done = await asyncio.to_thread(pprm, "backfill", *history(tmp_path), *to)
         assert done.returncode == 0, done.stdout + done.stderr
         purchases = await shop.wait_for("purchases", lambda found: len(found) >= HISTORY, 30)
-        assert len({orjson.loads(r.value)["event_id"] for r in purchases}) == len(purchases) == HISTORY
+        assert (
+            len({orjson.loads(r.value)["event_id"] for r in purchases}) == len(purchases) == HISTORY
+        )
 
     to = settings(shop, tmp_path)
     asyncio.run(story())
@@ -192,7 +239,9 @@ def test_what_a_topic_no_longer_holds_is_not_published_again(shop: Shop, tmp_pat
         admin = AIOKafkaAdminClient(bootstrap_servers=shop.broker)
         await admin.start()
         try:
-            partition = TopicPartition(shop.topic("purchases"), max(r.partition for r in await shop.read("purchases")))
+            partition = TopicPartition(
+                shop.topic("purchases"), max(r.partition for r in await shop.read("purchases"))
+            )
             await admin.delete_records({partition: RecordsToDelete(before_offset=1)})
         finally:
             await admin.close()
@@ -215,18 +264,26 @@ def test_what_was_aborted_was_not_published(shop: Shop, tmp_path: Path) -> None:
         (tmp_path / "runs").mkdir()
         rows = table.read(tmp_path / "events.csv", tmp_path / "products.csv")
         messages = list(backfill.prepare(rows, tmp_path / "runs").messages())
-        producer = AIOKafkaProducer(bootstrap_servers=shop.broker, transactional_id=f"{shop.name}-upstream")
+        producer = AIOKafkaProducer(
+            bootstrap_servers=shop.broker, transactional_id=f"{shop.name}-upstream"
+        )
         await producer.start()
         try:
             for family, fields in messages:
                 await producer.begin_transaction()
                 message = dress(family, fields)
                 await producer.send_and_wait(shop.topic(family), message.value, message.key)
-                await (producer.abort_transaction() if family == "purchases" else producer.commit_transaction())
+                await (
+                    producer.abort_transaction()
+                    if family == "purchases"
+                    else producer.commit_transaction()
+                )
         finally:
             await producer.stop()
         done = await asyncio.to_thread(pprm, "backfill", *history(tmp_path), *to)
-        assert done.returncode == 0 and "purchases: 200 published" in done.stdout, done.stdout + done.stderr
+        assert done.returncode == 0 and "purchases: 200 published" in done.stdout, (
+            done.stdout + done.stderr
+        )
         assert "were there" not in done.stdout
 
     if not shop.is_apache:
@@ -251,7 +308,13 @@ def test_tables_are_published_as_any_producer_would(shop: Shop, tmp_path: Path) 
     async def story() -> None:
         await shop.create_topics()
         done = await asyncio.to_thread(
-            pprm, "backfill", *tables(tmp_path, visits=40), "--broker", shop.broker, "--config", str(config)
+            pprm,
+            "backfill",
+            *tables(tmp_path, visits=40),
+            "--broker",
+            shop.broker,
+            "--config",
+            str(config),
         )
         assert done.returncode == 0, done.stdout + done.stderr
         purchases = await shop.wait_for("purchases", lambda found: len(found) >= 40, 30)
@@ -259,7 +322,9 @@ def test_tables_are_published_as_any_producer_would(shop: Shop, tmp_path: Path) 
         products = await shop.wait_for("products", lambda found: len(found) == 60, 30)
         first = orjson.loads(purchases[0].value)
         assert first["store_id"] == "s1" and first["basket_id"].startswith("b")
-        assert {orjson.loads(view.value)["action"] for view in views} == {"view"} and len(products) == 60
+        assert {orjson.loads(view.value)["action"] for view in views} == {"view"} and len(
+            products
+        ) == 60
 
     config = tmp_path / "settings.toml"
     config.write_text(f'[topics]\nprefix = "{shop.name}-"\npartitions = 2\n')

@@ -12,10 +12,15 @@ PRODUCTS, USERS, VISITS = 60, 20, 1200
 
 
 def dataset(seed: int = 0, visits: int = VISITS) -> Dataset:
-    """Shoppers with tastes of their own, June to December 2017; every tenth product is not available."""
+    """Shoppers with tastes of their own, June to December 2017.
+
+    Every tenth product is not available.
+    """
     rng = np.random.default_rng(seed)
     products = [
-        Product(f"p{i}", f"title {i % 9}", [f"c{i % 4}", f"t{i % 12}"], f"m{i % 3}", {}, i % 10 != 9)
+        Product(
+            f"p{i}", f"title {i % 9}", [f"c{i % 4}", f"t{i % 12}"], f"m{i % 3}", {}, i % 10 != 9
+        )
         for i in range(PRODUCTS)
     ]
     times = np.sort(rng.choice(213 * DAY, VISITS, replace=False))[:visits] + BEGIN
@@ -44,7 +49,9 @@ class Encoder:
     def encode(self, texts: object) -> np.ndarray:
         return np.stack(
             [
-                np.random.default_rng(sum(map(ord, text))).normal(size=self.dimensions).astype(np.float32)
+                np.random.default_rng(sum(map(ord, text)))
+                .normal(size=self.dimensions)
+                .astype(np.float32)
                 for text in texts  # type: ignore[attr-defined]
             ]
         )

@@ -1,4 +1,7 @@
-"""The model's thread: one thing at a time, and short ones on the event loop only while nothing is at work."""
+"""The model's thread.
+
+One thing at a time, and short ones on the event loop only while nothing is at work.
+"""
 
 import asyncio
 import threading
@@ -30,7 +33,9 @@ def test_a_short_one_runs_here_only_while_the_thread_has_nothing_to_do() -> None
         assert await model.run_short(threading.get_ident) == here, "nothing was ever given to it"
         first = asyncio.create_task(model.run(lambda: (go_on.wait(5), order.append("first"))))
         await asyncio.sleep(0)
-        second = asyncio.create_task(model.run_short(lambda: (order.append("second"), threading.get_ident())[1]))
+        second = asyncio.create_task(
+            model.run_short(lambda: (order.append("second"), threading.get_ident())[1])
+        )
         await asyncio.sleep(0)
         assert not order, "the first is at work"
         go_on.set()

@@ -23,18 +23,29 @@ def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def test_flags_win_over_environment_over_file_over_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_flags_win_over_environment_over_file_over_defaults(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     file = tmp_path / "pprm.toml"
-    file.write_text('app_id = "file"\n[http]\nport = 1\n[topics]\nprefix = "file-"\npartitions = 7\n')
+    file.write_text(
+        'app_id = "file"\n[http]\nport = 1\n[topics]\nprefix = "file-"\npartitions = 7\n'
+    )
     monkeypatch.setenv("PPRM_CONFIG", str(file))
     monkeypatch.setenv("PPRM_HTTP__PORT", "2")
     monkeypatch.setenv("PPRM_TOPICS__PREFIX", "environment-")
     loaded = load({"topics": {"prefix": "flag-"}})
-    assert (loaded.app_id, loaded.http.port, loaded.topics.prefix, loaded.topics.partitions) == ("file", 2, "flag-", 7)
+    assert (loaded.app_id, loaded.http.port, loaded.topics.prefix, loaded.topics.partitions) == (
+        "file",
+        2,
+        "flag-",
+        7,
+    )
     assert loaded.http.host == "127.0.0.1"
 
 
-@pytest.mark.parametrize("name", ["PPRM_NONSENSE", "PPRM_KAFKA__NONSENSE", "PPRM_HTTP_PORT", "PPRM_CONFIG_FILE"])
+@pytest.mark.parametrize(
+    "name", ["PPRM_NONSENSE", "PPRM_KAFKA__NONSENSE", "PPRM_HTTP_PORT", "PPRM_CONFIG_FILE"]
+)
 def test_unknown_variables_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "1")
     with pytest.raises(SettingsError, match=name):
@@ -42,11 +53,15 @@ def test_unknown_variables_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize("service", ["PPRM", "PPRM_WORKER", "PPRM_HTTP", "PPRM_KAFKA_2"])
-def test_what_kubernetes_tells_of_a_service_is_no_setting(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+def test_what_kubernetes_tells_of_a_service_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
     told = {
         "SERVICE_HOST": "10.0.0.11", "SERVICE_PORT": "9464", "SERVICE_PORT_METRICS": "9464",
-        "PORT": "tcp://10.0.0.11:9464", "PORT_9464_TCP": "tcp://10.0.0.11:9464", "PORT_9464_TCP_PROTO": "tcp",
-        "PORT_9464_TCP_PORT": "9464", "PORT_9464_TCP_ADDR": "10.0.0.11", "PORT_53_UDP": "udp://10.0.0.11:53",
+        "PORT": "tcp://10.0.0.11:9464", "PORT_9464_TCP": "tcp://10.0.0.11:9464",
+        "PORT_9464_TCP_PROTO": "tcp",
+        "PORT_9464_TCP_PORT": "9464", "PORT_9464_TCP_ADDR": "10.0.0.11",
+        "PORT_53_UDP": "udp://10.0.0.11:53",
         "PORT_53_UDP_ADDR": "10.0.0.11",
     }  # fmt: skip
     for name, value in told.items():
@@ -57,15 +72,25 @@ def test_what_kubernetes_tells_of_a_service_is_no_setting(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     "name",
-    ["PPRM_HTTP__PORTS", "PPRM_HTTP__SERVICE", "PPRM_WORKER_PORT", "PPRM_PORT_9464", "PPRM_SERVICE_HOSTS"],
+    [
+        "PPRM_HTTP__PORTS",
+        "PPRM_HTTP__SERVICE",
+        "PPRM_WORKER_PORT",
+        "PPRM_PORT_9464",
+        "PPRM_SERVICE_HOSTS",
+    ],
 )
-def test_a_name_that_kubernetes_does_not_make_is_still_a_mistake(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_name_that_kubernetes_does_not_make_is_still_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setenv(name, "9464")
     with pytest.raises(SettingsError, match=name):
         load()
 
 
-def test_unknown_names_in_a_file_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_unknown_names_in_a_file_are_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     file = tmp_path / "pprm.toml"
     file.write_text("[kafka]\nbootstrap = 1\n")
     monkeypatch.setenv("PPRM_CONFIG", str(file))
@@ -110,7 +135,10 @@ def test_memory_is_given_and_shown_with_its_unit(monkeypatch: pytest.MonkeyPatch
 def test_clients_get_credentials_and_tls() -> None:
     client = client_settings(load({"kafka": SASL}).kafka)
     assert client["sasl_plain_password"] == "hunter2" and client["ssl_context"].check_hostname
-    assert client_settings(load().kafka) == {"bootstrap_servers": "127.0.0.1:9092", "security_protocol": "PLAINTEXT"}
+    assert client_settings(load().kafka) == {
+        "bootstrap_servers": "127.0.0.1:9092",
+        "security_protocol": "PLAINTEXT",
+    }
 
 
 def test_passwords_in_clear_text_need_a_setting_that_says_so() -> None:
@@ -118,7 +146,9 @@ def test_passwords_in_clear_text_need_a_setting_that_says_so() -> None:
     with pytest.raises(SettingsError, match=r"SASL_SSL,.*allow_passwords_in_clear_text") as caught:
         load({"kafka": clear})
     assert "hunter2" not in str(caught.value)
-    assert "ssl_context" not in client_settings(load({"kafka": clear | {"allow_passwords_in_clear_text": True}}).kafka)
+    assert "ssl_context" not in client_settings(
+        load({"kafka": clear | {"allow_passwords_in_clear_text": True}}).kafka
+    )
 
 
 def test_tls_checks_certificate_and_host_name() -> None:
@@ -140,7 +170,8 @@ BESIDE = {"kafka.security_protocol": {"sasl_username": "shop", "sasl_password": 
 """What a value needs beside it in its section."""
 CHOSEN = {"kafka.security_protocol": "SASL_SSL", "kafka.bootstrap_servers": "kafka.example:9092"}
 FLAGS = {
-    "kafka.bootstrap_servers": "--broker", "state.directory": "--state", "model.directory": "--model",
+    "kafka.bootstrap_servers": "--broker", "state.directory": "--state",
+    "model.directory": "--model",
     "model.device": "--device", "http.port": "--port",
 }  # fmt: skip
 """Of `pprm worker`, which has no others."""
@@ -160,7 +191,9 @@ def another(name: str, field: FieldInfo) -> Any:
     if name in CHOSEN:
         return CHOSEN[name]
     limits = {type(limit): limit for limit in field.metadata}
-    kinds = {kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)}
+    kinds = {
+        kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)
+    }
     if kinds & {int, float, ByteSize}:
         bounds = (getattr(limits.get(Ge), "ge", 1), getattr(limits.get(Le), "le", None))
         return next(bound for bound in bounds if bound is not None and bound != field.default)
@@ -168,7 +201,11 @@ def another(name: str, field: FieldInfo) -> Any:
         return not field.default
     if kinds & {str, Path, SecretStr}:
         return "another-name"
-    words = [choice for choice in get_args(field.annotation) if isinstance(choice, str) and choice != field.default]
+    words = [
+        choice
+        for choice in get_args(field.annotation)
+        if isinstance(choice, str) and choice != field.default
+    ]
     return words[0] if words else "2026-06-01T00:00:00Z"
 
 
@@ -185,7 +222,9 @@ SETTINGS = [pytest.param(name, field, id=name) for name, field in leaves()]
 def given(name: str, field: FieldInfo) -> dict[str, Any]:
     """The settings to give, by their names with dots."""
     section = name.rpartition(".")[0]
-    return {name: another(name, field)} | {f"{section}.{k}": v for k, v in BESIDE.get(name, {}).items()}
+    return {name: another(name, field)} | {
+        f"{section}.{k}": v for k, v in BESIDE.get(name, {}).items()
+    }
 
 
 @pytest.mark.parametrize(("name", "field"), SETTINGS)

@@ -1,4 +1,7 @@
-"""`pprm`: one command line for everything. Each command is a thin call; slow imports wait until they are needed."""
+"""`pprm`: one command line for everything.
+
+Each command is a thin call; slow imports wait until they are needed.
+"""
 
 import asyncio
 import gc
@@ -43,7 +46,10 @@ def _say_version(wanted: bool) -> None:
 @cli.callback(help=cli.info.help)
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """What all commands take."""
@@ -51,33 +57,58 @@ def common(
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", envvar="PPRM_CONFIG", help="Settings file, TOML. Flags and PPRM_... win over it."),
+    typer.Option(
+        "--config",
+        envvar="PPRM_CONFIG",
+        help="Settings file, TOML. Flags and PPRM_... win over it.",
+    ),
 ]
 Broker = Annotated[
     str | None,
     typer.Option(
-        "--broker", "--bootstrap-server", metavar="HOST:PORT", help="Kafka to talk to, instead of the setting."
+        "--broker",
+        "--bootstrap-server",
+        metavar="HOST:PORT",
+        help="Kafka to talk to, instead of the setting.",
     ),
 ]
 
 DatasetName = Annotated[
-    str, typer.Option(help="complete-journey (bundled), rees46, taobao, google-merchandise, yelp, table (your own).")
+    str,
+    typer.Option(
+        help="complete-journey (bundled), rees46, taobao, google-merchandise, yelp, table (your own)."
+    ),
 ]
 Strict = Annotated[
-    bool, typer.Option("--strict", help="Refuse a row that cannot be used, instead of leaving it out and saying so.")
+    bool,
+    typer.Option(
+        "--strict",
+        help="Refuse a row that cannot be used, instead of leaving it out and saying so.",
+    ),
 ]
 Files = Annotated[
-    list[Path] | None, typer.Option("--file", help="A file of the dataset, as docs/data.md lists them; once for each.")
+    list[Path] | None,
+    typer.Option(
+        "--file", help="A file of the dataset, as docs/data.md lists them; once for each."
+    ),
 ]
 
 
 def _settings(config: Path | None, **flags: dict[str, Any]) -> Settings:
-    """Settings with the flags that were given; a wrong one ends the command with a readable message."""
-    given = {section: {k: v for k, v in values.items() if v is not None} for section, values in flags.items()}
+    """Settings with the flags that were given.
+
+    A wrong one ends the command with a readable message.
+    """
+    given = {
+        section: {k: v for k, v in values.items() if v is not None}
+        for section, values in flags.items()
+    }
     try:
         if config:
             settings_module.use_file(config)
-        return settings_module.load({section: values for section, values in given.items() if values})
+        return settings_module.load(
+            {section: values for section, values in given.items() if values}
+        )
     except SettingsError as error:
         fail(str(error))
 
@@ -93,15 +124,22 @@ def fail(message: str) -> NoReturn:
 def worker(
     config: Config = None,
     broker: Broker = None,
-    state: Annotated[Path | None, typer.Option(help="Directory of the RocksDB tables, one per worker.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Artifact directory made by `pprm train`.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Directory of the RocksDB tables, one per worker.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Artifact directory made by `pprm train`.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port of /metrics, /live and /ready; 0 takes a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port of /metrics, /live and /ready; 0 takes a free one.")
+    ] = None,
 ) -> None:
     """Run a worker until it is stopped (SIGTERM, Ctrl-C).
 
-    It needs the topics (`pprm topics create`). Start as many as there are partitions: they share them out. Metrics and
-    health are on http://127.0.0.1:9464 (/metrics, /live, /ready). Everything else is a setting: `pprm config show`.
+    It needs the topics (`pprm topics create`). Start as many as there are partitions: they share
+    them out. Metrics and health are on http://127.0.0.1:9464 (/metrics, /live, /ready). Everything
+    else is a setting: `pprm config show`.
     """
     settings = _settings(
         config,
@@ -110,7 +148,8 @@ def worker(
         model={"directory": model, "device": device},
         http={"port": port},
     )
-    gc.disable()  # imports leave no garbage, and a quarter of their time would go into looking for it
+    # imports leave no garbage, and a quarter of their time would go into looking for it
+    gc.disable()
     from worker.app import run
 
     gc.freeze()
@@ -120,29 +159,44 @@ def worker(
 
 @cli.command()
 def demo(
-    households: Annotated[str, typer.Option(metavar="N|all", help="How many shoppers take part.")] = "300",
+    households: Annotated[
+        str, typer.Option(metavar="N|all", help="How many shoppers take part.")
+    ] = "300",
     dataset: DatasetName = "complete-journey",
     file: Files = None,
     strict: Strict = False,
-    model: Annotated[Path | None, typer.Option(help="Artifact made by `pprm train`; else the bundled one.")] = None,
-    events: Annotated[int | None, typer.Option(min=1, help="Stop after so many replayed events.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Artifact made by `pprm train`; else the bundled one.")
+    ] = None,
+    events: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many replayed events.")
+    ] = None,
     rate: Annotated[
-        str | None, typer.Option(metavar="R|max", help="Replayed events per second; 100 in the live view, else max.")
+        str | None,
+        typer.Option(
+            metavar="R|max", help="Replayed events per second; 100 in the live view, else max."
+        ),
     ] = None,
     broker: Annotated[
         str | None,
         typer.Option(
-            "--broker", "--bootstrap-server", metavar="HOST:PORT", help="A Kafka of yours, not the embedded broker."
+            "--broker",
+            "--bootstrap-server",
+            metavar="HOST:PORT",
+            help="A Kafka of yours, not the embedded broker.",
         ),
     ] = None,
-    ui: Annotated[bool, typer.Option("--ui/--no-ui", help="Live view, or plain progress lines.")] = True,
+    ui: Annotated[
+        bool, typer.Option("--ui/--no-ui", help="Live view, or plain progress lines.")
+    ] = True,
     report: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
 ) -> None:
     """Real purchases through a real worker: watch recommendations change.
 
-    Starts an embedded broker and a worker, publishes a year of grocery purchases until November as a backfill, replays
-    December in time order, and compares every basket with the list that was published before it.
-    The last eighth of another shop's baskets is replayed with --dataset, the files that you have downloaded, and a
+    Starts an embedded broker and a worker, publishes a year of grocery purchases until November as
+    a backfill, replays December in time order, and compares every basket with the list that was
+    published before it. The last eighth of another shop's baskets is replayed with --dataset, the
+    files that you have downloaded, and a
     --model of it:
 
     pprm demo --dataset table --file events.csv --file products.csv --model my-model
@@ -178,11 +232,16 @@ def _number(text: str, option: str) -> int:
     return int(text)
 
 
-Events = Annotated[Path | None, typer.Option(help="Your own shop: table of events (docs/data.md), CSV or parquet.")]
+Events = Annotated[
+    Path | None, typer.Option(help="Your own shop: table of events (docs/data.md), CSV or parquet.")
+]
 Products = Annotated[Path | None, typer.Option(help="Table of products; goes with --events.")]
 Users = Annotated[Path | None, typer.Option(help="Table of shoppers; may be missing.")]
 Vectors = Annotated[
-    Path | None, typer.Option(help="Vectors of products, of their images for instance, read instead of their texts.")
+    Path | None,
+    typer.Option(
+        help="Vectors of products, of their images for instance, read instead of their texts."
+    ),
 ]
 
 
@@ -193,19 +252,28 @@ def _source(
     vectors: Path | None = None,
     strict: bool = False,
 ) -> Any:
-    """Where the data is; a wrong combination ends the command. `tables` are events, products and users."""
+    """Where the data is; a wrong combination ends the command.
+
+    `tables` are events, products and users.
+    """
     from pprm.data import DATASETS
     from pprm.data.source import BUNDLED, Source
 
     events, products, _ = tables
     if any(tables):
         if not (events and products):
-            fail("--events and --products go together; --users may be missing. The format is in docs/data.md")
+            fail(
+                "--events and --products go together; --users may be missing. The format is in"
+                " docs/data.md"
+            )
         return Source("table", tuple(path for path in tables if path), vectors, strict)
     if dataset not in DATASETS:
         fail(f"datasets: {', '.join(DATASETS)}; or --events and --products")
     if bool(files) == (dataset == BUNDLED):
-        fail(f"{BUNDLED} has no files; every other dataset is read from its own: --file for each, as in docs/data.md")
+        fail(
+            f"{BUNDLED} has no files; every other dataset is read from its own: --file for each, as"
+            f" in docs/data.md"
+        )
     return Source(dataset, tuple(files or ()), vectors, strict)
 
 
@@ -222,19 +290,26 @@ def train(
     model: Annotated[
         str, typer.Option(help="pprm-s, or paper: the network and training exactly as published.")
     ] = "pprm-s",
-    start: Annotated[Path | None, typer.Option(help="Artifact of another shop to learn on from.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Artifact of another shop to learn on from.")
+    ] = None,
     visits: Annotated[
         int | None,
-        typer.Option(min=1, help="Learn from so many visits at most, drawn at random: less time and memory."),
+        typer.Option(
+            min=1, help="Learn from so many visits at most, drawn at random: less time and memory."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
-    encoder: Annotated[Path | None, typer.Option(help="BERT directory; the bundled one where not given.")] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="BERT directory; the bundled one where not given.")
+    ] = None,
 ) -> None:
     """Train PPRM and write an artifact that `pprm worker --model` serves.
 
-    Replays the events through the worker's own fold, learns, judges on the last quarter of the baskets, says whether
-    the model beats a shop without one, and writes weights, text vectors, tables, figures, model card and hashes. What
-    it will take is told when the data is read: nine minutes of an idle core and 7 GiB for the bundled data.
+    Replays the events through the worker's own fold, learns, judges on the last quarter of the
+    baskets, says whether the model beats a shop without one, and writes weights, text vectors,
+    tables, figures, model card and hashes. What it will take is told when the data is read: nine
+    minutes of an idle core and 7 GiB for the bundled data.
 
     pprm train --out my-model --events events.csv --products products.csv
     """
@@ -259,7 +334,9 @@ def _wide() -> Console:
 
 @cli.command()
 def evaluate(
-    artifact: Annotated[Path | None, typer.Argument(help="Artifact directory; else the bundled one.")] = None,
+    artifact: Annotated[
+        Path | None, typer.Argument(help="Artifact directory; else the bundled one.")
+    ] = None,
     dataset: DatasetName = "complete-journey",
     file: Files = None,
     events: Events = None,
@@ -273,16 +350,23 @@ def evaluate(
             help="What to judge beside it: baselines, first-stage, second-stage, young, frozen, unseen; or all."
         ),
     ] = "",
-    encoder: Annotated[Path | None, typer.Option(help="BERT directory, for texts the artifact does not know.")] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="BERT directory, for texts the artifact does not know.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
-    table: Annotated[Path | None, typer.Option(help="Write the figures as a Markdown table.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Write the figures as a Markdown table.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the table as a PNG.")] = None,
 ) -> None:
-    """Judge an artifact: NDCG, recall, hit rate of the first 10, all and new products; accuracy, precision, recall.
+    """Judge an artifact: NDCG, recall, hit rate of the first 10, all and new products.
 
-    What a shop has without a model stands beside it (popularity in three windows, own frequency with popularity, looked
-    at last), and a sentence says whether the model beats that: about four minutes. With --models all, every baseline
-    and every variant learns first: about an hour. Data of another shop than the artifact's gives the zero-shot figures.
+    Accuracy, precision, recall.
+
+    What a shop has without a model stands beside it (popularity in three windows, own frequency
+    with popularity, looked at last), and a sentence says whether the model beats that: about four
+    minutes. With --models all, every baseline and every variant learns first: about an hour. Data
+    of another shop than the artifact's gives the zero-shot figures.
     """
     from pprm.data.files import TableError
     from pprm.evaluation import report as reporting
@@ -313,26 +397,36 @@ def backfill(
     users: Users = None,
     vectors: Vectors = None,
     strict: Strict = False,
-    check: Annotated[bool, typer.Option("--check", help="Read, check and sort the tables; publish nothing.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read, check and sort the tables; publish nothing.")
+    ] = False,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Leave out what is older, e.g. 2026-03-01T00:00:00Z.")
+        str | None,
+        typer.Option(metavar="TIME", help="Leave out what is older, e.g. 2026-03-01T00:00:00Z."),
     ] = None,
     config: Config = None,
     broker: Broker = None,
 ) -> None:
-    """Publish a shop's tables to the topics: products, users, then events in the order of their time.
+    """Publish a shop's tables to the topics.
 
-    All rows are read and checked before the first is published, and events that the topics hold are not published
-    again: after a failure, or when the tables have grown, run it again. Rows are sorted in a temporary directory
-    (TMPDIR), which takes as much as the messages. Set PPRM_RECOMMENDATIONS__SCORE_FROM to where the past ends, so that
-    the worker folds it without answering.
+    Products, users, then events in the order of their time.
+
+    All rows are read and checked before the first is published, and events that the topics hold are
+    not published again: after a failure, or when the tables have grown, run it again. Rows are
+    sorted in a temporary directory (TMPDIR), which takes as much as the messages. Set
+    PPRM_RECOMMENDATIONS__SCORE_FROM to where the past ends, so that the worker folds it without
+    answering.
     """
     from worker.cli import backfill_command
     from worker.kafka.partitioner import producer_settings
 
     settings = _settings(config, kafka={"bootstrap_servers": broker})
     tables = backfill_command.Tables(events, products, users, vectors, strict, since)
-    clients = None if check else (settings_module.client_settings(settings.kafka), producer_settings(settings))
+    clients = (
+        None
+        if check
+        else (settings_module.client_settings(settings.kafka), producer_settings(settings))
+    )
     try:
         _kafka(backfill_command.run(tables, clients, settings.topics.name, Console()))
     except backfill_command.EXPECTED as error:
@@ -342,21 +436,25 @@ def backfill(
 @cli.command()
 def refresh(
     users: Annotated[
-        list[str] | None, typer.Argument(help="Shoppers; one whom nobody knows gets what is popular.")
+        list[str] | None,
+        typer.Argument(help="Shoppers; one whom nobody knows gets what is popular."),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every shopper whom the worker knows.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every shopper whom the worker knows.")
+    ] = False,
     at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="As of when, e.g. 2026-03-01T08:00:00Z; now if absent.")
+        str | None,
+        typer.Option(metavar="TIME", help="As of when, e.g. 2026-03-01T08:00:00Z; now if absent."),
     ] = None,
     config: Config = None,
     broker: Broker = None,
 ) -> None:
     """Ask the workers for new lists: after a backfill, for instance, or in the morning.
 
-    A request goes to the topic `requests` for each shopper, and the list comes on the topic of lists like any other. A
-    list is as of the time given, or of the shopper's last event where that is later. No more requests are on their way
-    than the workers answer in about two seconds, so that what shoppers do meanwhile hardly waits. Ends when all are
-    answered.
+    A request goes to the topic `requests` for each shopper, and the list comes on the topic of
+    lists like any other. A list is as of the time given, or of the shopper's last event where that
+    is later. No more requests are on their way than the workers answer in about two seconds, so
+    that what shoppers do meanwhile hardly waits. Ends when all are answered.
     """
     from worker.cli import refresh as asking
 
@@ -373,7 +471,9 @@ def topics_create(config: Config = None, broker: Broker = None) -> None:
     from worker.kafka import topics
 
     settings = _settings(config, kafka={"bootstrap_servers": broker})
-    created = _kafka(topics.create(settings_module.client_settings(settings.kafka), topics.plan(settings)))
+    created = _kafka(
+        topics.create(settings_module.client_settings(settings.kafka), topics.plan(settings))
+    )
     for name in created:
         typer.echo(f"created {name}")
     if not created:
@@ -386,7 +486,9 @@ def topics_check(config: Config = None, broker: Broker = None) -> None:
     from worker.kafka import topics
 
     settings = _settings(config, kafka={"bootstrap_servers": broker})
-    problems = _kafka(topics.check(settings_module.client_settings(settings.kafka), topics.plan(settings)))
+    problems = _kafka(
+        topics.check(settings_module.client_settings(settings.kafka), topics.plan(settings))
+    )
     for problem in problems:
         typer.echo(problem)
     if problems:
@@ -410,14 +512,17 @@ def topics_acls(
 
 @cli.command()
 def repartition(
-    partitions: Annotated[int, typer.Option(min=1, max=10_000, help="How many the user-keyed topics will have.")],
+    partitions: Annotated[
+        int, typer.Option(min=1, max=10_000, help="How many the user-keyed topics will have.")
+    ],
     config: Config = None,
     broker: Broker = None,
 ) -> None:
     """Give the user-keyed topics more partitions, and move every shopper's state to its new one.
 
-    Stop the producers, wait until the workers have read all, and stop them; the command says what is still in the way.
-    Killed in the middle, run it again: nothing is lost or counted twice. docs/operations.md has the steps.
+    Stop the producers, wait until the workers have read all, and stop them; the command says what
+    is still in the way. Killed in the middle, run it again: nothing is lost or counted twice.
+    docs/operations.md has the steps.
     """
     from worker.cli import repartition as moving
 
@@ -426,7 +531,10 @@ def repartition(
 
 
 class _SendGroup(TyperGroup):
-    """A command for each topic, with its fields as options: made when it is asked for, since schemas take a while."""
+    """A command for each topic, with its fields as options.
+
+    Made when it is asked for, since schemas take a while.
+    """
 
     def list_commands(self, ctx: Any) -> list[str]:
         from schemas.families import READ
@@ -439,11 +547,16 @@ class _SendGroup(TyperGroup):
         from worker.cli.send_options import command
 
         app = typer.Typer(add_completion=False)
-        app.command(name)(command(name, _send, {"config": Config, "broker": Broker, "file": SendFile}))
+        app.command(name)(
+            command(name, _send, {"config": Config, "broker": Broker, "file": SendFile})
+        )
         return typer.main.get_command(app)
 
 
-SendFile = Annotated[Path | None, typer.Option("--file", help="JSON lines to send; - reads them from standard input.")]
+SendFile = Annotated[
+    Path | None,
+    typer.Option("--file", help="JSON lines to send; - reads them from standard input."),
+]
 cli.add_typer(
     typer.Typer(
         cls=_SendGroup,
@@ -455,7 +568,9 @@ cli.add_typer(
 )
 
 
-def _send(family: str, given: dict[str, Any], config: Path | None, broker: str | None, file: Path | None) -> None:
+def _send(
+    family: str, given: dict[str, Any], config: Path | None, broker: str | None, file: Path | None
+) -> None:
     from worker.cli import send as sending
     from worker.kafka.partitioner import producer_settings
 
@@ -479,20 +594,29 @@ def _send(family: str, given: dict[str, Any], config: Path | None, broker: str |
 
 @cli.command()
 def tail(
-    topic: Annotated[str, typer.Argument(help="recommendations, dead-letters, or an input topic.")] = "recommendations",
+    topic: Annotated[
+        str, typer.Argument(help="recommendations, dead-letters, or an input topic.")
+    ] = "recommendations",
     config: Config = None,
     broker: Broker = None,
     user: Annotated[str | None, typer.Option(help="Only this shopper.")] = None,
-    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Show what is already there, too.")] = False,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Show what is already there, too.")
+    ] = False,
 ) -> None:
-    """Watch a topic: a live table on a terminal, with the products' titles; JSON lines into a pipe. Ctrl-C ends it."""
+    """Watch a topic: a live table on a terminal, with the products' titles; JSON lines into a pipe.
+
+    Ctrl-C ends it.
+    """
     from worker.cli import tail as tailing
 
     settings = _settings(config, kafka={"bootstrap_servers": broker})
     client = settings_module.client_settings(settings.kafka)
     try:
         watched = settings.topics.name(_family(topic))
-        _kafka(tailing.tail(client, watched, settings.topics.name("products"), user, from_beginning))
+        _kafka(
+            tailing.tail(client, watched, settings.topics.name("products"), user, from_beginning)
+        )
     except LookupError as error:
         fail(str(error))
     except KeyboardInterrupt:
@@ -544,7 +668,9 @@ def main() -> None:
     try:
         cli()
     except ModuleNotFoundError as error:
-        errors.print(f"[bold red]error:[/] {escape(extras.words(error))}", highlight=False, soft_wrap=True)
+        errors.print(
+            f"[bold red]error:[/] {escape(extras.words(error))}", highlight=False, soft_wrap=True
+        )
         sys.exit(2)
 
 

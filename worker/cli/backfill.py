@@ -1,7 +1,10 @@
-"""`pprm backfill`: a shop's tables (docs/data.md) published to the topics: products, users, then events in time order.
+"""`pprm backfill`: a shop's tables (docs/data.md) published to the topics.
 
-All rows are read, checked and sorted before the first is published, and what the topics hold already is not published
-again (ADR 22). Set `recommendations.score_from` to where the past ends: what is before it is folded and not answered.
+Products, users, then events in time order.
+
+All rows are read, checked and sorted before the first is published, and what the topics hold
+already is not published again (ADR 22). Set `recommendations.score_from` to where the past ends:
+what is before it is folded and not answered.
 """
 
 import asyncio
@@ -51,9 +54,14 @@ class Past:
     """Unix seconds of the first event."""
 
     def messages(self) -> Iterator[tuple[str, Fields]]:
-        """Family and fields of each message: products, users, events in time order, and equal times as in the file."""
+        """Family and fields of each message.
+
+        Products, users, events in time order, and equal times as in the file.
+        """
         for key, rows in groupby(self.sorted, key=itemgetter(0)):
-            yield from _with_ids((_unpacked(content) for _, content in rows), self.report, key == USERS, self.oldest)
+            yield from _with_ids(
+                (_unpacked(content) for _, content in rows), self.report, key == USERS, self.oldest
+            )
 
 
 def prepare(rows: Rows, directory: Path, since: int = 0, memory: int | None = None) -> Past:
@@ -92,7 +100,9 @@ def prepare(rows: Rows, directory: Path, since: int = 0, memory: int | None = No
     return Past(sorter, report, counts, oldest)
 
 
-def _usable(events: Iterable[Event], known: set[str], report: Report, since: int) -> Iterator[Event]:
+def _usable(
+    events: Iterable[Event], known: set[str], report: Report, since: int
+) -> Iterator[Event]:
     """Events of known products, as a model learns from them, from a time on."""
     part = report.part(EVENTS)
     for event in events:
@@ -116,10 +126,15 @@ def _unpacked(content: bytes) -> tuple[str, Fields]:
 def _with_ids(
     rows: Iterable[tuple[str, Fields]], report: Report, are_users: bool, oldest: int
 ) -> Iterator[tuple[str, Fields]]:
-    """Rows of one key with what they lack: each event an id of its own, shoppers the time since when they are known."""
+    """Rows of one key with what they lack.
+
+    Each event an id of its own, shoppers the time since when they are known.
+    """
     alike, given = Counter[bytes](), set[bytes]()
     for family, fields in rows:
-        if are_users:  # known before the first event: a later time would make the shopper's last event newer than it is
+        # known before the first event: a later time would make the shopper's last event newer than
+        # it is
+        if are_users:
             yield family, {"updated_at": _time(oldest), **fields}
         elif family == "products":
             yield family, fields
@@ -135,7 +150,8 @@ def _with_ids(
 
 
 IDENTITY = ("user_id", "product_id", "occurred_at", "action", "kind", "basket_id", "store_id")
-"""What makes an event without an id what it is. Not its price, quantity or text: mended, it is the same event."""
+"""What makes an event without an id what it is. Not its price, quantity or text: mended, it is the
+same event."""
 
 
 def _identity(family: str, fields: Fields) -> bytes:
@@ -157,18 +173,29 @@ def _product(product: Product) -> Fields:
 
 
 def _user(user: User) -> Fields:
-    return {"user_id": user.user_id, "attributes": user.attributes} | ({"text": user.text} if user.text else {})
+    return {"user_id": user.user_id, "attributes": user.attributes} | (
+        {"text": user.text} if user.text else {}
+    )
 
 
 def _event(event: Event) -> Fields:
     family = _family(event)
     wanted = {
-        "purchases": ("basket_id", "store_id", "quantity", "price"), "reviews": ("rating", "text", "sentiment"),
+        "purchases": ("basket_id", "store_id", "quantity", "price"),
+        "reviews": ("rating", "text", "sentiment"),
     }.get(family, ("dwell_seconds",))  # fmt: skip
-    said = {name: value for name in ("event_id", *wanted) if (value := getattr(event, name)) not in (None, "")}
+    said = {
+        name: value
+        for name in ("event_id", *wanted)
+        if (value := getattr(event, name)) not in (None, "")
+    }
     if family == "browses" or event.kind is Kind.RETURN:
         said["action" if family == "browses" else "kind"] = event.kind.name.lower()
-    return {"user_id": event.user_id, "product_id": event.product_id, "occurred_at": _time(event.occurred_at)} | said
+    return {
+        "user_id": event.user_id,
+        "product_id": event.product_id,
+        "occurred_at": _time(event.occurred_at),
+    } | said
 
 
 def _time(seconds: int) -> str:
@@ -176,23 +203,33 @@ def _time(seconds: int) -> str:
 
 
 async def publish(
-    client: Mapping[str, Any], topic_of: Callable[[str], str], past: Past, published: Published, told: Told
+    client: Mapping[str, Any],
+    topic_of: Callable[[str], str],
+    past: Past,
+    published: Published,
+    told: Told,
 ) -> tuple[Counter[str], Counter[str]]:
     """Publish in order, and wait for every acknowledgement.
 
     Returns: how many messages of each family were published, and how many the topics held already.
     """
     counts, held, total, done = Counter[str](), Counter[str](), past.counts.total(), 0
-    async with AIOKafkaProducer(acks="all", linger_ms=20, max_batch_size=1 << 18, **client) as producer:
+    async with AIOKafkaProducer(
+        acks="all", linger_ms=20, max_batch_size=1 << 18, **client
+    ) as producer:
         messages = past.messages()
         while some := list(islice(messages, AT_ONCE)):
             waiting: list[asyncio.Future[Any]] = []
-            for (family, fields), there in zip(some, published.holds([known_by(*one) for one in some]), strict=True):
+            for (family, fields), there in zip(
+                some, published.holds([known_by(*one) for one in some]), strict=True
+            ):
                 (held if there else counts)[family] += 1
                 if not there:
                     message: Envelope = dress(family, fields)
                     waiting.append(
-                        await producer.send(topic_of(family), message.value, message.key, headers=message.headers)
+                        await producer.send(
+                            topic_of(family), message.value, message.key, headers=message.headers
+                        )
                     )
             await asyncio.gather(*waiting)
             done += len(some)

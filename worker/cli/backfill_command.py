@@ -1,4 +1,7 @@
-"""The job of `pprm backfill`: look what the topics hold, read and sort the tables, publish what is missing, say so."""
+"""The job of `pprm backfill`.
+
+Look what the topics hold, read and sort the tables, publish what is missing, say so.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -42,7 +45,8 @@ async def run(
 
     Args:
         tables: what to publish.
-        clients: keyword arguments of an aiokafka client that reads, and of one that writes; None: only check.
+        clients: keyword arguments of an aiokafka client that reads, and of one that writes; None:
+            only check.
         topic_of: name of a family's topic.
         console: where it is told.
 
@@ -50,13 +54,16 @@ async def run(
         TableError: the tables cannot be used; nothing is published.
         TopicsError: a topic is missing, or has lost its beginning; nothing is published.
         OSError: the disk is full, for instance; nothing is published.
-        KafkaError: the broker has gone; what was published stays, and is not published again by the next run.
+        KafkaError: the broker has gone; what was published stays, and is not published again by the
+        next run.
     """
     since, there = _since(tables.since), Published()
     if clients:
         await published.require(clients[0], topic_of, backfill.FAMILIES)
         with counting(console, "looking what is there") as told:
-            there = await published.read(clients[0], topic_of, told, is_known=tables.since is not None)
+            there = await published.read(
+                clients[0], topic_of, told, is_known=tables.since is not None
+            )
     with TemporaryDirectory(prefix="pprm-backfill-") as directory:
         with bar(console, "reading and sorting") as told:
             past = backfill.prepare(_rows(tables, told), Path(directory), since)
@@ -69,10 +76,13 @@ async def run(
     what = "published" if clients else "would be published"
     for family in (family for family in backfill.FAMILIES if counts[family] or held[family]):
         said = f", {held[family]:,} were there" if held[family] else ""
-        console.print(f"{topic_of(family)}: {counts[family]:,} {what}{said}", markup=False, highlight=False)
+        console.print(
+            f"{topic_of(family)}: {counts[family]:,} {what}{said}", markup=False, highlight=False
+        )
     if clients and counts.total():
         console.print(
-            "Nobody has a list of what is not answered: pprm refresh --all, once the worker has folded it.",
+            "Nobody has a list of what is not answered: pprm refresh --all, once the worker has"
+            " folded it.",
             highlight=False,
         )
 
@@ -88,7 +98,9 @@ def _since(text: str | None) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise TableError(f"--since takes a time such as 2026-03-01T00:00:00Z, not {text!r}") from None
+        raise TableError(
+            f"--since takes a time such as 2026-03-01T00:00:00Z, not {text!r}"
+        ) from None
     if moment.tzinfo is None:
         raise TableError(f"--since {text} has no time zone: end it with Z for UTC")
     return int(moment.timestamp())

@@ -1,4 +1,7 @@
-"""Sorts more rows than fit into memory: sorted runs on disk, merged (external merge sort). Stable."""
+"""Sorts more rows than fit into memory: sorted runs on disk, merged (external merge sort).
+
+Stable.
+"""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -46,7 +49,10 @@ class Sorter:
         return merge(*map(_read, self._runs), sorted(self._rows, key=_KEY), key=_KEY)
 
     def _merged(self) -> Path:
-        """One run of all, which come in the order in which they were written: so the sort stays stable."""
+        """One run of all, which come in the order in which they were written.
+
+        So the sort stays stable.
+        """
         made = self._write(merge(*map(_read, self._runs), key=_KEY))
         for run in self._runs:
             run.unlink()

@@ -1,4 +1,7 @@
-"""What the topics of events hold already: a backfill that is repeated publishes what is missing, and nothing twice."""
+"""What the topics of events hold already.
+
+A backfill that is repeated publishes what is missing, and nothing twice.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
@@ -14,7 +17,8 @@ from worker.kafka import reader
 from worker.kafka.topics import TopicsError, partition_counts
 
 BYTES = 16
-"""Of what an event is known by: one of 100 million is taken for another with a probability of 10^-22."""
+"""Of what an event is known by: one of 100 million is taken for another with a probability of
+10^-22."""
 STALLED_MS = 30_000
 
 
@@ -39,18 +43,29 @@ class Published:
 
 
 def known_by(family: str, fields: Mapping[str, Any]) -> bytes:
-    """What makes two records one event: id, shopper, product and kind; lines of an order may share the order's id."""
-    parts = (family, _kind(fields), *(str(fields.get(name)) for name in ("event_id", "user_id", "product_id")))
+    """What makes two records one event: id, shopper, product and kind.
+
+    Lines of an order may share the order's id.
+    """
+    parts = (
+        family,
+        _kind(fields),
+        *(str(fields.get(name)) for name in ("event_id", "user_id", "product_id")),
+    )
     return blake2b("\0".join(parts).encode(), digest_size=BYTES).digest()
 
 
 def _kind(fields: Mapping[str, Any]) -> str:
     quantity = fields.get("quantity")
-    is_return = fields.get("kind") == "return" or (isinstance(quantity, int | float) and quantity < 0)
+    is_return = fields.get("kind") == "return" or (
+        isinstance(quantity, int | float) and quantity < 0
+    )
     return "return" if is_return else str(fields.get("action", ""))
 
 
-async def require(client: Mapping[str, Any], topic_of: Callable[[str], str], families: Iterable[str]) -> None:
+async def require(
+    client: Mapping[str, Any], topic_of: Callable[[str], str], families: Iterable[str]
+) -> None:
     """Make sure that the topics exist.
 
     Raises:
@@ -59,11 +74,16 @@ async def require(client: Mapping[str, Any], topic_of: Callable[[str], str], fam
     names = [topic_of(family) for family in families]
     counts = await partition_counts(client, names)
     if missing := [name for name in names if not counts[name]]:
-        raise TopicsError(f"{', '.join(missing)}: no such topic; run `pprm topics create`, or check topics.prefix")
+        raise TopicsError(
+            f"{', '.join(missing)}: no such topic; run `pprm topics create`, or check topics.prefix"
+        )
 
 
 async def read(
-    client: Mapping[str, Any], topic_of: Callable[[str], str], told: Callable[[int, int], None], is_known: bool
+    client: Mapping[str, Any],
+    topic_of: Callable[[str], str],
+    told: Callable[[int, int], None],
+    is_known: bool,
 ) -> Published:
     """Read the topics of events from their beginning to where they end now.
 
@@ -81,17 +101,28 @@ async def read(
     await consumer.start()
     try:
         counts = await partition_counts(client, list(family_of))
-        partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
-        begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+        partitions = [
+            TopicPartition(name, number)
+            for name, count in counts.items()
+            for number in range(count)
+        ]
+        begins, ends = (
+            await consumer.beginning_offsets(partitions),
+            await consumer.end_offsets(partitions),
+        )
         lost = sorted({tp.topic for tp in partitions if begins[tp]})
         if lost and not is_known:
             raise TopicsError(
-                f"{', '.join(lost)}: the broker has deleted the oldest records, and what was among them would count"
-                " twice if it is published again. Say from when on the events are new: --since 2026-03-01T00:00:00Z;"
+                f"{', '.join(lost)}: the broker has deleted the oldest records, and what was among"
+                f" them would count"
+                " twice if it is published again. Say from when on the events are new: --since"
+                " 2026-03-01T00:00:00Z;"
                 " everything, where nothing of it was ever published: --since 2000-01-01T00:00:00Z"
             )
         wanted = {tp: begins[tp] for tp in partitions if ends[tp] > begins[tp]}
-        return Published(b"".join(await _read(consumer, wanted, ends, family_of, told)) if wanted else b"")
+        return Published(
+            b"".join(await _read(consumer, wanted, ends, family_of, told)) if wanted else b""
+        )
     finally:
         await consumer.stop()
 
@@ -105,17 +136,25 @@ async def _read(
 ) -> list[bytes]:
     consumer.assign(list(begins))
     for tp, offset in begins.items():
-        consumer.seek(tp, offset)  # by number: `seek_to_beginning` may lose against the reset at an assignment
+        # by number: `seek_to_beginning` may lose against the reset at an assignment
+        consumer.seek(tp, offset)
     known: list[bytes] = []
     left, total = set(begins), sum(ends[tp] for tp in begins)
     while left:
         fetched = await consumer.getmany(*left, timeout_ms=STALLED_MS)
-        chunk = [known_by(family_of[tp.topic], _fields(r.value)) for tp, records in fetched.items() for r in records]
+        chunk = [
+            known_by(family_of[tp.topic], _fields(r.value))
+            for tp, records in fetched.items()
+            for r in records
+        ]
         known.append(b"".join(chunk))
         at = {tp: await consumer.position(tp) for tp in left}
         if not fetched and all(at[tp] < ends[tp] for tp in left):
             names = ", ".join(sorted({tp.topic for tp in left}))
-            raise TopicsError(f"{names}: nothing came for {STALLED_MS // 1000} s before the end; is the broker well?")
+            raise TopicsError(
+                f"{names}: nothing came for {STALLED_MS // 1000} s before the end; is the broker"
+                f" well?"
+            )
         left -= {tp for tp in left if at[tp] >= ends[tp]}
         told(total - sum(ends[tp] - at[tp] for tp in left), total)
     return known

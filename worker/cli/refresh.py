@@ -1,4 +1,7 @@
-"""`pprm refresh`: a request for each shopper, never many more at a time than the workers have just answered."""
+"""`pprm refresh`.
+
+A request for each shopper, never many more at a time than the workers have just answered.
+"""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,13 +40,19 @@ def moment(settings: Settings, text: str | None) -> datetime:
     if at.tzinfo is None:
         raise ValueError(f"--at {text} has no time zone: end it with Z for UTC")
     if at > now:
-        raise ValueError(f"--at {text} lies ahead: a worker answers what is, at most {now.isoformat()}")
+        raise ValueError(
+            f"--at {text} lies ahead: a worker answers what is, at most {now.isoformat()}"
+        )
     if (score_from := settings.recommendations.score_from) and at < score_from:
-        raise ValueError(f"nothing before recommendations.score_from ({score_from.isoformat()}) is answered")
+        raise ValueError(
+            f"nothing before recommendations.score_from ({score_from.isoformat()}) is answered"
+        )
     return at
 
 
-async def run(settings: Settings, users: Sequence[str], every: bool, at: datetime, console: Console) -> None:
+async def run(
+    settings: Settings, users: Sequence[str], every: bool, at: datetime, console: Console
+) -> None:
     """Ask for the lists of these shoppers, or of every one whom a state knows, and wait until they are answered.
 
     Raises:
@@ -57,7 +66,9 @@ async def run(settings: Settings, users: Sequence[str], every: bool, at: datetim
     keys = list(users)
     if every:
         keys = await _known(client, settings.changelog, counts[settings.changelog], console)
-    messages = [compose("requests", {"user_id": key, "occurred_at": at.isoformat()}) for key in keys]
+    messages = [
+        compose("requests", {"user_id": key, "occurred_at": at.isoformat()}) for key in keys
+    ]
     partitions = [TopicPartition(topic, number) for number in range(counts[topic])]
     producer = AIOKafkaProducer(acks="all", linger_ms=5, **producer_settings(settings))
     async with producer, reader.consumer(client, group_id=settings.app_id) as group:
@@ -77,7 +88,9 @@ async def run(settings: Settings, users: Sequence[str], every: bool, at: datetim
     console.print(f"{len(messages):,} lists as of {at.isoformat()}", highlight=False)
 
 
-async def _known(client: Mapping[str, Any], topic: str, partitions: int, console: Console) -> list[str]:
+async def _known(
+    client: Mapping[str, Any], topic: str, partitions: int, console: Console
+) -> list[str]:
     """The shoppers of whom a state knows something: those who were forgotten are no more."""
     known: set[bytes] = set()
     with counting(console, "reading who is known") as told:
@@ -125,7 +138,8 @@ class Pace:
             self._moved = monotonic()
         elif monotonic() > self._moved + STALLED_SECONDS:
             raise TopicsError(
-                f"nobody has answered for {STALLED_SECONDS:.0f} s: is a worker running, and ready (/ready)?"
+                f"nobody has answered for {STALLED_SECONDS:.0f} s: is a worker running, and ready"
+                f" (/ready)?"
                 f" {waiting:,} requests wait in Kafka and are answered by the next one."
             )
         self.waiting = waiting

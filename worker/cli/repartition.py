@@ -1,8 +1,11 @@
-"""`pprm repartition`: more partitions for the user-keyed topics, every shopper's state moved to its new one.
+"""`pprm repartition`.
 
-The input topics grow last. Until then their numbers of partitions differ from the changelog's, so no worker starts on
-states that are half moved; and whoever was killed in the middle runs the command again: a state is written to its new
-partition, acknowledged, and only then deleted from the old one.
+More partitions for the user-keyed topics, every shopper's state moved to its new one.
+
+The input topics grow last. Until then their numbers of partitions differ from the changelog's, so
+no worker starts on states that are half moved; and whoever was killed in the middle runs the
+command again: a state is written to its new partition, acknowledged, and only then deleted from the
+old one.
 """
 
 import asyncio
@@ -45,7 +48,9 @@ async def run(settings: Settings, partitions: int, tell: Tell) -> None:
     require_there(counts)
     before = min(counts[topic] for topic in inputs)
     if most := [f"{topic} has {count}" for topic, count in counts.items() if count > partitions]:
-        raise TopicsError(f"Kafka cannot take partitions away: {', '.join(most)}. Name at least as many.")
+        raise TopicsError(
+            f"Kafka cannot take partitions away: {', '.join(most)}. Name at least as many."
+        )
     if before == partitions:
         tell(f"all topics have {partitions} partitions: nothing to do")
         return
@@ -55,13 +60,17 @@ async def run(settings: Settings, partitions: int, tell: Tell) -> None:
     await _move_states(client, settings, before, partitions, tell)
     await _copy_lists(client, settings, before, partitions, tell)
     await _grow(client, inputs, partitions, tell)
-    tell(f"done: set topics.partitions to {partitions} (PPRM_TOPICS__PARTITIONS), then start the workers")
+    tell(
+        f"done: set topics.partitions to {partitions} (PPRM_TOPICS__PARTITIONS), then start the"
+        f" workers"
+    )
     for topic, left in (await _unread(client, settings, inputs)).items():
         tell(f"{topic}: {left:,} records came meanwhile. {REKEY_FIRST}")
 
 
 REKEY_FIRST = (
-    "Start the workers with topics.partitioner = any, which brings what lies in an old partition to its shopper's new"
+    "Start the workers with topics.partitioner = any, which brings what lies in an old partition to"
+    " its shopper's new"
     " one; set it back when the lag is 0"
 )
 
@@ -71,22 +80,31 @@ async def _require_no_worker(client: Mapping[str, Any], group: str) -> None:
         (response,) = await admin.describe_consumer_groups([group])
     ((_, _, state, _, _, members, *_),) = response.groups
     if members:
-        raise TopicsError(f"stop all workers first: the group {group} has {len(members)} members ({state})")
+        raise TopicsError(
+            f"stop all workers first: the group {group} has {len(members)} members ({state})"
+        )
 
 
-async def _require_all_read(client: Mapping[str, Any], settings: Settings, topics: Sequence[str]) -> None:
+async def _require_all_read(
+    client: Mapping[str, Any], settings: Settings, topics: Sequence[str]
+) -> None:
     unread = await _unread(client, settings, topics)
     if not unread or settings.topics.partitioner == "any":
         return
     listed = ", ".join(f"{topic}: {count:,}" for topic, count in unread.items())
     raise TopicsError(
-        f"there are records that no worker has read: {listed}. They lie by the old number of partitions. Stop the"
-        " producers, let the workers read all, stop the workers, and run this again. Where no worker can start, since"
-        f" the numbers of partitions differ already, run this with topics.partitioner = any. {REKEY_FIRST}"
+        f"there are records that no worker has read: {listed}. They lie by the old number of"
+        f" partitions. Stop the"
+        " producers, let the workers read all, stop the workers, and run this again. Where no"
+        " worker can start, since"
+        f" the numbers of partitions differ already, run this with topics.partitioner = any."
+        f" {REKEY_FIRST}"
     )
 
 
-async def _unread(client: Mapping[str, Any], settings: Settings, topics: Sequence[str]) -> dict[str, int]:
+async def _unread(
+    client: Mapping[str, Any], settings: Settings, topics: Sequence[str]
+) -> dict[str, int]:
     """Records behind the group's offsets, by topic; transaction markers are none."""
     counts, unread = await partition_counts(client, topics), Counter[str]()
     tps = [TopicPartition(topic, p) for topic, count in counts.items() for p in range(count)]
@@ -96,11 +114,15 @@ async def _unread(client: Mapping[str, Any], settings: Settings, topics: Sequenc
         done = {tp: max(begin[tp], await group.committed(tp) or 0) for tp in tps}
     for tp in tps:
         if done[tp] < ends[tp]:
-            unread[tp.topic] += sum([len(records) async for records in changelog.to_the_end(client, tp, done[tp])])
+            unread[tp.topic] += sum(
+                [len(records) async for records in changelog.to_the_end(client, tp, done[tp])]
+            )
     return {topic: count for topic, count in unread.items() if count}
 
 
-async def _grow(client: Mapping[str, Any], topics: Iterable[str], partitions: int, tell: Tell) -> None:
+async def _grow(
+    client: Mapping[str, Any], topics: Iterable[str], partitions: int, tell: Tell
+) -> None:
     counts = await partition_counts(client, topics)
     for topic in [topic for topic, count in counts.items() if count < partitions]:
         async with admin_client(client) as admin:
@@ -110,7 +132,9 @@ async def _grow(client: Mapping[str, Any], topics: Iterable[str], partitions: in
         tell(f"{topic}: {counts[topic]} partitions are {partitions} now")
 
 
-async def _move_states(client: Mapping[str, Any], settings: Settings, before: int, after: int, tell: Tell) -> None:
+async def _move_states(
+    client: Mapping[str, Any], settings: Settings, before: int, after: int, tell: Tell
+) -> None:
     topic = settings.changelog
     for partition in range(before):
         tp, moved = TopicPartition(topic, partition), 0
@@ -148,10 +172,13 @@ def _rows(topic: str, partition: int, states: Sequence[Moving], stamp: Any) -> t
     return there, {(topic, partition): [Row(key, None, stamp) for _, key, _ in states]}
 
 
-async def _copy_lists(client: Mapping[str, Any], settings: Settings, before: int, after: int, tell: Tell) -> None:
+async def _copy_lists(
+    client: Mapping[str, Any], settings: Settings, before: int, after: int, tell: Tell
+) -> None:
     """Copy each shopper's newest list to its new partition.
 
-    The one in the old partition stays until retention takes it: a null would tell consumers that the shopper is gone.
+    The one in the old partition stays until retention takes it: a null would tell consumers that
+    the shopper is gone.
     """
     topic, copied = settings.topics.name("recommendations"), 0
     for partition in range(before):
@@ -166,7 +193,9 @@ async def _copy_lists(client: Mapping[str, Any], settings: Settings, before: int
                         continue
                     target = partition_of(settings.topics.partitioner, record.key, after)
                     if target != partition:
-                        rows.setdefault((topic, target), []).append(Row(record.key, record.value, record.headers))
+                        rows.setdefault((topic, target), []).append(
+                            Row(record.key, record.value, record.headers)
+                        )
                 await append_rows(producer, rows)
                 copied += sum(map(len, rows.values()))
     tell(f"{topic}: {copied:,} lists copied")
@@ -188,7 +217,10 @@ def _table() -> Iterator["_Table"]:
 
 
 class _Table:
-    """As much of a table as reading a changelog needs, in a RocksDB of its own: memory does not grow with states."""
+    """As much of a table as reading a changelog needs, in a RocksDB of its own.
+
+    Memory does not grow with states.
+    """
 
     follows = staticmethod(user_state.follows)
 
@@ -202,7 +234,9 @@ class _Table:
         found: list[bytes | None] = self._db.get(list(keys))
         return found
 
-    def write(self, partition: int, updates: Mapping[bytes, bytes | None], offset: int, generation: int) -> None:
+    def write(
+        self, partition: int, updates: Mapping[bytes, bytes | None], offset: int, generation: int
+    ) -> None:
         batch = rocksdict.WriteBatch(raw_mode=True)
         for key, value in updates.items():
             batch.delete(key) if value is None else batch.put(key, value)

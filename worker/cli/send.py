@@ -39,15 +39,21 @@ class Envelope(NamedTuple):
 
 
 def compose(family: str, fields: Mapping[str, Any]) -> Envelope:
-    """Check a message and dress it with key and CloudEvents headers; ids and `occurred_at` are made if absent.
+    """Check a message and dress it with key and CloudEvents headers.
+
+    Ids and `occurred_at` are made if absent.
 
     Raises:
         SendError: an unknown family, or fields that do not fit its schema or are misspelt.
     """
     if family not in MODELS:
         raise SendError(f"{family} is not a topic to send to: choose one of {', '.join(MODELS)}")
-    made = dict.fromkeys(IDS, uuid4().hex) | {"occurred_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
-    known = {name: value for name, value in made.items() if name in MODELS[family].model_fields} | dict(fields)
+    made = dict.fromkeys(IDS, uuid4().hex) | {
+        "occurred_at": datetime.now(UTC).isoformat(timespec="milliseconds")
+    }
+    known = {
+        name: value for name, value in made.items() if name in MODELS[family].model_fields
+    } | dict(fields)
     _check_names(MODELS[family], known)
     check(family, known)
     return dress(family, known)
@@ -63,15 +69,23 @@ def check(family: str, fields: Mapping[str, Any]) -> None:
     try:
         model.model_validate_json(_json(fields))
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
-        raise SendError(f"{wrong}. The schema is schemas/json/{model.__name__.lower()}.json.") from error
+        wrong = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)
+        )
+        raise SendError(
+            f"{wrong}. The schema is schemas/json/{model.__name__.lower()}.json."
+        ) from error
 
 
 def dress(family: str, fields: Mapping[str, Any]) -> Envelope:
     """A message that is checked, with key and headers."""
     identity = next((str(fields[name]) for name in IDS if fields.get(name)), uuid4().hex)
     time = fields.get("occurred_at") or datetime.now(UTC).isoformat()
-    return Envelope(str(fields[FAMILIES[family].key]).encode(), _json(fields), _headers(family, identity, str(time)))
+    return Envelope(
+        str(fields[FAMILIES[family].key]).encode(),
+        _json(fields),
+        _headers(family, identity, str(time)),
+    )
 
 
 def _json(fields: Mapping[str, Any]) -> bytes:
@@ -79,7 +93,10 @@ def _json(fields: Mapping[str, Any]) -> bytes:
 
 
 def _check_names(model: type[Message], fields: Mapping[str, Any]) -> None:
-    """An unknown field is passed over, as by the worker; but not one that is a known one misspelt."""
+    """An unknown field is passed over, as by the worker.
+
+    But not one that is a known one misspelt.
+    """
     for name in fields.keys() - model.model_fields.keys():
         if meant := get_close_matches(name.lower(), model.model_fields, n=1, cutoff=0.8):
             raise SendError(f"there is no field {name!r}: is it {meant[0]!r}?")
@@ -105,8 +122,13 @@ def parse_lines(family: str, lines: Iterable[bytes]) -> list[Envelope]:
     return messages
 
 
-async def send(client: Mapping[str, Any], topic: str, messages: Iterable[Envelope]) -> AsyncIterator[Sent]:
-    """Publish messages in order; yields where each one came to rest, once the broker has acknowledged it."""
+async def send(
+    client: Mapping[str, Any], topic: str, messages: Iterable[Envelope]
+) -> AsyncIterator[Sent]:
+    """Publish messages in order.
+
+    Yields where each one came to rest, once the broker has acknowledged it.
+    """
     producer = AIOKafkaProducer(acks="all", **client)
     await producer.start()
     try:

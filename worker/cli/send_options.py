@@ -1,4 +1,7 @@
-"""The options of `pprm send`: a command for each topic family, an option for each field of its messages."""
+"""The options of `pprm send`.
+
+A command for each topic family, an option for each field of its messages.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,7 +16,11 @@ from worker.cli.send import MODELS
 
 SHORT = {"user_id": "--user", "product_id": "--product"}
 """Beside the option that has the field's whole name."""
-MADE = {"event_id": "made if absent", "request_id": "made if absent", "occurred_at": "now if absent"}
+MADE = {
+    "event_id": "made if absent",
+    "request_id": "made if absent",
+    "occurred_at": "now if absent",
+}
 
 Run = Callable[..., None]
 
@@ -30,11 +37,15 @@ def command(family: str, run: Run, common: Mapping[str, Any]) -> Run:
 
     def send(**parameters: Any) -> None:
         fields = {name: parameters.pop(name) for name in model.model_fields}
-        given = {name: value(model, name, text) for name, text in fields.items() if text is not None}
+        given = {
+            name: value(model, name, text) for name, text in fields.items() if text is not None
+        }
         run(family, given=given, **parameters)
 
     parameters = [_parameter(name, kind) for name, kind in common.items()]
-    parameters += [_parameter(name, _option(name, field)) for name, field in model.model_fields.items()]
+    parameters += [
+        _parameter(name, _option(name, field)) for name, field in model.model_fields.items()
+    ]
     send.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     send.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     send.__doc__ = f"Send {family}. {' '.join((model.__doc__ or '').split())}"
@@ -59,4 +70,6 @@ def _parameter(name: str, annotation: Any) -> Parameter:
 def _option(name: str, field: FieldInfo) -> Any:
     flags = [f"--{name.replace('_', '-')}", *([SHORT[name]] if name in SHORT else [])]
     about = [field.description or "", MADE.get(name, "needed" if field.is_required() else "")]
-    return Annotated[str | None, typer.Option(*flags, metavar="VALUE", help="; ".join(filter(None, about)))]
+    return Annotated[
+        str | None, typer.Option(*flags, metavar="VALUE", help="; ".join(filter(None, about)))
+    ]

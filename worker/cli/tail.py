@@ -22,9 +22,16 @@ ROWS = 20
 
 
 async def tail(
-    client: Mapping[str, Any], topic: str, products: str, user: str | None = None, from_beginning: bool = False
+    client: Mapping[str, Any],
+    topic: str,
+    products: str,
+    user: str | None = None,
+    from_beginning: bool = False,
 ) -> None:
-    """Print a topic's records, those of one user where named, until cancelled; `products` is the topic of titles."""
+    """Print a topic's records, those of one user where named, until cancelled.
+
+    `products` is the topic of titles.
+    """
     stream = records(client, topic, from_beginning)
     wanted = (record async for record in stream if user is None or record.key == user.encode())
     if not sys.stdout.isatty():
@@ -43,7 +50,10 @@ async def tail(
 
 
 async def follow_titles(client: Mapping[str, Any], products: str, titles: dict[str, str]) -> None:
-    """Keep the products' titles, by id; where their topic is missing or may not be read, there are none."""
+    """Keep the products' titles, by id.
+
+    Where their topic is missing or may not be read, there are none.
+    """
     with suppress(LookupError, KafkaError):
         async for record in records(client, products, from_beginning=True):
             value, product = _value(record.value), (record.key or b"").decode(errors="replace")
@@ -53,7 +63,9 @@ async def follow_titles(client: Mapping[str, Any], products: str, titles: dict[s
                 titles.pop(product, None)
 
 
-async def records(client: Mapping[str, Any], topic: str, from_beginning: bool) -> AsyncIterator[Any]:
+async def records(
+    client: Mapping[str, Any], topic: str, from_beginning: bool
+) -> AsyncIterator[Any]:
     """Read a topic without a consumer group: nothing is committed, nobody's position moves.
 
     Raises:
@@ -65,7 +77,9 @@ async def records(client: Mapping[str, Any], topic: str, from_beginning: bool) -
         # not consumer.partitions_for_topic: it does not know a topic that was never subscribed
         count = (await partition_counts(client, [topic]))[topic]
         if not count:
-            raise LookupError(f"topic {topic} does not exist: run `pprm topics create`, or check topics.prefix")
+            raise LookupError(
+                f"topic {topic} does not exist: run `pprm topics create`, or check topics.prefix"
+            )
         consumer.assign([TopicPartition(topic, number) for number in range(count)])
         await (consumer.seek_to_beginning() if from_beginning else consumer.seek_to_end())
         async for record in consumer:
@@ -75,14 +89,19 @@ async def records(client: Mapping[str, Any], topic: str, from_beginning: bool) -
 
 
 def as_dict(record: Any) -> dict[str, Any]:
-    """A record as JSON can hold it; bytes that are no JSON come as text with replacement characters."""
+    """A record as JSON can hold it.
+
+    Bytes that are no JSON come as text with replacement characters.
+    """
     return {
         "topic": record.topic,
         "partition": record.partition,
         "offset": record.offset,
         "timestamp_ms": record.timestamp,
         "key": None if record.key is None else record.key.decode(errors="replace"),
-        "headers": {name: (value or b"").decode(errors="replace") for name, value in record.headers},
+        "headers": {
+            name: (value or b"").decode(errors="replace") for name, value in record.headers
+        },
         "value": _value(record.value),
     }
 
@@ -106,10 +125,15 @@ def _table(topic: str, newest: deque[Any], titles: Mapping[str, str]) -> Table:
 
 
 def summary(said: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    """One line on a record: a list's products by title and id, a dead letter's reason, else the value itself."""
+    """One line on a record.
+
+    A list's products by title and id, a dead letter's reason, else the value itself.
+    """
     value, headers = said["value"], said["headers"]
     if isinstance(value, dict) and isinstance(items := value.get("items"), list):
-        return ", ".join(_named(str(item.get("product_id")), titles) for item in items if isinstance(item, dict))
+        return ", ".join(
+            _named(str(item.get("product_id")), titles) for item in items if isinstance(item, dict)
+        )
     if "reason" in headers:
         return f"{headers['reason']}: {headers.get('detail', '')}"
     return orjson.dumps(value).decode()[:200]

@@ -1,4 +1,7 @@
-"""What the shop says of its products: the catalogue at the start, then each week's promotions when the week begins."""
+"""What the shop says of its products.
+
+The catalogue at the start, then each week's promotions when the week begins.
+"""
 
 import asyncio
 

@@ -1,4 +1,7 @@
-"""The first act: catalogue and what was before the replay as a backfill, then each shopper's first list."""
+"""The first act.
+
+Catalogue and what was before the replay as a backfill, then each shopper's first list.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
@@ -45,7 +48,9 @@ async def publish(stage: Stage, reading: Awaitable[Shop]) -> Shop:
     shop = await reading
     with stage.progress.step("catalogue") as step:
         await announcements.publish_catalogue(stage, shop)
-        step.detail = f"{len(shop.dataset.products):,} products, {len(shop.universe):,} of them candidates"
+        step.detail = (
+            f"{len(shop.dataset.products):,} products, {len(shop.universe):,} of them candidates"
+        )
     with stage.progress.step(f"backfill until {records.timestamp(shop.begin)}") as step:
         await _backfill(stage, shop, step)
     return shop
@@ -58,14 +63,19 @@ async def _backfill(stage: Stage, shop: Shop, step: Step) -> None:
         visits = chain.from_iterable(histories[begin : begin + CHUNK])
         past = [visit for visit in visits if visit.time < shop.begin]
         for family in EVENTS:
-            rows = [row for visit in past if visit.family == family for row in records.visit_rows(visit)]
+            rows = [
+                row for visit in past if visit.family == family for row in records.visit_rows(visit)
+            ]
             await stage.publisher.send(stage.topic(family), rows)
             stage.progress.backfill_events += len(rows)
         step.detail = f"{stage.progress.backfill_events:,} events"
 
 
 async def first_lists(stage: Stage, shop: Shop) -> None:
-    """Wait until the past is folded, then publish the profiles: they are events, so each household gets a list."""
+    """Wait until the past is folded, then publish the profiles.
+
+    They are events, so each household gets a list.
+    """
     progress = stage.progress
     with progress.step("backfill folded") as step:
         while (folded := await _folded(stage)) < progress.backfill_events:
@@ -73,25 +83,34 @@ async def first_lists(stage: Stage, shop: Shop) -> None:
             await asyncio.sleep(0.1)
         step.detail = f"{folded:,} events"
     with progress.step("catalogue taken in") as step:
-        while (known := await processes.metric(stage.worker, processes.TAKEN_IN)) < len(shop.dataset.products):
+        while (known := await processes.metric(stage.worker, processes.TAKEN_IN)) < len(
+            shop.dataset.products
+        ):
             step.detail = f"{known:,.0f} of {len(shop.dataset.products):,} products"
             await asyncio.sleep(0.1)
         step.detail = f"{len(shop.dataset.products):,} products"
     with progress.step("first lists") as step:
         first, *others = shop.history
-        await _introduce(stage, shop, [first])  # alone: together with all others it would wait for their scores
+        # alone: together with all others it would wait for their scores
+        await _introduce(stage, shop, [first])
         await _introduce(stage, shop, others)
         step.detail = f"{len(shop.history):,} shoppers"
 
 
 async def _introduce(stage: Stage, shop: Shop, names: Sequence[str]) -> None:
     profiles, about = shop.dataset.profiles, shop.dataset.about
-    rows = [records.user_row(name, profiles.get(name, {}), shop.begin, about.get(name)) for name in names]
+    rows = [
+        records.user_row(name, profiles.get(name, {}), shop.begin, about.get(name))
+        for name in names
+    ]
     await stage.publisher.send(stage.topic("users"), rows)
     await asyncio.gather(*map(stage.progress.lists.answer, names))
 
 
 async def _folded(stage: Stage) -> int:
-    """Events taken so far: micro-batches follow one another, so an event published now finds them folded."""
+    """Events taken so far.
+
+    Micro-batches follow one another, so an event published now finds them folded.
+    """
     samples = (f'pprm_events_consumed_total{{topic="{stage.topic(family)}"}}' for family in EVENTS)
     return int(sum([await processes.metric(stage.worker, sample) for sample in samples]))

@@ -1,4 +1,7 @@
-"""A shop as the demo tells it: its catalogue, and what each shopper did. The Complete Journey, or any other dataset."""
+"""A shop as the demo tells it: its catalogue, and what each shopper did.
+
+The Complete Journey, or any other dataset.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
     from pprm.data.plan import Plan
 
 BEGIN = int(datetime(2017, 12, 1, tzinfo=UTC).timestamp())
-"""Where the replay of The Complete Journey begins, known before it is read; so the worker starts meanwhile."""
+"""Where the replay of The Complete Journey begins, known before it is read; so the worker starts
+meanwhile."""
 WITHOUT_EVENTS = 2
 """Households of The Complete Journey that bought nothing that counts; they take no part."""
 
@@ -29,7 +33,8 @@ class Shop:
 
     dataset: Dataset
     begin: int
-    """Where the backfill ends and the replay begins, Unix seconds; a model of this shop has learned nothing later."""
+    """Where the backfill ends and the replay begins, Unix seconds; a model of this shop has learned
+    nothing later."""
     end: int
     universe: list[str]
     """Ids of the products that can be recommended, in a fixed order."""
@@ -57,9 +62,13 @@ def load(source: Source, households: int | None) -> Shop:
     else:
         dataset, _ = plan.without_outliers(read(source))
         buyers = _buyers(dataset, plan.of(dataset))
-        chosen = choose(dataset.users if households is None else buyers, households) if buyers else []
+        chosen = (
+            choose(dataset.users if households is None else buyers, households) if buyers else []
+        )
     if not chosen:
-        raise TableError("nobody buys anything in the time that is replayed: there is nothing to replay")
+        raise TableError(
+            "nobody buys anything in the time that is replayed: there is nothing to replay"
+        )
     made = plan.of(dataset)
     universe = [product.product_id for product in dataset.products if product.available]
     visits = history(dataset, chosen)
@@ -72,19 +81,30 @@ def _complete_journey(households: int | None) -> tuple[Dataset, list[str]]:
     from pprm.data import complete_journey
 
     ordered = choose(complete_journey.household_ids(), None)
-    dataset = complete_journey.load(ordered[: None if households is None else households + WITHOUT_EVENTS])
+    dataset = complete_journey.load(
+        ordered[: None if households is None else households + WITHOUT_EVENTS]
+    )
     known = set(dataset.users)
     return dataset, [household for household in ordered if household in known][:households]
 
 
 def _buyers(dataset: Dataset, made: "Plan") -> list[str]:
-    """Who buys in the time that is replayed: a few of all the others would have no basket to judge."""
+    """Who buys in the time that is replayed.
+
+    A few of all the others would have no basket to judge.
+    """
     replayed = (dataset.time >= made.until) & (dataset.time < made.test.end)
-    return [dataset.users[user] for user in np.unique(dataset.user[replayed & dataset.purchases()]).tolist()]
+    return [
+        dataset.users[user]
+        for user in np.unique(dataset.user[replayed & dataset.purchases()]).tolist()
+    ]
 
 
 def history(dataset: Dataset, shoppers: Collection[str]) -> dict[str, list[Visit]]:
-    """What each of these shoppers did, in time order: baskets, and what they looked at or thought of at a moment."""
+    """What each of these shoppers did, in time order.
+
+    Baskets, and what they looked at or thought of at a moment.
+    """
     index = {user: number for number, user in enumerate(dataset.users)}
     visits: dict[str, list[Visit]] = {user: [] for user in shoppers}
     wanted = np.zeros(len(dataset.users), bool)
@@ -93,7 +113,8 @@ def history(dataset: Dataset, shoppers: Collection[str]) -> dict[str, list[Visit
         if wanted[dataset.user[first]]:
             visit = _visit(dataset, first, after)
             before = visits[visit.household]
-            if before and _together(before[-1], visit):  # a page of search results is one moment, and gets one list
+            # a page of search results is one moment, and gets one list
+            if before and _together(before[-1], visit):
                 before[-1] = visit._replace(products=before[-1].products + visit.products)
             else:
                 before.append(visit)
@@ -108,19 +129,28 @@ def _together(before: Visit, visit: Visit) -> bool:
 
 def _visit(dataset: Dataset, first: int, after: int) -> Visit:
     kind = Kind.PURCHASE if dataset.kind is None else Kind(int(dataset.kind[first]))
-    products = tuple(dataset.products[product].product_id for product in dataset.product[first:after].tolist())
+    products = tuple(
+        dataset.products[product].product_id for product in dataset.product[first:after].tolist()
+    )
     visit = Visit(
-        int(dataset.time[first]), dataset.users[int(dataset.user[first])], SOURCES[SOURCE_OF[kind]], products,
+        int(dataset.time[first]), dataset.users[int(dataset.user[first])], SOURCES[SOURCE_OF[kind]],
+        products,
         f"event-{first}",
     )  # fmt: skip
     if kind is Kind.PURCHASE:
         store = 0 if dataset.store is None else int(dataset.store[first])
-        return visit._replace(basket=dataset.baskets[int(dataset.basket[first])], store=_store(dataset, store))
+        return visit._replace(
+            basket=dataset.baskets[int(dataset.basket[first])], store=_store(dataset, store)
+        )
     if kind is Kind.RETURN:
         basket = dataset.basket_of(first)
-        return visit._replace(action="return", basket=visit.basket if basket < 0 else dataset.baskets[basket])
+        return visit._replace(
+            action="return", basket=visit.basket if basket < 0 else dataset.baskets[basket]
+        )
     if kind is Kind.REVIEW:
-        return visit._replace(sentiment=0.0 if dataset.sentiment is None else float(dataset.sentiment[first]))
+        return visit._replace(
+            sentiment=0.0 if dataset.sentiment is None else float(dataset.sentiment[first])
+        )
     dwell = 0.0 if dataset.dwell is None else float(dataset.dwell[first])
     return visit._replace(action=kind.name.lower(), dwell=dwell)
 

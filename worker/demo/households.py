@@ -1,4 +1,7 @@
-"""Who takes part and what happens when: baskets, looks, reviews, in time order. Pure and deterministic."""
+"""Who takes part and what happens when: baskets, looks, reviews, in time order.
+
+Pure and deterministic.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -15,7 +18,10 @@ LOOKS = 3
 
 
 class Visit(NamedTuple):
-    """What one shopper does at one time: a basket or a return (`purchases`), a look (`browses`), a review."""
+    """What one shopper does at one time.
+
+    A basket or a return (`purchases`), a look (`browses`), a review.
+    """
 
     time: int
     """Unix seconds."""
@@ -27,7 +33,8 @@ class Visit(NamedTuple):
     store: str = ""
     """Id of a basket's store."""
     action: str = ""
-    """Of a look, as in the topic; a simulated session has none: its first product goes into the cart. Or `return`."""
+    """Of a look, as in the topic; a simulated session has none: its first product goes into the
+    cart. Or `return`."""
     dwell: float = 0.0
     """Seconds, of a look."""
     sentiment: float = 0.0
@@ -40,12 +47,18 @@ class Visit(NamedTuple):
 
 
 def choose(households: Iterable[str], count: int | None) -> list[str]:
-    """Return so many households (None: all): always the same ones, without regard to what they buy."""
+    """Return so many households (None: all).
+
+    Always the same ones, without regard to what they buy.
+    """
     return sorted(households, key=lambda household: (stable_hash(household), household))[:count]
 
 
 def browses(household: str) -> bool:
-    """Whether looks are simulated for this household. Its baskets are then left out of the online figures."""
+    """Whether looks are simulated for this household.
+
+    Its baskets are then left out of the online figures.
+    """
     return stable_hash(f"browses:{household}") % BROWSING_SHARE == 0
 
 
@@ -76,7 +89,9 @@ def _session(basket: Visit, seen: Iterable[str]) -> Visit:
     return Visit(basket.time + after, basket.household, "browses", tuple(products), name)
 
 
-def replay_order(history: Mapping[str, Sequence[Visit]], begin: int, end: int, simulates: bool = True) -> list[Visit]:
+def replay_order(
+    history: Mapping[str, Sequence[Visit]], begin: int, end: int, simulates: bool = True
+) -> list[Visit]:
     """Return all visits from `begin` until before `end` in time order, simulated ones included if there are any."""
     simulated = sessions(history, begin) if simulates else ()
     visits = chain(chain.from_iterable(history.values()), simulated)
@@ -84,7 +99,10 @@ def replay_order(history: Mapping[str, Sequence[Visit]], begin: int, end: int, s
 
 
 def cut(visits: Iterable[Visit], events: int | None) -> list[Visit]:
-    """Return the visits of the first so many events (None: all); the last basket may be cut short."""
+    """Return the visits of the first so many events (None: all).
+
+    The last basket may be cut short.
+    """
     kept: list[Visit] = []
     left = events
     for visit in visits:

@@ -15,7 +15,8 @@ from worker.settings import Partitioner
 
 BATCH_BYTES = 256 * 1024
 FETCH_WAIT_MS = 10
-"""How long a broker may wait for more: the embedded one always waits that long, which would count as latency."""
+"""How long a broker may wait for more: the embedded one always waits that long, which would count
+as latency."""
 
 OnList: TypeAlias = Callable[[Mapping[str, Any], float], None]
 OnDeadLetter: TypeAlias = Callable[[Any], None]
@@ -24,7 +25,9 @@ OnDeadLetter: TypeAlias = Callable[[Any], None]
 class Publisher:
     """Sends rows in Kafka batches, each to the partition of its key."""
 
-    def __init__(self, producer: AIOKafkaProducer, partitions: int, partitioner: Partitioner) -> None:
+    def __init__(
+        self, producer: AIOKafkaProducer, partitions: int, partitioner: Partitioner
+    ) -> None:
         self._producer, self._partitions, self._partitioner = producer, partitions, partitioner
         self._known: dict[bytes, int] = {}
 
@@ -35,17 +38,24 @@ class Publisher:
         return self._known[key]
 
     async def send(self, topic: str, rows: Iterable[Row]) -> dict[int, int]:
-        """Send rows in order and wait for the acknowledgements; returns each partition's last offset."""
+        """Send rows in order and wait for the acknowledgements.
+
+        Returns each partition's last offset.
+        """
         by_partition: dict[int, list[Row]] = {}
         for row in rows:
             assert row.key
             by_partition.setdefault(self.partition(row.key), []).append(row)
-        appends = await append_rows(self._producer, {(topic, number): part for number, part in by_partition.items()})
+        appends = await append_rows(
+            self._producer, {(topic, number): part for number, part in by_partition.items()}
+        )
         return {number: appended[-1].end - 1 for (_, number), appended in appends.items()}
 
 
 @asynccontextmanager
-async def publisher(client: Mapping[str, Any], partitions: int, partitioner: Partitioner) -> AsyncIterator[Publisher]:
+async def publisher(
+    client: Mapping[str, Any], partitions: int, partitioner: Partitioner
+) -> AsyncIterator[Publisher]:
     """Connect a publisher to topics of so many partitions."""
     producer = AIOKafkaProducer(max_batch_size=BATCH_BYTES, **client)
     await producer.start()
@@ -56,18 +66,24 @@ async def publisher(client: Mapping[str, Any], partitions: int, partitioner: Par
 
 
 @asynccontextmanager
-async def reader(client: Mapping[str, Any], topics: Iterable[str], partitions: int) -> AsyncIterator[AIOKafkaConsumer]:
+async def reader(
+    client: Mapping[str, Any], topics: Iterable[str], partitions: int
+) -> AsyncIterator[AIOKafkaConsumer]:
     """Connect a consumer, without a group, at the beginning of these topics of so many partitions."""
     consumer = consumer_of(client, auto_offset_reset="earliest", fetch_max_wait_ms=FETCH_WAIT_MS)
     await consumer.start()
     try:
-        consumer.assign([TopicPartition(topic, number) for topic in topics for number in range(partitions)])
+        consumer.assign(
+            [TopicPartition(topic, number) for topic in topics for number in range(partitions)]
+        )
         yield consumer
     finally:
         await consumer.stop()
 
 
-async def listen(consumer: AIOKafkaConsumer, lists_topic: str, on_list: OnList, on_dead_letter: OnDeadLetter) -> None:
+async def listen(
+    consumer: AIOKafkaConsumer, lists_topic: str, on_list: OnList, on_dead_letter: OnDeadLetter
+) -> None:
     """Hand every list (decoded, with the time of its receipt) and every other record to its function, for ever."""
     while True:
         fetched = await consumer.getmany(timeout_ms=200)

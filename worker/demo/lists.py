@@ -31,7 +31,10 @@ class Listed:
     trigger: Position
 
     def answers(self, event: Position) -> bool:
-        """Whether the list was made with this event folded: it is the trigger, or came before it in its topic."""
+        """Whether the list was made with this event folded.
+
+        It is the trigger, or came before it in its topic.
+        """
         return self.trigger[:2] == event[:2] and self.trigger.offset >= event.offset
 
 
@@ -47,14 +50,19 @@ class Lists:
     """The model named by the newest list."""
     _sent: dict[str, float] = field(default_factory=dict)
     """When each household's visit that waits for its list was sent: it has one at a time."""
-    _waiting: dict[str, tuple[Position | None, asyncio.Future[Listed]]] = field(default_factory=dict)
+    _waiting: dict[str, tuple[Position | None, asyncio.Future[Listed]]] = field(
+        default_factory=dict
+    )
 
     def sent(self, household: str, at: float) -> None:
         """Note when a household's visit was sent, on the clock that `receive` is given."""
         self._sent[household] = at
 
     def receive(self, message: Mapping[str, Any], at: float) -> None:
-        """Take in a message of the topic `recommendations`; a repeat, known by its id, is passed over."""
+        """Take in a message of the topic `recommendations`.
+
+        A repeat, known by its id, is passed over.
+        """
         household, listed = message["user_id"], _listed(message)
         before = self.newest.get(household)
         if before and before.identity == listed.identity:

@@ -58,12 +58,19 @@ class Scores:
         """Return the figures of the report; a mean over no basket is None."""
         others = {f"{name}_ndcg_at_10": value for name, value in self.others.items()}
         sums = {"hit_rate_at_10": self.hit, "ndcg_at_10": self.pprm} | others
-        means = {name: round(value / self.baskets, 4) if self.baskets else None for name, value in sums.items()}
+        means = {
+            name: round(value / self.baskets, 4) if self.baskets else None
+            for name, value in sums.items()
+        }
         return {"baskets": self.baskets} | means
 
     def better(self) -> list[str]:
         """Baselines, in words, that are at least as good as the lists."""
-        return [said for name, said in NAMES.items() if self.baskets and self.others.get(name, -1.0) >= self.pprm]
+        return [
+            said
+            for name, said in NAMES.items()
+            if self.baskets and self.others.get(name, -1.0) >= self.pprm
+        ]
 
 
 @dataclass(slots=True)
@@ -72,16 +79,20 @@ class Baselines:
 
     _row: Mapping[str, int]
     _visits: Sequence[Visit]
-    """All, of the replay too, in time order: only those before the moment asked for are looked at."""
+    """All, of the replay too, in time order: only those before the moment asked for are looked at.
+    """
     _windows: Mapping[str, Popularity]
     _own: PersonalTopFrequency
     _looks: dict[str, dict[int, int]] | None
-    """When each shopper looked at each row last, Unix seconds; None where nobody looks at anything."""
+    """When each shopper looked at each row last, Unix seconds; None where nobody looks at anything.
+    """
     _seen: int = 0
 
     def rows(self, products: Iterable[str]) -> Rows:
         """Rows of products in their order, without those that cannot be listed."""
-        return np.array([self._row[product] for product in products if product in self._row], np.int64)
+        return np.array(
+            [self._row[product] for product in products if product in self._row], np.int64
+        )
 
     def advance(self, now: int) -> None:
         """Take in everything strictly before `now` (Unix seconds, never smaller than before)."""
@@ -96,7 +107,9 @@ class Baselines:
                 popularity.sold(rows, visit.time)
             self._own.bought(stable_hash(visit.household), rows, visit.time)
         elif self._looks is not None and visit.family == "browses":
-            self._looks.setdefault(visit.household, {}).update(dict.fromkeys(rows.tolist(), visit.time))
+            self._looks.setdefault(visit.household, {}).update(
+                dict.fromkeys(rows.tolist(), visit.time)
+            )
 
     def at(self, household: str, now: int) -> Ranked:
         """Rank for a household as of `now`; see `advance`."""
@@ -117,7 +130,9 @@ class Baselines:
 
 
 def baselines(
-    products: Sequence[str], history: Mapping[str, Iterable[Visit]], own: PersonalTopFrequency | None = None
+    products: Sequence[str],
+    history: Mapping[str, Iterable[Visit]],
+    own: PersonalTopFrequency | None = None,
 ) -> Baselines:
     """Make the baselines for these products (ties: in their order) and all visits.
 
@@ -129,5 +144,9 @@ def baselines(
     own.begin(len(products))
     for popularity in windows.values():
         popularity.begin(len(products))
-    looks: dict[str, dict[int, int]] | None = {} if any(visit.family == "browses" for visit in visits) else None
-    return Baselines({product: row for row, product in enumerate(products)}, visits, windows, own, looks)
+    looks: dict[str, dict[int, int]] | None = (
+        {} if any(visit.family == "browses" for visit in visits) else None
+    )
+    return Baselines(
+        {product: row for row, product in enumerate(products)}, visits, windows, own, looks
+    )

@@ -19,7 +19,8 @@ from worker.settings import inherited_environment
 
 COMMAND = [sys.executable, "-m", "worker", "worker"]
 START_SECONDS = 120.0
-"""Without a product taken in: texts that the model's artifact does not know take BERT milliseconds each."""
+"""Without a product taken in: texts that the model's artifact does not know take BERT milliseconds
+each."""
 TAKEN_IN = "pprm_catalogue_records_total"
 """Metric: product records that the worker has taken in."""
 STOP_SECONDS = 15.0
@@ -52,7 +53,9 @@ class Worker:
 
 
 @contextmanager
-def worker(settings: Mapping[str, Any], log: Path, command: Sequence[str] = COMMAND) -> Iterator[Worker]:
+def worker(
+    settings: Mapping[str, Any], log: Path, command: Sequence[str] = COMMAND
+) -> Iterator[Worker]:
     """Run a worker with these settings (nested, on top of the environment's) for as long as the context lasts."""
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -74,7 +77,9 @@ def environment(settings: Mapping[str, Any]) -> dict[str, str]:
     variables: dict[str, str] = {}
     for name, value in settings.items():
         inner = (
-            {f"{name}__{key}": nested for key, nested in value.items()} if isinstance(value, Mapping) else {name: value}
+            {f"{name}__{key}": nested for key, nested in value.items()}
+            if isinstance(value, Mapping)
+            else {name: value}
         )
         variables |= {f"PPRM_{key}".upper(): str(setting) for key, setting in inner.items()}
     return variables
@@ -91,7 +96,10 @@ async def until_ready(worker: Worker, seconds: float = START_SECONDS) -> None:
         if (taken_in := await metric(worker, TAKEN_IN)) > known:
             deadline, known = time.monotonic() + seconds, taken_in
         if time.monotonic() > deadline:
-            raise WorkerError(f"the worker is not ready after {seconds:.0f} s; its log ends:\n{worker.last_lines()}")
+            raise WorkerError(
+                f"the worker is not ready after {seconds:.0f} s; its log"
+                f" ends:\n{worker.last_lines()}"
+            )
         await asyncio.sleep(0.1)
 
 
@@ -110,7 +118,10 @@ async def watch(worker: Worker) -> None:
     """
     while worker.process.poll() is None:
         await asyncio.sleep(0.2)
-    raise WorkerError(f"the worker ended with code {worker.process.returncode}; its log ends:\n{worker.last_lines()}")
+    raise WorkerError(
+        f"the worker ended with code {worker.process.returncode}; its log"
+        f" ends:\n{worker.last_lines()}"
+    )
 
 
 def free_port(wanted: int) -> int:
@@ -136,7 +147,10 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def seconds_since_start() -> float:
-    """Seconds since this process was started: where the system says (Linux), before Python itself was loaded."""
+    """Seconds since this process was started.
+
+    Where the system says (Linux), before Python itself was loaded.
+    """
     try:
         ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,7 @@
-"""What is known while the demo runs: the one thing that the story writes, and that the view and the report read."""
+"""What is known while the demo runs.
+
+The one thing that the story writes, and that the view and the report read.
+"""
 
 from collections import deque
 from collections.abc import Iterator
@@ -84,7 +87,10 @@ class Progress:
         step.seconds = perf_counter() - step.began
 
     def show(self, visit: Visit, before: Listed, after: Listed) -> None:
-        """Show this household if the last one has been seen long enough: the newest at that moment, not the best."""
+        """Show this household if the last one has been seen long enough.
+
+        The newest at that moment, not the best.
+        """
         now = perf_counter()
         if self.shown is None or now - self.shown.at >= SHOWN_SECONDS:
             self.shown = Shown(visit, before, after, now)

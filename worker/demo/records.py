@@ -1,4 +1,7 @@
-"""What the demo publishes, as bytes. The contract is schemas/; a test reads these bytes with its models."""
+"""What the demo publishes, as bytes.
+
+The contract is schemas/; a test reads these bytes with its models.
+"""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -21,7 +24,9 @@ SIMULATED = {"source": "simulated"}
 def event_ids(visit: Visit) -> list[str]:
     """Ids of a visit's events: the same in every run."""
     products = enumerate(visit.products)  # one may be looked at twice in a moment
-    names = (f"{visit.household}\0{visit.basket}\0{number}\0{product}" for number, product in products)
+    names = (
+        f"{visit.household}\0{visit.basket}\0{number}\0{product}" for number, product in products
+    )
     return [f"{stable_hash(name):016x}" for name in names]
 
 
@@ -30,14 +35,28 @@ def visit_rows(visit: Visit) -> list[Row]:
     make = {"purchases": _purchase, "browses": _browse, "reviews": _review}[visit.family]
     key, at = visit.household.encode(), timestamp(visit.time)
     return [
-        Row(key, orjson.dumps(_who(visit, number) | make(visit, number) | {"event_id": event_id, "occurred_at": at}))
+        Row(
+            key,
+            orjson.dumps(
+                _who(visit, number)
+                | make(visit, number)
+                | {"event_id": event_id, "occurred_at": at}
+            ),
+        )
         for number, event_id in enumerate(event_ids(visit))
     ]
 
 
-def user_row(household: str, attributes: Mapping[str, str], at: int, text: str | None = None) -> Row:
+def user_row(
+    household: str, attributes: Mapping[str, str], at: int, text: str | None = None
+) -> Row:
     """Return a shopper's profile as a row for `users`."""
-    user = {"user_id": household, "updated_at": timestamp(at), "text": text, "attributes": dict(attributes)}
+    user = {
+        "user_id": household,
+        "updated_at": timestamp(at),
+        "text": text,
+        "attributes": dict(attributes),
+    }
     return Row(household.encode(), orjson.dumps(user))
 
 

@@ -1,4 +1,7 @@
-"""The replay: visits in time order, each household's next one only when the list that follows its last one is out."""
+"""The replay.
+
+Visits in time order, each household's next one only when the list that follows its last one is out.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -16,12 +19,14 @@ OnDay: TypeAlias = Callable[[int], Awaitable[None]]
 """Told the Unix time at which a day begins."""
 
 
-async def replay(visits: Iterable[Visit], answer: Answer, rate: float | None, on_day: OnDay) -> None:
+async def replay(
+    visits: Iterable[Visit], answer: Answer, rate: float | None, on_day: OnDay
+) -> None:
     """Publish visits at `rate` events per second (None: as fast as the lists come).
 
-    A simulated day ends only when all its lists are out: popularity counts whole days, so a list of the next day must
-    not be made without purchases of this one. `on_day` is awaited before a day begins. Whatever `answer` raises ends
-    the replay.
+    A simulated day ends only when all its lists are out: popularity counts whole days, so a list of
+    the next day must not be made without purchases of this one. `on_day` is awaited before a day
+    begins. Whatever `answer` raises ends the replay.
     """
     under_way: dict[str, asyncio.Task[None]] = {}
     day, due = None, perf_counter()

@@ -1,4 +1,7 @@
-"""The second act: the time that no model has learned from, each basket judged by the list before it."""
+"""The second act.
+
+The time that no model has learned from, each basket judged by the list before it.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -31,14 +34,19 @@ async def replay_all(stage: Stage, shop: Shop) -> None:
     progress.replay_began = perf_counter()
     try:
         announcer = Announcer(stage, shop)
-        await replay(visits, lambda visit: _answer(stage, judge, visit), options.rate, announcer.announce)
+        await replay(
+            visits, lambda visit: _answer(stage, judge, visit), options.rate, announcer.announce
+        )
     finally:
         progress.replay_ended = perf_counter()
 
 
 def _baselines(shop: Shop) -> Baselines:
     """As strong as they can be: own frequencies as the time before the replay chose them."""
-    data, available = shop.dataset, np.array([product.available for product in shop.dataset.products])
+    data, available = (
+        shop.dataset,
+        np.array([product.available for product in shop.dataset.products]),
+    )
     chosen_on = protocol.queries(data, available, {"validation": plan.of(data).validation})
     own = top_frequency.choose(data, available, chosen_on)
     baselines = prequential.baselines(shop.universe, shop.history, own)
@@ -52,7 +60,10 @@ class _Judge:
     baselines: Baselines
 
     def judge(self, visit: Visit) -> None:
-        """Compare a basket with the newest list; not where browsing is simulated, nor where nothing could be listed."""
+        """Compare a basket with the newest list.
+
+        Not where browsing is simulated, nor where nothing could be listed.
+        """
         if not visit.is_basket or (self.progress.simulates and households.browses(visit.household)):
             return
         truth = set(self.baselines.rows(visit.products).tolist())

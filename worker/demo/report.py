@@ -36,7 +36,8 @@ def _rounded(value: float | None) -> float | None:
 
 
 KCAT_AND_TANSU = (
-    "or, with a kcat on librdkafka later than 2.0 (Debian 12's cannot read the embedded broker's greeting):"
+    "or, with a kcat on librdkafka later than 2.0 (Debian 12's cannot read the embedded broker's"
+    " greeting):"
 )
 
 
@@ -46,7 +47,8 @@ def pprm_lines(progress: Progress) -> list[str]:
     prefix = f"PPRM_TOPICS__PREFIX={progress.prefix} " if progress.prefix else ""
     return [
         f"{prefix}pprm tail --broker {progress.broker}",
-        f"{prefix}pprm send purchases --broker {progress.broker} --user {household} --product {progress.example}"
+        f"{prefix}pprm send purchases --broker {progress.broker} --user {household} --product"
+        f" {progress.example}"
         f" --occurred-at {timestamp(progress.date)}",
     ]
 
@@ -75,24 +77,33 @@ def summary(progress: Progress) -> str:
     if report["seconds_to_first_recommendation"] is None:
         return "Ended before the first list."
     lines = [
-        f"First list {report['seconds_to_first_recommendation']:.1f} s after the command, {report['households']:,}"
+        f"First list {report['seconds_to_first_recommendation']:.1f} s after the command,"
+        f" {report['households']:,}"
         f" shoppers, {report['backfill_events']:,} events as a backfill.",
         f"Replayed {report['events']:,} events ({report['events_per_second'] or 0:,.0f}/s):"
         f" {report['recommendations']:,} lists, {report['dead_letters']} dead letters.",
     ]
     if latency["p50"] is not None:
-        lines.append(f"Event to list: p50 {1e3 * latency['p50']:.0f} ms, p99 {1e3 * latency['p99']:.0f} ms.")
+        lines.append(
+            f"Event to list: p50 {1e3 * latency['p50']:.0f} ms, p99 {1e3 * latency['p99']:.0f} ms."
+        )
     if online["baskets"]:
         lines += [
             f"{online['baskets']:,} baskets, each against the list published before it:"
             f" {online['hit_rate_at_10']:.0%} had a hit in 10.",
-            f"NDCG@10 {online['ndcg_at_10']:.3f}. On the same baskets, as of each basket's own moment:"
+            f"NDCG@10 {online['ndcg_at_10']:.3f}. On the same baskets, as of each basket's own"
+            f" moment:"
             f" {_without_a_model(online)}.",
         ]
         if better := progress.scores.better():
-            lines.append(f"On these baskets the lists DO NOT BEAT {' and '.join(better)}: docs/small-shops.md.")
+            lines.append(
+                f"On these baskets the lists DO NOT BEAT {' and '.join(better)}:"
+                f" docs/small-shops.md."
+            )
         if progress.simulates:
-            lines.append("One household in ten browses, by simulation; its baskets are not in these figures.")
+            lines.append(
+                "One household in ten browses, by simulation; its baskets are not in these figures."
+            )
     if progress.note:
         lines.append(progress.note)
     if progress.reading:

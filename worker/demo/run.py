@@ -29,7 +29,8 @@ REFRESH_SECONDS = 0.25
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 EXPECTED = (
-    WorkerError, NoListError, EmbeddedBrokerError, TableError, SettingsError, TopicsError, KafkaError,
+    WorkerError, NoListError, EmbeddedBrokerError, TableError, SettingsError, TopicsError,
+    KafkaError,
     ModuleNotFoundError,
 )  # fmt: skip
 """Errors that are told in words; anything else is a mistake of ours and shows where it happened."""
@@ -37,12 +38,15 @@ EXPECTED = (
 
 def run(options: DemoOptions, command: Sequence[str] = processes.COMMAND) -> int:
     """Run the demo until its end or Ctrl-C; returns the exit code."""
-    # what the client says of topics just made would disturb the view; what matters comes as an exception
+    # what the client says of topics just made would disturb the view; what matters comes as an
+    # exception
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     console, progress = Console(highlight=False), Progress()
     error = asyncio.run(_until_ended(options, progress, console, command))
     if options.report:
-        options.report.write_bytes(orjson.dumps(figures(progress), option=orjson.OPT_INDENT_2) + b"\n")
+        options.report.write_bytes(
+            orjson.dumps(figures(progress), option=orjson.OPT_INDENT_2) + b"\n"
+        )
     if error:
         console.print("[bold red]error:[/] ", end="")
         console.print(_words(error), markup=False, soft_wrap=True)

@@ -1,4 +1,7 @@
-"""The story of the demo: broker, topics and worker, then the past (`past`), then the replay (`live`)."""
+"""The story of the demo.
+
+Broker, topics and worker, then the past (`past`), then the replay (`live`).
+"""
 
 import asyncio
 import secrets
@@ -20,23 +23,30 @@ from worker.settings import Model, Settings, client_settings
 
 PARTITIONS = 4
 FOREIGN = (
-    "the bundled model knows groceries, and has seen nothing of this shop: `pprm train` on the same files,"
+    "the bundled model knows groceries, and has seen nothing of this shop: `pprm train` on the same"
+    " files,"
     " then name what it wrote with --model."
 )
 
 
-async def tell(options: DemoOptions, progress: Progress, command: Sequence[str] = processes.COMMAND) -> None:
-    """Tell the whole story; `progress` holds what came of it, also when this is cancelled or raises.
+async def tell(
+    options: DemoOptions, progress: Progress, command: Sequence[str] = processes.COMMAND
+) -> None:
+    """Tell the whole story.
+
+    `progress` holds what came of it, also when this is cancelled or raises.
 
     Raises:
-        WorkerError, NoListError, EmbeddedBrokerError, TableError: the story cannot go on; alone or in an exception
-            group.
+        WorkerError, NoListError, EmbeddedBrokerError, TableError: the story cannot go on; alone or
+            in an exception group.
     """
     with _broker(options, progress) as broker, TemporaryDirectory(prefix="pprm-demo-") as directory:
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(past.read(options, progress))
             begin = data.BEGIN if options.source.dataset == BUNDLED else (await reading).begin
-            await _play(options, progress, command, _flags(broker, Path(directory), options, begin), reading)
+            await _play(
+                options, progress, command, _flags(broker, Path(directory), options, begin), reading
+            )
 
 
 async def _play(
@@ -48,7 +58,10 @@ async def _play(
 ) -> None:
     """Start a worker with these settings, then play both acts."""
     chosen = settings.load(flags)
-    progress.prefix, progress.metrics_url = chosen.topics.prefix, f"http://127.0.0.1:{chosen.http.port}/metrics"
+    progress.prefix, progress.metrics_url = (
+        chosen.topics.prefix,
+        f"http://127.0.0.1:{chosen.http.port}/metrics",
+    )
     if options.source.dataset != BUNDLED and chosen.model.directory == Model().directory:
         with progress.step("model") as step:
             step.detail = progress.note = FOREIGN
@@ -75,7 +88,10 @@ def _broker(options: DemoOptions, progress: Progress) -> Iterator[str]:
 
 
 def _flags(broker: str, directory: Path, options: DemoOptions, begin: int) -> dict[str, Any]:
-    """Settings of the worker, unique where a broker is shared with others; `begin` is where the replay begins."""
+    """Settings of the worker, unique where a broker is shared with others.
+
+    `begin` is where the replay begins.
+    """
     token = secrets.token_hex(3)
     return ({"model": {"directory": options.model}} if options.model else {}) | {
         "app_id": f"demo-{token}",

@@ -40,7 +40,10 @@ def screen(progress: Progress) -> RenderableType:
     """Return the whole live view; it fits 80 columns and 24 lines."""
     if progress.replay_began is None:
         return Group(
-            *(Text(step_line(step), style="yellow" if step.seconds is None else "green") for step in progress.steps)
+            *(
+                Text(step_line(step), style="yellow" if step.seconds is None else "green")
+                for step in progress.steps
+            )
         )
     parts = [_begun(progress), _figures(progress), _scores(progress)]
     if progress.shown:
@@ -69,7 +72,8 @@ def progress_line(progress: Progress) -> str:
     if online["baskets"]:
         parts.append(
             f"{online['baskets']:,} baskets: hit rate {online['hit_rate_at_10']:.0%}"
-            f"  NDCG@10 {online['ndcg_at_10']:.3f} (own frequency {online['top_frequency_ndcg_at_10']:.3f},"
+            f"  NDCG@10 {online['ndcg_at_10']:.3f} (own frequency"
+            f" {online['top_frequency_ndcg_at_10']:.3f},"
             f" 7-day popularity {online['popularity_ndcg_at_10']:.3f})"
         )
     return "  |  ".join(parts)
@@ -77,7 +81,10 @@ def progress_line(progress: Progress) -> str:
 
 @contextmanager
 def shown(progress: Progress, console: Console, live: bool) -> Iterator[Callable[[], None]]:
-    """Yield a function that brings what is shown up to date; to be called several times a second, and at the end."""
+    """Yield a function that brings what is shown up to date.
+
+    To be called several times a second, and at the end.
+    """
     if not (live and console.is_terminal):
         yield _Lines(progress, console).update
         return
@@ -102,12 +109,17 @@ class _Meanwhile:
     def update(self) -> None:
         if self.progress.date and not self._is_told:
             self._is_told = True
-            self.console.print(f"{meanwhile(self.progress)}\n", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(
+                f"{meanwhile(self.progress)}\n", markup=False, highlight=False, soft_wrap=True
+            )
 
 
 @dataclass(slots=True)
 class _Lines:
-    """Plain lines: each step when it has ended and, if that takes long, now and then before; then the figures."""
+    """Plain lines: each step when it has ended and, if that takes long, now and then before.
+
+    Then the figures.
+    """
 
     progress: Progress
     console: Console
@@ -131,8 +143,16 @@ class _Lines:
                 self._say(line)
 
     def _under_way(self) -> list[str]:
-        taken = ((step, perf_counter() - step.began) for step in self.progress.steps if step.seconds is None)
-        return [f"{step_line(step)} (for {duration(time)})" for step, time in taken if time >= PLAIN_SECONDS]
+        taken = (
+            (step, perf_counter() - step.began)
+            for step in self.progress.steps
+            if step.seconds is None
+        )
+        return [
+            f"{step_line(step)} (for {duration(time)})"
+            for step, time in taken
+            if time >= PLAIN_SECONDS
+        ]
 
     def _say(self, line: str) -> None:
         self.console.print(line, markup=False, soft_wrap=True)
@@ -140,7 +160,9 @@ class _Lines:
 
 def _begun(progress: Progress) -> RenderableType:
     folded = f"{progress.households:,} shoppers, {progress.backfill_events:,} events folded"
-    return Text(f"{folded}; first list after {progress.seconds_to_first or 0.0:.1f} s", style="green")
+    return Text(
+        f"{folded}; first list after {progress.seconds_to_first or 0.0:.1f} s", style="green"
+    )
 
 
 def _figures(progress: Progress) -> RenderableType:
@@ -162,7 +184,12 @@ def _scores(progress: Progress) -> RenderableType:
     table.add_row("NDCG@10 so far", Text(hit_rate, style="bold"))
     for name, key in SCORES:
         value = float(online[key] or 0.0)
-        table.add_row(name, Text("█" * round(120 * value) + f" {value:.3f}", style="bold" if name == "PPRM" else ""))
+        table.add_row(
+            name,
+            Text(
+                "█" * round(120 * value) + f" {value:.3f}", style="bold" if name == "PPRM" else ""
+            ),
+        )
     return table
 
 
@@ -170,7 +197,11 @@ def _does(visit: Visit, hits: int, simulated: bool) -> str:
     """What a shopper does, in words; `simulated`: this one's looks are."""
     count = len(visit.products)
     if visit.is_basket:
-        return f"buys {count} (it browses: not judged)" if simulated else f"buys {count}, {hits} of them listed"
+        return (
+            f"buys {count} (it browses: not judged)"
+            if simulated
+            else f"buys {count}, {hits} of them listed"
+        )
     if visit.family == "reviews":
         return f"reviews {count}"
     return f"looks at {count} (simulated)" if simulated else visit.action.replace("_", " ")

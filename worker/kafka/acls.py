@@ -1,4 +1,7 @@
-"""What a worker must be allowed to do on the broker: one list, for the documentation, the tests and the start."""
+"""What a worker must be allowed to do on the broker.
+
+One list, for the documentation, the tests and the start.
+"""
 
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +23,10 @@ CODES: dict[Operation, int] = {"Read": 3, "Write": 4, "Describe": 8, "DescribeCo
 
 @dataclass(frozen=True, slots=True)
 class Acl:
-    """Operations that are to be allowed on some resources of a kind; Read and Write include Describe."""
+    """Operations that are to be allowed on some resources of a kind.
+
+    Read and Write include Describe.
+    """
 
     kind: Literal["topic", "group", "transactional-id"]
     names: tuple[str, ...]
@@ -30,7 +36,10 @@ class Acl:
 
 
 def needed(settings: Settings) -> list[Acl]:
-    """All that a worker needs; creating topics is not among it. Transactional ids: for delivery exactly_once only."""
+    """All that a worker needs; creating topics is not among it.
+
+    Transactional ids: for delivery exactly_once only.
+    """
     name = settings.topics.name
     own = settings.changelog, settings.rekeyed_topic, settings.popularity_topic
     return [
@@ -43,7 +52,10 @@ def needed(settings: Settings) -> list[Acl]:
 
 
 def commands(acls: Iterable[Acl], principal: str) -> Iterator[list[str]]:
-    """Arguments of `kafka-acls.sh` that allow it, one list a command; the broker's address comes before them."""
+    """Arguments of `kafka-acls.sh` that allow it, one list a command.
+
+    The broker's address comes before them.
+    """
     for acl in acls:
         operations = [word for operation in acl.operations for word in ("--operation", operation)]
         names = [word for name in acl.names for word in (f"--{acl.kind}", name)]
@@ -61,13 +73,16 @@ def script(settings: Settings, principal: str) -> Iterator[str]:
 async def missing(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
     """What the broker would refuse to this client, readable, e.g. `Write on topic recommendations`.
 
-    Topics that do not exist and brokers that do not tell are passed over. Transactional ids cannot be asked about.
+    Topics that do not exist and brokers that do not tell are passed over. Transactional ids cannot
+    be asked about.
     """
     refused = []
     for acl in needed(settings):
         allowed = {"topic": _on_topics, "group": _on_groups}.get(acl.kind)
         for name, bits in (await allowed(admin, acl.names)).items() if allowed else ():
-            refused += [f"{op} on {acl.kind} {name}" for op in acl.operations if not bits >> CODES[op] & 1]
+            refused += [
+                f"{op} on {acl.kind} {name}" for op in acl.operations if not bits >> CODES[op] & 1
+            ]
     return refused
 
 
@@ -84,7 +99,8 @@ async def _on_topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[s
     for topic in await describe_topics(admin, names):
         if topic["error_code"] == TopicAuthorizationFailedError.errno:
             allowed[topic["topic"]] = 0
-        elif topic["error_code"] == 0 and topic["authorized_operations"] > 0:  # else the broker does not tell
+        # else the broker does not tell
+        elif topic["error_code"] == 0 and topic["authorized_operations"] > 0:
             allowed[topic["topic"]] = topic["authorized_operations"]
     return allowed
 
@@ -106,7 +122,8 @@ class _MetadataResponse(Response):  # type: ignore[misc]
     API_KEY, API_VERSION = 3, 8
     _NODES = Array(Int32)
     _PARTITION = (
-        ("error_code", Int16), ("partition", Int32), ("leader", Int32), ("leader_epoch", Int32), ("replicas", _NODES),
+        ("error_code", Int16), ("partition", Int32), ("leader", Int32), ("leader_epoch", Int32),
+        ("replicas", _NODES),
         ("isr", _NODES), ("offline_replicas", _NODES),
     )  # fmt: skip
     _TOPIC = (
@@ -115,7 +132,15 @@ class _MetadataResponse(Response):  # type: ignore[misc]
     )  # fmt: skip
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
-        ("brokers", Array(("node_id", Int32), ("host", String("utf-8")), ("port", Int32), ("rack", String("utf-8")))),
+        (
+            "brokers",
+            Array(
+                ("node_id", Int32),
+                ("host", String("utf-8")),
+                ("port", Int32),
+                ("rack", String("utf-8")),
+            ),
+        ),
         ("cluster_id", String("utf-8")),
         ("controller_id", Int32),
         ("topics", Array(*_TOPIC)),
@@ -135,7 +160,10 @@ class _MetadataRequest(RequestStruct):  # type: ignore[misc]
 
 
 class _Metadata(Request[_MetadataRequest]):  # type: ignore[misc]
-    """Topics with what the client may do on them: Kafka 2.3 and later tell; aiokafka has older versions only."""
+    """Topics with what the client may do on them: Kafka 2.3 and later tell.
+
+    Aiokafka has older versions only.
+    """
 
     API_KEY = 3
 

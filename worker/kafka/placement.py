@@ -18,7 +18,10 @@ from worker.settings import Partitioner
 
 
 def warm_up() -> None:
-    """Compile what is compiled, or read it from the cache: the first micro-batch must not wait for it."""
+    """Compile what is compiled, or read it from the cache.
+
+    The first micro-batch must not wait for it.
+    """
     homes("murmur2", [b"a key"], 1)
 
 
@@ -32,7 +35,9 @@ def homes(partitioner: Partitioner, keys: Sequence[bytes], count: int) -> NDArra
 
 @compiled
 def _murmur2(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """32 bits of each key, as `org.apache.kafka.common.utils.Utils.murmur2` makes them; keys lie one behind the other.
+    """32 bits of each key, as `org.apache.kafka.common.utils.Utils.murmur2` makes them.
+
+    Keys lie one behind the other.
 
     Written in whole numbers of 64 bits that are cut to 32: numba would make floats of mixed ones.
     """

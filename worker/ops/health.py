@@ -1,26 +1,32 @@
-"""Is the worker alive, and is it ready? Pure: a record that the worker keeps, and two questions about it.
+"""Is the worker alive, and is it ready?
 
-Alive never depends on the broker: an outage of the broker must not restart every worker. Ready only gates rollouts and
-tells people what is going on; Kafka moves partitions without asking.
+Pure: a record that the worker keeps, and two questions about it.
+
+Alive never depends on the broker: an outage of the broker must not restart every worker. Ready only
+gates rollouts and tells people what is going on; Kafka moves partitions without asking.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 LOOP_BLOCKED_SECONDS = 30.0
-"""The event loop beats every second; this long without a beat, something blocks it that should not."""
+"""The event loop beats every second; this long without a beat, something blocks it that should not.
+"""
 
 RECOVERY_STALLED_SECONDS = 120.0
-"""Recovery counts as stalled when the broker still answers this long after the last changelog record was read."""
+"""Recovery counts as stalled when the broker still answers this long after the last changelog
+record was read."""
 
 STALLED_SECONDS = 120.0
-"""This long without progress, where there is something to do and the broker answers, the worker is not alive."""
+"""This long without progress, where there is something to do and the broker answers, the worker is
+not alive."""
 
 DISK_FLOOR_BYTES = 256 * 2**20
 """A store that runs out of space breaks for good: below this the worker counts as not alive."""
 
 DESCRIPTOR_FLOOR = 16
-"""Without a file descriptor the store and the broker's connections fail: below this many the worker is not alive."""
+"""Without a file descriptor the store and the broker's connections fail: below this many the worker
+is not alive."""
 
 WAITS_FOR_BROKER = "publish"
 """The stage that lasts as long as the broker is away."""
@@ -28,7 +34,10 @@ WAITS_FOR_BROKER = "publish"
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """How far the recovery of the tables is; replaced as a whole, so that the HTTP thread never sees half of it."""
+    """How far the recovery of the tables is.
+
+    Replaced as a whole, so that the HTTP thread never sees half of it.
+    """
 
     remaining: int
     """Changelog records still to be read back."""
@@ -59,12 +68,14 @@ class Health:
     heartbeat: float | None = None
     """Monotonic time of the event loop's last beat; None until it runs."""
     assigned: bool = False
-    """An assignment has been received since the start; it may hold no partitions, and an idle worker is ready."""
+    """An assignment has been received since the start; it may hold no partitions, and an idle
+    worker is ready."""
     rebalancing: bool = False
     recovery: Recovery | None = None
     """None while no table is being recovered."""
     starting: str | None = None
-    """What the start is at; None before, and once all is loaded and Kafka is asked for partitions."""
+    """What the start is at; None before, and once all is loaded and Kafka is asked for partitions.
+    """
     catalogue_read: bool = False
     """The products topic has been read to its end once."""
     encoder_loading: bool = False
@@ -112,7 +123,10 @@ def live(health: Health, now: float) -> tuple[bool, str]:
 
 
 def _stalls(health: Health, now: float) -> Iterator[str | None]:
-    """What stands still that should not. Measured by the broker's answers: while it is away, waiting is no fault."""
+    """What stands still that should not.
+
+    Measured by the broker's answers: while it is away, waiting is no fault.
+    """
     recovery, progress, disk_free = health.recovery, health.progress, health.disk_free
     if recovery and (stalled := recovery.answered_at - recovery.fell_at) > RECOVERY_STALLED_SECONDS:
         yield f"recovery has stalled for {stalled:.0f} s with {recovery.remaining} events left"
@@ -122,7 +136,12 @@ def _stalls(health: Health, now: float) -> Iterator[str | None]:
         if stage != WAITS_FOR_BROKER and (stalled := now - since) > STALLED_SECONDS:
             yield f"a micro-batch has been in the stage {stage} for {stalled:.0f} s"
     at_rest = not (health.stages or health.rebalancing or recovery or health.nothing_to_recommend)
-    if progress and progress.behind and at_rest and progress.answered_at - progress.moved_at > STALLED_SECONDS:
+    if (
+        progress
+        and progress.behind
+        and at_rest
+        and progress.answered_at - progress.moved_at > STALLED_SECONDS
+    ):
         stalled = progress.answered_at - progress.moved_at
         yield f"{progress.behind} events wait and none has been processed for {stalled:.0f} s"
     if disk_free is not None and disk_free < DISK_FLOOR_BYTES:

@@ -1,6 +1,7 @@
 """GET /metrics, /live and /ready, from a thread with an event loop of its own.
 
-A thread of its own because the worker's loop is what the probes ask about: were it blocked, it could not say so.
+A thread of its own because the worker's loop is what the probes ask about: were it blocked, it
+could not say so.
 """
 
 import asyncio
@@ -55,7 +56,9 @@ def start(host: str, port: int, render: Render, health: Health) -> Server:
     """
     bound: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
     thread = Thread(
-        target=lambda: asyncio.run(_serve(host, port, pages_of(render, health), bound)), name="http", daemon=True
+        target=lambda: asyncio.run(_serve(host, port, pages_of(render, health), bound)),
+        name="http",
+        daemon=True,
     )
     thread.start()
     try:
@@ -66,14 +69,21 @@ def start(host: str, port: int, render: Render, health: Health) -> Server:
             f"cannot serve HTTP on {host}:{port} ({error.strerror}); change http.host or http.port"
             " (PPRM_HTTP__HOST, PPRM_HTTP__PORT; port 0 takes any free one)",
         ) from error
-    atexit.register(server.stop)  # a loop that runs while the interpreter goes away takes it down with signal 11
+    # a loop that runs while the interpreter goes away takes it down with signal 11
+    atexit.register(server.stop)
     return server
 
 
 async def _serve(
-    host: str, port: int, pages: Pages, bound: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]]
+    host: str,
+    port: int,
+    pages: Pages,
+    bound: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]],
 ) -> None:
-    runner, stopped = web.ServerRunner(_Bounded(_answering(pages)), shutdown_timeout=1), asyncio.Event()
+    runner, stopped = (
+        web.ServerRunner(_Bounded(_answering(pages)), shutdown_timeout=1),
+        asyncio.Event(),
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -88,8 +98,9 @@ async def _serve(
 class _Bounded(web.Server):
     """At most `MAX_CONNECTIONS` at a time, each for `CONNECTION_SECONDS`.
 
-    That bounds whoever sends half a request, a body without end, or does not read the answer: aiohttp waits for all of
-    them. Where there are too many the oldest gives way: an honest one has its answer in milliseconds.
+    That bounds whoever sends half a request, a body without end, or does not read the answer:
+    aiohttp waits for all of them. Where there are too many the oldest gives way: an honest one has
+    its answer in milliseconds.
     """
 
     def __init__(self, handler: Handler) -> None:

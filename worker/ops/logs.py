@@ -1,4 +1,7 @@
-"""Logging: one format for ours, Faust's and the Kafka client's lines. No keys, values or user ids are ever logged."""
+"""Logging: one format for ours, Faust's and the Kafka client's lines.
+
+No keys, values or user ids are ever logged.
+"""
 
 import logging
 import sys
@@ -8,7 +11,8 @@ import structlog
 from worker.settings import Log
 
 NOISY = ("aiokafka", "faust", "mode", "worker.runtime", "transformers", "urllib3")
-"""Libraries heard from WARNING on: at INFO they say a page per rebalance, at DEBUG they print keys and values."""
+"""Libraries heard from WARNING on: at INFO they say a page per rebalance, at DEBUG they print keys
+and values."""
 
 
 def configure(log: Log) -> None:

@@ -1,7 +1,9 @@
-"""The worker's directory on disk belongs to one process at a time: a lock on a file in it, held until the process ends.
+"""The worker's directory on disk belongs to one process at a time.
 
-It holds what shoppers did: nobody but the worker's user may look into it. RocksDB locks each partition too, but the
-second worker would learn it one partition and half a minute at a time.
+A lock on a file in it, held until the process ends.
+
+It holds what shoppers did: nobody but the worker's user may look into it. RocksDB locks each
+partition too, but the second worker would learn it one partition and half a minute at a time.
 """
 
 import fcntl
@@ -23,7 +25,9 @@ PRIVATE = 0o077
 
 
 def lock(directory: Path) -> None:
-    """Make the directory, where it is missing, and take it for this process; close it to other users.
+    """Make the directory, where it is missing, and take it for this process.
+
+    Close it to other users.
 
     Raises:
         StateDirectoryError: another process has it, or it cannot be written.
@@ -35,7 +39,8 @@ def lock(directory: Path) -> None:
         descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StateDirectoryError(
-            f"cannot write the state directory {directory} ({error.strerror}): set state.directory to one that can be"
+            f"cannot write the state directory {directory} ({error.strerror}): set state.directory"
+            f" to one that can be"
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,7 +58,9 @@ def lock(directory: Path) -> None:
 
 def _close_to_others(directory: Path) -> None:
     """Take the permissions of group and others from what is there, where it is a worker's, or nobody's yet."""
-    if not (directory / LOCK_FILE).exists() and {path.name for path in directory.iterdir()} - {"lost+found"}:
+    if not (directory / LOCK_FILE).exists() and {path.name for path in directory.iterdir()} - {
+        "lost+found"
+    }:
         return
     for path in (directory, *directory.rglob("*")):
         status = path.lstat()

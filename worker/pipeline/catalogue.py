@@ -1,7 +1,8 @@
 """Reads the compacted products topic, whole before the worker is ready, and follows it live.
 
-Every worker reads all of it, outside of the consumer group. Products that cannot be decoded are passed over here: the
-agent, which shares the topic's partitions out through the group, sends each of them to the dead letters once.
+Every worker reads all of it, outside of the consumer group. Products that cannot be decoded are
+passed over here: the agent, which shares the topic's partitions out through the group, sends each
+of them to the dead letters once.
 """
 
 import asyncio
@@ -25,8 +26,9 @@ Decode: TypeAlias = Callable[[Any], Change | None]
 IDLE_MS = 200
 READ_RECORDS = 5000
 KNOWN_A_SECOND = 50_000
-"""Products known for each second that a change waits for others: what is laid out over all of them is made anew before
-the next list, in about 2 us a product, so that takes a tenth of the time at most."""
+"""Products known for each second that a change waits for others: what is laid out over all of them
+is made anew before the next list, in about 2 us a product, so that takes a tenth of the time at
+most."""
 
 log = structlog.get_logger(__name__)
 
@@ -44,9 +46,10 @@ async def follow(
         client: keyword arguments of an aiokafka client.
         topic: of the products.
         decoder: what decodes a topic's records, from its beginning on.
-        apply: takes in what changed, and how many records said so; returns how many products are known.
-        on_read: told the ids of all products in it, when it is read to its end: at first, and again where the topic was
-            deleted and created again.
+        apply: takes in what changed, and how many records said so; returns how many products are
+            known.
+        on_read: told the ids of all products in it, when it is read to its end: at first, and again
+            where the topic was deleted and created again.
     """
     consumer = reader.consumer(client, auto_offset_reset="earliest")
     await consumer.start()
@@ -78,4 +81,7 @@ async def follow(
 async def _at_end(consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> bool:
     ends = await consumer.end_offsets(partitions)
     positions = [await consumer.position(partition) for partition in partitions]
-    return all(position >= ends[partition] for partition, position in zip(partitions, positions, strict=True))
+    return all(
+        position >= ends[partition]
+        for partition, position in zip(partitions, positions, strict=True)
+    )

@@ -1,7 +1,10 @@
-"""Bytes to events and lists to bytes. Pure; bad input is a value (`Invalid`), never an exception, and keeps its place.
+"""Bytes to events and lists to bytes.
 
-Limits come before parsing. What almost every producer sends is read by `worker.pipeline.plain_json`; the rest, and all
-that is refused, by pydantic's own parser, which builds the model without a dictionary between.
+Pure; bad input is a value (`Invalid`), never an exception, and keeps its place.
+
+Limits come before parsing. What almost every producer sends is read by
+`worker.pipeline.plain_json`; the rest, and all that is refused, by pydantic's own parser, which
+builds the model without a dictionary between.
 """
 
 import hashlib
@@ -19,7 +22,16 @@ from pydantic import ValidationError
 
 from pprm.catalogue import catalogue, promotions
 from pprm.catalogue.texts import product_text, profile_text
-from pprm.core.events import SOURCE_OF, SOURCES, Event, Interaction, Kind, Position, Profile, Request
+from pprm.core.events import (
+    SOURCE_OF,
+    SOURCES,
+    Event,
+    Interaction,
+    Kind,
+    Position,
+    Profile,
+    Request,
+)
 from pprm.core.ids import fingerprint, stable_hash
 from pprm.state.user_state import store_code
 from schemas import Browse, Product, Purchase, Review, User
@@ -34,12 +46,15 @@ from worker.pipeline.sentiment import sentiment
 MAX_VALUE_BYTES = 512 * 1024
 """What the schema allows, every character of every text written as JSON escapes, fits."""
 FUTURE_SECONDS = 300.0
-"""How far ahead of our clock an event may be: clocks differ, but tomorrow's purchase is a mistake."""
+"""How far ahead of our clock an event may be: clocks differ, but tomorrow's purchase is a mistake.
+"""
 MAX_TRACEPARENT, MAX_TRACESTATE = 256, 512
-"""Bytes: the W3C's trace parent has 55, later versions may have more; a trace state is passed on up to 512."""
+"""Bytes: the W3C's trace parent has 55, later versions may have more; a trace state is passed on up
+to 512."""
 SOURCE = "pprm-worker"
 PLACEMENT = "home"
-"""Where in the shop a list is shown: there is one kind of list, and its ids are not those of another kind to come."""
+"""Where in the shop a list is shown: there is one kind of list, and its ids are not those of
+another kind to come."""
 
 Headers = list[tuple[str, bytes]]
 Mended: TypeAlias = defaultdict[str, int]
@@ -66,7 +81,10 @@ class Decoded(Struct, frozen=True, gc=False):
 
 
 class Answer(Struct, frozen=True, gc=False):
-    """What a recommendation record says: the shopper, the record answered, the model, and the items best first."""
+    """What a recommendation record says.
+
+    The shopper, the record answered, the model, and the items best first.
+    """
 
     user_id: str
     version: int
@@ -78,7 +96,9 @@ class Answer(Struct, frozen=True, gc=False):
     """Product id, probability, reasons."""
 
 
-def decode(family: str, record: Any, now: float, mended: Mended | None = None, log: int = 0) -> Decoded | Invalid:
+def decode(
+    family: str, record: Any, now: float, mended: Mended | None = None, log: int = 0
+) -> Decoded | Invalid:
     """Read a record of a user-keyed topic; see `decode_all`."""
     return decode_all(family, [record], now, mended, log)[0]
 
@@ -88,7 +108,8 @@ def decode_all(
 ) -> list[Decoded | Invalid]:
     """Read records of a user-keyed topic, each in its place.
 
-    `now` is Unix seconds, `mended` counts what was mended, `log` is the number of the topic's log (`Position.log`).
+    `now` is Unix seconds, `mended` counts what was mended, `log` is the number of the topic's log
+    (`Position.log`).
     """
     source, model, to_event = SOURCES.index(family), _MODELS[family], _TO_EVENT.get(family)
     id_field = next((name for name in envelopes.IDS if name in model.model_fields), "")
@@ -106,9 +127,17 @@ def decode_all(
         if message.user_id != user_id:
             detail = f"the key is not the value's user_id{envelopes.key_hint(record.key)}"
             return Invalid("key", detail, "validate")
-        event = to_event(message, position) if to_event else _profile(message, position, record, now, mended)
+        event = (
+            to_event(message, position)
+            if to_event
+            else _profile(message, position, record, now, mended)
+        )
         if event.time > now + FUTURE_SECONDS:
-            return Invalid("future", f"the event lies {event.time - now:.0f} s ahead of the worker's clock", "validate")
+            return Invalid(
+                "future",
+                f"the event lies {event.time - now:.0f} s ahead of the worker's clock",
+                "validate",
+            )
         return Decoded(event, user_id, getattr(message, id_field, "") or _record_id(record))
 
     return list(map(read, records, _plain(model, records)))
@@ -119,11 +148,15 @@ def _tombstone(
 ) -> Decoded | Invalid:
     if family != "users":
         return Invalid("tombstone", "a null value means something on users and products only")
-    return Decoded(Profile(position, _time_of(record, now, mended), None), user_id, _record_id(record))
+    return Decoded(
+        Profile(position, _time_of(record, now, mended), None), user_id, _record_id(record)
+    )
 
 
 def record_time(record: Any, now: float) -> float | None:
-    """The record's own time, Unix seconds; None where it lies outside of the limits that hold for event times.
+    """The record's own time, Unix seconds.
+
+    None where it lies outside of the limits that hold for event times.
 
     Producers have written Unix seconds where Kafka has milliseconds, or -1.
     """
@@ -132,7 +165,10 @@ def record_time(record: Any, now: float) -> float | None:
 
 
 def _time_of(record: Any, now: float, mended: Mended) -> int:
-    """When a record without a time of its own was made; the worker's clock stands in for what cannot be."""
+    """When a record without a time of its own was made.
+
+    The worker's clock stands in for what cannot be.
+    """
     time = record_time(record, now)
     if time is None:
         mended["record_time"] += 1
@@ -142,7 +178,9 @@ def _time_of(record: Any, now: float, mended: Mended) -> int:
 def decode_product(
     record: Any, dimensions: int, mended: Mended | None = None
 ) -> tuple[str, catalogue.Product | None] | Invalid:
-    """Read a record of the products topic: product id, and the product or None where it is withdrawn.
+    """Read a record of the products topic.
+
+    Product id, and the product or None where it is withdrawn.
 
     `dimensions` are those of the vectors that the model reads, `mended` counts what was mended.
     """
@@ -155,9 +193,15 @@ def decode_product(
     if isinstance(message, Invalid):
         return message
     if message.product_id != key:
-        return Invalid("key", f"the key is not the value's product_id{envelopes.key_hint(record.key)}", "validate")
+        return Invalid(
+            "key",
+            f"the key is not the value's product_id{envelopes.key_hint(record.key)}",
+            "validate",
+        )
     if message.vector is not None and len(message.vector) != dimensions:
-        detail = f"the vector has {len(message.vector)} numbers, the model reads vectors of {dimensions}"
+        detail = (
+            f"the vector has {len(message.vector)} numbers, the model reads vectors of {dimensions}"
+        )
         return Invalid("vector", detail, "validate")
     return key, to_catalogue(message)
 
@@ -173,7 +217,9 @@ def _envelope(record: Any) -> str | Invalid:
     if isinstance(record, Unreadable):
         return Invalid("unreadable", record.why)
     if record.value is not None and len(record.value) > MAX_VALUE_BYTES:
-        return Invalid("oversize", f"the value has {len(record.value)} bytes, {MAX_VALUE_BYTES} are allowed")
+        return Invalid(
+            "oversize", f"the value has {len(record.value)} bytes, {MAX_VALUE_BYTES} are allowed"
+        )
     return _key(record)
 
 
@@ -219,7 +265,9 @@ def _message(model: type[Message], record: Any, mended: Mended) -> Any:
 
 def _lacks_something(message: Any) -> bool:
     """Whether a CloudEvent's id or time may be of use."""
-    return isinstance(message, Invalid) or (isinstance(message, User) and message.updated_at is None)
+    return isinstance(message, Invalid) or (
+        isinstance(message, User) and message.updated_at is None
+    )
 
 
 def _parse(model: type[Message], value: bytes) -> tuple[Any, int]:
@@ -264,7 +312,8 @@ def _purchase(message: Purchase, position: Position) -> Interaction:
 
 
 _basket_hash = lru_cache(maxsize=1 << 12)(stable_hash.__wrapped__)
-"""`stable_hash`, remembered apart: a basket's purchases come together and never again, products' ids come for ever."""
+"""`stable_hash`, remembered apart: a basket's purchases come together and never again, products'
+ids come for ever."""
 _BOUGHT = Kind.PURCHASE
 """Looked up once: an enum's attribute costs as much as the event."""
 _ACTIONS = {kind.name.lower(): kind for kind in Kind if SOURCE_OF[kind] == SOURCES.index("browses")}
@@ -274,13 +323,17 @@ def _browse(message: Browse, position: Position) -> Interaction:
     product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
     kind = _ACTIONS[message.action]
     known_by = fingerprint(kind, message.event_id, product)
-    return Interaction(position, kind, product, time, dwell=message.dwell_seconds or 0.0, fingerprint=known_by)
+    return Interaction(
+        position, kind, product, time, dwell=message.dwell_seconds or 0.0, fingerprint=known_by
+    )
 
 
 def _review(message: Review, position: Position) -> Interaction:
     product, time = stable_hash(message.product_id), _seconds(message.occurred_at)
     known_by = fingerprint(Kind.REVIEW, message.event_id, product)
-    return Interaction(position, Kind.REVIEW, product, time, sentiment=sentiment(message), fingerprint=known_by)
+    return Interaction(
+        position, Kind.REVIEW, product, time, sentiment=sentiment(message), fingerprint=known_by
+    )
 
 
 def _profile(message: User, position: Position, record: Any, now: float, mended: Mended) -> Profile:
@@ -328,9 +381,12 @@ def _entries(promotion: Promotion) -> Iterator[tuple[int, int, int, int]]:
 
 
 def recommendation_id(user_id: str, version: int, items: bytes, model_sha256: str) -> str:
-    """128 bits of all that a list says to whom: what has the same id is the same list, and may be dropped as a repeat.
+    """128 bits of all that a list says to whom.
 
-    Not of the record answered: after a crash the same record is answered again, from popularity and catalogue of then.
+    What has the same id is the same list, and may be dropped as a repeat.
+
+    Not of the record answered: after a crash the same record is answered again, from popularity and
+    catalogue of then.
     """
     said = orjson.dumps([user_id, version, PLACEMENT, model_sha256, orjson.Fragment(items)])
     return hashlib.blake2b(said, digest_size=16).hexdigest()
@@ -350,7 +406,8 @@ def encode_recommendation(answer: Answer, now: datetime) -> tuple[bytes, bytes, 
         "version": answer.version,
         "generated_at": generated_at,
         "trigger": {
-            "topic": record.topic, "partition": record.partition, "offset": record.offset, "event_id": answer.event_id,
+            "topic": record.topic, "partition": record.partition, "offset": record.offset,
+            "event_id": answer.event_id,
         },
         "model": answer.model,
         "items": orjson.Fragment(items),
@@ -364,7 +421,14 @@ def _items(answer: Answer) -> bytes:
     for rank, (product_id, score, reasons) in enumerate(answer.items, start=1):
         if not isfinite(score):
             raise ValueError(f"the score of rank {rank} is {score}")
-        items.append({"product_id": product_id, "rank": rank, "score": round(score * 1e6) / 1e6, "reasons": reasons})
+        items.append(
+            {
+                "product_id": product_id,
+                "rank": rank,
+                "score": round(score * 1e6) / 1e6,
+                "reasons": reasons,
+            }
+        )
     return orjson.dumps(items)
 
 
@@ -381,7 +445,9 @@ def _cloud_event(identity: str, time: str) -> Headers:
 
 
 def _trace(record: Any) -> Headers:
-    """W3C trace context, passed on within its limits: whole members of a state, nothing of a parent that is none.
+    """W3C trace context, passed on within its limits.
+
+    Whole members of a state, nothing of a parent that is none.
 
     https://www.w3.org/TR/trace-context/#tracestate-limits
     """

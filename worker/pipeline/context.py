@@ -36,13 +36,15 @@ class Components:
     """The thread in which BERT reads: a new product must not hold up the scoring."""
     catalogue_read: asyncio.Event = field(default_factory=asyncio.Event)
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while there is something to recommend, once the catalogue is read; else events wait in Kafka."""
+    """Set while there is something to recommend, once the catalogue is read; else events wait in
+    Kafka."""
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the changelog and the table are written: one writer at a time."""
     owned: frozenset[int] = frozenset()
     """Partitions of the table that are this worker's."""
     popularity_published: dict[int, int] = field(default_factory=dict)
-    """Version of each partition's popularity that was published last; the model thread forgets, the loop sets."""
+    """Version of each partition's popularity that was published last; the model thread forgets, the
+    loop sets."""
     topics: dict[str, Topic] = field(default_factory=dict)
     """The topics as they were seen last."""
     past: Past = field(default_factory=Past)
@@ -61,7 +63,10 @@ class Components:
         return self.loaded
 
     def log_of(self, topic: str, partition: int) -> int:
-        """Number of the log that an assigned partition is read from: see `worker.runtime.commits.Note`."""
+        """Number of the log that an assigned partition is read from.
+
+        See `worker.runtime.commits.Note`.
+        """
         number: int = self.app.consumer.notes[topic, partition].log
         return number
 
@@ -79,7 +84,10 @@ class Components:
 
     @staticmethod
     def unit(family: str, partition: int) -> str:
-        """What is written together: a partition of all user-keyed topics, which one worker always has at once."""
+        """What is written together.
+
+        A partition of all user-keyed topics, which one worker always has at once.
+        """
         return f"products-{partition}" if family == "products" else str(partition)
 
     def is_live(self, event_time: int) -> bool:

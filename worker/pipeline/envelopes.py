@@ -1,8 +1,10 @@
-"""What lies around a message: CloudEvents are unwrapped; of other envelopes the reader is told how to take them off.
+"""What lies around a message: CloudEvents are unwrapped.
+
+Of other envelopes the reader is told how to take them off.
 
 CloudEvents 1.0 over Kafka,
-https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/kafka-protocol-binding.md. Looked at only where a
-record is no plain message.
+https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/kafka-protocol-binding.md. Looked
+at only where a record is no plain message.
 """
 
 from base64 import b64decode
@@ -19,8 +21,10 @@ TIMES = ("occurred_at", "updated_at")
 """Fields that an envelope's time stands in for, where a message has one and it is missing."""
 
 CONFLUENT = (
-    "a Schema Registry's framing (magic byte 0, schema {}) is around the message: write plain JSON; Kafka Connect:"
-    " value.converter=org.apache.kafka.connect.json.JsonConverter, value.converter.schemas.enable=false"
+    "a Schema Registry's framing (magic byte 0, schema {}) is around the message: write plain JSON;"
+    " Kafka Connect:"
+    " value.converter=org.apache.kafka.connect.json.JsonConverter,"
+    " value.converter.schemas.enable=false"
 )
 CONNECT = "Kafka Connect's envelope (schema, payload) is around the message: value.converter.schemas.enable=false"
 DEBEZIUM = (
@@ -35,14 +39,18 @@ class EnvelopeError(ValueError):
 
 
 def opened(record: Any, model: type[Message]) -> bytes:
-    """The message's own JSON: of a CloudEvent in structured mode its data, which get id and time where they lack them.
+    """The message's own JSON.
+
+    Of a CloudEvent in structured mode its data, which get id and time where they lack them.
 
     Raises:
         EnvelopeError: it is a batch, or its data are none.
     """
     kind = _content_type(record)
     if kind == BATCH:
-        raise EnvelopeError("a batch of CloudEvents: send each event as a record of its own, with its own key")
+        raise EnvelopeError(
+            "a batch of CloudEvents: send each event as a record of its own, with its own key"
+        )
     event = _object(record.value) if kind == STRUCTURED else None
     if event is None:
         return bytes(record.value)
@@ -50,8 +58,13 @@ def opened(record: Any, model: type[Message]) -> bytes:
 
 
 def completed(record: Any, model: type[Message]) -> bytes | None:
-    """The message with id and time of a CloudEvent in binary mode where it lacks them; None where there is none."""
-    attributes = {name[3:]: _text(value) for name, value in record.headers if name in ("ce_id", "ce_time")}
+    """The message with id and time of a CloudEvent in binary mode where it lacks them.
+
+    None where there is none.
+    """
+    attributes = {
+        name[3:]: _text(value) for name, value in record.headers if name in ("ce_id", "ce_time")
+    }
     return _with(model, record.value, attributes) if attributes else None
 
 
@@ -109,7 +122,10 @@ def _with(model: type[Message], data: bytes, attributes: Mapping[str, Any]) -> b
     said, time = _object(data), attributes.get("time")
     if said is None:
         return data
-    for name, value in (*((name, attributes.get("id")) for name in IDS), *((name, time) for name in TIMES)):
+    for name, value in (
+        *((name, attributes.get("id")) for name in IDS),
+        *((name, time) for name in TIMES),
+    ):
         if name in model.model_fields and value is not None and said.get(name) is None:
             said[name] = value
     return orjson.dumps(said)

@@ -1,4 +1,7 @@
-"""All partitions of a compacted topic, outside of the consumer group: also those that come later, and a topic anew."""
+"""All partitions of a compacted topic, outside of the consumer group.
+
+Also those that come later, and a topic anew.
+"""
 
 import asyncio
 from time import monotonic
@@ -17,7 +20,10 @@ log = structlog.get_logger(__name__)
 
 
 class Followed:
-    """A topic whose partitions a consumer has all of, from their beginning on. Make it with `begin`."""
+    """A topic whose partitions a consumer has all of, from their beginning on.
+
+    Make it with `begin`.
+    """
 
     def __init__(self, consumer: AIOKafkaConsumer, topic: str) -> None:
         self.consumer, self.topic = consumer, topic
@@ -34,11 +40,17 @@ class Followed:
         await self._take(there)
 
     async def keep_up(self) -> bool:
-        """Take in what has become of the topic since, every few seconds; True where it was made anew.
+        """Take in what has become of the topic since, every few seconds.
+
+        True where it was made anew.
 
         Then it is read from its beginning, and what only the one before held is gone.
         """
-        if monotonic() - self._looked < LOOK_EVERY or not (there := await self._look()) or there == self._seen:
+        if (
+            monotonic() - self._looked < LOOK_EVERY
+            or not (there := await self._look())
+            or there == self._seen
+        ):
             return False
         is_another = there.log != self._seen.log
         if is_another:
@@ -54,7 +66,8 @@ class Followed:
         try:
             await self.consumer._client.force_metadata_update()
             return (await metadata.describe(self.consumer._client, [self.topic])).get(self.topic)
-        except KafkaError as error:  # it names no broker, itself included: just started, or too busy
+        # it names no broker, itself included: just started, or too busy
+        except KafkaError as error:
             log.warning("waiting for the broker", error=str(error))
             return None
 

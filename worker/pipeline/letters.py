@@ -1,7 +1,10 @@
-"""Dead letters: the original bytes, why and whence. They fit into the topic, whatever the original was.
+"""Dead letters: the original bytes, why and whence.
 
-A row that does not fit ends the worker, at every restart. So what may be cut is cut here, by what the row will take in
-Kafka's log: key, headers and value, each to a share of the room; a header says how long it was, and its SHA-256.
+They fit into the topic, whatever the original was.
+
+A row that does not fit ends the worker, at every restart. So what may be cut is cut here, by what
+the row will take in Kafka's log: key, headers and value, each to a share of the room; a header says
+how long it was, and its SHA-256.
 """
 
 import hashlib
@@ -32,7 +35,9 @@ def dead_letter(record: Any, invalid: Invalid, limit: int = DEFAULT_LIMIT) -> Ro
     return _fitting(record.key, record.value, said, record.headers, limit)
 
 
-def damaged_state(key: bytes, value: bytes, changelog: str, partition: int, limit: int = DEFAULT_LIMIT) -> Row:
+def damaged_state(
+    key: bytes, value: bytes, changelog: str, partition: int, limit: int = DEFAULT_LIMIT
+) -> Row:
     """A dead letter that keeps a state which cannot be read."""
     said = {
         "reason": "state",
@@ -47,7 +52,11 @@ def damaged_state(key: bytes, value: bytes, changelog: str, partition: int, limi
 
 
 def _fitting(
-    key: bytes | None, value: bytes | None, said: Mapping[str, Any], originals: Iterable[tuple[str, Any]], limit: int
+    key: bytes | None,
+    value: bytes | None,
+    said: Mapping[str, Any],
+    originals: Iterable[tuple[str, Any]],
+    limit: int,
 ) -> Row:
     cut: dict[str, Any] = {}
     key = _cut(key, min(MAX_KEY_BYTES, limit // 8), "key_", cut)
@@ -62,10 +71,16 @@ _WIDEST = {"cut_from_bytes": 1 << 40, "sha256": "0" * 64}
 
 
 def _cut(data: bytes | None, most: int, prefix: str, said: dict[str, Any]) -> bytes | None:
-    """The beginning of the bytes that fits; `said` gets the headers that tell how long they were."""
+    """The beginning of the bytes that fits.
+
+    `said` gets the headers that tell how long they were.
+    """
     if data is None or len(data) <= most:
         return data
-    said |= {f"{prefix}cut_from_bytes": len(data), f"{prefix}sha256": hashlib.sha256(data).hexdigest()}
+    said |= {
+        f"{prefix}cut_from_bytes": len(data),
+        f"{prefix}sha256": hashlib.sha256(data).hexdigest(),
+    }
     return data[:most]
 
 

@@ -1,4 +1,7 @@
-"""How large a message each topic takes, asked at the start: what is written is bounded by it, and must have room."""
+"""How large a message each topic takes, asked at the start.
+
+What is written is bounded by it, and must have room.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -18,21 +21,26 @@ async def read(client: Mapping[str, Any], settings: Settings) -> dict[str, int]:
     """Bytes of the largest batch that each topic takes to which a worker writes.
 
     Raises:
-        worker.kafka.topics.TopicsError: one takes less than we may have to write; it says how much that is.
+        worker.kafka.topics.TopicsError: one takes less than we may have to write; it says how much
+        that is.
     """
     needed = largest(settings)
     limits = await of(client, needed)
     for topic, most in needed.items():
         if limits[topic] < most:
             raise topics.TopicsError(
-                f"the topic {topic} takes messages of {limits[topic]} bytes, the worker writes up to {most}:"
+                f"the topic {topic} takes messages of {limits[topic]} bytes, the worker writes up"
+                f" to {most}:"
                 " raise its max.message.bytes"
             )
     return limits
 
 
 def largest(settings: Settings) -> dict[str, int]:
-    """Bytes of the largest row that is written to each topic; dead letters are cut to what is there."""
+    """Bytes of the largest row that is written to each topic.
+
+    Dead letters are cut to what is there.
+    """
     return {
         settings.changelog: user_state.MAX_BYTES + AROUND,
         settings.rekeyed_topic: codec.MAX_VALUE_BYTES + rekeying.MAX_HEADER_BYTES + AROUND,

@@ -1,4 +1,7 @@
-"""What changes by itself: heartbeat, lag, sizes, recovery; looked at every second and written to health and metrics."""
+"""What changes by itself: heartbeat, lag, sizes, recovery.
+
+Looked at every second and written to health and metrics.
+"""
 
 import asyncio
 import shutil
@@ -47,7 +50,10 @@ async def watch(c: Components) -> None:
 
 
 async def _pause(c: Components) -> None:
-    """Wait until it is time to look again; at once where a rebalance or a recovery ends, so that /ready follows."""
+    """Wait until it is time to look again.
+
+    At once where a rebalance or a recovery ends, so that /ready follows.
+    """
     until = monotonic() + EVERY
     while (left := until - monotonic()) > 0:
         await asyncio.sleep(min(left, SETTLED_WITHIN))
@@ -57,9 +63,12 @@ async def _pause(c: Components) -> None:
 
 
 async def ask_for_ends(c: Components) -> None:
-    """Ask the broker for ever where the topics end: how far we are behind, and whether a former owner still writes.
+    """Ask the broker for ever where the topics end.
 
-    By a consumer of its own: Faust's says only what came with the last fetch, and a fetch that hangs says nothing.
+    How far we are behind, and whether a former owner still writes.
+
+    By a consumer of its own: Faust's says only what came with the last fetch, and a fetch that
+    hangs says nothing.
     """
     consumer = reader.consumer(c.app.kafka_client_settings)
     await consumer.start()
@@ -79,17 +88,24 @@ async def _ask_once(c: Components, consumer: AIOKafkaConsumer) -> None:
     changelogs = [(c.settings.changelog, partition) for partition in c.owned]
     # of a topic that is not there the client would ask until it gives up
     tps = [TopicPartition(*tp) for tp in (*before, *changelogs) if tp[0] in c.topics]
-    ends = {(tp.topic, tp.partition): end for tp, end in (await consumer.end_offsets(tps)).items()} if tps else {}
+    ends = (
+        {(tp.topic, tp.partition): end for tp, end in (await consumer.end_offsets(tps)).items()}
+        if tps
+        else {}
+    )
     _progress(c, ends, monotonic())
     await publishing.look_for_foreign_writes(c, {tp: ends[tp] for tp in changelogs if tp in ends})
 
 
 def _progress(c: Components, ends: Mapping[tuple[str, int], int], now: float) -> None:
-    # By where the next fetch goes on, not by what is done: behind the last record there may be transaction markers.
+    # By where the next fetch goes on, not by what is done: behind the last record there may be
+    # transaction markers.
     consumer, last = c.app.consumer, c.health.progress
     positions = consumer.ledger.positions()
     goes_on = {tp: consumer.position_of(tp) for tp in positions}
-    behind = sum(max(ends[tp] - at, 0) for tp, at in goes_on.items() if tp in ends and at is not None) + _waiting(c)
+    behind = sum(
+        max(ends[tp] - at, 0) for tp, at in goes_on.items() if tp in ends and at is not None
+    ) + _waiting(c)
     done = sum(positions.values())
     moved = last is None or not behind or done != last.done
     c.health.progress = Progress(behind, done, now if moved or last is None else last.moved_at, now)
@@ -99,7 +115,9 @@ def _progress(c: Components, ends: Mapping[tuple[str, int], int], now: float) ->
 
 def _tell_past(c: Components, folded: dict[str, Any]) -> None:
     score_from = c.settings.recommendations.score_from
-    following = f"events from {score_from.isoformat() if score_from else 'now'} on are answered with lists"
+    following = (
+        f"events from {score_from.isoformat() if score_from else 'now'} on are answered with lists"
+    )
     log.info("the past is folded", **folded, next=following)
 
 
@@ -118,7 +136,9 @@ def listen(c: Components) -> None:
     async def recovered(*_: Any, **__: Any) -> None:
         c.metrics.recovery_duration_seconds.observe(monotonic() - started[0])
         actives = c.app.assignor.assigned_actives()
-        await popularity.take_over(c, frozenset(tp.partition for tp in actives if tp.topic == c.settings.changelog))
+        await popularity.take_over(
+            c, frozenset(tp.partition for tp in actives if tp.topic == c.settings.changelog)
+        )
         c.health.assigned = True
         seconds = round(monotonic() - started[0], 3)
         log.info("partitions assigned", partitions=sorted(c.owned), recovery_seconds=seconds)
@@ -133,9 +153,13 @@ def _recovery(c: Components) -> None:
     progress = recovery.progress
     c.metrics.recovery_remaining_events.labels(name).set(progress.remaining)
     whole = progress.read + progress.remaining
-    c.metrics.recovery_progress_ratio.labels(name).set(progress.read / whole if progress.remaining else 1.0)
+    c.metrics.recovery_progress_ratio.labels(name).set(
+        progress.read / whole if progress.remaining else 1.0
+    )
     c.health.recovery = (
-        Recovery(progress.remaining, progress.fell_at, progress.answered_at) if recovery.in_recovery else None
+        Recovery(progress.remaining, progress.fell_at, progress.answered_at)
+        if recovery.in_recovery
+        else None
     )
 
 
@@ -157,7 +181,9 @@ def _sizes(c: Components) -> None:
     open_partitions = list(c.table.data._dbs)
     c.metrics.state_keys.labels(c.table.name).set(sum(map(c.table.estimated_keys, open_partitions)))
     c.metrics.gpu_memory_bytes.set(c.loaded.scorer.gpu_bytes() if c.loaded else 0)
-    c.metrics.state_size_bytes.labels(c.table.name).set(sum(map(c.table.bytes_on_disk, open_partitions)))
+    c.metrics.state_size_bytes.labels(c.table.name).set(
+        sum(map(c.table.bytes_on_disk, open_partitions))
+    )
 
 
 def _disk_free(c: Components) -> int:

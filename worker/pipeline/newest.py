@@ -1,7 +1,8 @@
 """Which record of a product is its newest, when its records lie in more than one partition.
 
-Within a partition the log's order says it. Between two, only the records' times can: a shop that withdraws with another
-client than it publishes with has both in the log, and a reader meets them in any order.
+Within a partition the log's order says it. Between two, only the records' times can: a shop that
+withdraws with another client than it publishes with has both in the log, and a reader meets them in
+any order.
 """
 
 from typing import Any
@@ -9,16 +10,19 @@ from typing import Any
 from worker.pipeline.codec import record_time
 
 KEPT_SECONDS = 86_400
-"""For which a withdrawal is remembered: for so long compaction keeps it, too (Kafka's `delete.retention.ms`)."""
+"""For which a withdrawal is remembered: for so long compaction keeps it, too (Kafka's
+`delete.retention.ms`)."""
 FIRST_SWEEP = 10_000
 _PARTITION_BITS, _WITHDRAWN = 16, 1 << 16
 
 
 class Newest:
-    """The rank of each product's newest record: its time (Unix milliseconds), whether it withdraws, its partition.
+    """The rank of each product's newest record.
 
-    In this order, in one number. Of two of one time a withdrawal wins: it recommends nothing that the shop may not
-    have; then the higher partition, so that all workers agree.
+    Its time (Unix milliseconds), whether it withdraws, its partition.
+
+    In this order, in one number. Of two of one time a withdrawal wins: it recommends nothing that
+    the shop may not have; then the higher partition, so that all workers agree.
     """
 
     def __init__(self) -> None:
@@ -26,8 +30,15 @@ class Newest:
         self._sweep_at = FIRST_SWEEP
 
     def is_newest(self, product_id: str, withdrawn: bool, record: Any, now: float) -> bool:
-        """Whether no newer record of the product is known, and remember this one if so; `now` is Unix seconds."""
-        rank = _time(record, now) << _PARTITION_BITS + 1 | withdrawn << _PARTITION_BITS | record.partition
+        """Whether no newer record of the product is known, and remember this one if so.
+
+        `now` is Unix seconds.
+        """
+        rank = (
+            _time(record, now) << _PARTITION_BITS + 1
+            | withdrawn << _PARTITION_BITS
+            | record.partition
+        )
         held = self._ranks.get(product_id)
         if held is not None and held > rank and (held ^ rank) % _WITHDRAWN:
             return False
@@ -37,12 +48,22 @@ class Newest:
         return True
 
     def _sweep(self, now: float) -> None:
-        """Forget withdrawals of long ago: a catalogue that comes and goes must not grow for ever."""
+        """Forget withdrawals of long ago.
+
+        A catalogue that comes and goes must not grow for ever.
+        """
         since = int((now - KEPT_SECONDS) * 1000) << _PARTITION_BITS + 1
-        self._ranks = {name: rank for name, rank in self._ranks.items() if not rank & _WITHDRAWN or rank >= since}
+        self._ranks = {
+            name: rank
+            for name, rank in self._ranks.items()
+            if not rank & _WITHDRAWN or rank >= since
+        }
         self._sweep_at = max(2 * len(self._ranks), FIRST_SWEEP)
 
 
 def _time(record: Any, now: float) -> int:
-    """Of a record that says none, or one that cannot be: 0, older than any, so that it keeps nothing out."""
+    """Of a record that says none, or one that cannot be.
+
+    0, older than any, so that it keeps nothing out.
+    """
     return 0 if record_time(record, now) is None else record.timestamp

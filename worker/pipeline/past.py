@@ -1,4 +1,7 @@
-"""The past: events before `recommendations.score_from`, folded and not answered; told in the log when all is folded."""
+"""The past: events before `recommendations.score_from`, folded and not answered.
+
+Told in the log when all is folded.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +31,10 @@ class Past:
         """Nothing more waits: returns what to tell, None where that is nothing."""
         if self.events < (LEAST if self._is_told else 1):
             return None
-        told = {"events": self.events, "seconds": round(now - self.began, 1), "new_states": self.new_states}
+        told = {
+            "events": self.events,
+            "seconds": round(now - self.began, 1),
+            "new_states": self.new_states,
+        }
         self.events, self.new_states, self._is_told = 0, 0, True
         return told

@@ -1,9 +1,9 @@
 """The story of the worker: the way of a micro-batch from bytes to published lists.
 
-decode ─ fold into the shoppers' states ─ score ─ encode ─ publish, await every acknowledgement ─ store. While a batch
-is published and stored, the next one is made ready up to there, on states that are not stored yet. If a rebalance takes
-the partitions away in between, nothing more of either is written; if anything else goes wrong, the process ends and
-both are read again.
+decode ─ fold into the shoppers' states ─ score ─ encode ─ publish, await every acknowledgement ─
+store. While a batch is published and stored, the next one is made ready up to there, on states that
+are not stored yet. If a rebalance takes the partitions away in between, nothing more of either is
+written; if anything else goes wrong, the process ends and both are read again.
 """
 
 from asyncio import Task, TaskGroup, sleep
@@ -32,12 +32,15 @@ from worker.runtime.delivery import NotOurs
 from worker.runtime.stream import LedgerStream, MicroBatch
 
 TURNS = 5
-"""Of the event loop, until what a micro-batch writes is on its way to the broker (aiokafka takes four): the next
-one would keep it waiting while it is decoded and folded."""
+"""Of the event loop, until what a micro-batch writes is on its way to the broker (aiokafka takes
+four): the next one would keep it waiting while it is decoded and folded."""
 
 
 def attach(c: Components) -> None:
-    """Register the one agent that reads all topics: two agents that write the same table would race."""
+    """Register the one agent that reads all topics.
+
+    Two agents that write the same table would race.
+    """
 
     async def interactions(stream: LedgerStream) -> None:
         await c.may_answer.wait()
@@ -47,7 +50,9 @@ def attach(c: Components) -> None:
             await work_on(c, stream)
         except* Exception as errors:
             first = errors.exceptions[0]
-            exit_now("a micro-batch failed: nothing of it is committed, it will be read again", first)
+            exit_now(
+                "a micro-batch failed: nothing of it is committed, it will be read again", first
+            )
         finally:
             c.health.agent_running = False
 
@@ -55,13 +60,17 @@ def attach(c: Components) -> None:
 
 
 async def work_on(c: Components, stream: LedgerStream) -> None:
-    """Answer micro-batches in order, two at a time: one is made ready while the one before it is written."""
+    """Answer micro-batches in order, two at a time.
+
+    One is made ready while the one before it is written.
+    """
     seconds = c.settings.recommendations.batch_seconds
     async with TaskGroup() as writes:
         last: Task[None] | None = None
         epoch, unstored = -1, dict[int, dict[bytes, bytes]]()
         async for batch in stream.micro_batches(seconds, c.may_answer.wait):
-            if last and batch.epoch != epoch:  # what was counted of a batch that came to nothing is counted anew first
+            # what was counted of a batch that came to nothing is counted anew first
+            if last and batch.epoch != epoch:
                 await last
                 unstored = {}
             work = await make_ready(c, batch, unstored)
@@ -74,7 +83,10 @@ async def work_on(c: Components, stream: LedgerStream) -> None:
 
 
 async def make_ready(c: Components, batch: MicroBatch, unstored: Values) -> Work:
-    """All of a micro-batch up to the rows to be written; `unstored` are states that are newer than the table's."""
+    """All of a micro-batch up to the rows to be written.
+
+    `unstored` are states that are newer than the table's.
+    """
     c.metrics.queue_wait_seconds.observe(monotonic() - batch.arrived)
     with _stage(c, "decode"):
         work = decode(c, batch)
@@ -89,7 +101,10 @@ async def make_ready(c: Components, batch: MicroBatch, unstored: Values) -> Work
 
 
 async def write(c: Components, stream: LedgerStream, batch: MicroBatch, work: Work) -> None:
-    """Publish and store a micro-batch, unless it is no longer ours: then nothing is written locally."""
+    """Publish and store a micro-batch, unless it is no longer ours.
+
+    Then nothing is written locally.
+    """
     with stream.finishing(batch):
         async with c.writing:
             try:
@@ -118,16 +133,26 @@ def _stage(c: Components, name: str) -> Iterator[None]:
 
 
 def decode(c: Components, batch: MicroBatch) -> Work:
-    """Records to shoppers with their events; what cannot be decoded keeps its place as a refusal."""
+    """Records to shoppers with their events.
+
+    What cannot be decoded keeps its place as a refusal.
+    """
     work, now, dimensions = Work(), time(), c.recommender.catalogue.dimensions
-    # Topics in the order of their families, whatever they are called: a replay folds in the same order.
-    for (topic, partition), records in sorted(batch.records.items(), key=lambda i: (c.families[i[0][0]], i[0][1])):
+    # Topics in the order of their families, whatever they are called: a replay folds in the same
+    # order.
+    for (topic, partition), records in sorted(
+        batch.records.items(), key=lambda i: (c.families[i[0][0]], i[0][1])
+    ):
         family, mended = c.families[topic], defaultdict[str, int](int)
         if family == rekeying.FAMILY:
             route_rekeyed(c, work, partition, records, now, mended)
         elif family == "products":
-            judged = ((record, codec.decode_product(record, dimensions, mended)) for record in records)
-            work.refuse(partition, ((record, said) for record, said in judged if isinstance(said, Invalid)))
+            judged = (
+                (record, codec.decode_product(record, dimensions, mended)) for record in records
+            )
+            work.refuse(
+                partition, ((record, said) for record, said in judged if isinstance(said, Invalid))
+            )
             routing.count_misplaced_products(c, topic, partition, records)
         else:
             origin = Origin(topic, c.log_of(topic, partition))
@@ -148,12 +173,17 @@ def route_rekeyed(
     work.refuse(partition, refused)
     for origin, originals in found.items():
         answers = codec.decode_all(c.families[origin.topic], originals, now, mended, origin.log)
-        read = Read(origin, False, originals, [rekeying.from_elsewhere(answer) for answer in answers])
+        read = Read(
+            origin, False, originals, [rekeying.from_elsewhere(answer) for answer in answers]
+        )
         routing.route(c, work, partition, read)
 
 
 async def promote(c: Components, shoppers: list[Shopper]) -> None:
-    """Give purchases the promotion that their product has: the fold keeps how a shopper takes to promotions."""
+    """Give purchases the promotion that their product has.
+
+    The fold keeps how a shopper takes to promotions.
+    """
 
     def look_up() -> None:
         recommender = c.recommender
@@ -178,7 +208,10 @@ def fold_batch(c: Components, work: Work, unstored: Values) -> None:
 
 
 def _read_state(c: Components, shopper: Shopper, value: bytes | None) -> UserState:
-    """Read the state held; one that is damaged becomes a dead letter, and the shopper starts anew."""
+    """Read the state held.
+
+    One that is damaged becomes a dead letter, and the shopper starts anew.
+    """
     try:
         return user_state.decode(value)
     except StateError:
@@ -193,8 +226,11 @@ def _read_state(c: Components, shopper: Shopper, value: bytes | None) -> UserSta
 
 async def score(c: Components, shoppers: list[Shopper]) -> None:
     """Count what was bought, then rank the catalogue once for every shopper with an event to be answered."""
-    counted = [(s.partition, purchase) for s in shoppers if s.folded for purchase in s.folded.counted]
-    all_live = c.settings.recommendations.score_from is None  # then the newest of the events need not be sought
+    counted = [
+        (s.partition, purchase) for s in shoppers if s.folded for purchase in s.folded.counted
+    ]
+    # then the newest of the events need not be sought
+    all_live = c.settings.recommendations.score_from is None
     answered = [s for s in shoppers if not s.forgotten and (all_live or c.is_live(s.newest))]
     requests = [Request(shopper.state, shopper.state.active_at) for shopper in answered]
     await c.encode(shopper.state.text.decode() for shopper in answered)
@@ -209,7 +245,9 @@ async def score(c: Components, shoppers: list[Shopper]) -> None:
 def _count_past(c: Components, work: Work) -> None:
     if c.settings.recommendations.score_from:
         times = (event.time for shopper in work.shoppers for event in shopper.events)
-        new_states = sum(shopper.is_new and not c.is_live(shopper.newest) for shopper in work.shoppers)
+        new_states = sum(
+            shopper.is_new and not c.is_live(shopper.newest) for shopper in work.shoppers
+        )
         c.past.fold(sum(not c.is_live(time) for time in times), new_states, monotonic())
 
 
@@ -225,7 +263,9 @@ def _measure(c: Components, work: Work) -> None:
         if shopper.folded.repeats:
             metrics.events_repeated.labels(last.topic).inc(shopper.folded.repeats)
         for source, why in shopper.folded.without_effect:
-            metrics.events_without_effect.labels(c.settings.topics.name(SOURCES[topic_of(source)]), why).inc()
+            metrics.events_without_effect.labels(
+                c.settings.topics.name(SOURCES[topic_of(source)]), why
+            ).inc()
         if shopper.ranked and (sent := codec.record_time(last, now)) is not None:
             metrics.end_to_end_latency_seconds.observe(max(now - sent, 0.0))
         if shopper.damaged is not None:

@@ -1,8 +1,10 @@
-"""A fast way to read the plain cases of a message; whatever else comes is left to the model, and so is every refusal.
+"""A fast way to read the plain cases of a message.
 
-Plain is what almost every producer sends: ASCII without escapes, on one line, nested no deeper than `attributes`.
-msgspec reads it in a fifth of pydantic's time, and all that came together in one go. The fields and limits are taken
-from the pydantic model, so that there is one definition.
+Whatever else comes is left to the model, and so is every refusal.
+
+Plain is what almost every producer sends: ASCII without escapes, on one line, nested no deeper than
+`attributes`. msgspec reads it in a fifth of pydantic's time, and all that came together in one go.
+The fields and limits are taken from the pydantic model, so that there is one definition.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +19,14 @@ from pydantic import AwareDatetime
 
 from schemas.limits import EARLIEST, LATEST, Kept, Message
 
-_LIMITS = {MinLen: "min_length", MaxLen: "max_length", Kept: "max_length", Gt: "gt", Ge: "ge", Le: "le"}
+_LIMITS = {
+    MinLen: "min_length",
+    MaxLen: "max_length",
+    Kept: "max_length",
+    Gt: "gt",
+    Ge: "ge",
+    Le: "le",
+}
 
 
 def reader(model: type[Message], time: str) -> Callable[[Sequence[bytes]], list[Any]]:
@@ -26,7 +35,11 @@ def reader(model: type[Message], time: str) -> Callable[[Sequence[bytes]], list[
     What it returns, the model takes with the same values; `time` is the model's field of type `Time`.
     """
     fields: list[Any] = [
-        (name, _type(field.annotation, field.metadata), *([] if field.is_required() else [field.default]))
+        (
+            name,
+            _type(field.annotation, field.metadata),
+            *([] if field.is_required() else [field.default]),
+        )
         for name, field in model.model_fields.items()
     ]
     decoder = msgspec.json.Decoder(msgspec.defstruct(model.__name__, fields, gc=False))
@@ -35,7 +48,11 @@ def reader(model: type[Message], time: str) -> Callable[[Sequence[bytes]], list[
     def read(values: Sequence[bytes]) -> list[Any]:
         messages = _lines(decoder.decode_lines, values)
         if messages is None:
-            return [None] if len(values) == 1 else [message for value in values for message in read([value])]
+            return (
+                [None]
+                if len(values) == 1
+                else [message for value in values for message in read([value])]
+            )
         return [message if EARLIEST <= time_of(message) < LATEST else None for message in messages]
 
     return read
@@ -54,7 +71,9 @@ def _lines(decode: Callable[[bytes], list[Any]], values: Sequence[bytes]) -> lis
 
 
 def _is_plain(text: bytes, lines: int) -> bool:
-    """ASCII without escapes has as many bytes as characters; nothing is nested deeply; no second is rounded up.
+    """ASCII without escapes has as many bytes as characters; nothing is nested deeply.
+
+    No second is rounded up.
 
     A value is one line and an object, so that no two of them can pass for two others.
     """

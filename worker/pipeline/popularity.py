@@ -1,8 +1,11 @@
-"""Popularity across workers: each publishes what it counts of its partitions, and takes in what the others say.
+"""Popularity across workers.
 
-A small compacted topic, `{app_id}-popularity`, keyed by partition. A partition's owner publishes it when its counters
-have changed, at most every `popularity.snapshot_seconds`; also when somebody else has published it meanwhile, who was
-its owner once and did not know better. What a worker owns it counts from the shoppers' states, so nothing is lost.
+Each publishes what it counts of its partitions, and takes in what the others say.
+
+A small compacted topic, `{app_id}-popularity`, keyed by partition. A partition's owner publishes it
+when its counters have changed, at most every `popularity.snapshot_seconds`; also when somebody else
+has published it meanwhile, who was its owner once and did not know better. What a worker owns it
+counts from the shoppers' states, so nothing is lost.
 """
 
 import asyncio
@@ -34,7 +37,10 @@ _me = uuid.uuid4().hex.encode()
 
 
 async def take_over(c: Components, owned: frozenset[int]) -> None:
-    """Count the states of the partitions that are new here; leave those that are gone to their next owner."""
+    """Count the states of the partitions that are new here.
+
+    Leave those that are gone to their next owner.
+    """
     new, gone = owned - c.owned, c.owned - owned
     c.owned = owned
     await c.model.run(lambda: c.recommender.popularity.disown(gone))
@@ -42,7 +48,10 @@ async def take_over(c: Components, owned: frozenset[int]) -> None:
 
 
 async def recount(c: Components, partitions: Iterable[int]) -> None:
-    """Count partitions anew from the shoppers' states: after a take-over, or a batch that was counted but not kept."""
+    """Count partitions anew from the shoppers' states.
+
+    After a take-over, or a batch that was counted but not kept.
+    """
 
     def count() -> None:
         popularity = c.recommender.popularity
@@ -58,7 +67,9 @@ async def recount(c: Components, partitions: Iterable[int]) -> None:
 async def publish(c: Components) -> None:
     """Publish the partitions owned for ever, whenever they have changed."""
     topic = c.settings.popularity_topic
-    async with AIOKafkaProducer(acks="all", max_request_size=1 << 20, **c.app.kafka_client_settings) as producer:
+    async with AIOKafkaProducer(
+        acks="all", max_request_size=1 << 20, **c.app.kafka_client_settings
+    ) as producer:
         while True:
             await asyncio.sleep(c.settings.popularity.snapshot_seconds)
             if not c.loaded:
@@ -66,9 +77,13 @@ async def publish(c: Components) -> None:
             for partition, (version, snapshot) in (await c.model.run(lambda: _changed(c))).items():
                 headers = [(WRITER, _me)]
                 value = encode_snapshot(snapshot)
-                await producer.send_and_wait(topic, value, str(partition).encode(), partition=0, headers=headers)
+                await producer.send_and_wait(
+                    topic, value, str(partition).encode(), partition=0, headers=headers
+                )
                 c.popularity_published[partition] = version
-            c.metrics.popularity_purchases.set(await c.model.run(c.recommender.popularity.purchases))
+            c.metrics.popularity_purchases.set(
+                await c.model.run(c.recommender.popularity.purchases)
+            )
 
 
 def _changed(c: Components) -> dict[int, tuple[int, Snapshot]]:

@@ -1,4 +1,7 @@
-"""Writing what a micro-batch came to: states to the changelog, lists, dead letters; then the states to RocksDB."""
+"""Writing what a micro-batch came to: states to the changelog, lists, dead letters.
+
+Then the states to RocksDB.
+"""
 
 import asyncio
 from collections import defaultdict
@@ -20,7 +23,10 @@ from worker.runtime.stream import MicroBatch
 
 
 def encode(c: Components, work: Work) -> None:
-    """Make `work.values` and `work.rows`: states, lists and dead letters, by unit of work and partition."""
+    """Make `work.values` and `work.rows`.
+
+    States, lists and dead letters, by unit of work and partition.
+    """
     now = datetime.now(UTC)
     lists, dead = c.settings.topics.name("recommendations"), c.settings.topics.name("dead_letters")
     limit = c.app.delivery.limits.get(dead, DEFAULT_LIMIT)
@@ -40,7 +46,12 @@ def encode(c: Components, work: Work) -> None:
             add(unit, dead, partition % c.dead_letter_partitions, letter)
     for partition, record, invalid in work.refused:
         letter = letters.dead_letter(record, invalid, limit)
-        add(c.unit(c.families[record.topic], partition), dead, partition % c.dead_letter_partitions, letter)
+        add(
+            c.unit(c.families[record.topic], partition),
+            dead,
+            partition % c.dead_letter_partitions,
+            letter,
+        )
 
 
 async def publish(c: Components, batch: MicroBatch, rows: Mapping[str, Rows]) -> Appends:
@@ -61,14 +72,20 @@ async def publish(c: Components, batch: MicroBatch, rows: Mapping[str, Rows]) ->
     if not ours():
         raise NotOurs
     written = await asyncio.gather(
-        *(c.app.delivery.write(unit, rows.get(unit, {}), offsets[unit], ours) for unit in units), return_exceptions=True
+        *(c.app.delivery.write(unit, rows.get(unit, {}), offsets[unit], ours) for unit in units),
+        return_exceptions=True,
     )
     for result in written:  # only now: none may still be at work when the next batch is written
         if isinstance(result, BaseException):
             raise result
     if not ours():
         raise NotOurs
-    appended = {tp: appends for result in written if isinstance(result, dict) for tp, appends in result.items()}
+    appended = {
+        tp: appends
+        for result in written
+        if isinstance(result, dict)
+        for tp, appends in result.items()
+    }
     return {tp: appends for tp, appends in appended.items() if tp[0] == c.settings.changelog}
 
 
@@ -79,7 +96,12 @@ def _list_row(c: Components, shopper: Shopper, now: datetime) -> Row | None:
     if shopper.ranked is None:
         return None
     answer = Answer(
-        decoded.user_id, shopper.state.version, decoded.event_id, record, c.recommender.model, shopper.ranked.items
+        decoded.user_id,
+        shopper.state.version,
+        decoded.event_id,
+        record,
+        c.recommender.model,
+        shopper.ranked.items,
     )
     return Row(*codec.encode_recommendation(answer, now))
 
@@ -99,13 +121,18 @@ async def store(c: Components, batch: MicroBatch, values: Values, appended: Appe
     for (_, partition), appends in appended.items():
         c.table.next_append[partition] = appends[-1].end
     for partition in _cover(c, batch) | {partition for _, partition in appended}:
-        c.table.write(partition, values.get(partition, {}), c.table.next_append[partition] - 1, c.generation)
+        c.table.write(
+            partition, values.get(partition, {}), c.table.next_append[partition] - 1, c.generation
+        )
     for partition, keys in foreign.items():
         await append_again(c, partition, keys)
 
 
 def _cover(c: Components, batch: MicroBatch) -> set[int]:
-    """Have the table note what its states will hold of the input; returns the partitions that are concerned."""
+    """Have the table note what its states will hold of the input.
+
+    Returns the partitions that are concerned.
+    """
     keyed = {tp: end for tp, end in batch.ends.items() if tp[0] in c.app.keyed}
     for (topic, partition), end in keyed.items():
         c.table.cover(partition, {topic: (c.app.consumer.notes[topic, partition].log, end)})
@@ -114,20 +141,31 @@ def _cover(c: Components, batch: MicroBatch) -> set[int]:
 
 async def _foreign(c: Components, tp: TopicPartition, appends: list[Append]) -> set[bytes]:
     """Keys that somebody else wrote among our appends."""
-    if c.app.delivery.commits_offsets:  # a transaction keeps others out, and its markers take offsets
+    # a transaction keeps others out, and its markers take offsets
+    if c.app.delivery.commits_offsets:
         return set()
     keys: set[bytes] = set()
     for offsets in changelog.gaps(c.table.next_append[tp[1]], appends):
-        keys |= await changelog.foreign_keys(c.app.kafka_client_settings, ClientPartition(*tp), offsets, c.generation)
+        keys |= await changelog.foreign_keys(
+            c.app.kafka_client_settings, ClientPartition(*tp), offsets, c.generation
+        )
     return keys
 
 
 async def look_for_foreign_writes(c: Components, ends: dict[TopicPartition, int]) -> None:
-    """Repair what a former owner wrote behind our last append; `ends` are end offsets of changelog partitions."""
+    """Repair what a former owner wrote behind our last append.
+
+    `ends` are end offsets of changelog partitions.
+    """
     async with c.writing:
         for tp, end in ends.items():
             expected = c.table.next_append.get(tp[1])
-            if expected is None or end <= expected or tp[1] not in c.owned or c.app.delivery.commits_offsets:
+            if (
+                expected is None
+                or end <= expected
+                or tp[1] not in c.owned
+                or c.app.delivery.commits_offsets
+            ):
                 continue
             epoch, generation = c.epoch, c.generation
             keys = await changelog.foreign_keys(
@@ -139,15 +177,23 @@ async def look_for_foreign_writes(c: Components, ends: dict[TopicPartition, int]
 
 
 async def append_again(c: Components, partition: int, keys: Iterable[bytes]) -> None:
-    """Append the states that we hold of these keys: the last record of each in the log must be ours."""
+    """Append the states that we hold of these keys.
+
+    The last record of each in the log must be ours.
+    """
     wanted = sorted(keys)
     if not wanted:
         return
     c.metrics.foreign_writes.inc(len(wanted))
     values = c.table.get_many(partition, wanted)
-    rows = [Row(key, value, changelog.stamp(c.generation)) for key, value in zip(wanted, values, strict=True)]
+    rows = [
+        Row(key, value, changelog.stamp(c.generation))
+        for key, value in zip(wanted, values, strict=True)
+    ]
     tp, epoch = (c.settings.changelog, partition), c.epoch
-    appended = await c.app.delivery.write(c.unit("users", partition), {tp: rows}, {}, lambda: c.epoch == epoch)
+    appended = await c.app.delivery.write(
+        c.unit("users", partition), {tp: rows}, {}, lambda: c.epoch == epoch
+    )
     if c.epoch == epoch:
         c.table.write(partition, {}, appended[tp][-1].end - 1, c.generation)
         c.table.next_append[partition] = appended[tp][-1].end

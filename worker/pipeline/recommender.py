@@ -1,7 +1,9 @@
-"""The model at work: catalogue, popularity and scorer together. Every method runs in the one model thread.
+"""The model at work: catalogue, popularity and scorer together.
 
-Texts are encoded before, in a thread of their own (`Components.encode`): BERT takes milliseconds a text, and seconds
-to load.
+Every method runs in the one model thread.
+
+Texts are encoded before, in a thread of their own (`Components.encode`): BERT takes milliseconds a
+text, and seconds to load.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -66,11 +68,16 @@ class Recommender:
         return self._told - before
 
     def change(self, changes: Changes) -> tuple[int, int]:
-        """Apply product records whose texts are encoded; returns how many products are available, and known."""
+        """Apply product records whose texts are encoded.
+
+        Returns how many products are available, and known.
+        """
         catalogue = self.catalogue
         products = [product for product in changes.values() if product]
         if products:
-            catalogue.put(products, product_vectors.vectors(products, catalogue.dimensions, self.encoder))
+            catalogue.put(
+                products, product_vectors.vectors(products, catalogue.dimensions, self.encoder)
+            )
         if withdrawn := [product_id for product_id, product in changes.items() if not product]:
             catalogue.withdraw(withdrawn)
         return int(catalogue.available.sum()), catalogue.known
@@ -84,7 +91,9 @@ class Recommender:
         """Purchases with the promotion that their product had."""
         return list(self.catalogue.with_promotions(events))
 
-    def answer(self, bought: Iterable[tuple[int, Counted]], requests: Sequence[Request]) -> list[Ranked]:
+    def answer(
+        self, bought: Iterable[tuple[int, Counted]], requests: Sequence[Request]
+    ) -> list[Ranked]:
         """Count purchases, then rank the catalogue for every request."""
         by_partition: dict[int, list[Purchase]] = {}
         for partition, counted in bought:
@@ -93,9 +102,13 @@ class Recommender:
             by_partition.setdefault(partition, []).append(purchase)
         for partition, purchases in by_partition.items():
             self.popularity.add(purchases, partition)
-        rankings = self.scorer.recommend([r.state for r in requests], [r.now for r in requests], self.k, self.rules)
+        rankings = self.scorer.recommend(
+            [r.state for r in requests], [r.now for r in requests], self.k, self.rules
+        )
         # a backfill asks for no list: its days pass all the same
-        self.popularity.advance(max((p.time for group in by_partition.values() for p in group), default=0))
+        self.popularity.advance(
+            max((p.time for group in by_partition.values() for p in group), default=0)
+        )
         ids, hashes = self.catalogue.ids, self.catalogue.hashes
         return [
             Ranked(
@@ -112,9 +125,14 @@ class Recommender:
 
 
 def load(
-    settings: Model, k: int, rules: Rules = NO_RULES, tell: Callable[[str], None] = lambda doing: None
+    settings: Model,
+    k: int,
+    rules: Rules = NO_RULES,
+    tell: Callable[[str], None] = lambda doing: None,
 ) -> Recommender:
-    """Load the artifact and make an empty catalogue; `tell` gets what is being done, in this thread.
+    """Load the artifact and make an empty catalogue.
+
+    `tell` gets what is being done, in this thread.
 
     Raises:
         pprm.serving.artifact.ArtifactError: it cannot be trusted.

@@ -1,8 +1,9 @@
 """Records on their way to the partition that their key has: `{app_id}-rekeyed`. Pure.
 
-A record is re-keyed as it is; a first header says where it came from, so that what is made of it (state, list, dead
-letter) names the original. Its position stays the original's: one that is re-keyed twice, by a worker that was killed
-in between, counts once by the shopper's watermark of that partition.
+A record is re-keyed as it is; a first header says where it came from, so that what is made of it
+(state, list, dead letter) names the original. Its position stays the original's: one that is
+re-keyed twice, by a worker that was killed in between, counts once by the shopper's watermark of
+that partition.
 """
 
 from collections import defaultdict
@@ -18,7 +19,8 @@ from worker.runtime.delivery import Row
 
 FAMILY = "rekeyed"
 HEADER = "pprm-source"
-"""Topic, partition, offset, timestamp (Unix milliseconds) and number of the log (KIP-516), with colons between."""
+"""Topic, partition, offset, timestamp (Unix milliseconds) and number of the log (KIP-516), with
+colons between."""
 MAX_HEADER_BYTES = 64 * 1024
 _HEADER_OVERHEAD = 8
 
@@ -51,7 +53,9 @@ def _bounded(headers: Iterable[tuple[str, bytes | None]]) -> Headers:
     return kept
 
 
-def originals(records: Iterable[Any], topics: Container[str]) -> tuple[dict[Origin, list[Record]], Refused]:
+def originals(
+    records: Iterable[Any], topics: Container[str]
+) -> tuple[dict[Origin, list[Record]], Refused]:
     """Re-keyed records as they were, by their origin and in their order, and those that are none of these topics'."""
     found, refused = defaultdict[Origin, list[Record]](list), list[tuple[Any, Invalid]]()
     for record in records:
@@ -59,7 +63,12 @@ def originals(records: Iterable[Any], topics: Container[str]) -> tuple[dict[Orig
         if read and read[0].topic in topics:
             found[read[0]].append(read[1])
         else:
-            refused.append((record, Invalid("schema", f"no worker wrote this: {HEADER} must be its first header")))
+            refused.append(
+                (
+                    record,
+                    Invalid("schema", f"no worker wrote this: {HEADER} must be its first header"),
+                )
+            )
     return found, refused
 
 
@@ -70,11 +79,20 @@ def _original(record: Any) -> tuple[Origin, Record] | None:
         partition, offset, timestamp, log = map(int, numbers)
     except (IndexError, ValueError, AttributeError):
         return None
-    if name != HEADER or not (0 <= partition < 1 << 31 and 0 <= offset < 1 << 48 and 0 <= log < 1 << 32):
+    if name != HEADER or not (
+        0 <= partition < 1 << 31 and 0 <= offset < 1 << 48 and 0 <= log < 1 << 32
+    ):
         return None
     headers = record.headers[1:]
     return Origin(topic, log), Record(
-        topic, partition, offset, timestamp, record.timestamp_type, record.key, record.value, headers
+        topic,
+        partition,
+        offset,
+        timestamp,
+        record.timestamp_type,
+        record.key,
+        record.value,
+        headers,
     )
 
 

@@ -1,8 +1,9 @@
 """Where records belong: in the partition of their key, for there is their shopper's state.
 
-Producers with different partitioners write one shopper to two partitions. What lies in another one than the key has is
-counted and told; with `topics.partitioner = "any"` it is re-keyed instead. A null on `users` goes to every partition
-in any case: no worker can know whether another one holds a state of that key.
+Producers with different partitioners write one shopper to two partitions. What lies in another one
+than the key has is counted and told; with `topics.partitioner = "any"` it is re-keyed instead. A
+null on `users` goes to every partition in any case: no worker can know whether another one holds a
+state of that key.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,20 +37,33 @@ def route(c: Components, work: Work, partition: int, read: Read) -> None:
     homes = placement.homes(partitioner, [r.key or b"" for r in read.records], c.partitions)
     if partitioner != "any" and read.direct and (homes != partition).any():
         pairs = zip(read.said, homes.tolist(), strict=True)
-        count_misplaced(c, read.origin.topic, sum(home != partition and type(said) is Decoded for said, home in pairs))
-    if read.origin.topic == c.settings.topics.name("users") or (partitioner == "any" and (homes != partition).any()):
+        count_misplaced(
+            c,
+            read.origin.topic,
+            sum(home != partition and type(said) is Decoded for said, home in pairs),
+        )
+    if read.origin.topic == c.settings.topics.name("users") or (
+        partitioner == "any" and (homes != partition).any()
+    ):
         work.receive(partition, _rekey(c, work, partition, read, homes.tolist()))
     else:
         work.receive(partition, zip(read.records, read.said, strict=True))
 
 
-def _rekey(c: Components, work: Work, partition: int, read: Read, homes: list[int]) -> Iterator[Answered]:
-    """Send on what belongs elsewhere; yields what is folded here, and what goes to the dead letters from here."""
+def _rekey(
+    c: Components, work: Work, partition: int, read: Read, homes: list[int]
+) -> Iterator[Answered]:
+    """Send on what belongs elsewhere.
+
+    Yields what is folded here, and what goes to the dead letters from here.
+    """
     moves_all = c.settings.topics.partitioner == "any"
     for record, answer, home in zip(read.records, read.said, homes, strict=True):
         moves = moves_all and home != partition
         if type(answer) is Decoded and (moves or record.value is None):
-            targets = _everywhere(c, partition, read, record, home) if record.value is None else [home]
+            targets = (
+                _everywhere(c, partition, read, record, home) if record.value is None else [home]
+            )
             for target in targets:
                 _send_on(c, work, partition, target, record, read.origin)
             if record.value is not None:
@@ -58,20 +72,30 @@ def _rekey(c: Components, work: Work, partition: int, read: Read, homes: list[in
 
 
 def _everywhere(c: Components, partition: int, read: Read, record: Any, home: int) -> list[int]:
-    """Where else a shopper has to be forgotten; of what is on its way already, where the key belongs by now."""
+    """Where else a shopper has to be forgotten.
+
+    Of what is on its way already, where the key belongs by now.
+    """
     if read.direct:
         return [target for target in range(c.partitions) if target != partition]
     return [] if home in (partition, record.partition) else [home]
 
 
-def _send_on(c: Components, work: Work, partition: int, target: int, record: Any, origin: Origin) -> None:
+def _send_on(
+    c: Components, work: Work, partition: int, target: int, record: Any, origin: Origin
+) -> None:
     rows = work.rows[c.unit("users", partition)][c.settings.rekeyed_topic, target]
     rows.append(rekeying.row(record, origin.log))
     c.metrics.events_rekeyed.labels(origin.topic).inc()
 
 
-def count_misplaced_products(c: Components, topic: str, partition: int, records: Sequence[Any]) -> None:
-    """Count products alike: which of a product's records in two partitions is the newer one, only their times say."""
+def count_misplaced_products(
+    c: Components, topic: str, partition: int, records: Sequence[Any]
+) -> None:
+    """Count products alike.
+
+    Which of a product's records in two partitions is the newer one, only their times say.
+    """
     keys = [record.key for record in records if record.key]
     homes = placement.homes(c.settings.topics.partitioner, keys, c.product_partitions)
     if c.settings.topics.partitioner != "any":
@@ -87,8 +111,10 @@ def count_misplaced(c: Components, topic: str, count: int) -> None:
         return
     c.misplaced.add(topic)
     log.warning(
-        "a record lies in another partition than topics.partitioner gives its key: all producers need the same"
-        " partitioner. librdkafka (confluent-kafka, kcat) needs partitioner=murmur2_random to agree with Java. Or set"
+        "a record lies in another partition than topics.partitioner gives its key: all producers"
+        " need the same"
+        " partitioner. librdkafka (confluent-kafka, kcat) needs partitioner=murmur2_random to agree"
+        " with Java. Or set"
         " topics.partitioner to any: what lies elsewhere is re-keyed",
         topic=topic,
         partitioner=c.settings.topics.partitioner,

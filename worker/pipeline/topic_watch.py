@@ -1,7 +1,9 @@
-"""Watches the topics while the worker runs: what went missing, came back, is another one, or has more partitions.
+"""Watches the topics while the worker runs.
 
-What becomes of it is the next assignment's to decide (`worker.runtime.assignor`, `anchoring`, `recovery`). Here it is
-noticed, told, and, where Kafka does not do it by itself, brought about.
+What went missing, came back, is another one, or has more partitions.
+
+What becomes of it is the next assignment's to decide (`worker.runtime.assignor`, `anchoring`,
+`recovery`). Here it is noticed, told, and, where Kafka does not do it by itself, brought about.
 """
 
 import asyncio
@@ -56,7 +58,8 @@ def look(c: Components, found: Mapping[str, Topic]) -> None:
     for name in cut_alike(c):
         c.metrics.topic_partitions_differ.labels(name).set(name in differ)
     for name in sorted(differ.keys() & _read(c)):
-        c.app.consumer.doubt(name)  # at once: its shoppers may have moved, and the group takes seconds to assign anew
+        # at once: its shoppers may have moved, and the group takes seconds to assign anew
+        c.app.consumer.doubt(name)
     said = "; ".join(_wrong(c, missing, differ)) or None
     if said != c.health.topics:
         log.error(said) if said else log.info("the topics are as they should be again")
@@ -90,7 +93,8 @@ def _wrong(c: Components, missing: list[str], differ: Mapping[str, int]) -> Iter
     if differ:
         listed = ", ".join(f"{name} has {count}" for name, count in differ.items())
         yield (
-            f"the states have {c.app.partitions} partitions, but {listed}: these topics are not read, their events"
+            f"the states have {c.app.partitions} partitions, but {listed}: these topics are not"
+            f" read, their events"
             " wait; see PprmPartitionsDiffer in docs/operations.md"
         )
 
@@ -101,7 +105,9 @@ def _changed(c: Components, found: Mapping[str, Topic]) -> str | None:
         return None
     used = {topic: note.topic for (topic, _), note in c.app.consumer.notes.items()}
     used[c.settings.changelog] = c.app.tables.recovery.changelog
-    if replaced := sorted(topic for topic, log in used.items() if log and topic in found and found[topic].log != log):
+    if replaced := sorted(
+        topic for topic, log in used.items() if log and topic in found and found[topic].log != log
+    ):
         return f"deleted and created again: {', '.join(replaced)}"
     if back := sorted(c.app.consumer.doubts & found.keys()):
         return f"to be read again: {', '.join(back)}"

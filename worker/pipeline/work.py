@@ -21,7 +21,10 @@ Values: TypeAlias = Mapping[int, Mapping[bytes, bytes]]
 
 @dataclass(slots=True)
 class Shopper:
-    """One user-keyed shopper of a batch: what came, what became of the state, what is recommended."""
+    """One user-keyed shopper of a batch.
+
+    What came, what became of the state, what is recommended.
+    """
 
     partition: int
     key: bytes
@@ -53,8 +56,9 @@ class Shopper:
     def withdraws(self) -> bool:
         """Whether the shopper's list in this partition goes.
 
-        Forgotten by way of another partition, mostly there is none; and a null that comes late could meet a consumer
-        who has a newer list of the shopper from the partition of the key. A repeat cannot know what was published.
+        Forgotten by way of another partition, mostly there is none; and a null that comes late
+        could meet a consumer who has a newer list of the shopper from the partition of the key. A
+        repeat cannot know what was published.
         """
         assert self.folded
         is_direct = self.events[-1].position.source < SLOTS
@@ -62,13 +66,19 @@ class Shopper:
 
     @property
     def forgotten(self) -> bool:
-        """The last word on this shopper was to forget; one that was known before, and is a repeat, is no such word."""
+        """The last word on this shopper was to forget.
+
+        One that was known before, and is a repeat, is no such word.
+        """
         event = self.events[-1]
         return isinstance(event, Profile) and event.text is None and not self.state.active_at
 
 
 class Refused(NamedTuple):
-    """A record for the dead letters; `partition` is where it was read, a re-keyed record names where it was first."""
+    """A record for the dead letters.
+
+    `partition` is where it was read, a re-keyed record names where it was first.
+    """
 
     partition: int
     record: Any

@@ -1,4 +1,7 @@
-"""Is the broker just away? Then it is waited for, however long: a worker that ends or restarts would help nobody."""
+"""Is the broker just away?
+
+Then it is waited for, however long: a worker that ends or restarts would help nobody.
+"""
 
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 

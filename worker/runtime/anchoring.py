@@ -1,4 +1,7 @@
-"""Where each assigned partition is gone on from: the broker's answers, for `commits.anchor` to judge."""
+"""Where each assigned partition is gone on from.
+
+The broker's answers, for `commits.anchor` to judge.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -35,12 +38,15 @@ async def look(
         tps: partitions, assigned or not.
 
     Raises:
-        aiokafka.errors.KafkaError: the broker does not answer, or a topic became another one meanwhile: ask again.
+        aiokafka.errors.KafkaError: the broker does not answer, or a topic became another one
+        meanwhile: ask again.
     """
     wanted = list(tps)
     names = {tp.topic for tp in wanted}
     topics = await metadata.describe(consumer._client, names)
-    there = [tp for tp in wanted if tp.topic in topics and tp.partition < topics[tp.topic].partitions]
+    there = [
+        tp for tp in wanted if tp.topic in topics and tp.partition < topics[tp.topic].partitions
+    ]
     commits = await committed(consumer, there)
     begins = await consumer.beginning_offsets(there) if there else {}
     ends = await _ends(consumer, client, there, commits)
@@ -60,7 +66,9 @@ async def committed(
     """What the group has committed, with its notes."""
     if not tps:
         return {}
-    found: dict[TopicPartition, OffsetAndMetadata] = await consumer._coordinator.fetch_committed_offsets(list(tps))
+    found: dict[
+        TopicPartition, OffsetAndMetadata
+    ] = await consumer._coordinator.fetch_committed_offsets(list(tps))
     return found
 
 
@@ -70,7 +78,10 @@ async def _ends(
     tps: Sequence[TopicPartition],
     commits: Mapping[TopicPartition, OffsetAndMetadata],
 ) -> dict[TopicPartition, int]:
-    """Ends of the logs. Some brokers tell one that is too low: below the group's offset, a fetch from there decides."""
+    """Ends of the logs.
+
+    Some brokers tell one that is too low: below the group's offset, a fetch from there decides.
+    """
     ends: dict[TopicPartition, int] = await consumer.end_offsets(tps) if tps else {}
     for tp, commit in commits.items():
         if commit.offset > ends[tp] and not await _is_beyond(client, tp, commit.offset):

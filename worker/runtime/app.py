@@ -27,7 +27,8 @@ from worker.runtime.stream import LedgerStream
 from worker.runtime.table import BatchTable, Covered, Memory
 
 METADATA_SECONDS = 5
-"""After so long the group's leader sees that a topic came, went, or has more partitions, and deals out anew."""
+"""After so long the group's leader sees that a topic came, went, or has more partitions, and deals
+out anew."""
 NO_LIMIT = 1 << 20
 """Of what waits in a Faust channel: the consumer has one of its own."""
 
@@ -43,12 +44,20 @@ class _Boot(BootStrategy):  # type: ignore[misc]
 class _Worker(faust.Worker):  # type: ignore[misc]
     """The process. Stopped before it has joined its group, it ends at once.
 
-    Logging and the standard streams are left alone: under `faust -A` every line became a WARNING of another format.
+    Logging and the standard streams are left alone: under `faust -A` every line became a WARNING of
+    another format.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(
-            *args, **options | {"loglevel": None, "override_logging": False, "redirect_stdouts": False, "quiet": True}
+            *args,
+            **options
+            | {
+                "loglevel": None,
+                "override_logging": False,
+                "redirect_stdouts": False,
+                "quiet": True,
+            },
         )
         self.spinner = None  # it writes to terminals, and its last word everywhere
 
@@ -76,14 +85,16 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
     on_owned: Callable[[Iterable[Any]], Awaitable[None]]
     """Awaited with the partitions assigned, before their changelog is read."""
     on_overwritten: Callable[[int, Iterable[bytes]], Awaitable[None]]
-    """Awaited with a table partition and the keys whose last changelog record is a former owner's."""
+    """Awaited with a table partition and the keys whose last changelog record is a former owner's.
+    """
     delivery: Delivery
     kafka_client_settings: dict[str, Any]
     """Keyword arguments of plain aiokafka clients to the same broker."""
     state_table: BatchTable
     """The table that all is folded into."""
     keyed: frozenset[str] = frozenset()
-    """Topics that are cut like it: what lies in one of their partitions belongs to its partition of that number."""
+    """Topics that are cut like it: what lies in one of their partitions belongs to its partition of
+    that number."""
     partitions: int
     """Of the table: as many as its changelog has."""
     goes_on_without_lost_states: bool = False
@@ -95,7 +106,10 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
         return str(self.state_table.changelog_topic_name)
 
     def on_anchored(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Have the table keep that its states hold all below these offsets: they were read back just now."""
+        """Have the table keep that its states hold all below these offsets.
+
+        They were read back just now.
+        """
         table, notes = self.state_table, self.consumer.notes
         covered = defaultdict[int, Covered](dict)
         for (topic, partition), offset in positions.items():
@@ -103,12 +117,21 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
                 covered[partition][topic] = notes[topic, partition].log, offset
         for partition, topics in covered.items():
             table.cover(partition, topics)
-            table.write(partition, {}, table.next_append[partition] - 1, table.generation(partition))
+            table.write(
+                partition, {}, table.next_append[partition] - 1, table.generation(partition)
+            )
 
     def _crash(self, reason: BaseException) -> None:
-        """What any part of Faust, or of a Kafka client, failed at ends here: it would end the process with code 1."""
+        """What any part of Faust, or of a Kafka client, failed at ends here.
+
+        It would end the process with code 1.
+        """
         if not self.should_stop:
-            exit_now("the worker cannot go on: what is not committed is read again when it is started again", reason)
+            exit_now(
+                "the worker cannot go on: what is not committed is read again when it is started"
+                " again",
+                reason,
+            )
         super()._crash(reason)
 
     def _new_transport(self) -> LedgerTransport:
@@ -137,11 +160,13 @@ def create(
         instance_id: a name that outlives restarts (static membership, KIP-345), or None.
 
     Raises:
-        RuntimeError: Faust's compiled stream iterator is missing; the pure one acks events that it skips.
+        RuntimeError: Faust's compiled stream iterator is missing; the pure one acks events that it
+        skips.
     """
     if streams._CStreamIterator is None:
         raise RuntimeError(
-            "faust-streaming without its compiled extension loses events: unset NO_CYTHON and reinstall it"
+            "faust-streaming without its compiled extension loses events: unset NO_CYTHON and"
+            " reinstall it"
         )
     metadata.install()
     recovery.install()
@@ -186,8 +211,13 @@ def source(app: RuntimeApp, topics: Sequence[str]) -> Any:
 
 
 def table(app: RuntimeApp, name: str, partitions: int, memory: int = 256 << 20) -> BatchTable:
-    """A table of raw bytes; all its partitions together take about `memory` bytes for caches and write buffers."""
-    raw = faust.Schema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+    """A table of raw bytes.
+
+    All its partitions together take about `memory` bytes for caches and write buffers.
+    """
+    raw = faust.Schema(
+        key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+    )
     made: BatchTable = app.Table(
         name, partitions=partitions, schema=raw, key_type=bytes, value_type=bytes,
         options={"memory": Memory(memory)},
@@ -209,15 +239,19 @@ def _credentials(client: dict[str, Any]) -> Any:
 
 
 SWITCH_SECONDS = 0.0001
-"""After so long a busy thread lets another one go on: the event loop, the model's. By default it is fifty times that;
-with five times that, an event waited half as long again at 360 lists/s."""
+"""After so long a busy thread lets another one go on: the event loop, the model's. By default it is
+fifty times that; with five times that, an event waited half as long again at 360 lists/s."""
 
 
 def run(app: RuntimeApp) -> None:
-    """Run a worker process for the app until SIGTERM or SIGINT; ends the process, with code 1 after a crash."""
+    """Run a worker process for the app until SIGTERM or SIGINT.
+
+    Ends the process, with code 1 after a crash.
+    """
     descriptors.raise_limit()
     sys.setswitchinterval(SWITCH_SECONDS)
-    # a micro-batch is dozens of small steps of the loop: with asyncio's own they take half as long again
+    # a micro-batch is dozens of small steps of the loop: with asyncio's own they take half as long
+    # again
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     worker = _Worker(app)
     worker.execute_from_commandline()

@@ -1,9 +1,12 @@
-"""Who gets which partitions: those of the topics that are cut like the table always together, or not at all.
+"""Who gets which partitions.
 
-Faust's own puts topics together that happen to have equal numbers of partitions. One that gets more of them while the
-workers run is dealt out by itself then, to workers that do not hold the shoppers' states, and there are no states for
-its new partitions. Here it waits in Kafka, whole: since its producers deal shoppers out among more partitions, none of
-them can be trusted to hold the shoppers that it held before.
+Those of the topics that are cut like the table always together, or not at all.
+
+Faust's own puts topics together that happen to have equal numbers of partitions. One that gets more
+of them while the workers run is dealt out by itself then, to workers that do not hold the shoppers'
+states, and there are no states for its new partitions. Here it waits in Kafka, whole: since its
+producers deal shoppers out among more partitions, none of them can be trusted to hold the shoppers
+that it held before.
 """
 
 from collections import defaultdict
@@ -13,7 +16,9 @@ from typing import Any
 from faust.assignor import PartitionAssignor
 
 
-def together(counts: Mapping[str, int], keyed: frozenset[str], changelog: str, partitions: int) -> list[set[str]]:
+def together(
+    counts: Mapping[str, int], keyed: frozenset[str], changelog: str, partitions: int
+) -> list[set[str]]:
     """Topics to be dealt out, those together whose partitions of one number go to one worker.
 
     Args:
@@ -35,11 +40,19 @@ class TableAssignor(PartitionAssignor):  # type: ignore[misc]
         return super()._perform_assignment(cluster, member_metadata)
 
     def _get_client_metadata(self, metadata: Any) -> Any:
-        """What a member had before, without partitions that are not there any more: Faust never takes one away."""
+        """What a member had before, without partitions that are not there any more.
+
+        Faust never takes one away.
+        """
         client = super()._get_client_metadata(metadata)
         for assigned in (client.assignment.actives, client.assignment.standbys):
             counts = self._counts(assigned)
-            assigned.update({topic: [p for p in had if p < counts.get(topic, 0)] for topic, had in assigned.items()})
+            assigned.update(
+                {
+                    topic: [p for p in had if p < counts.get(topic, 0)]
+                    for topic, had in assigned.items()
+                }
+            )
         return client
 
     def _get_copartitioned_groups(self, topics: set[str], cluster: Any, subscriptions: Any) -> Any:

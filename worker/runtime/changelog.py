@@ -1,10 +1,11 @@
 """The changelog of a table: reading it back, and telling its owner's records from a former owner's.
 
-Without transactions nobody can keep a worker that was suspended past its session from sending what it had in hand. Such
-a record is older than what the new owner wrote, but it is the last one in the log: a *foreign* record. Every record
-carries the consumer group's generation of its writer, which grows with each rebalance; and the owner knows which offset
-its next record must get. So foreign records are seen while the partition is owned (`foreign_keys`), and when it is
-read back (`Replay`); in both cases the owner's state is appended again, so that compaction keeps the right one.
+Without transactions nobody can keep a worker that was suspended past its session from sending what
+it had in hand. Such a record is older than what the new owner wrote, but it is the last one in the
+log: a *foreign* record. Every record carries the consumer group's generation of its writer, which
+grows with each rebalance; and the owner knows which offset its next record must get. So foreign
+records are seen while the partition is owned (`foreign_keys`), and when it is read back (`Replay`);
+in both cases the owner's state is appended again, so that compaction keeps the right one.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -30,7 +31,10 @@ class Superseded(RuntimeError):
 
 
 class ChangelogError(RuntimeError):
-    """A record of the changelog cannot be read: to pass it over would take a shopper back to an older state."""
+    """A record of the changelog cannot be read.
+
+    To pass it over would take a shopper back to an older state.
+    """
 
 
 def stamp(generation: int) -> Headers:
@@ -46,7 +50,10 @@ def generation_of(record: Any) -> int:
 
 @asynccontextmanager
 async def reader(client: Mapping[str, Any], tp: TopicPartition) -> AsyncIterator[AIOKafkaConsumer]:
-    """Plain consumer of what is committed in one partition; `OffsetOutOfRangeError` instead of starting over."""
+    """Plain consumer of what is committed in one partition.
+
+    `OffsetOutOfRangeError` instead of starting over.
+    """
     consumer = consumer_of(client, auto_offset_reset="none", max_partition_fetch_bytes=FETCH_BYTES)
     await consumer.start()
     try:
@@ -106,12 +113,21 @@ class Replay:
 
     def _is_older(self, record: Any, updates: Mapping[bytes, bytes | None]) -> bool:
         """Whether it was not made from the state held."""
-        held = updates[record.key] if record.key in updates else self.table.get_many(self.partition, [record.key])[0]
-        return held is not None and not (record.value is not None and self.table.follows(record.value, held))
+        held = (
+            updates[record.key]
+            if record.key in updates
+            else self.table.get_many(self.partition, [record.key])[0]
+        )
+        return held is not None and not (
+            record.value is not None and self.table.follows(record.value, held)
+        )
 
 
 class Merge(Replay):
-    """Applies a changelog that is not the one of the files: what they hold stays, unless a record was made from it."""
+    """Applies a changelog that is not the one of the files.
+
+    What they hold stays, unless a record was made from it.
+    """
 
     def _is_foreign(self, record: Any, updates: Mapping[bytes, bytes | None]) -> bool:
         self.generation = max(self.generation, generation_of(record))
@@ -128,7 +144,9 @@ def gaps(expected: int, appends: Iterable[Append]) -> list[range]:
     return found
 
 
-async def foreign_keys(client: Mapping[str, Any], tp: TopicPartition, offsets: range, generation: int) -> set[bytes]:
+async def foreign_keys(
+    client: Mapping[str, Any], tp: TopicPartition, offsets: range, generation: int
+) -> set[bytes]:
     """Keys of the records in this range of a changelog that are not of this generation.
 
     Raises:
@@ -143,7 +161,9 @@ async def foreign_keys(client: Mapping[str, Any], tp: TopicPartition, offsets: r
                 if record.offset >= offsets.stop:
                     break
                 if generation_of(record) > generation:
-                    raise Superseded(f"{tp} belongs to generation {generation_of(record)}, this is {generation}")
+                    raise Superseded(
+                        f"{tp} belongs to generation {generation_of(record)}, this is {generation}"
+                    )
                 if generation_of(record) < generation:
                     keys.add(record.key)
     return keys

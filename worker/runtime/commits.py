@@ -1,7 +1,9 @@
-"""What a commit says besides its offset, and where a partition is gone on from. Pure: no I/O, no clock.
+"""What a commit says besides its offset, and where a partition is gone on from.
 
-An offset alone does not say of which log it is. A topic of the same name may be another one by now, and a log may have
-lost its end. So each commit carries a note, in the field that Kafka has for it.
+Pure: no I/O, no clock.
+
+An offset alone does not say of which log it is. A topic of the same name may be another one by now,
+and a log may have lost its end. So each commit carries a note, in the field that Kafka has for it.
 """
 
 from enum import Enum
@@ -21,7 +23,8 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     topic: int = NONE
     """Of the topic that the offset is of."""
     log: int = NONE
-    """Of the log, as watermarks say it: the topic's number, and one more each time that the log lost its end."""
+    """Of the log, as watermarks say it: the topic's number, and one more each time that the log
+    lost its end."""
     changelog: int = NONE
     """Of the changelog that holds the states of all that lies below the offset."""
     end: int = 0
@@ -89,9 +92,16 @@ def anchor(commit: OffsetAndMetadata | None, topic: int, begins: int, ends: int)
 
 
 def _lost_its_end(log: int, topic: int, begins: int, ends: int) -> Anchor:
-    """Offsets are given out again: what watermarks say of them is of other records, so the log gets another number.
+    """Offsets are given out again.
 
-    Without topic ids nobody can tell it from a topic created again: then nothing of the new one may be passed over.
+    What watermarks say of them is of other records, so the log gets another number.
+
+    Without topic ids nobody can tell it from a topic created again: then nothing of the new one may
+    be passed over.
     """
     following = log % (_LAST - 1) + 1
-    return Anchor(ends, following, Finding.CUT) if topic else Anchor(begins, following, Finding.RECREATED)
+    return (
+        Anchor(ends, following, Finding.CUT)
+        if topic
+        else Anchor(begins, following, Finding.RECREATED)
+    )

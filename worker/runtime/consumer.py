@@ -23,10 +23,12 @@ from worker.runtime.metadata import NONE
 from worker.runtime.records import Fetched
 
 FETCH_MAX_WAIT_MS = 20
-"""How long a broker may wait for more data; Faust fixes 1500, which a broker that waits it out turns into latency."""
+"""How long a broker may wait for more data; Faust fixes 1500, which a broker that waits it out
+turns into latency."""
 
 MAX_WAITING_RANGES = 256
-"""Ranges (at most 1,000 records each) that wait for the agent before no more are taken: bounds memory."""
+"""Ranges (at most 1,000 records each) that wait for the agent before no more are taken: bounds
+memory."""
 MAX_WAITING_BYTES = 64 << 20
 """The same for their bytes."""
 FULL_SECONDS = 0.002
@@ -34,19 +36,29 @@ FULL_SECONDS = 0.002
 
 
 class _OnTheLoop(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Faust's consumer without its thread: what it calls the thread's loop is the one that everything runs on.
+    """Faust's consumer without its thread.
 
-    A thread takes the interpreter from the agent and gives it back dozens of times a micro-batch. What it is for,
-    heartbeats while an agent is busy, does not need it here: micro-batches are short, the model has its own thread.
+    What it calls the thread's loop is the one that everything runs on.
+
+    A thread takes the interpreter from the agent and gives it back dozens of times a micro-batch.
+    What it is for, heartbeats while an agent is busy, does not need it here: micro-batches are
+    short, the model has its own thread.
     """
 
     wait_for_shutdown = False
 
     def __init__(self, consumer: "LedgerConsumer") -> None:
-        super().__init__(consumer, loop=consumer.loop, thread_loop=consumer.loop, beacon=consumer.beacon)
+        super().__init__(
+            consumer, loop=consumer.loop, thread_loop=consumer.loop, beacon=consumer.beacon
+        )
 
     # An ordinary service again.
-    maybe_start, start, stop, crash = Service.maybe_start, Service.start, Service.stop, Service.crash
+    maybe_start, start, stop, crash = (
+        Service.maybe_start,
+        Service.start,
+        Service.stop,
+        Service.crash,
+    )
     _stop_children, _stop_futures, _stop_exit_stacks = (
         Service._stop_children, Service._stop_futures, Service._stop_exit_stacks
     )  # fmt: skip
@@ -73,7 +85,10 @@ class _OnTheLoop(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             self._ensure_consumer().seek(partition, offset)
 
     async def _commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:
-        """Commit; False where it failed, which is no reason to end: what is not committed is read again."""
+        """Commit; False where it failed, which is no reason to end.
+
+        What is not committed is read again.
+        """
         positions = {ClientPartition(*tp): commit for tp, commit in offsets.items()}
         try:
             await self._ensure_consumer().commit(positions)
@@ -102,7 +117,8 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self.notes: dict[TopicPartition, Note] = {}
         """Which logs the offsets of the assigned partitions are of."""
         self.doubts: set[str] = set()
-        """Topics that may be others than before; nothing of them is taken until the next `anchor`."""
+        """Topics that may be others than before; nothing of them is taken until the next `anchor`.
+        """
         self.doubted = asyncio.Event()
         super().__init__(*args, **kwargs)
         self._ahead: dict[TopicPartition, int] = {}
@@ -111,15 +127,19 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         return _OnTheLoop(self)
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Hand over what is fetched until the fetcher is stopped; while too much waits, aiokafka's buffers fill up.
+        """Hand over what is fetched until the fetcher is stopped.
 
-        Faust's own drops whatever is below the newest that it has handed over, and so what is sought back; it makes two
-        tasks for each message; and when too much waits of every partition, it sleeps for a second.
+        While too much waits, aiokafka's buffers fill up.
+
+        Faust's own drops whatever is below the newest that it has handed over, and so what is
+        sought back; it makes two tasks for each message; and when too much waits of every
+        partition, it sleeps for a second.
         """
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
                 is_full = self._is_full()
-                await asyncio.sleep(FULL_SECONDS if is_full else 0)  # a fetch that finds records does not wait
+                # a fetch that finds records does not wait
+                await asyncio.sleep(FULL_SECONDS if is_full else 0)
                 if is_full:
                     continue
                 async for _, message in self.getmany(timeout=1.0):
@@ -145,11 +165,18 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         After the delivery owns them: no commit of a last owner comes later.
 
         Raises:
-            IllegalStateError: they were given away while the broker was asked; the next assignment anchors anew.
+            IllegalStateError: they were given away while the broker was asked; the next assignment
+            anchors anew.
         """
         epoch = self.ledger.epoch
-        sources = [ClientPartition(*tp) for tp in self.assignment() if tp.topic not in self.app.tables.changelog_topics]
-        found = await anchoring.look(self._thread._ensure_consumer(), self.app.kafka_client_settings, sources)
+        sources = [
+            ClientPartition(*tp)
+            for tp in self.assignment()
+            if tp.topic not in self.app.tables.changelog_topics
+        ]
+        found = await anchoring.look(
+            self._thread._ensure_consumer(), self.app.kafka_client_settings, sources
+        )
         self._require(epoch)
         self.notes = {tuple_of(tp): each.note for tp, each in found.items()}
         await self._keep_notes(found)
@@ -168,7 +195,9 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
             raise IllegalStateError("the partitions were given away meanwhile")
 
     async def _keep_notes(self, found: Mapping[ClientPartition, Anchored]) -> None:
-        """Commit again what says another thing than is true now: a log that grows past it would hide it.
+        """Commit again what says another thing than is true now.
+
+        A log that grows past it would hide it.
 
         Raises:
             KafkaTimeoutError: it did not work; it must, before records flow.
@@ -194,22 +223,32 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         if found.commit is None or found.anchor.finding is Finding.GOES_ON:
             return
         committed, begins = found.commit.offset, found.anchor.offset
-        self.log.error("%s: %s (%d was committed, now %d)", tp, found.anchor.finding.value, committed, begins)
+        self.log.error(
+            "%s: %s (%d was committed, now %d)", tp, found.anchor.finding.value, committed, begins
+        )
         if found.anchor.finding is Finding.DELETED:
             self.app.on_deleted(tp.topic, begins - committed)
         else:
             self.app.on_other_log(tp.topic)
 
     def doubt(self, topic: str) -> None:
-        """The topic is not there, or does not hold the offset asked for: take nothing of it until it was looked at."""
+        """The topic is not there, or does not hold the offset asked for.
+
+        Take nothing of it until it was looked at.
+        """
         if topic not in self.doubts:
-            self.log.warning("%s is not what it was: nothing of it is taken until the next assignment", topic)
+            self.log.warning(
+                "%s is not what it was: nothing of it is taken until the next assignment", topic
+            )
         self.doubts.add(topic)
         self.ledger.disown(topic)
         self.doubted.set()
 
     def rejoin(self, why: str) -> None:
-        """Have the group assign anew, so that everything is looked at again: states, offsets, topics."""
+        """Have the group assign anew, so that everything is looked at again.
+
+        States, offsets, topics.
+        """
         self.log.warning("joining the group again: %s", why)
         self._thread._ensure_consumer()._coordinator.request_rejoin()
 
@@ -227,15 +266,22 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
     def seek_what_never_arrived(self) -> None:
         """Fetch again what was fetched and thrown away on its way here; call it every few seconds.
 
-        A gap shows when the next record comes; at the end of a topic none may come for long. So: nothing waits, nothing
-        is in hand, and a fetch went on beyond what the ledger expects, the last time and now.
+        A gap shows when the next record comes; at the end of a topic none may come for long. So:
+        nothing waits, nothing is in hand, and a fetch went on beyond what the ledger expects, the
+        last time and now.
         """
-        at_rest = self.idle.is_set() and not self.holds_back and not any(map(self.waiting_records, self.app.topics))
+        at_rest = (
+            self.idle.is_set()
+            and not self.holds_back
+            and not any(map(self.waiting_records, self.app.topics))
+        )
         expected = self.ledger.fetch_from() if at_rest else {}
         ahead = {tp: at for tp, at in expected.items() if self._fetched_beyond(tp, at)}
         for tp, at in ahead.items():
             if self._ahead.get(tp) == at:
-                self.log.warning("%s: what was fetched from %d on never arrived: fetching it again", tp, at)
+                self.log.warning(
+                    "%s: what was fetched from %d on never arrived: fetching it again", tp, at
+                )
                 self.app.on_gap(tp[0])
                 self.seek_back(tp, at)
         self._ahead = ahead
@@ -243,7 +289,9 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
     def _fetched_beyond(self, tp: TopicPartition, expected: int) -> bool:
         state = self._state_of(tp)
         known = state is not None and state.has_valid_position
-        return bool(known and state.position > expected and not reader.only_markers(state, expected))
+        return bool(
+            known and state.position > expected and not reader.only_markers(state, expected)
+        )
 
     async def beginning_of(self, tp: TopicPartition) -> int | None:
         """Where the broker's log of a partition begins, None where it does not say."""
@@ -263,14 +311,20 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self._thread.seek(driver.ensure_aiokafka_TP(TP(*tp)), offset)
 
     async def wait_empty(self) -> None:
-        """Before partitions are given away: let the batches in hand finish, commit, and disown the rest.
+        """Before partitions are given away.
 
-        Bounded, since the broker waits: one that takes longer finds another epoch and writes nothing.
+        Let the batches in hand finish, commit, and disown the rest.
+
+        Bounded, since the broker waits: one that takes longer finds another epoch and writes
+        nothing.
         """
         try:
             await asyncio.wait_for(self.idle.wait(), self.app.conf.broker_session_timeout / 2)
         except TimeoutError:
-            self.log.warning("a micro-batch in hand outlasts the rebalance: it will be read again by the next owner")
+            self.log.warning(
+                "a micro-batch in hand outlasts the rebalance: it will be read again by the next"
+                " owner"
+            )
         await self.commit()
         self.ledger.revoke()
 
@@ -293,16 +347,24 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
     @staticmethod
     def waiting_records(channel: Any) -> int:
         """Records in a channel's queue."""
-        return sum(len(event.value.records) for event in channel.queue._queue if isinstance(event.value, Fetched))
+        return sum(
+            len(event.value.records)
+            for event in channel.queue._queue
+            if isinstance(event.value, Fetched)
+        )
 
     async def _commit_tps(self, tps: Any, start_new_transaction: bool) -> bool:
         assignment = self.assignment()
-        offsets = {tp: offset for tp, offset in self.ledger.committable().items() if tp in assignment}
+        offsets = {
+            tp: offset for tp, offset in self.ledger.committable().items() if tp in assignment
+        }
         if not self.commits_itself:
             self.ledger.committed(offsets)
             return True
         started = monotonic()
-        if not offsets or not await self._thread._commit({tp: self.commit_of(tp, at) for tp, at in offsets.items()}):
+        if not offsets or not await self._thread._commit(
+            {tp: self.commit_of(tp, at) for tp, at in offsets.items()}
+        ):
             return False
         self.app.on_commit(monotonic() - started)
         self.ledger.committed(offsets)

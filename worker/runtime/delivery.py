@@ -1,9 +1,12 @@
-"""Producing what a micro-batch writes, and waiting until the broker holds it: at least once, or in transactions.
+"""Producing what a micro-batch writes, and waiting until the broker holds it.
 
-`at_least_once` works on any broker. After a crash a micro-batch is done again: states cannot count twice (watermarks),
-lists come out again, with the same version. `exactly_once` puts states, lists, dead letters and source offsets of a
-micro-batch in one transaction per source partition; its transactional id fences whoever held the partition before.
-Faust's own transactions are not used: they choose the transaction by the destination and swallow errors.
+At least once, or in transactions.
+
+`at_least_once` works on any broker. After a crash a micro-batch is done again: states cannot count
+twice (watermarks), lists come out again, with the same version. `exactly_once` puts states, lists,
+dead letters and source offsets of a micro-batch in one transaction per source partition; its
+transactional id fences whoever held the partition before. Faust's own transactions are not used:
+they choose the transaction by the destination and swallow errors.
 """
 
 import asyncio
@@ -25,10 +28,12 @@ Headers: TypeAlias = Sequence[tuple[str, bytes]]
 DEFAULT_LIMIT = 1_048_588
 """Bytes of a Kafka batch that a topic takes (`max.message.bytes`) where nobody has set it."""
 MAX_BATCH_BYTES = 512 * 1024
-"""Largest Kafka batch of several rows that we produce: above any one state or list, below the default limit."""
+"""Largest Kafka batch of several rows that we produce: above any one state or list, below the
+default limit."""
 _NEVER = 10 * 365 * 86_400.0
 START_TIMEOUT = 60.0
-"""Seconds that a broker may take to hand out a transactional id; it first ends the transaction of its last owner."""
+"""Seconds that a broker may take to hand out a transactional id; it first ends the transaction of
+its last owner."""
 
 
 class Row(NamedTuple):
@@ -52,8 +57,13 @@ class Append(NamedTuple):
 
 
 def row_bytes(row: Row) -> int:
-    """Bytes that a row takes in Kafka's log at most, as a batch of its own: key, value, headers and all around them."""
-    size: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(row.key, row.value, list(row.headers))
+    """Bytes that a row takes in Kafka's log at most, as a batch of its own.
+
+    Key, value, headers and all around them.
+    """
+    size: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(
+        row.key, row.value, list(row.headers)
+    )
     return size
 
 
@@ -65,7 +75,10 @@ Appends: TypeAlias = dict[TopicPartition, list[Append]]
 
 
 class NotOurs(Exception):
-    """The partition went to another worker while its micro-batch was written: nothing of it counts."""
+    """The partition went to another worker while its micro-batch was written.
+
+    Nothing of it counts.
+    """
 
 
 class DeliveryError(RuntimeError):
@@ -81,7 +94,10 @@ class Delivery(Protocol):
     """Of the topics that are written to, as far as they are known."""
 
     async def own(self, units: Iterable[str]) -> None:
-        """Take over these units of work; whoever held them before can write no more, if the promise says so."""
+        """Take over these units of work.
+
+        Whoever held them before can write no more, if the promise says so.
+        """
 
     async def write(self, unit: str, rows: Rows, offsets: Offsets, ours: "Ours") -> Appends:
         """Write the rows of a unit of work and wait until the broker holds them.
@@ -120,7 +136,10 @@ class AtLeastOnce(Service):  # type: ignore[misc]
         await self._producer.stop()
 
     async def own(self, units: Iterable[str]) -> None:
-        """Nobody can be kept from writing: foreign records are found and outlived, see `worker.runtime.changelog`."""
+        """Nobody can be kept from writing.
+
+        Foreign records are found and outlived, see `worker.runtime.changelog`.
+        """
 
     async def write(self, unit: str, rows: Rows, offsets: Offsets, ours: Ours) -> Appends:
         """Write; see `Delivery.write`. Waits as long as the broker is away."""
@@ -144,9 +163,14 @@ class ExactlyOnce(Service):  # type: ignore[misc]
         await self._drop(list(self._producers))
 
     async def own(self, units: Iterable[str]) -> None:
-        """Start a producer per unit: its transactional id ends the last owner's transaction and fences it."""
+        """Start a producer per unit.
+
+        Its transactional id ends the last owner's transaction and fences it.
+        """
         wanted = set(units)
-        await self._drop([unit for unit in self._producers if unit not in wanted or unit in self._busy])
+        await self._drop(
+            [unit for unit in self._producers if unit not in wanted or unit in self._busy]
+        )
         new = sorted(wanted - self._producers.keys())
         started = await asyncio.gather(*(self._start(unit) for unit in new))
         self._producers.update(zip(new, started, strict=True))
@@ -166,7 +190,9 @@ class ExactlyOnce(Service):  # type: ignore[misc]
         finally:
             self._busy.discard(unit)
 
-    async def _transaction(self, producer: AIOKafkaProducer, rows: Rows, offsets: Offsets, ours: Ours) -> Appends:
+    async def _transaction(
+        self, producer: AIOKafkaProducer, rows: Rows, offsets: Offsets, ours: Ours
+    ) -> Appends:
         await producer.begin_transaction()
         appends = await append_rows(producer, rows, self.limits)
         if positions := {ClientPartition(*tp): commit for tp, commit in offsets.items()}:
@@ -188,7 +214,8 @@ class ExactlyOnce(Service):  # type: ignore[misc]
             if is_away(error):
                 raise
             raise DeliveryError(
-                f"the broker gives out no transactional id {name} ({type(error).__name__}): does it have transactions,"
+                f"the broker gives out no transactional id {name} ({type(error).__name__}): does it"
+                f" have transactions,"
                 " and may this worker use them? If not, set delivery to at_least_once"
             ) from error
         return producer
@@ -203,7 +230,8 @@ def _options(client: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _started(producer: AIOKafkaProducer) -> AIOKafkaProducer:
-    # aiokafka gives a batch up when the broker is away for longer than a request may take; we wait for it
+    # aiokafka gives a batch up when the broker is away for longer than a request may take; we wait
+    # for it
     producer._message_accumulator._batch_ttl = _NEVER
     await producer.start()
     return producer
@@ -214,7 +242,10 @@ _NONE_KNOWN: Limits = {}
 
 async def append_rows(producer: Any, rows: Rows, limits: Limits = _NONE_KNOWN) -> Appends:
     """Append rows with an aiokafka producer, in as few Kafka batches as they fit in, and wait for acknowledgements."""
-    sent = {tp: await _send_rows(producer, tp, wanted, limits.get(tp[0], DEFAULT_LIMIT)) for tp, wanted in rows.items()}
+    sent = {
+        tp: await _send_rows(producer, tp, wanted, limits.get(tp[0], DEFAULT_LIMIT))
+        for tp, wanted in rows.items()
+    }
     return {tp: await _acknowledged(batches) for tp, batches in sent.items()}
 
 
@@ -225,7 +256,9 @@ class _Sent(NamedTuple):
     records: int
 
 
-async def _send_rows(producer: Any, tp: TopicPartition, rows: Iterable[Row], limit: int) -> list[_Sent]:
+async def _send_rows(
+    producer: Any, tp: TopicPartition, rows: Iterable[Row], limit: int
+) -> list[_Sent]:
     """Hand rows to an aiokafka producer as few batches as they fit in, in order.
 
     A row larger than the producer's batch size goes out alone.
@@ -243,12 +276,22 @@ async def _send_rows(producer: Any, tp: TopicPartition, rows: Iterable[Row], lim
 
 
 def _has_room(batch: Any, row: Row, limit: int) -> bool:
-    """Whether a topic takes the batch with the row, too; that it takes what we call a batch needs no counting."""
-    return limit >= MAX_BATCH_BYTES or not batch.record_count() or batch.size() + row_bytes(row) <= limit
+    """Whether a topic takes the batch with the row, too.
+
+    That it takes what we call a batch needs no counting.
+    """
+    return (
+        limit >= MAX_BATCH_BYTES
+        or not batch.record_count()
+        or batch.size() + row_bytes(row) <= limit
+    )
 
 
 def _add(batch: Any, row: Row) -> bool:
-    return batch.append(key=row.key, value=row.value, timestamp=None, headers=list(row.headers)) is not None
+    return (
+        batch.append(key=row.key, value=row.value, timestamp=None, headers=list(row.headers))
+        is not None
+    )
 
 
 async def _send(producer: Any, tp: TopicPartition, batch: Any) -> _Sent:

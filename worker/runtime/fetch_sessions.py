@@ -1,7 +1,10 @@
-"""Fetch sessions (KIP-227) for aiokafka: the broker remembers what a consumer fetches, each request says what changed.
+"""Fetch sessions (KIP-227) for aiokafka.
 
-Without, every fetch names all partitions and every answer does, too: with five topics of eight partitions, of which a
-few have new records, most of what a consumer does is to encode and decode the others, and the broker checks each.
+The broker remembers what a consumer fetches, each request says what changed.
+
+Without, every fetch names all partitions and every answer does, too: with five topics of eight
+partitions, of which a few have new records, most of what a consumer does is to encode and decode
+the others, and the broker checks each.
 https://cwiki.apache.org/confluence/display/KAFKA/KIP-227%3A+Introduce+Incremental+FetchRequests+to+Increase+Partition+Scalability
 """
 
@@ -41,7 +44,10 @@ class Session:
     known: Positions = field(default_factory=dict)
 
     def ask(self, wanted: Positions) -> Asked:
-        """The next request. Whatever becomes of it, the one after begins a new session, unless `answered` comes."""
+        """The next request.
+
+        Whatever becomes of it, the one after begins a new session, unless `answered` comes.
+        """
         epoch, known = self.epoch, self.known
         self.epoch, self.known = 0, wanted
         if not epoch:
@@ -62,10 +68,15 @@ class _Request(FetchRequest):  # type: ignore[misc]
     def __init__(self, whole: FetchRequest, asked: Asked) -> None:
         self.__dict__.update(whole.__dict__)
         self._asked = asked
-        self._topics = _by_topic((topic, (partition, *at)) for (topic, partition), at in asked.changed.items())
+        self._topics = _by_topic(
+            (topic, (partition, *at)) for (topic, partition), at in asked.changed.items()
+        )
 
     def build(self, version: Any) -> Any:
-        """As aiokafka builds it, with the session's fields; a version without sessions leaves them out."""
+        """As aiokafka builds it, with the session's fields.
+
+        A version without sessions leaves them out.
+        """
         made = super().build(version)
         made.session_id, made.session_epoch = self._asked.id, self._asked.epoch
         made.forgotten_topics_data = _by_topic(self._asked.forgotten)
@@ -84,13 +95,19 @@ class Sessions:
         if not isinstance(request, FetchRequest):
             return await self._send(node, request, **options)
         session = self._sessions[node]
-        wanted = {(topic, p): (offset, size) for topic, parts in request.topics for p, offset, size in parts}
+        wanted = {
+            (topic, p): (offset, size)
+            for topic, parts in request.topics
+            for p, offset, size in parts
+        }
         asked = session.ask(wanted)
         response = await self._send(node, _Request(request, asked), **options)
         if response.API_VERSION >= FIRST_VERSION and not response.error_code:
             session.answered(asked, response.session_id)
         for topic, partitions in response.topics:
-            if any(partition[1] in (OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC) for partition in partitions):
+            if any(
+                partition[1] in (OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC) for partition in partitions
+            ):
                 self._doubt(topic)
         return response
 
@@ -98,8 +115,8 @@ class Sessions:
 def install(consumer: Any, doubt: Callable[[str], None]) -> None:
     """Have an aiokafka consumer that has not started fetch in sessions; it has no setting for it.
 
-    `doubt` is told a topic that is not there any more, or whose log does not hold the offset that was asked for:
-    aiokafka goes on from the log's beginning then, without a word.
+    `doubt` is told a topic that is not there any more, or whose log does not hold the offset that
+    was asked for: aiokafka goes on from the log's beginning then, without a word.
     """
     consumer._client.send = Sessions(consumer._client, doubt).send
 

@@ -1,8 +1,8 @@
 """The offset ledger: per partition which offset must come next, and what may be committed.
 
-The one place that decides both. Faust's read offsets and acks lose events in ordinary rebalances: after one, the first
-record handed over can lie beyond the committed offset, and its commit logic steps over holes
-(https://github.com/faust-streaming/faust/issues/606). Pure: no I/O, no clock.
+The one place that decides both. Faust's read offsets and acks lose events in ordinary rebalances:
+after one, the first record handed over can lie beyond the committed offset, and its commit logic
+steps over holes (https://github.com/faust-streaming/faust/issues/606). Pure: no I/O, no clock.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,10 @@ class _Entry:
 
 @dataclass(slots=True)
 class Ledger:
-    """Offsets of the assigned partitions. `epoch` changes whenever what was admitted before may not be finished."""
+    """Offsets of the assigned partitions.
+
+    `epoch` changes whenever what was admitted before may not be finished.
+    """
 
     epoch: int = 0
     _entries: dict[TopicPartition, _Entry] = field(default_factory=dict)
@@ -50,7 +53,10 @@ class Ledger:
         self._entries = {}
 
     def disown(self, topic: str) -> None:
-        """Nothing of this topic is ours until the next `assign`: what is fetched may be of another log."""
+        """Nothing of this topic is ours until the next `assign`.
+
+        What is fetched may be of another log.
+        """
         self._entries = {tp: entry for tp, entry in self._entries.items() if tp[0] != topic}
 
     def expected(self, tp: TopicPartition) -> int | None:
@@ -61,9 +67,11 @@ class Ledger:
     def admit(self, tp: TopicPartition, first: int, last: int) -> Verdict:
         """Judge a range of records by the first and the last offset that it covers.
 
-        Covered is more than what the records say: compacted offsets and transaction markers have none.
+        Covered is more than what the records say: compacted offsets and transaction markers have
+        none.
 
-        After `TAKE` the records from `expected(tp)` as it was before the call, to `last`, are the caller's to process.
+        After `TAKE` the records from `expected(tp)` as it was before the call, to `last`, are the
+        caller's to process.
         """
         entry = self._entries.get(tuple_of(tp))
         if entry is None:
@@ -76,7 +84,9 @@ class Ledger:
         return Verdict.TAKE
 
     def begins(self, tp: TopicPartition, offset: int) -> int:
-        """The broker's log begins at this offset; returns how many offsets will therefore never come.
+        """The broker's log begins at this offset.
+
+        Returns how many offsets will therefore never come.
 
         The only hole that is believed: any other is somebody's mistake on the way here.
         """
@@ -97,7 +107,9 @@ class Ledger:
 
     def committable(self) -> dict[TopicPartition, int]:
         """Offsets that are ahead of what is committed."""
-        return {tp: entry.done for tp, entry in self._entries.items() if entry.done > entry.committed}
+        return {
+            tp: entry.done for tp, entry in self._entries.items() if entry.done > entry.committed
+        }
 
     def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
         """The broker holds these offsets now."""
@@ -116,5 +128,8 @@ class Ledger:
 
 
 def tuple_of(tp: TopicPartition) -> TopicPartition:
-    """Plain tuple of any client's topic-partition type: their hashes agree, their printed forms do not."""
+    """Plain tuple of any client's topic-partition type.
+
+    Their hashes agree, their printed forms do not.
+    """
     return (tp[0], tp[1])

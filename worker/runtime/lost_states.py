@@ -1,8 +1,10 @@
-"""Does the changelog still hold all that the group has processed, and if not, do the files here? Pure.
+"""Does the changelog still hold all that the group has processed, and if not, do the files here?
 
-A changelog that was deleted and created again, or that has lost its end, lacks states of events that nobody will read
-again. Every commit says which changelog was complete for it and how far it went (`commits.Note`); every partition's
-files say which input they hold (`BatchTable.covered`).
+Pure.
+
+A changelog that was deleted and created again, or that has lost its end, lacks states of events
+that nobody will read again. Every commit says which changelog was complete for it and how far it
+went (`commits.Note`); every partition's files say which input they hold (`BatchTable.covered`).
 """
 
 from collections.abc import Mapping
@@ -25,14 +27,21 @@ class Verdict(Enum):
 
 
 class StatesLost(RuntimeError):
-    """Neither the changelog nor the files hold the states of what is committed; the message says what to do."""
+    """Neither the changelog nor the files hold the states of what is committed.
+
+    The message says what to do.
+    """
 
     def __init__(self, tp: tuple[str, int], path: Path) -> None:
         super().__init__(
-            f"{tp[0]} lacks states of partition {tp[1]}: it was deleted and created again, or has lost its end, and "
-            f"{path} does not hold all that the group has processed. Start the worker whose state directory held the "
-            "partition last, or give its files to this one. If nobody has them: have the group read its topics from "
-            "their beginning (kafka-consumer-groups --reset-offsets --to-earliest), or set state.accept_lost to go on "
+            f"{tp[0]} lacks states of partition {tp[1]}: it was deleted and created again, or has"
+            f" lost its end, and "
+            f"{path} does not hold all that the group has processed. Start the worker whose state"
+            f" directory held the "
+            "partition last, or give its files to this one. If nobody has them: have the group read"
+            " its topics from "
+            "their beginning (kafka-consumer-groups --reset-offsets --to-earliest), or set"
+            " state.accept_lost to go on "
             "with what there is"
         )
 
@@ -46,7 +55,12 @@ class Files(NamedTuple):
 
 
 def judge(
-    files: Files, changelog: int, end: int, commits: Mapping[str, OffsetAndMetadata], *, is_theirs: bool
+    files: Files,
+    changelog: int,
+    end: int,
+    commits: Mapping[str, OffsetAndMetadata],
+    *,
+    is_theirs: bool,
 ) -> Verdict:
     """Decide for one partition.
 
@@ -54,8 +68,8 @@ def judge(
         files: the local ones.
         changelog: number of the changelog as it is now, 0 where the broker tells none.
         end: where its partition ends now.
-        commits: the group's, by input topic, of the same partition. Without any nothing was processed yet, and files
-            that are not of this changelog are of another shop.
+        commits: the group's, by input topic, of the same partition. Without any nothing was
+            processed yet, and files that are not of this changelog are of another shop.
         is_theirs: whether the files can be of this changelog: their offsets are in it.
     """
     notes = [note_of(commit) for commit in commits.values()]

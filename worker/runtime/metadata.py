@@ -1,7 +1,7 @@
 """What the broker knows of topics: which log a name stands for now, and how many partitions it has.
 
-A topic that is deleted and created again keeps its name and gets another id (KIP-516). aiokafka asks for metadata of
-before that, so the request is made here, with its protocol types.
+A topic that is deleted and created again keeps its name and gets another id (KIP-516). aiokafka
+asks for metadata of before that, so the request is made here, with its protocol types.
 https://cwiki.apache.org/confluence/display/KAFKA/KIP-516%3A+Topic+Identifiers
 """
 
@@ -34,7 +34,8 @@ class Topic(NamedTuple):
     """A topic that exists."""
 
     log: int
-    """32 bits of its id: another topic of the same name has another number. `NONE` where the broker tells no id."""
+    """32 bits of its id: another topic of the same name has another number. `NONE` where the broker
+    tells no id."""
     partitions: int
 
 
@@ -60,15 +61,18 @@ class _AnswerWithIds(Response):  # type: ignore[misc]
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
         ("brokers", CompactArray(
-            ("node_id", Int32), ("host", CompactString("utf-8")), ("port", Int32), ("rack", CompactString("utf-8")),
+            ("node_id", Int32), ("host", CompactString("utf-8")), ("port", Int32),
+            ("rack", CompactString("utf-8")),
             ("tags", TaggedFields),
         )),
         ("cluster_id", CompactString("utf-8")),
         ("controller_id", Int32),
         ("topics", CompactArray(
-            ("error_code", Int16), ("topic", CompactString("utf-8")), ("topic_id", _Uuid), ("is_internal", Boolean),
+            ("error_code", Int16), ("topic", CompactString("utf-8")), ("topic_id", _Uuid),
+            ("is_internal", Boolean),
             ("partitions", CompactArray(
-                ("error_code", Int16), ("partition", Int32), ("leader", Int32), ("leader_epoch", Int32),
+                ("error_code", Int16), ("partition", Int32), ("leader", Int32),
+                ("leader_epoch", Int32),
                 ("replicas", CompactArray(Int32)), ("isr", CompactArray(Int32)),
                 ("offline_replicas", CompactArray(Int32)), ("tags", TaggedFields),
             )),
@@ -87,7 +91,12 @@ class _QuestionForIds(RequestStruct):  # type: ignore[misc]
     RESPONSE_TYPE = _AnswerWithIds
     FLEXIBLE_VERSION = True
     SCHEMA = Schema(
-        ("topics", CompactArray(("topic_id", _Uuid), ("topic", CompactString("utf-8")), ("tags", TaggedFields))),
+        (
+            "topics",
+            CompactArray(
+                ("topic_id", _Uuid), ("topic", CompactString("utf-8")), ("tags", TaggedFields)
+            ),
+        ),
         ("allow_auto_topic_creation", Boolean),
         ("include_cluster_authorized_operations", Boolean),
         ("include_topic_authorized_operations", Boolean),
@@ -106,7 +115,9 @@ class _Describe(Request[MetadataRequest_v5 | _QuestionForIds]):  # type: ignore[
     def build(self, request_struct_class: Any) -> Any:
         if request_struct_class is MetadataRequest_v5:
             return MetadataRequest_v5(self._names, False)
-        return _QuestionForIds([(bytes(16), name, {}) for name in self._names], False, False, False, {})
+        return _QuestionForIds(
+            [(bytes(16), name, {}) for name in self._names], False, False, False, {}
+        )
 
 
 async def describe(client: Any, names: Iterable[str]) -> dict[str, Topic]:
@@ -151,8 +162,8 @@ async def connected(client: Mapping[str, Any]) -> AsyncIterator[AIOKafkaClient]:
 def install() -> None:
     """Have no aiokafka client of this process create a topic by asking for it.
 
-    By default a broker creates whatever is asked for, with one partition and none of its settings: a deleted topic
-    would be back, wrong, before anybody could create it.
+    By default a broker creates whatever is asked for, with one partition and none of its settings:
+    a deleted topic would be back, wrong, before anybody could create it.
     """
     build = MetadataRequest.build
 

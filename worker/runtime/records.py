@@ -1,4 +1,7 @@
-"""From what a fetch returned to Faust messages: one per partition and fetched range, instead of one per record."""
+"""From what a fetch returned to Faust messages.
+
+One per partition and fetched range, instead of one per record.
+"""
 
 from collections.abc import Iterator, Mapping
 from time import monotonic
@@ -17,7 +20,8 @@ class Fetched(NamedTuple):
     """Consecutive records of one partition and when they arrived (monotonic seconds)."""
 
     start: int
-    """Where the fetch began: between it and the first record the log holds nothing (compacted, transaction markers)."""
+    """Where the fetch began: between it and the first record the log holds nothing (compacted,
+    transaction markers)."""
     end: int
     """Where the next fetch goes on: between the last record and it the log holds nothing."""
     records: list[Any]
@@ -27,7 +31,9 @@ class Fetched(NamedTuple):
         """The first so many records, and the others; both are some."""
         head, rest = self.records[:records], self.records[records:]
         middle = head[-1].offset + 1
-        return Fetched(self.start, middle, head, self.arrived), Fetched(middle, self.end, rest, self.arrived)
+        return Fetched(self.start, middle, head, self.arrived), Fetched(
+            middle, self.end, rest, self.arrived
+        )
 
     size: int = 0
     """Bytes, about."""
@@ -49,7 +55,10 @@ class RecordRange:
 
 
 class RangeScheduler(DefaultSchedulingStrategy):  # type: ignore[misc]
-    """Hands ranges of records over, round robin between partitions; filters nothing, the ledger decides."""
+    """Hands ranges of records over, round robin between partitions.
+
+    Filters nothing, the ledger decides.
+    """
 
     def iterate(self, records: Mapping[Any, Run]) -> Iterator[tuple[Any, RecordRange]]:
         """Yield (partition, range) until all records are out."""
@@ -58,14 +67,20 @@ class RangeScheduler(DefaultSchedulingStrategy):  # type: ignore[misc]
             for tp, run in todo:
                 part, last = run[at : at + MAX_RECORDS], at + MAX_RECORDS >= len(run)
                 start = run[at - 1].offset + 1 if at else run.start
-                end, size = run.end if last else part[-1].offset + 1, run.size * len(part) // len(run)
+                end, size = (
+                    run.end if last else part[-1].offset + 1,
+                    run.size * len(part) // len(run),
+                )
                 yield tp, RecordRange(start, end, part, size)
             at += MAX_RECORDS
             todo = [(tp, run) for tp, run in todo if len(run) > at]
 
 
 class RawSchema(faust.Schema):  # type: ignore[misc]
-    """Passes records through: decoding is ours, so that bad bytes can neither stop nor overtake their neighbours."""
+    """Passes records through.
+
+    Decoding is ours, so that bad bytes can neither stop nor overtake their neighbours.
+    """
 
     def compile(self, app: Any, **_: Any) -> Any:
         """Return Faust's decode callback."""

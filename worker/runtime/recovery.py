@@ -1,9 +1,9 @@
 """Recovery of a table from its changelog: a plain reader of our own, then seek, then resume.
 
-Faust's own resumes the source partitions before it seeks, so that events fetched in between are lost; it also waits
-for the last offset to be delivered, which never happens behind a transaction marker, and trusts end offsets that some
-brokers get wrong. This one ends by position: nothing more comes, and the position has reached the end. The broker may
-be away at any time: it is waited for.
+Faust's own resumes the source partitions before it seeks, so that events fetched in between are
+lost; it also waits for the last offset to be delivered, which never happens behind a transaction
+marker, and trusts end offsets that some brokers get wrong. This one ends by position: nothing more
+comes, and the position has reached the end. The broker may be away at any time: it is waited for.
 """
 
 import asyncio
@@ -53,7 +53,10 @@ class Progress:
 
 
 class ChangelogRecovery(Recovery):  # type: ignore[misc]
-    """Restores the assigned partitions after each rebalance and then, in this order: seeks, clears queues, resumes."""
+    """Restores the assigned partitions after each rebalance and then, in this order.
+
+    Seeks, clears queues, resumes.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.progress = Progress()
@@ -86,7 +89,10 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         await self._wait(self._patiently(lambda: self.app.on_owned(self.app.consumer.assignment())))
         await self._wait(self._patiently(self._look))
         turns = asyncio.Semaphore(AT_ONCE)
-        restores = [self._restore(self.tp_to_table[tp], TopicPartition(*tp), turns) for tp in sorted(self.active_tps)]
+        restores = [
+            self._restore(self.tp_to_table[tp], TopicPartition(*tp), turns)
+            for tp in sorted(self.active_tps)
+        ]
         await self._wait(asyncio.gather(*restores))
         await self.on_recovery_completed(generation_id)
 
@@ -98,7 +104,10 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         tps = [TopicPartition(topic, p) for topic in app.keyed & topics.keys() for p in partitions]
         commits = await committed(consumer, tps)
         self.changelog = topics[app.changelog].log if app.changelog in topics else metadata.NONE
-        self._commits = {p: {tp.topic: commit for tp, commit in commits.items() if tp[1] == p} for p in partitions}
+        self._commits = {
+            p: {tp.topic: commit for tp, commit in commits.items() if tp[1] == p}
+            for p in partitions
+        }
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """Seek to where the ledger will start, drop what was fetched before, and only then let records flow."""
@@ -132,7 +141,9 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
                 self.log.warning("waiting for the broker: %r", error)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _restore(self, table: BatchTable, tp: TopicPartition, turns: asyncio.Semaphore) -> None:
+    async def _restore(
+        self, table: BatchTable, tp: TopicPartition, turns: asyncio.Semaphore
+    ) -> None:
         async with turns:
             await self._patiently(lambda: self._restore_once(table, tp))
 
@@ -147,36 +158,50 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
             end = await self._end_of(tp)
         verdict = judge(files, self.changelog, end, self._commits[partition], is_theirs=is_theirs)
         if verdict is Verdict.LOST and self.app.goes_on_without_lost_states:
-            self.log.error("%s lacks states that nobody has: going on with what there is, as is set", tp)
+            self.log.error(
+                "%s lacks states that nobody has: going on with what there is, as is set", tp
+            )
             verdict = Verdict.IN_THE_FILES
         if verdict is Verdict.LOST:
             raise StatesLost(tp, table.data.partition_path(partition))
         if verdict is Verdict.IN_THE_FILES:
             await self._write_back(table, tp)
         elif not is_theirs:
-            self.log.warning("%s is not the one of the files here: reading the whole changelog again", tp)
+            self.log.warning(
+                "%s is not the one of the files here: reading the whole changelog again", tp
+            )
             table.data.wipe(partition)
             table.logs[partition] = self.changelog
             await self._read_changelog(table, tp, Replay(table, partition))
 
     async def _read_on(self, table: BatchTable, tp: TopicPartition) -> int | None:
-        """Read the changelog from where the files end; returns its end, None where it ends before them."""
+        """Read the changelog from where the files end.
+
+        Returns its end, None where it ends before them.
+        """
         table.logs[tp.partition] = self.changelog
         try:
-            return await self._read_changelog(table, tp, Replay(table, tp.partition), table.persisted_offset(tp))
+            return await self._read_changelog(
+                table, tp, Replay(table, tp.partition), table.persisted_offset(tp)
+            )
         except OffsetOutOfRangeError:
             return None
 
     async def _write_back(self, table: BatchTable, tp: TopicPartition) -> None:
         """Append the states that the files hold to a changelog that lacks them."""
-        self.log.error("%s was made anew, or lost its end: writing the states of the files here back to it", tp)
-        table.logs[tp.partition] = metadata.NONE  # if it ends half way, the files are not of this changelog yet
+        self.log.error(
+            "%s was made anew, or lost its end: writing the states of the files here back to it", tp
+        )
+        # if it ends half way, the files are not of this changelog yet
+        table.logs[tp.partition] = metadata.NONE
         await self._read_changelog(table, tp, Merge(table, tp.partition))
         keys = [key for key, _ in table.scan(tp.partition)]
         for first in range(0, len(keys), WRITTEN_AT_ONCE):
             await self.app.on_overwritten(tp.partition, keys[first : first + WRITTEN_AT_ONCE])
         table.logs[tp.partition] = self.changelog
-        table.write(tp.partition, {}, table.next_append[tp.partition] - 1, self.app.consumer_generation_id)
+        table.write(
+            tp.partition, {}, table.next_append[tp.partition] - 1, self.app.consumer_generation_id
+        )
 
     async def _end_of(self, tp: TopicPartition) -> int:
         async with reader(self.app.kafka_client_settings, tp) as consumer:
@@ -185,7 +210,10 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
     async def _read_changelog(
         self, table: BatchTable, tp: TopicPartition, replay: Replay, persisted: int | None = None
     ) -> int:
-        """Apply what is behind the persisted offset, all where there is none; returns where the changelog ends."""
+        """Apply what is behind the persisted offset, all where there is none.
+
+        Returns where the changelog ends.
+        """
         async with reader(self.app.kafka_client_settings, tp) as consumer:
             start = (await consumer.beginning_offsets([tp]))[tp]
             consumer.seek(tp, start if persisted is None else max(start, persisted + 1))
@@ -193,7 +221,11 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
                 await self._read_to_end(consumer, tp, replay.apply)
             end = table.next_append[tp.partition] = int(await consumer.position(tp))
         if replay.overwritten:
-            self.log.warning("%s: %d states were overwritten by a former owner: restored", tp, len(replay.overwritten))
+            self.log.warning(
+                "%s: %d states were overwritten by a former owner: restored",
+                tp,
+                len(replay.overwritten),
+            )
             await self.app.on_overwritten(tp.partition, replay.overwritten)
         return end
 
@@ -201,10 +233,17 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         self, consumer: AIOKafkaConsumer, tp: TopicPartition, apply: Callable[[Iterable[Any]], None]
     ) -> None:
         while True:
-            records = (await consumer.getmany(tp, timeout_ms=IDLE_MS, max_records=READ_RECORDS)).get(tp, [])
+            records = (
+                await consumer.getmany(tp, timeout_ms=IDLE_MS, max_records=READ_RECORDS)
+            ).get(tp, [])
             position = await consumer.position(tp)
-            # told with the fetch, it is good enough to show; where nothing comes, only the broker's answer ends it
-            end = (consumer.highwater(tp) or position) if records else (await consumer.end_offsets([tp]))[tp]
+            # told with the fetch, it is good enough to show; where nothing comes, only the broker's
+            # answer ends it
+            end = (
+                (consumer.highwater(tp) or position)
+                if records
+                else (await consumer.end_offsets([tp]))[tp]
+            )
             self.progress.left[tp], self.progress.answered_at = max(end - position, 0), monotonic()
             if records:
                 self.progress.read += len(records)

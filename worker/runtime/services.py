@@ -9,7 +9,10 @@ from worker.runtime.absence import RETRY_SECONDS, is_away
 
 
 class Background(Service):  # type: ignore[misc]
-    """Runs a coroutine beside the stream, again where the broker was away; when it fails, the process ends."""
+    """Runs a coroutine beside the stream, again where the broker was away.
+
+    When it fails, the process ends.
+    """
 
     def __init__(self, what: str, run: Callable[[], Awaitable[None]]) -> None:
         self.what, self.run = what, run

@@ -1,7 +1,8 @@
 """Micro-batches of all that waits, cut when the agent is ready for one.
 
-Cut at the fetch instead, a steady load of one or two records a fetch pays a round trip of acknowledgements each and
-queues for seconds at 1,000 events/s; cut here, the batch size follows the load by itself.
+Cut at the fetch instead, a steady load of one or two records a fetch pays a round trip of
+acknowledgements each and queues for seconds at 1,000 events/s; cut here, the batch size follows the
+load by itself.
 """
 
 from collections import deque
@@ -20,16 +21,18 @@ from worker.runtime.records import Fetched
 MAX_BATCH = 4000
 """Records per micro-batch: bounds memory."""
 MIN_BATCH = 32
-"""Records that are taken however long the last ones took: so many lists share what a micro-batch itself costs."""
+"""Records that are taken however long the last ones took: so many lists share what a micro-batch
+itself costs."""
 REMEMBERED = 2
-"""Micro-batches by which the next is measured: one that was small, or waited for the broker, is soon forgotten."""
+"""Micro-batches by which the next is measured: one that was small, or waited for the broker, is
+soon forgotten."""
 
 
 def allowance(took: Iterable[tuple[int, float]], seconds: float) -> int:
     """Records that a micro-batch may take, so that it takes about so many seconds.
 
-    By what the last ones took, (records, seconds) each: the slowest of them counts, since a record that is only folded
-    costs a hundredth of one that is answered with a list.
+    By what the last ones took, (records, seconds) each: the slowest of them counts, since a record
+    that is only folded costs a hundredth of one that is answered with a list.
     """
     slowest = max((spent / records for records, spent in took), default=seconds / MIN_BATCH)
     return int(min(max(seconds / max(slowest, 1e-9), MIN_BATCH), MAX_BATCH))
@@ -64,9 +67,12 @@ class LedgerStream(Stream):  # type: ignore[misc]
     async def micro_batches(
         self, seconds: float, allowed: Callable[[], Awaitable[Any]] = _at_once
     ) -> AsyncIterator[MicroBatch]:
-        """Yield batches of about so many seconds of work, each to be `finishing`; the next may be asked for before.
+        """Yield batches of about so many seconds of work, each to be `finishing`.
 
-        `allowed` is awaited before one is cut. Should partitions change meanwhile, the ledger tells what is still ours.
+        The next may be asked for before.
+
+        `allowed` is awaited before one is cut. Should partitions change meanwhile, the ledger tells
+        what is still ours.
         """
         self.enable_acks = False
         consumer: LedgerConsumer = self.app.consumer
@@ -86,7 +92,9 @@ class LedgerStream(Stream):  # type: ignore[misc]
                     began = monotonic()
                     yield batch
                     took.append((sum(map(len, batch.records.values())), monotonic() - began))
-                if held and (consumer.ledger.epoch != batch.epoch or tuple_of(held.message.tp) in gaps):
+                if held and (
+                    consumer.ledger.epoch != batch.epoch or tuple_of(held.message.tp) in gaps
+                ):
                     held = None  # it is fetched again
             consumer.holds_back = False
 
@@ -101,7 +109,10 @@ class LedgerStream(Stream):  # type: ignore[misc]
             consumer.let_go()
 
     def _take(self, first: Any, most: int) -> tuple[list[Any], "_Held | None"]:
-        """The event in hand and what waits behind it, up to so many records; and what is left of the last one."""
+        """The event in hand and what waits behind it, up to so many records.
+
+        And what is left of the last one.
+        """
         queue, generation = self.channel.queue, first.message.generation_id
         events, count = [first], len(first.value.records)
         while count < most and not queue.empty() and not queue._errors:
@@ -116,7 +127,9 @@ class LedgerStream(Stream):  # type: ignore[misc]
         return [*events, _Held(last.message, head)], _Held(last.message, rest)
 
     @staticmethod
-    def _admit(consumer: LedgerConsumer, events: list[Any]) -> tuple[MicroBatch, set[TopicPartition]]:
+    def _admit(
+        consumer: LedgerConsumer, events: list[Any]
+    ) -> tuple[MicroBatch, set[TopicPartition]]:
         """A batch of what is next, and the partitions where something is missing, which are sought back.
 
         Awaits nothing: no rebalance can come in between.
@@ -131,7 +144,9 @@ class LedgerStream(Stream):  # type: ignore[misc]
                 continue
             verdict = ledger.admit(tp, fetched.start, fetched.end - 1)
             if verdict is Verdict.TAKE:
-                batch.records.setdefault(tp, []).extend(r for r in fetched.records if r.offset >= expected)
+                batch.records.setdefault(tp, []).extend(
+                    r for r in fetched.records if r.offset >= expected
+                )
                 batch.ends[tp] = fetched.end
             elif verdict is Verdict.SEEK_BACK:
                 gaps.add(tp)

@@ -20,20 +20,22 @@ _META = (Store.offset_key, GENERATION_KEY, LOG_KEY, COVERED_KEY)
 BROKEN = ".broken"
 """A file of this suffix beside a partition's directory: it failed in use, do not open it again."""
 ARENA = 64 << 10
-"""Bytes that a write buffer grows by, and has as soon as there is something in it: it counts times the partitions."""
+"""Bytes that a write buffer grows by, and has as soon as there is something in it: it counts times
+the partitions."""
 BLOOM_BITS = 10
 """Per key: one in a hundred reads of an unknown shopper touches a file."""
 Covered: TypeAlias = dict[str, tuple[int, int]]
-"""By input topic: number of its log, and the offset below which all is in the states of a partition."""
+"""By input topic: number of its log, and the offset below which all is in the states of a
+partition."""
 _LOCK_MESSAGES = ("lock hold by current process", "While lock file")
 
 
 class Memory:
     """What the RocksDBs of all partitions share, so that memory does not grow with their number.
 
-    The write buffers are charged to the block cache: together they take about its size. Writing goes on where the disk
-    falls behind, until a partition has three buffers full: a stall of all could wait for ever for the buffer of a
-    partition that nobody writes to.
+    The write buffers are charged to the block cache: together they take about its size. Writing
+    goes on where the disk falls behind, until a partition has three buffers full: a stall of all
+    could wait for ever for the buffer of a partition that nobody writes to.
     """
 
     def __init__(self, size: int) -> None:
@@ -57,7 +59,8 @@ class SharingOptions(RocksDBOptions):  # type: ignore[misc]
         """Options of one RocksDB."""
         options, blocks = super().as_options(), rocksdict.BlockBasedOptions()
         blocks.set_block_cache(self.memory.cache)
-        blocks.set_cache_index_and_filter_blocks(True)  # else they are beside the cache, and grow with the state
+        # else they are beside the cache, and grow with the state
+        blocks.set_cache_index_and_filter_blocks(True)
         blocks.set_bloom_filter(BLOOM_BITS, block_based=False)
         options.set_block_based_table_factory(blocks)
         options.set_write_buffer_manager(self.memory.write_buffers)
@@ -66,7 +69,10 @@ class SharingOptions(RocksDBOptions):  # type: ignore[misc]
 
 
 class QuarantiningStore(Store):  # type: ignore[misc]
-    """Faust's RocksDB store; a partition that cannot be opened is moved aside and comes back from the changelog."""
+    """Faust's RocksDB store.
+
+    A partition that cannot be opened is moved aside and comes back from the changelog.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -96,7 +102,10 @@ class QuarantiningStore(Store):  # type: ignore[misc]
         return db
 
     def _move_aside(self, path: Path, reason: str) -> None:
-        """Keep the newest broken directory for whoever wants to look; older ones only fill the disk."""
+        """Keep the newest broken directory for whoever wants to look.
+
+        Older ones only fill the disk.
+        """
         for old in path.parent.glob(f"{path.name}.quarantined-*"):
             shutil.rmtree(old, ignore_errors=True)
         if path.exists():
@@ -117,19 +126,25 @@ class QuarantiningStore(Store):  # type: ignore[misc]
 
 
 def _is_locked_or_full(error: Exception) -> bool:
-    # The words before the path: a directory called "lock" must not make every error look like a held lock.
+    # The words before the path: a directory called "lock" must not make every error look like a
+    # held lock.
     return any(said in str(error) for said in (*_LOCK_MESSAGES, "No space left"))
 
 
 class BatchTable(Table):  # type: ignore[misc]
-    """Raw bytes per key; explicit partitions, so no current event is needed and two partitions never mix."""
+    """Raw bytes per key.
+
+    Explicit partitions, so no current event is needed and two partitions never mix.
+    """
 
     follows: Callable[[bytes, bytes], bool] = staticmethod(lambda value, held: True)
-    """Whether a value was made from another one or a later one, as far as the values themselves can say."""
+    """Whether a value was made from another one or a later one, as far as the values themselves can
+    say."""
     on_quarantine: Callable[[], None] = staticmethod(lambda: None)
     """Told when a partition's files were moved aside."""
     next_append: dict[int, int]
-    """The offset that the next changelog record of a partition will get, if nobody else writes there."""
+    """The offset that the next changelog record of a partition will get, if nobody else writes
+    there."""
     logs: dict[int, int]
     """By partition, number of the changelog topic that its files belong to; 0: unknown."""
 
@@ -141,13 +156,17 @@ class BatchTable(Table):  # type: ignore[misc]
 
     def _new_store_by_url(self, url: Any) -> QuarantiningStore:
         return QuarantiningStore(
-            url, self.app, self, table_name=self.name, key_type=self.key_type, value_type=self.value_type,
+            url, self.app, self, table_name=self.name, key_type=self.key_type,
+            value_type=self.value_type,
             key_serializer=self.key_serializer, value_serializer=self.value_serializer,
             loop=self.loop, options=dict(self.options),
         )  # fmt: skip
 
     def forget(self, partition: int) -> None:
-        """The files of a partition are opened anew, or gone: what is known of them is asked of them again."""
+        """The files of a partition are opened anew, or gone.
+
+        What is known of them is asked of them again.
+        """
         self._covered.pop(partition, None)
 
     def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -155,7 +174,11 @@ class BatchTable(Table):  # type: ignore[misc]
         return self._guarded(partition, lambda db: db.get(list(keys)))  # type: ignore[no-any-return]
 
     def write(
-        self, partition: int, updates: Mapping[bytes, bytes | None], changelog_offset: int, generation: int
+        self,
+        partition: int,
+        updates: Mapping[bytes, bytes | None],
+        changelog_offset: int,
+        generation: int,
     ) -> None:
         """Write values (None deletes) in one RocksDB WriteBatch, with the newest changelog offset that it covers.
 
@@ -178,15 +201,18 @@ class BatchTable(Table):  # type: ignore[misc]
 
     @contextmanager
     def loading(self, partition: int) -> Iterator[None]:
-        """Until the end of the block, writes of a partition go around RocksDB's log; then its files get them.
+        """Until the end of the block, writes of a partition go around RocksDB's log.
 
-        A crash in between loses the newest of them together with the offset that covers them, never one without the
-        other: they are in one WriteBatch, and RocksDB flushes in their order.
+        Then its files get them.
+
+        A crash in between loses the newest of them together with the offset that covers them, never
+        one without the other: they are in one WriteBatch, and RocksDB flushes in their order.
         """
         self._loading.add(partition)
         try:
             yield
-        finally:  # before any write that is logged: a log that is replayed over a hole would hide it
+        # before any write that is logged: a log that is replayed over a hole would hide it
+        finally:
             self._guarded(partition, lambda db: db.flush())
             self._loading.discard(partition)
 
@@ -204,11 +230,17 @@ class BatchTable(Table):  # type: ignore[misc]
         return msgspec.json.decode(value, type=Covered) if value else {}
 
     def cover(self, partition: int, covered: Covered) -> None:
-        """Note that the states hold all of these topics below these offsets; the next `write` keeps it."""
+        """Note that the states hold all of these topics below these offsets.
+
+        The next `write` keeps it.
+        """
         self._covered.setdefault(partition, self.covered(partition)).update(covered)
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
-        """All keys and values of a partition. Exhaust it at once: a live iterator keeps the database locked."""
+        """All keys and values of a partition.
+
+        Exhaust it at once: a live iterator keeps the database locked.
+        """
         with self._condemning(partition):
             for key, value in self.data._db_for_partition(partition).items():
                 if key not in _META:

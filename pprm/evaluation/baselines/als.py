@@ -1,7 +1,8 @@
 """Matrix factorisation by alternating least squares, with the live shopper folded in.
 
-Hu, Koren, Volinsky, "Collaborative filtering for implicit feedback datasets" (ICDM 2008), by the library implicit.
-`pprm.ranking.factors` is the same at one setting, without the library at hand; here the settings vary.
+Hu, Koren, Volinsky, "Collaborative filtering for implicit feedback datasets" (ICDM 2008), by the
+library implicit. `pprm.ranking.factors` is the same at one setting, without the library at hand;
+here the settings vary.
 """
 
 from dataclasses import dataclass, field
@@ -51,7 +52,8 @@ class Als:
         counts.data = np.log1p(2.0 * counts.data)
         with single_thread():
             self._model = AlternatingLeastSquares(
-                factors=self.factors, regularization=self.regularisation, alpha=self.confidence, iterations=ITERATIONS,
+                factors=self.factors, regularization=self.regularisation, alpha=self.confidence,
+                iterations=ITERATIONS,
                 num_threads=1, random_state=0,
             )  # fmt: skip
             self._model.fit(counts, show_progress=False)

@@ -1,4 +1,7 @@
-"""What a baseline is: it learns from the past, follows the visits as they happen, and scores the whole catalogue."""
+"""What a baseline is.
+
+It learns from the past, follows the visits as they happen, and scores the whole catalogue.
+"""
 
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
@@ -14,8 +17,8 @@ from pprm.data.replay import Visit
 class Baseline(Protocol):
     """A recommender to compare with. The catalogue's rows are the dataset's products.
 
-    Order of the calls: `learn` once, then for each visit in time order, from the beginning of the data, `scores` where
-    the visit is judged and `add`.
+    Order of the calls: `learn` once, then for each visit in time order, from the beginning of the
+    data, `scores` where the visit is judged and `add`.
     """
 
     @property
@@ -39,7 +42,10 @@ class Baseline(Protocol):
 
 
 class Purchases(NamedTuple):
-    """Purchases in time order, those of a basket together, [purchases] each: columns of the dataset."""
+    """Purchases in time order, those of a basket together, [purchases] each.
+
+    Columns of the dataset.
+    """
 
     user: NDArray[np.int32]
     product: NDArray[np.int32]
@@ -50,11 +56,16 @@ class Purchases(NamedTuple):
 def purchases_before(dataset: Dataset, until: int) -> Purchases:
     """Purchases of a dataset before a Unix time."""
     bought = dataset.purchases() & (dataset.time < until)
-    return Purchases(dataset.user[bought], dataset.product[bought], dataset.basket[bought], dataset.time[bought])
+    return Purchases(
+        dataset.user[bought], dataset.product[bought], dataset.basket[bought], dataset.time[bought]
+    )
 
 
 def single_thread() -> AbstractContextManager[object]:
-    """Keep BLAS and OpenMP to one thread: the same parameters on every machine, and implicit warns otherwise."""
+    """Keep BLAS and OpenMP to one thread.
+
+    The same parameters on every machine, and implicit warns otherwise.
+    """
     from threadpoolctl import threadpool_limits
 
     limits: AbstractContextManager[object] = threadpool_limits(1)

@@ -1,7 +1,8 @@
 """Bayesian personalised ranking: factors that rank what was bought above what was not.
 
-Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR: Bayesian personalized ranking from implicit feedback" (UAI 2009),
-by the library implicit. It has no fold-in: a shopper's factors are those of the moment of learning.
+Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR: Bayesian personalized ranking from implicit
+feedback" (UAI 2009), by the library implicit. It has no fold-in: a shopper's factors are those of
+the moment of learning.
 """
 
 from dataclasses import dataclass, field
@@ -48,12 +49,14 @@ class Bpr:
         matrix = csr_matrix((np.ones(len(pairs[0]), np.float32), pairs), shape)
         with single_thread():
             model = BayesianPersonalizedRanking(
-                factors=self.factors, learning_rate=self.learning_rate, regularization=self.regularisation,
+                factors=self.factors, learning_rate=self.learning_rate,
+                regularization=self.regularisation,
                 iterations=self.iterations, num_threads=1, random_state=0,
             )  # fmt: skip
             model.fit(matrix, show_progress=False)
         self._users, self._products = model.user_factors.copy(), model.item_factors
-        self._users[:, -1] = 1  # also of shoppers who are new: they get the products' biases, which is popularity
+        # also of shoppers who are new: they get the products' biases, which is popularity
+        self._users[:, -1] = 1
 
     def learned_bytes(self) -> int:
         """See `Baseline`."""

@@ -24,4 +24,6 @@ class DecayedCounts:
         """Products that a shopper bought and their counts as of `now`, [n] each."""
         mine = self._bought.get(user, {})
         counts, at = np.array([*mine.values()]).reshape(-1, 2).T
-        return np.fromiter(mine, np.int64, len(mine)), counts * 2 ** ((at - now) / DAY / self.half_life)
+        return np.fromiter(mine, np.int64, len(mine)), counts * 2 ** (
+            (at - now) / DAY / self.half_life
+        )

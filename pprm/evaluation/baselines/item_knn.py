@@ -1,7 +1,7 @@
 """ItemKNN: products that are bought together with what the shopper bought lately.
 
-Deshpande, Karypis, "Item-based top-N recommendation algorithms" (2004), by the library implicit: cosine similarity of
-products over households or over baskets, the nearest neighbours of each kept.
+Deshpande, Karypis, "Item-based top-N recommendation algorithms" (2004), by the library implicit:
+cosine similarity of products over households or over baskets, the nearest neighbours of each kept.
 """
 
 from dataclasses import dataclass, field
@@ -49,13 +49,17 @@ class ItemKnn:
         kept = catalogue.available[bought.product]
         holders = (bought.user if self.over == "households" else bought.basket)[kept]
         shape = (int(holders.max(initial=0)) + 1, len(catalogue))
-        matrix = csr_matrix((np.ones(len(holders), np.float32), (holders, bought.product[kept])), shape)
+        matrix = csr_matrix(
+            (np.ones(len(holders), np.float32), (holders, bought.product[kept])), shape
+        )
         matrix.data[:] = 1  # bought or not; the constructor has added up
         with single_thread():
             model = ItemItemRecommender(self.neighbours + 1, num_threads=1)
             # what its CosineRecommender does, but in the format that it then asks for
             model.fit(normalize(matrix.T).T.tocsr(), show_progress=False)
-        self._similarity = model.similarity if self.keeps_itself else _without_diagonal(model.similarity)
+        self._similarity = (
+            model.similarity if self.keeps_itself else _without_diagonal(model.similarity)
+        )
 
     def learned_bytes(self) -> int:
         """See `Baseline`."""
@@ -75,4 +79,6 @@ class ItemKnn:
 def _without_diagonal(matrix: Any) -> Any:
     matrix = matrix.tocoo()
     other = matrix.row != matrix.col
-    return type(matrix)((matrix.data[other], (matrix.row[other], matrix.col[other])), matrix.shape).tocsr()
+    return type(matrix)(
+        (matrix.data[other], (matrix.row[other], matrix.col[other])), matrix.shape
+    ).tocsr()

@@ -1,4 +1,7 @@
-"""Popularity: what sells, to everybody alike, in a window that ends at the very moment of the visit."""
+"""Popularity.
+
+What sells, to everybody alike, in a window that ends at the very moment of the visit.
+"""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -15,7 +18,9 @@ from pprm.state.user_state import DAY
 
 @dataclass(slots=True)
 class Popularity:
-    """Purchases in the last `days` days, or (None) all of them, strictly before the visit; learns nothing.
+    """Purchases in the last `days` days, or (None) all of them, strictly before the visit.
+
+    Learns nothing.
 
     Whole days would leave out what sold since midnight: a weaker contender than a shop can have.
     """
@@ -57,7 +62,10 @@ class Popularity:
         return self.at(visit.now).copy()
 
     def at(self, now: int) -> NDArray[np.float32]:
-        """Purchases of each product in the window that ends now: the counts themselves, not to be written."""
+        """Purchases of each product in the window that ends now.
+
+        The counts themselves, not to be written.
+        """
         while self._waiting and self._waiting[0][0] < now:
             self._counted.append(self._waiting.popleft())
             np.add.at(self._counts, self._counted[-1][1], 1)

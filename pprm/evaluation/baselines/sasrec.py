@@ -1,8 +1,9 @@
 """SASRec: self-attention over the sequence of the last purchases predicts the next one.
 
-Kang, McAuley, "Self-attentive sequential recommendation" (ICDM 2018), with a sampled softmax instead of one negative
-per place (Klenitskiy, Vasilev, "Turning dross into gold loss", RecSys 2023: it needs far fewer steps). The purchases of
-a basket have no order: they are shuffled, lest the network learns the order of the product numbers.
+Kang, McAuley, "Self-attentive sequential recommendation" (ICDM 2018), with a sampled softmax
+instead of one negative per place (Klenitskiy, Vasilev, "Turning dross into gold loss", RecSys 2023:
+it needs far fewer steps). The purchases of a basket have no order: they are shuffled, lest the
+network learns the order of the product numbers.
 """
 
 from collections import defaultdict, deque
@@ -54,7 +55,9 @@ class SasRec:
         sequences = self._sequences(dataset, until)
         with single_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self._network = SasRecNetwork(int(self._codes.max()), self.width, self.blocks, self.length)
+            self._network = SasRecNetwork(
+                int(self._codes.max()), self.width, self.blocks, self.length
+            )
             fit(self._network, sequences, self.steps, self.batch, self.learning_rate, self.seed)
 
     def learned_bytes(self) -> int:

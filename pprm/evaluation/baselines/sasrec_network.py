@@ -16,7 +16,10 @@ PADDING = 0
 
 
 class SasRecNetwork(nn.Module):
-    """Causal self-attention over a shopper's last products; the product embedding is the output layer too."""
+    """Causal self-attention over a shopper's last products.
+
+    The product embedding is the output layer too.
+    """
 
     causal: Tensor
 
@@ -24,8 +27,12 @@ class SasRecNetwork(nn.Module):
         super().__init__()
         self.product = nn.Embedding(products + 1, width, padding_idx=PADDING)
         self.place = nn.Embedding(length, width)
-        block = nn.TransformerEncoderLayer(width, 1, width, DROPOUT, "relu", batch_first=True, norm_first=True)
-        self.blocks = nn.TransformerEncoder(block, blocks, nn.LayerNorm(width), enable_nested_tensor=False)
+        block = nn.TransformerEncoderLayer(
+            width, 1, width, DROPOUT, "relu", batch_first=True, norm_first=True
+        )
+        self.blocks = nn.TransformerEncoder(
+            block, blocks, nn.LayerNorm(width), enable_nested_tensor=False
+        )
         self.dropout = nn.Dropout(DROPOUT)
         self.register_buffer("causal", nn.Transformer.generate_square_subsequent_mask(length))
         for embedding in (self.product, self.place):
@@ -50,9 +57,17 @@ class SasRecNetwork(nn.Module):
 
 
 def fit(
-    network: SasRecNetwork, sequences: Sequence[NDArray[np.int64]], steps: int, batch: int, rate: float, seed: int
+    network: SasRecNetwork,
+    sequences: Sequence[NDArray[np.int64]],
+    steps: int,
+    batch: int,
+    rate: float,
+    seed: int,
 ) -> None:
-    """Train on random windows of sequences of codes; a step has `batch` windows, `rate` falls to 0 linearly."""
+    """Train on random windows of sequences of codes.
+
+    A step has `batch` windows, `rate` falls to 0 linearly.
+    """
     rng = np.random.default_rng(seed)
     optimiser = torch.optim.Adam(network.parameters(), rate, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, steps)
@@ -72,11 +87,16 @@ def fit(
 def _windows(
     rng: np.random.Generator, sequences: Sequence[NDArray[np.int64]], batch: int, length: int
 ) -> NDArray[np.int64]:
-    """Windows [batch, length], padded at the end: a shopper is as likely as the sequence is long, so is a place."""
+    """Windows [batch, length], padded at the end.
+
+    A shopper is as likely as the sequence is long, so is a place.
+    """
     ends = np.cumsum([len(sequence) for sequence in sequences])
     drawn = rng.integers(0, ends[-1], batch)
     out = np.full((batch, length), PADDING, np.int64)
-    for row, (at, which) in enumerate(zip(drawn, np.searchsorted(ends, drawn, "right"), strict=True)):
+    for row, (at, which) in enumerate(
+        zip(drawn, np.searchsorted(ends, drawn, "right"), strict=True)
+    ):
         sequence = sequences[which]
         start = min(int(at - ends[which] + len(sequence)), max(len(sequence) - length, 0))
         part = sequence[start : start + length]
@@ -90,5 +110,8 @@ def _loss(network: SasRecNetwork, windows: Tensor, negatives: Tensor) -> Tensor:
     vectors, following = network(windows[:, :-1])[real], windows[:, 1:][real]
     positive = (vectors * network.product(following)).sum(-1, keepdim=True)
     negative = vectors @ network.product(negatives).T
-    negative = negative.masked_fill(negatives == following[:, None], -torch.inf)  # drawn, but it is what came next
-    return cross_entropy(torch.cat([positive, negative], 1), torch.zeros(len(following), dtype=torch.long))
+    # drawn, but it is what came next
+    negative = negative.masked_fill(negatives == following[:, None], -torch.inf)
+    return cross_entropy(
+        torch.cat([positive, negative], 1), torch.zeros(len(following), dtype=torch.long)
+    )

@@ -1,7 +1,10 @@
-"""TIFU-KNN: a shopper's purchase frequencies, decayed in two steps, blended with those of the nearest shoppers.
+"""TIFU-KNN.
 
-Hu, He, Gao, Zhang, "Modeling personalized item frequency information for next-basket recommendation" (SIGIR 2020).
-The shopper's own vector is live; the neighbours' vectors are those of the moment of learning.
+A shopper's purchase frequencies, decayed in two steps, blended with those of the nearest shoppers.
+
+Hu, He, Gao, Zhang, "Modeling personalized item frequency information for next-basket
+recommendation" (SIGIR 2020). The shopper's own vector is live; the neighbours' vectors are those of
+the moment of learning.
 """
 
 from collections import defaultdict
@@ -39,7 +42,8 @@ class TifuKnn:
     _vectors: Any = field(init=False, repr=False)
     """CSR matrix, [users, products]."""
     _squares: Floats = field(init=False, repr=False)
-    """Squared length of each, [users]; inf for shoppers without purchases, who are nobody's neighbours."""
+    """Squared length of each, [users]; inf for shoppers without purchases, who are nobody's
+    neighbours."""
 
     @property
     def name(self) -> str:
@@ -49,7 +53,9 @@ class TifuKnn:
     def learn(self, dataset: Dataset, catalogue: Catalogue, until: int) -> None:
         """Compute everybody's vector as of `until`."""
         self._baskets = defaultdict(list)
-        self._vectors = self._matrix(purchases_before(dataset, until), (len(dataset.users), len(catalogue)))
+        self._vectors = self._matrix(
+            purchases_before(dataset, until), (len(dataset.users), len(catalogue))
+        )
         squares = np.asarray(self._vectors.multiply(self._vectors).sum(1), np.float64).reshape(-1)
         self._squares = np.where(squares > 0, squares, np.inf)
 
@@ -72,14 +78,19 @@ class TifuKnn:
         if not baskets:
             return np.zeros(0, np.int64), np.zeros(0)
         weights = basket_weights(len(baskets), self.groups, self.within, self.between)
-        return np.concatenate(baskets).astype(np.int64), np.repeat(weights, [len(basket) for basket in baskets])
+        return np.concatenate(baskets).astype(np.int64), np.repeat(
+            weights, [len(basket) for basket in baskets]
+        )
 
     def _matrix(self, bought: Purchases, shape: tuple[int, int]) -> Any:
-        from scipy.sparse import csr_matrix  # here: the worker, which counts frequencies, does without it
+        # here: the worker, which counts frequencies, does without it
+        from scipy.sparse import csr_matrix
 
         baskets: dict[int, list[NDArray[np.int32]]] = defaultdict(list)
         cuts = np.flatnonzero(np.diff(bought.basket)) + 1
-        for user, basket in zip(bought.user[np.r_[0, cuts]].tolist(), np.split(bought.product, cuts), strict=True):
+        for user, basket in zip(
+            bought.user[np.r_[0, cuts]].tolist(), np.split(bought.product, cuts), strict=True
+        ):
             baskets[user].append(basket)
         vectors = [self._vector(mine) for mine in baskets.values()]
         users = np.repeat([*baskets], [len(products) for products, _ in vectors])
@@ -88,7 +99,8 @@ class TifuKnn:
 
     def _neighbourhood(self, user: int, own: Floats) -> Floats:
         """Mean vector of the nearest other shoppers, [products]."""
-        distance = self._squares - 2 * (self._vectors @ own)  # squared, less the same |own|^2 for all
+        # squared, less the same |own|^2 for all
+        distance = self._squares - 2 * (self._vectors @ own)
         distance[user] = np.inf
         k = min(self.neighbours, int(np.isfinite(distance).sum()))
         share = np.zeros(len(distance))
@@ -100,8 +112,9 @@ class TifuKnn:
 def basket_weights(baskets: int, groups: int, within: float, between: float) -> Floats:
     """Weight of each of a shopper's baskets, oldest first, [baskets].
 
-    A group's vector is the mean of its decayed baskets, the shopper's is the mean of the decayed groups. Where the
-    baskets cannot be shared out evenly the last groups have one more, as in the authors' code.
+    A group's vector is the mean of its decayed baskets, the shopper's is the mean of the decayed
+    groups. Where the baskets cannot be shared out evenly the last groups have one more, as in the
+    authors' code.
     """
     groups = min(groups, baskets)
     size, larger = divmod(baskets, groups)

@@ -1,4 +1,7 @@
-"""Personal top frequency: what a shopper buys most, recent purchases first, mixed with what everybody buys."""
+"""Personal top frequency.
+
+What a shopper buys most, recent purchases first, mixed with what everybody buys.
+"""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -23,12 +26,15 @@ WINDOWS = (7, 28, None)
 HALF_LIVES = (1.0, 2.0, 4.0, 7.0, 14.0, 28.0, 40.0, 56.0, 80.0, 112.0, 160.0, inf)
 """Of a personal purchase, days."""
 WEIGHTS = (1e-6, 0.03, 0.1, 0.3, 0.6, 1.0, 1.5, 3.0)
-"""What the best seller of all counts, in purchases of one's own just now; the least one only fills up."""
+"""What the best seller of all counts, in purchases of one's own just now; the least one only fills
+up."""
 
 
 @dataclass(slots=True)
 class PersonalTopFrequency:
-    """Decayed counts of the shopper's own purchases, plus `weight` times popularity; learns nothing.
+    """Decayed counts of the shopper's own purchases, plus `weight` times popularity.
+
+    Learns nothing.
 
     The defaults are what the validation of the groceries chose; see `choose`.
     """
@@ -88,7 +94,10 @@ def _share(popularity: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 class Asked(NamedTuple):
-    """A visit to choose by: what was bought at it, what the shopper bought before, what sold, by window."""
+    """A visit to choose by.
+
+    What was bought at it, what the shopper bought before, what sold, by window.
+    """
 
     truth: set[int]
     own: NDArray[np.int32]
@@ -98,13 +107,20 @@ class Asked(NamedTuple):
     """[products]; valid until the next visit is asked for."""
 
 
-def choose(dataset: Dataset, available: NDArray[np.bool_], queries: Collection[int]) -> PersonalTopFrequency:
-    """The settings with the best NDCG@10 at some visits (numbers); the defaults where there is none.
+def choose(
+    dataset: Dataset, available: NDArray[np.bool_], queries: Collection[int]
+) -> PersonalTopFrequency:
+    """The settings with the best NDCG@10 at some visits (numbers).
+
+    The defaults where there is none.
 
     First the window, by which popularity alone is best, then half-life and weight together.
     """
     gains = [
-        [metrics.ndcg(selection.top(np.where(available, one.popularity[days], -1)), one.truth) for days in WINDOWS]
+        [
+            metrics.ndcg(selection.top(np.where(available, one.popularity[days], -1)), one.truth)
+            for days in WINDOWS
+        ]
         for one in _asked(dataset, available, queries, WINDOWS)
     ]
     if not gains:
@@ -121,25 +137,38 @@ def _tried(one: Asked, days: int | None) -> list[float]:
     # nothing else can be among the first ten
     pool = np.union1d(one.own, selection.top(popularity, k=metrics.K + len(one.own)))
     place = np.searchsorted(pool, one.own)
-    own = np.stack([np.bincount(place, 0.5 ** (one.ages / half_life), len(pool)) for half_life in HALF_LIVES])
+    own = np.stack(
+        [np.bincount(place, 0.5 ** (one.ages / half_life), len(pool)) for half_life in HALF_LIVES]
+    )
     scores = own[:, None] + np.array(WEIGHTS)[:, None] * _share(popularity)[pool]
     best = np.argsort(-scores.reshape(-1, len(pool)), kind="stable")[:, : metrics.K]
     return [metrics.ndcg(pool[listed], one.truth) for listed in best]
 
 
 def _asked(
-    dataset: Dataset, available: NDArray[np.bool_], queries: Collection[int], windows: Collection[int | None]
+    dataset: Dataset,
+    available: NDArray[np.bool_],
+    queries: Collection[int],
+    windows: Collection[int | None],
 ) -> Iterator[Asked]:
-    """Visits in time order, with what was before each; only products that may be recommended are looked at."""
+    """Visits in time order, with what was before each.
+
+    Only products that may be recommended are looked at.
+    """
     counted = dataset.purchases() & available[dataset.product]
-    mine = np.flatnonzero(counted)[np.argsort(dataset.user[counted], kind="stable")]  # by shopper, then in time order
+    # by shopper, then in time order
+    mine = np.flatnonzero(counted)[np.argsort(dataset.user[counted], kind="stable")]
     start = np.searchsorted(dataset.user[mine], np.arange(len(dataset.users) + 1))
     first, sold = dataset.visits(), {days: Popularity(days) for days in windows}
     for popularity in sold.values():
         popularity.begin(len(available))
     for number in np.flatnonzero(dataset.is_basket()).tolist():
         basket = dataset.product[first[number] : first[number + 1]]
-        basket, now, user = basket[available[basket]], int(dataset.time[first[number]]), dataset.user[first[number]]
+        basket, now, user = (
+            basket[available[basket]],
+            int(dataset.time[first[number]]),
+            dataset.user[first[number]],
+        )
         if number in queries:
             own = mine[start[user] : start[user + 1]]
             own = own[: np.searchsorted(dataset.time[own], now)]

@@ -1,4 +1,7 @@
-"""What a shop has without a model. Each fits on a page: a model that does not beat them all is worth nothing."""
+"""What a shop has without a model.
+
+Each fits on a page: a model that does not beat them all is worth nothing.
+"""
 
 from collections.abc import Collection
 
@@ -14,8 +17,13 @@ from pprm.evaluation.baselines.popularity import Popularity
 from pprm.evaluation.baselines.top_frequency import WINDOWS
 
 
-def contenders(dataset: Dataset, catalogue: Catalogue, validation: Collection[int]) -> list[Baseline]:
-    """All that make sense for a shop, ready to follow a replay; `validation` are the visits that tune them."""
+def contenders(
+    dataset: Dataset, catalogue: Catalogue, validation: Collection[int]
+) -> list[Baseline]:
+    """All that make sense for a shop, ready to follow a replay.
+
+    `validation` are the visits that tune them.
+    """
     made: list[Baseline] = [Popularity(days) for days in WINDOWS]
     made.append(top_frequency.choose(dataset, catalogue.available, validation))
     if has_looks(dataset):

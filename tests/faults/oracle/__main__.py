@@ -1,4 +1,7 @@
-"""`python -m tests.faults.oracle`: judge what is in the topics of a worker; exit code 0 where all is well."""
+"""`python -m tests.faults.oracle`: judge what is in the topics of a worker.
+
+Exit code 0 where all is well.
+"""
 
 import argparse
 import asyncio
@@ -36,7 +39,11 @@ def tell(report: Report, totals: dict[str, float], options: argparse.Namespace) 
         table.add_row(name, str(report.counts[name]), meaning)
     Console(width=120).print(table)
     if options.report:
-        said = {**{name: report.counts[name] for name in CLASSES}, "totals": totals, "examples": report.examples}
+        said = {
+            **{name: report.counts[name] for name in CLASSES},
+            "totals": totals,
+            "examples": report.examples,
+        }
         options.report.write_text(json.dumps(said, indent=1) + "\n")
 
 
@@ -47,7 +54,9 @@ def main() -> None:
     parser.add_argument("--prefix", default="", help="of the topics' names")
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--exactly-once", action="store_true", help="tolerate no repeated list")
-    parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="look again until all is well")
+    parser.add_argument(
+        "--wait", type=float, default=0, metavar="SECONDS", help="look again until all is well"
+    )
     parser.add_argument("--report", type=Path, help="write the counts as JSON")
     sys.exit(0 if asyncio.run(run(parser.parse_args())) else 1)
 

@@ -16,7 +16,8 @@ DAY = 86_400.0
 BASKET_DECAY = 0.95
 PURCHASE, REVIEW, RETURN, NO_ACT = 0, 5, 6, -1
 KNOWN_BASKETS = 64
-"""A return names one of a shopper's last; of a product bought in none of these only the count is known."""
+"""A return names one of a shopper's last; of a product bought in none of these only the count is
+known."""
 ACTIONS = {"view": 1, "search_click": 2, "add_to_cart": 3, "remove_from_cart": 4}
 
 
@@ -55,7 +56,8 @@ class Expected:
     """What the state must hold."""
 
     acts: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
-    """By family, in order: what its sequence shows the newest of. A product counts once per basket."""
+    """By family, in order: what its sequence shows the newest of. A product counts once per basket.
+    """
     made: int = 0
     """Acts, those taken back included."""
     bought: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
@@ -63,7 +65,8 @@ class Expected:
     baskets: list[int] = field(default_factory=list)
     """Time of the first purchase of each."""
     ring_from: dict[int, int] = field(default_factory=dict)
-    """By product: number of the oldest basket that its ring knows, whose bits do not come back when the newest goes."""
+    """By product: number of the oldest basket that its ring knows, whose bits do not come back when
+    the newest goes."""
     vague: set[int] = field(default_factory=set)
     """Products of which a purchase was taken back and the next one is too old to be known."""
 
@@ -94,7 +97,9 @@ def read(record: Record) -> Event:
         if record.family == "purchases":
             if value.get("kind") == "return" or value.get("quantity", 1) < 0:
                 return Event(*where, product, time, RETURN, value.get("basket_id") or "", event_id)
-            return Event(*where, product, time, PURCHASE, value.get("basket_id") or f"at {time}", event_id)
+            return Event(
+                *where, product, time, PURCHASE, value.get("basket_id") or f"at {time}", event_id
+            )
         kind = REVIEW if record.family == "reviews" else ACTIONS[value["action"]]
         return Event(*where, product, time, kind, "", event_id)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -139,9 +144,13 @@ def _take_back(event: Event, expected: Expected, names: list[str]) -> None:
     newest = max(number for _, number in mine)
     mine.remove(gone)
     acts = expected.acts["purchases"]
-    acts.remove(next(one for one in reversed(acts) if one.act == (event.product, gone[0], PURCHASE)))
+    acts.remove(
+        next(one for one in reversed(acts) if one.act == (event.product, gone[0], PURCHASE))
+    )
     if mine and gone[1] == newest:
-        expected.ring_from[event.product] = max(expected.ring_from.get(event.product, 0), newest - KNOWN_BASKETS + 1)
+        expected.ring_from[event.product] = max(
+            expected.ring_from.get(event.product, 0), newest - KNOWN_BASKETS + 1
+        )
         oldest = max(expected.ring_from[event.product], len(names) - KNOWN_BASKETS + 1)
         if max(number for _, number in mine) < oldest:
             expected.vague.add(event.product)

@@ -1,8 +1,8 @@
 """The verdict: every input record is followed to where it must have arrived.
 
-Expects the load of `tests.faults.workload`: each event at a second of its own, at most 1024 products, every event
-answered. Shoppers of whom a null on `users` was published are compared by their watermarks only: how their events on
-different topics lie around it is the worker's to choose.
+Expects the load of `tests.faults.workload`: each event at a second of its own, at most 1024
+products, every event answered. Shoppers of whom a null on `users` was published are compared by
+their watermarks only: how their events on different topics lie around it is the worker's to choose.
 """
 
 from collections import defaultdict
@@ -40,7 +40,10 @@ def _letters(log: Log, report: Report) -> set[Place]:
             )
             where = topic.rsplit("-", 1)[-1], int(partition), int(offset)
         except (ValueError, KeyError):
-            report.add("wrong", f"a dead letter that does not say whence: {letter.partition}@{letter.offset}")
+            report.add(
+                "wrong",
+                f"a dead letter that does not say whence: {letter.partition}@{letter.offset}",
+            )
             continue
         if where in seen and where[2] >= 0:
             report.add("duplicate_letter", f"{where}")
@@ -48,7 +51,9 @@ def _letters(log: Log, report: Report) -> set[Place]:
     return seen
 
 
-def _events(log: Log, letters: set[Place], report: Report) -> tuple[dict[bytes, list[Event]], set[bytes]]:
+def _events(
+    log: Log, letters: set[Place], report: Report
+) -> tuple[dict[bytes, list[Event]], set[bytes]]:
     """Each shopper's events, and who was forgotten."""
     events: dict[bytes, list[Event]] = defaultdict(list)
     forgotten: set[bytes] = set()
@@ -66,8 +71,13 @@ def _events(log: Log, letters: set[Place], report: Report) -> tuple[dict[bytes, 
     return events, forgotten
 
 
-def _versions(log: Log, report: Report) -> tuple[dict[bytes, list[Version | None]], dict[bytes, State | None]]:
-    """Each shopper's states in the order of the changelog, and the last one whole; None where it was deleted."""
+def _versions(
+    log: Log, report: Report
+) -> tuple[dict[bytes, list[Version | None]], dict[bytes, State | None]]:
+    """Each shopper's states in the order of the changelog, and the last one whole.
+
+    None where it was deleted.
+    """
     versions: dict[bytes, list[Version | None]] = defaultdict(list)
     newest: dict[bytes, Record] = {}
     highest: dict[bytes, dict[tuple[str, int, int], int]] = defaultdict(dict)
@@ -87,7 +97,9 @@ def _versions(log: Log, report: Report) -> tuple[dict[bytes, list[Version | None
         newest[key] = record
     for said in stale.values():
         report.add("stale_at_end", said)
-    return versions, {key: state for key, record in newest.items() for state in _whole(record, report)}
+    return versions, {
+        key: state for key, record in newest.items() for state in _whole(record, report)
+    }
 
 
 def _older(version: Version | None, highest: dict[tuple[str, int, int], int]) -> str:

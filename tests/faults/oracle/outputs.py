@@ -47,9 +47,14 @@ def _lists(log: Log, report: Report) -> dict[bytes, list[List | None]]:
             continue
         try:
             value = orjson.loads(record.value)
-            made = List(value["version"], [product_hash(item["product_id"]) for item in value["items"]])
+            made = List(
+                value["version"], [product_hash(item["product_id"]) for item in value["items"]]
+            )
             trigger = value["trigger"]
-            positions = {(key,): made.version, (key, trigger["topic"], trigger["partition"]): trigger["offset"]}
+            positions = {
+                (key,): made.version,
+                (key, trigger["topic"], trigger["partition"]): trigger["offset"],
+            }
             ids[value["recommendation_id"]] += 1
             contents[value["recommendation_id"]].add(_content(value))
         except (ValueError, KeyError, TypeError):
@@ -72,7 +77,9 @@ def _content(value: Mapping[str, object]) -> bytes:
     return blake2b(said, digest_size=16).digest()
 
 
-def _newest(key: bytes, state: Version | None, lists: list[List | None], forgotten: bool, report: Report) -> None:
+def _newest(
+    key: bytes, state: Version | None, lists: list[List | None], forgotten: bool, report: Report
+) -> None:
     if forgotten and not (state and state.published):
         if lists and lists[-1] is not None:
             report.add("unanswered", f"{key!r}: forgotten, and the list is still there")
@@ -84,14 +91,32 @@ def _newest(key: bytes, state: Version | None, lists: list[List | None], forgott
     due = List(state.number, state.published) if state else None
     if newest and due and newest.version == due.version and due in lists:
         if newest != due:
-            report.add("redone_output", f"{key!r}: version {due.version} came with other products first")
+            report.add(
+                "redone_output", f"{key!r}: version {due.version} came with other products first"
+            )
     elif newest != due:
-        report.add("unanswered", f"{key!r}: {newest and newest.version}, the state's is {due and due.version}")
+        report.add(
+            "unanswered",
+            f"{key!r}: {newest and newest.version}, the state's is {due and due.version}",
+        )
 
 
-def _pairs(key: bytes, states: list[Version | None], lists: list[List | None], forgotten: bool, report: Report) -> None:
-    """A list for every state, in order; what a forgotten shopper's states without a list are is left open."""
-    should = [List(state.number, state.published) for state in states if state and (state.published or not forgotten)]
+def _pairs(
+    key: bytes,
+    states: list[Version | None],
+    lists: list[List | None],
+    forgotten: bool,
+    report: Report,
+) -> None:
+    """A list for every state, in order.
+
+    What a forgotten shopper's states without a list are is left open.
+    """
+    should = [
+        List(state.number, state.published)
+        for state in states
+        if state and (state.published or not forgotten)
+    ]
     has = [made for made in lists if made]
     if should != has:
         said = f"{key!r}: {len(should)} states, {len(has)} lists"

@@ -42,7 +42,10 @@ class Reader:
                 return self.log
 
     async def _at_end(self) -> bool:
-        """What one broker says of ends is too low; that nothing comes any more was seen before this is asked."""
+        """What one broker says of ends is too low.
+
+        That nothing comes any more was seen before this is asked.
+        """
         ends = await self.consumer.end_offsets(self.tps)
         return all([await self.consumer.position(tp) >= end for tp, end in ends.items()])
 
@@ -63,7 +66,10 @@ class Reader:
         parts.get(topic if topic == self.changelog else family, self.log.inputs).append(kept)
 
     def _shorten_the_one_before(self, record: Record) -> None:
-        """A state of 4 KiB an event would fill the memory; only the last of a shopper is needed whole."""
+        """A state of 4 KiB an event would fill the memory.
+
+        Only the last of a shopper is needed whole.
+        """
         states, before = self.log.changelog, self.newest.get(record.key)
         self.newest[record.key] = len(states)
         if before is not None and (value := states[before].value) is not None:

@@ -21,11 +21,17 @@ CLASSES = {
     "regress_output": "a list older than one before it, by its version or its trigger",
 }
 TOLERATED = {
-    "at_least_once": ("regress", "redone_output", "missing_output", "duplicate_output", "regress_output"),
+    "at_least_once": (
+        "regress",
+        "redone_output",
+        "missing_output",
+        "duplicate_output",
+        "regress_output",
+    ),
     "exactly_once": (),
 }
-"""After a crash a list may come again, with the same id; or with another one, made of a popularity that has moved on.
-Late writes of a suspended worker are repaired, yet seen."""
+"""After a crash a list may come again, with the same id; or with another one, made of a popularity
+that has moved on. Late writes of a suspended worker are repaired, yet seen."""
 
 
 @dataclass

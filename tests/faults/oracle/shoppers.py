@@ -4,7 +4,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from tests.faults.oracle import state as layout
-from tests.faults.oracle.fold import PURCHASE, REVIEW, Event, Expected, decayed, decayed_by_basket, fold
+from tests.faults.oracle.fold import (
+    PURCHASE,
+    REVIEW,
+    Event,
+    Expected,
+    decayed,
+    decayed_by_basket,
+    fold,
+)
 from tests.faults.oracle.log import Log
 from tests.faults.oracle.report import Report
 from tests.faults.oracle.state import State
@@ -14,7 +22,9 @@ TOLERANCE = 1e-3
 RING = (1 << 64) - 1
 
 
-def judge_shopper(key: bytes, events: list[Event], state: State | None, exact: bool, log: Log, report: Report) -> None:
+def judge_shopper(
+    key: bytes, events: list[Event], state: State | None, exact: bool, log: Log, report: Report
+) -> None:
     """Follow each event to the state; compare what the state holds only where `exact`."""
     covered = []
     for event in events:
@@ -40,12 +50,17 @@ def _is_past(mark: layout.Mark, event: Event) -> bool:
 def _sequence(
     key: bytes, expected: Expected, state: State, log: Log, report: Report
 ) -> tuple[Counter[int], Counter[int]]:
-    """Report what the sequence lacks or has too often; returns how many purchases these are, by product."""
+    """Report what the sequence lacks or has too often.
+
+    Returns how many purchases these are, by product.
+    """
     held = Counter(state.sequence)
     made = Counter(event.act for mine in expected.acts.values() for event in mine)
     extra = held - made
     for act, count in extra.items():
-        report.add("duplicate_state", f"{key!r}: {act} in the sequence, {made[act]} in the input", count)
+        report.add(
+            "duplicate_state", f"{key!r}: {act} in the sequence, {made[act]} in the input", count
+        )
     held -= extra
     kept: Counter[str] = Counter()
     for (_, _, kind), count in held.items():
@@ -66,8 +81,13 @@ def _sequence(
     return purchases, twice
 
 
-def _not_held(mine: list[Event], held: Mapping[tuple[int, int, int], int], kept: int, *, is_full: bool) -> list[Event]:
-    """Of a sequence that was full the newest of a family must be there, without a hole; of any other, all."""
+def _not_held(
+    mine: list[Event], held: Mapping[tuple[int, int, int], int], kept: int, *, is_full: bool
+) -> list[Event]:
+    """Of a sequence that was full the newest of a family must be there, without a hole.
+
+    Of any other, all.
+    """
     due = mine[len(mine) - kept :] if is_full else mine
     left, missing = Counter(held), []
     for event in reversed(due):
@@ -83,7 +103,14 @@ def _family(kind: int) -> str:
 
 
 def _counts(
-    key: bytes, product: int, expected: Expected, state: State, missing: int, extra: int, log: Log, report: Report
+    key: bytes,
+    product: int,
+    expected: Expected,
+    state: State,
+    missing: int,
+    extra: int,
+    log: Log,
+    report: Report,
 ) -> None:
     """Report by how much a product's count is off, as far as the sequence has not told."""
     counter = state.counters.get(product)
@@ -94,7 +121,10 @@ def _counts(
     if (skipped := want - has - missing) > 0:
         report.add("skip", said, skipped)
         candidates = [event for event in expected.acts["purchases"] if event.product == product]
-        open_ = sum(not log.is_committed(event.family, event.partition, event.offset) for event in candidates)
+        open_ = sum(
+            not log.is_committed(event.family, event.partition, event.offset)
+            for event in candidates
+        )
         if (lost := skipped - open_) > 0:
             report.add("lost", said, lost)
 
@@ -116,7 +146,8 @@ def _counter(bought: list[tuple[int, int]], ring_from: int) -> layout.Counter:
     times, baskets = [time for time, _ in bought], [basket for _, basket in bought]
     ring = sum(1 << max(baskets) - basket for basket in baskets if basket >= ring_from) & RING
     return layout.Counter(
-        len(bought), decayed(times, 7), decayed(times, 28), decayed(times, 112), decayed_by_basket(baskets),
+        len(bought), decayed(times, 7), decayed(times, 28), decayed(times, 112),
+        decayed_by_basket(baskets),
         min(times), max(times), max(baskets), ring,
     )  # fmt: skip
 
@@ -124,7 +155,8 @@ def _counter(bought: list[tuple[int, int]], ring_from: int) -> layout.Counter:
 def _totals(expected: Expected) -> layout.Totals:
     purchases, times = sum(map(len, expected.bought.values())), expected.baskets
     return layout.Totals(
-        purchases, len(times), min(times, default=0), max(times, default=0), decayed(times, 28), decayed(times, 112),
+        purchases, len(times), min(times, default=0), max(times, default=0), decayed(times, 28),
+        decayed(times, 112),
         decayed([review.time for review in expected.acts["reviews"]], 112),
     )  # fmt: skip
 
@@ -132,5 +164,6 @@ def _totals(expected: Expected) -> layout.Totals:
 def _agree(has: Iterable[float], want: Iterable[float]) -> bool:
     """Whole numbers exactly, decayed ones nearly; a NaN never."""
     return all(
-        abs(a - b) <= TOLERANCE * abs(b) if isinstance(b, float) else a == b for a, b in zip(has, want, strict=True)
+        abs(a - b) <= TOLERANCE * abs(b) if isinstance(b, float) else a == b
+        for a, b in zip(has, want, strict=True)
     )

@@ -1,4 +1,7 @@
-"""Reads the bytes of a shopper's state, by the layout's description in docs: version 5, little endian."""
+"""Reads the bytes of a shopper's state, by the layout's description in docs.
+
+Version 5, little endian.
+"""
 
 import struct
 from collections.abc import Sequence
@@ -25,7 +28,8 @@ class Mark(NamedTuple):
 
 
 Watermarks = dict[str, list[Mark]]
-"""By family of topics: of the shopper's own partition, then of those whose records were re-keyed."""
+"""By family of topics: of the shopper's own partition, then of those whose records were re-keyed.
+"""
 
 
 class Counter(NamedTuple):
@@ -65,8 +69,13 @@ class Version(NamedTuple):
 
     @property
     def number(self) -> int:
-        """How many records of all topics lie below the watermarks: what a list gives as its version."""
-        return self.base + sum(mark.offset + 1 for marks in self.watermarks.values() for mark in marks)
+        """How many records of all topics lie below the watermarks.
+
+        What a list gives as its version.
+        """
+        return self.base + sum(
+            mark.offset + 1 for marks in self.watermarks.values() for mark in marks
+        )
 
 
 class State(NamedTuple):
@@ -94,19 +103,23 @@ def parse(value: bytes) -> State:
     """Read the rest, too."""
     sizes = _sizes(value)
     sequence = [
-        INTERACTION.unpack_from(value, sizes.sequence_at + i * INTERACTION.size) for i in range(sizes.interactions)
+        INTERACTION.unpack_from(value, sizes.sequence_at + i * INTERACTION.size)
+        for i in range(sizes.interactions)
     ]
     at, products = sizes.products_at, sizes.products
     keys = struct.unpack_from(f"<{products}Q", value, at)
     at += 8 * products
     newest = [NEWEST.unpack_from(value, at + i * NEWEST.size) for i in range(products)]
     counters = {
-        key: Counter(1, 1, 1, 1, 1, time, time, basket, 1) for key, (time, basket) in zip(keys, newest, strict=True)
+        key: Counter(1, 1, 1, 1, 1, time, time, basket, 1)
+        for key, (time, basket) in zip(keys, newest, strict=True)
     }
     counters |= _again(value, at + products * NEWEST.size, sizes.again, keys, newest)
     if len(counters) < products:
         raise Unreadable("a product twice")
-    purchases, baskets, first, last, _, _, decay28, decay112, _, reviews, *_ = HEADER.unpack_from(value)[13:]
+    purchases, baskets, first, last, _, _, decay28, decay112, _, reviews, *_ = HEADER.unpack_from(
+        value
+    )[13:]
     totals = Totals(purchases, baskets, first, last, decay28, decay112, reviews)
     return State(_watermarks(value), sequence, counters, totals)
 
@@ -123,7 +136,10 @@ def _again(
 
 
 def shorten(value: bytes) -> bytes:
-    """The state without sequence, counters and text: all that is needed of one that is not the last."""
+    """The state without sequence, counters and text.
+
+    All that is needed of one that is not the last.
+    """
     sizes = _sizes(value)
     header = bytearray(value[: HEADER.size])
     struct.pack_into("<HHHHHHHHH", header, 2, 0, 0, 0, 0, sizes.published, 0, 0, 0, 0)
@@ -156,7 +172,13 @@ class _Sizes(NamedTuple):
     @property
     def published_at(self) -> int:
         products = self.products * (8 + NEWEST.size) + self.again * (PLACE.size + AGAIN.size)
-        return self.products_at + products + self.browsed * BROWSED + self.looks * LOOKS + 8 * self.hidden
+        return (
+            self.products_at
+            + products
+            + self.browsed * BROWSED
+            + self.looks * LOOKS
+            + 8 * self.hidden
+        )
 
 
 def _sizes(value: bytes) -> _Sizes:

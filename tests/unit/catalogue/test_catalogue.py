@@ -38,7 +38,11 @@ def test_the_version_tells_what_changed() -> None:
     before = catalogue.version
     catalogue.put([product("c"), product("b", maker="other")], vectors(3, 2))  # a new price, say
     assert catalogue.version == before
-    for changes, vector in (({"type": "x"}, 1), ({"type": "x"}, 5), ({"type": "x", "available": False}, 5)):
+    for changes, vector in (
+        ({"type": "x"}, 1),
+        ({"type": "x"}, 5),
+        ({"type": "x", "available": False}, 5),
+    ):
         before = catalogue.version
         catalogue.put([product("a", **changes)], vectors(vector))
         assert catalogue.version > before and catalogue.changed_since(before).tolist() == [0]

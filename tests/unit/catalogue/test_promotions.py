@@ -22,13 +22,20 @@ def promotions_of(entries: list[tuple[int, int, int, int, int]]) -> Promotions:
     made = Promotions()
     for row in range(ROWS):
         made.put(
-            row, [(START + a * DAY, START + (a + n) * DAY, store, bits) for r, a, n, store, bits in entries if r == row]
+            row,
+            [
+                (START + a * DAY, START + (a + n) * DAY, store, bits)
+                for r, a, n, store, bits in entries
+                if r == row
+            ],
         )
     return made
 
 
 @given(ENTRIES, st.integers(0, 10))
-def test_shares_and_stores_equal_a_recount(entries: list[tuple[int, int, int, int, int]], day: int) -> None:
+def test_shares_and_stores_equal_a_recount(
+    entries: list[tuple[int, int, int, int, int]], day: int
+) -> None:
     made = promotions_of(entries)
     promoted = made.at(START + day * DAY + 5000, ROWS)
 
@@ -40,7 +47,9 @@ def test_shares_and_stores_equal_a_recount(entries: list[tuple[int, int, int, in
         stores = {store for _, store, _ in held if store != ALL_STORES}
         mine = [(store, bits) for r, store, bits in held if r == row and bits & bit]
         everywhere = sum(store == ALL_STORES for store, _ in mine)
-        return min(everywhere + sum(store != ALL_STORES for store, _ in mine) / max(len(stores), 1), 1.0)
+        return min(
+            everywhere + sum(store != ALL_STORES for store, _ in mine) / max(len(stores), 1), 1.0
+        )
 
     for row in range(ROWS):
         now = [share(day, row, bit) for bit in (MAILER, DISPLAY, FEATURE)]

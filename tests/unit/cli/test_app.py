@@ -1,4 +1,7 @@
-"""The command line itself: its version, what is missing in words, and output that a pipe can use."""
+"""The command line itself.
+
+Its version, what is missing in words, and output that a pipe can use.
+"""
 
 import subprocess
 import sys
@@ -11,7 +14,9 @@ from worker.ops import extras
 
 def pprm(*arguments: str, code: str = "") -> "subprocess.CompletedProcess[str]":
     command = ["-c", code] if code else ["-m", "worker"]
-    return subprocess.run([sys.executable, *command, *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, *command, *arguments], capture_output=True, text=True, check=False
+    )
 
 
 def test_it_says_its_version() -> None:
@@ -24,7 +29,9 @@ def test_settings_in_a_pipe_stay_on_a_line_each() -> None:
     lines = pprm("config", "show").stdout.splitlines()
     longest = next(line for line in lines if "PPRM_RECOMMENDATIONS__SCORE_FROM" in line)
     assert len(longest) > 160 and longest.count("│") == 4, "name, value and the whole meaning"
-    assert len(lines) == sum("│ PPRM_" in line for line in lines) + 5, "no setting takes a second line"
+    assert len(lines) == sum("│ PPRM_" in line for line in lines) + 5, (
+        "no setting takes a second line"
+    )
 
 
 WITHOUT = """
@@ -50,7 +57,10 @@ def test_what_a_command_needs_is_an_extra_named_in_its_error(
     missing: tuple[str, ...], arguments: tuple[str, ...], extra: str
 ) -> None:
     said = pprm(*arguments, code=WITHOUT.format(missing=missing))
-    assert said.returncode in (1, 2) and f"pip install 'pprm-worker[{extra}]'" in said.stdout + said.stderr
+    assert (
+        said.returncode in (1, 2)
+        and f"pip install 'pprm-worker[{extra}]'" in said.stdout + said.stderr
+    )
     assert "Traceback" not in said.stderr
 
 

@@ -1,4 +1,7 @@
-"""A backfill before it is published: read whole, checked, sorted in bounded memory, with ids that stay."""
+"""A backfill before it is published.
+
+Read whole, checked, sorted in bounded memory, with ids that stay.
+"""
 
 import random
 import tracemalloc
@@ -24,8 +27,12 @@ HEADER = "user_id,product_id,occurred_at,kind,price\n"
 T = 1_700_000_000
 
 
-def past(directory: Path, events: Iterable[str], header: str = HEADER, users: str = "", **options: Any) -> Past:
-    made = {"events": header + "".join(events), "products": PRODUCTS} | ({"users": users} if users else {})
+def past(
+    directory: Path, events: Iterable[str], header: str = HEADER, users: str = "", **options: Any
+) -> Past:
+    made = {"events": header + "".join(events), "products": PRODUCTS} | (
+        {"users": users} if users else {}
+    )
     paths = [directory / f"{name}.csv" for name in made]
     for path, text in zip(paths, made.values(), strict=True):
         path.write_text(text)
@@ -35,11 +42,20 @@ def past(directory: Path, events: Iterable[str], header: str = HEADER, users: st
 
 
 def ids(found: Past) -> list[str]:
-    return [fields["event_id"] for family, fields in found.messages() if family in ("purchases", "browses", "reviews")]
+    return [
+        fields["event_id"]
+        for family, fields in found.messages()
+        if family in ("purchases", "browses", "reviews")
+    ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.integers(-3, 5), st.binary(max_size=30)), max_size=300), st.integers(1, 5000))
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None
+)
+@given(
+    st.lists(st.tuples(st.integers(-3, 5), st.binary(max_size=30)), max_size=300),
+    st.integers(1, 5000),
+)
 def test_rows_come_back_sorted_and_equal_ones_as_they_came(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, bytes]], memory: int
 ) -> None:
@@ -65,7 +81,9 @@ def test_what_is_sorted_is_not_held_in_memory(tmp_path: Path) -> None:
     assert not rows and peak < 8 << 20  # of 21 MB
 
 
-def test_messages_come_in_the_order_of_their_times_whatever_that_of_the_file(tmp_path: Path) -> None:
+def test_messages_come_in_the_order_of_their_times_whatever_that_of_the_file(
+    tmp_path: Path,
+) -> None:
     rows = [f"u{n % 7},tea,{T + n},{'view' if n % 3 else 'purchase'},\n" for n in range(500)]
     random.Random(1).shuffle(rows)
     found = past(tmp_path, rows, users="user_id,text\nu0,likes tea\n", memory=5000)
@@ -80,10 +98,17 @@ def test_messages_come_in_the_order_of_their_times_whatever_that_of_the_file(tmp
 
 
 def test_ids_are_made_of_what_an_event_is_and_do_not_change(tmp_path: Path) -> None:
-    rows = [f"u,tea,{T},purchase,3\n", f"u,tea,{T},purchase,3\n", f"u,mug,{T},purchase,3\n", f"v,tea,{T},view,\n"]
+    rows = [
+        f"u,tea,{T},purchase,3\n",
+        f"u,tea,{T},purchase,3\n",
+        f"u,mug,{T},purchase,3\n",
+        f"v,tea,{T},view,\n",
+    ]
     first = ids(past(tmp_path, rows))
     assert len(set(first)) == 4  # two units bought as two rows are two events
-    again = ids(past(tmp_path, [f"a,tea,{T - 9},view,\n", *reversed(rows), "u,tea,yesterday,purchase,\n"]))
+    again = ids(
+        past(tmp_path, [f"a,tea,{T - 9},view,\n", *reversed(rows), "u,tea,yesterday,purchase,\n"])
+    )
     assert set(again) > set(first) and len(again) == 5
     mended = [rows[0].replace(",3\n", ",4\n"), *rows[1:]]
     assert ids(past(tmp_path, mended)) == first
@@ -99,7 +124,13 @@ def test_ids_of_the_table_are_kept_and_an_event_with_one_again_is_left_out(tmp_p
 
 def test_every_row_is_checked_before_the_first_is_published(tmp_path: Path) -> None:
     found = past(
-        tmp_path, [f"u,tea,{T},purchase,\n", "u,tea,never,view,\n", f"u,pot,{T},view,\n", f"u,mug,{T},view,\n"]
+        tmp_path,
+        [
+            f"u,tea,{T},purchase,\n",
+            "u,tea,never,view,\n",
+            f"u,pot,{T},view,\n",
+            f"u,mug,{T},view,\n",
+        ],
     )
     assert found.counts == {"products": 2, "purchases": 1, "browses": 1}
     assert "line 3" in str(found.report) and "'pot'" in str(found.report)
@@ -110,10 +141,24 @@ def test_every_row_is_checked_before_the_first_is_published(tmp_path: Path) -> N
 
 
 def test_returns_are_published_as_returns(tmp_path: Path) -> None:
-    rows = [f"u,tea,{T},purchase,2\n", f"u,tea,{T},purchase,-1\n", f"u,tea,{T},return,\n", f"u,tea,{T},purchase,0\n"]
-    found = past(tmp_path, [*rows, f"u,tea,{T},hide,\n"], header="user_id,product_id,occurred_at,kind,quantity\n")
+    rows = [
+        f"u,tea,{T},purchase,2\n",
+        f"u,tea,{T},purchase,-1\n",
+        f"u,tea,{T},return,\n",
+        f"u,tea,{T},purchase,0\n",
+    ]
+    found = past(
+        tmp_path,
+        [*rows, f"u,tea,{T},hide,\n"],
+        header="user_id,product_id,occurred_at,kind,quantity\n",
+    )
     messages = [fields for family, fields in found.messages() if family in ("purchases", "browses")]
-    assert [fields.get("kind") or fields.get("action") for fields in messages] == [None, "return", "return", "hide"]
+    assert [fields.get("kind") or fields.get("action") for fields in messages] == [
+        None,
+        "return",
+        "return",
+        "hide",
+    ]
     assert len(set(ids(found))) == 4 and found.report.left_out == {table.NONE_BOUGHT: 1}
     for family, fields in found.messages():
         check(family, fields)
@@ -127,10 +172,18 @@ def test_since_leaves_out_what_is_older(tmp_path: Path) -> None:
 def test_what_is_published_is_known_by_id_shopper_product_and_kind() -> None:
     event = {"event_id": "o1", "user_id": "u", "product_id": "tea", "quantity": 1}
     other = [
-        event | change for change in ({"event_id": "o2"}, {"user_id": "v"}, {"product_id": "mug"}, {"quantity": -1})
+        event | change
+        for change in (
+            {"event_id": "o2"},
+            {"user_id": "v"},
+            {"product_id": "mug"},
+            {"quantity": -1},
+        )
     ]
     published = Published(b"".join(known_by("purchases", one) for one in [event, other[2]]))
-    asked = [known_by("purchases", one) for one in [event | {"price": 3}, *other]] + [known_by("browses", event)]
+    asked = [known_by("purchases", one) for one in [event | {"price": 3}, *other]] + [
+        known_by("browses", event)
+    ]
     assert published.holds(asked) == [True, False, False, True, False, False]
     assert Published().holds(asked) == [False] * 6
 

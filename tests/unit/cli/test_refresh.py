@@ -31,7 +31,9 @@ class Group:
 
 
 def sent(count: int) -> list[Any]:
-    return [SimpleNamespace(topic="requests", partition=0, offset=offset) for offset in range(count)]
+    return [
+        SimpleNamespace(topic="requests", partition=0, offset=offset) for offset in range(count)
+    ]
 
 
 def test_so_many_may_wait_as_were_answered_twice_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,10 @@ from worker.cli import send, send_options, tail
 def test_compose_makes_what_is_absent():
     message = send.compose("purchases", {"user_id": "u", "product_id": "p"})
     assert message.key == b"u"
-    assert Purchase.model_validate_json(message.value).event_id == dict(message.headers)["ce_id"].decode()
+    assert (
+        Purchase.model_validate_json(message.value).event_id
+        == dict(message.headers)["ce_id"].decode()
+    )
 
 
 @pytest.mark.parametrize(
@@ -24,7 +27,11 @@ def test_compose_makes_what_is_absent():
             {"user_id": "u", "product_id": "p", "occured_at": "x"},
             "no field 'occured_at': is it 'occurred_at'",
         ),
-        ("browses", {"user_id": "u", "product_id": "p", "Action": "view"}, "no field 'Action': is it 'action'"),
+        (
+            "browses",
+            {"user_id": "u", "product_id": "p", "Action": "view"},
+            "no field 'Action': is it 'action'",
+        ),
     ],
 )
 def test_wrong_message_is_refused(family, fields, said):
@@ -33,7 +40,10 @@ def test_wrong_message_is_refused(family, fields, said):
 
 
 def test_a_field_of_the_shops_own_is_passed_over():
-    assert b'"till":7' in send.compose("purchases", {"user_id": "u", "product_id": "p", "till": 7}).value
+    assert (
+        b'"till":7'
+        in send.compose("purchases", {"user_id": "u", "product_id": "p", "till": 7}).value
+    )
 
 
 def test_wrong_line_is_named():
@@ -53,10 +63,30 @@ def run(*arguments: str) -> Any:
 
 
 def test_the_fields_of_an_event_are_options(sent: list[tuple[str, dict[str, Any]]]) -> None:
-    assert run("purchases", "--user", "1", "--product-id", "2", "--quantity", "2", "--basket-id", "7").exit_code == 0
-    assert run("browses", "--user", "1", "--product", "2", "--action", "view", "--dwell-seconds", "3.5").exit_code == 0
     assert (
-        run("products", "--product", "2", "--title", "7", "--categories", '["a"]', "--available", "false").exit_code
+        run(
+            "purchases", "--user", "1", "--product-id", "2", "--quantity", "2", "--basket-id", "7"
+        ).exit_code
+        == 0
+    )
+    assert (
+        run(
+            "browses", "--user", "1", "--product", "2", "--action", "view", "--dwell-seconds", "3.5"
+        ).exit_code
+        == 0
+    )
+    assert (
+        run(
+            "products",
+            "--product",
+            "2",
+            "--title",
+            "7",
+            "--categories",
+            '["a"]',
+            "--available",
+            "false",
+        ).exit_code
         == 0
     )
     assert sent == [
@@ -76,22 +106,35 @@ def test_every_field_of_every_topic_has_an_option(sent: list[tuple[str, dict[str
 
 
 def test_a_misspelt_option_or_topic_is_refused(sent: list[tuple[str, dict[str, Any]]]) -> None:
-    wrong = run("purchases", "--user", "1", "--product", "2", "--occured-at", "2026-03-01T00:00:00Z")
+    wrong = run(
+        "purchases", "--user", "1", "--product", "2", "--occured-at", "2026-03-01T00:00:00Z"
+    )
     assert wrong.exit_code == 2 and "--occurred-at" in wrong.output
     assert run("purchase", "--user", "1").exit_code == 2 and not sent
 
 
 def test_both_names_of_the_broker() -> None:
-    for words in ("worker", "demo", "backfill", "tail", "topics create", "topics check", "send purchases"):
+    for words in (
+        "worker",
+        "demo",
+        "backfill",
+        "tail",
+        "topics create",
+        "topics check",
+        "send purchases",
+    ):
         assert (
             "--bootstrap-server"
-            in CliRunner().invoke(cli.cli, [*words.split(), "--help"], env={"COLUMNS": "200"}).output
+            in CliRunner()
+            .invoke(cli.cli, [*words.split(), "--help"], env={"COLUMNS": "200"})
+            .output
         )
 
 
 def test_a_value_is_a_text_or_json() -> None:
     assert send_options.value(Purchase, "user_id", "1") == "1"
-    assert send_options.value(Purchase, "quantity", "two") == "two"  # the schema says that it must be a number
+    # the schema says that it must be a number
+    assert send_options.value(Purchase, "quantity", "two") == "two"
 
 
 def test_tail_shows_titles() -> None:

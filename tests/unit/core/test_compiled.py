@@ -19,7 +19,9 @@ def run(folder: Path) -> int:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
         "PYTHONPATH": str(folder)
     }
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, check=True
+    )
     return int(done.stdout)
 
 
@@ -38,7 +40,11 @@ def test_an_edit_of_a_constant_elsewhere_is_seen(tmp_path: Path) -> None:
         (package / "deeper.py").write_text(f"MOST = {most}\n")
         assert run(tmp_path) == most
         assert run(tmp_path) == most
-    cached = sorted(path.suffix for path in (package / "__pycache__").iterdir() if path.stem.startswith("loop.most"))
+    cached = sorted(
+        path.suffix
+        for path in (package / "__pycache__").iterdir()
+        if path.stem.startswith("loop.most")
+    )
     assert cached == [".nbc", ".nbi"], "one entry, used again"
 
 

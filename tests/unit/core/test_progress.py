@@ -21,7 +21,9 @@ def test_a_long_command_into_a_file_says_how_far_it_is_and_what_is_left() -> Non
     assert said[-1] == "learning, loss 100: done, 3 min"
     assert 10 < len(said) < 15
     lines.update(task, completed=100, total=100)
-    assert said[-1] == "learning, loss 100: done, 3 min" and len(said) < 15, "what is done is told once"
+    assert said[-1] == "learning, loss 100: done, 3 min" and len(said) < 15, (
+        "what is done is told once"
+    )
 
 
 def test_a_terminal_gets_bars_and_everything_else_lines() -> None:
@@ -41,9 +43,16 @@ def test_a_terminal_gets_bars_and_everything_else_lines() -> None:
         (250, 1000, "25% after 30 s, 90 s left"),
     ],
 )  # fmt: skip
-def test_nobody_knows_what_is_left_of_what_has_hardly_begun(done: float, total: float | None, said: str) -> None:
+def test_nobody_knows_what_is_left_of_what_has_hardly_begun(
+    done: float, total: float | None, said: str
+) -> None:
     assert how_far(done, total, 30) == said
 
 
 def test_durations_are_told_as_people_do() -> None:
-    assert [duration(seconds) for seconds in (0.4, 99, 300, 7300)] == ["0 s", "99 s", "5 min", "2 h 2 min"]
+    assert [duration(seconds) for seconds in (0.4, 99, 300, 7300)] == [
+        "0 s",
+        "99 s",
+        "5 min",
+        "2 h 2 min",
+    ]

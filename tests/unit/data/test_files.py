@@ -47,11 +47,14 @@ def arrow(codec: str) -> Callable[[bytes], bytes]:
 
 
 PACKED: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": gzip.compress, "zstd": arrow("zstd"), "lz4": arrow("lz4"), "bzip2": bz2.compress, "xz": lzma.compress,
+    "gzip": gzip.compress, "zstd": arrow("zstd"), "lz4": arrow("lz4"), "bzip2": bz2.compress,
+    "xz": lzma.compress,
 }  # fmt: skip
 
 
-def read(tmp_path: Path, content: bytes, name: str = "events.csv", products: str = PRODUCTS) -> Dataset:
+def read(
+    tmp_path: Path, content: bytes, name: str = "events.csv", products: str = PRODUCTS
+) -> Dataset:
     (tmp_path / name).write_bytes(content)
     (tmp_path / "products.csv").write_text(products)
     return table.load(tmp_path / name, tmp_path / "products.csv")
@@ -66,14 +69,22 @@ def test_a_file_is_what_its_first_bytes_say(tmp_path: Path, packed: str, name: s
 @pytest.mark.parametrize("packed", PACKED)
 def test_two_compressed_parts_are_one_file(tmp_path: Path, packed: str) -> None:
     assert (
-        len(read(tmp_path, PACKED[packed](EVENTS) + PACKED[packed]("".join(ROWS).replace("tea", "mug").encode())).user)
+        len(
+            read(
+                tmp_path,
+                PACKED[packed](EVENTS)
+                + PACKED[packed]("".join(ROWS).replace("tea", "mug").encode()),
+            ).user
+        )
         == 800
     )
 
 
 @pytest.mark.parametrize("packed", PACKED)
 def test_compressed_data_that_was_broken_off_is_told(tmp_path: Path, packed: str) -> None:
-    noise = "".join(f"u{hash(n) * 2654435761 % 2**32},tea,{1_700_000_000 + n}\n" for n in range(200_000))
+    noise = "".join(
+        f"u{hash(n) * 2654435761 % 2**32},tea,{1_700_000_000 + n}\n" for n in range(200_000)
+    )
     whole = PACKED[packed]((HEADER + noise).encode())
     data = read(tmp_path, whole[: len(whole) * 3 // 4])
     assert 0 < len(data.user) < 200_000 and data.left_out[CUT] == 1
@@ -142,21 +153,31 @@ def test_what_is_no_table_is_told(tmp_path: Path, content: bytes, message: str) 
 
 
 def test_a_directory_is_a_directory(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match=r"is a directory: name the files in it.*; .*nothing.csv: no such file"):
+    with pytest.raises(
+        TableError, match=r"is a directory: name the files in it.*; .*nothing.csv: no such file"
+    ):
         table.load(tmp_path, tmp_path / "nothing.csv")
 
 
 def test_rows_that_cannot_be_used_are_left_out_with_their_lines(tmp_path: Path) -> None:
-    wrong = {10: "u,tea,yesterday\n", 20: "u,tea\n", 30: "u,tea,tomorrow\n", 40: "u\xe9,tea,1700000000\n"}
+    wrong = {
+        10: "u,tea,yesterday\n",
+        20: "u,tea\n",
+        30: "u,tea,tomorrow\n",
+        40: "u\xe9,tea,1700000000\n",
+    }
     lines = [wrong.get(n, row) for n, row in enumerate(ROWS)]
     data = read(tmp_path, (HEADER + "".join(lines)).encode("latin-1"))
     assert len(data.user) == 396
     assert str(data.report).splitlines()[:5] == [
         f"{tmp_path}/events.csv: 400 rows read, 396 taken",
-        "  left out 2: occurred_at must be like 2024-05-31T18:00:00Z, or seconds since 1970, not 'yesterday'"
+        "  left out 2: occurred_at must be like 2024-05-31T18:00:00Z, or seconds since 1970, not"
+        " 'yesterday'"
         " (line 12, line 32)",
-        "  left out 1: 2 values for 3 columns; put text that holds commas or line breaks into double quotes (line 22)",
-        "  left out 1: not UTF-8: Latin-1 or Windows-1252, as older programs save it? Convert the file, e.g. by"
+        "  left out 1: 2 values for 3 columns; put text that holds commas or line breaks into"
+        " double quotes (line 22)",
+        "  left out 1: not UTF-8: Latin-1 or Windows-1252, as older programs save it? Convert the"
+        " file, e.g. by"
         " iconv -f WINDOWS-1252 -t UTF-8, not 'byte 0xe9' (line 42)",
         f"{tmp_path}/products.csv: 2 rows read, all taken",
     ]
@@ -166,13 +187,17 @@ def test_of_each_reason_the_first_places_are_named_and_reasons_are_bounded(tmp_p
     wrong = [f"u,tea{',' * (n % 50 + 2)}x\n" for n in range(200)]
     data = read(tmp_path, (HEADER + "".join(ROWS + wrong)).encode())
     said = str(data.report)
-    assert "left out 4: 4 values for 3 columns" in said and "(line 402, line 452, line 502, ...)" in said
+    assert (
+        "left out 4: 4 values for 3 columns" in said
+        and "(line 402, line 452, line 502, ...)" in said
+    )
     assert data.left_out["other reasons"] == 120 and sum(data.left_out.values()) == 200
 
 
 def test_a_file_of_which_most_cannot_be_used_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        TableError, match=r"events.csv: 201 of 400 rows cannot be used:\n  201: occurred_at must be like"
+        TableError,
+        match=r"events.csv: 201 of 400 rows cannot be used:\n  201: occurred_at must be like",
     ):
         read(tmp_path, (HEADER + "".join(ROWS[:199]) + "u,tea,never\n" * 201).encode())
 
@@ -200,7 +225,9 @@ fields = st.sampled_from(["a", "", 'x"y', "line\nbreak", "com,ma", "\r\n"])
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.lists(st.tuples(fields, fields), min_size=1, max_size=8), st.integers(0, 7))
-def test_what_stands_behind_an_unclosed_quote_is_read(tmp_path: Path, rows: Sequence[tuple[str, str]], at: int) -> None:
+def test_what_stands_behind_an_unclosed_quote_is_read(
+    tmp_path: Path, rows: Sequence[tuple[str, str]], at: int
+) -> None:
     """Whole rows before it and simple rows after it come out as they are, whatever stands between."""
     quoted = ['"{}","{}"\n'.format(*(field.replace('"', '""') for field in row)) for row in rows]
     path = tmp_path / "rows.csv"
@@ -231,27 +258,49 @@ def test_returns_and_zero_quantities_do_not_refuse_a_file(tmp_path: Path) -> Non
 
 
 def test_a_return_names_the_order_that_it_is_from(tmp_path: Path) -> None:
-    """So that a model learns from the states that the worker has; and it is never a basket to be foretold."""
+    """So that a model learns from the states that the worker has.
+
+    And it is never a basket to be foretold.
+    """
     rows = (
         "user_id,product_id,occurred_at,kind,basket_id\nu,tea,1700000000,,a\nu,tea,1700100000,,b\n"
         "u,tea,1700200000,return,a\nu,tea,1700300000,return,\nv,tea,1700400000,return,a\n"
     )
     data = read(tmp_path, rows.encode())
-    assert [data.baskets[at] if at >= 0 else "" for at in map(data.basket_of, range(5))] == ["a", "b", "a", "", ""]
+    assert [data.baskets[at] if at >= 0 else "" for at in map(data.basket_of, range(5))] == [
+        "a",
+        "b",
+        "a",
+        "",
+        "",
+    ]
     assert data.is_basket().tolist() == [True, True, False, False, False]
     state = fold(UserState(), data.interactions(0, 3)).state
-    assert state.product_counters()["last"].tolist() == [1_700_100_000], "the older one is taken back"
+    assert state.product_counters()["last"].tolist() == [1_700_100_000], (
+        "the older one is taken back"
+    )
     assert not fold(UserState(), data.interactions(0, 4)).state.purchases
 
 
 def test_parquet_of_bytes_lists_and_dates(tmp_path: Path, save_parquet: Any) -> None:
-    events = save_parquet(user_id=[b"u0", b"u1"], product_id=[b"tea", b"tea"], occurred_at=[1_700_000_000] * 2)
-    shoes = {"product_id": [b"tea"], "title": ["Tea"], "categories": [["Sport", "Shoes"]], "tags": [["a", "b"]]}
+    events = save_parquet(
+        user_id=[b"u0", b"u1"], product_id=[b"tea", b"tea"], occurred_at=[1_700_000_000] * 2
+    )
+    shoes = {
+        "product_id": [b"tea"],
+        "title": ["Tea"],
+        "categories": [["Sport", "Shoes"]],
+        "tags": [["a", "b"]],
+    }
     data = table.load(events, save_parquet(**shoes))
     assert data.users == ["u0", "u1"]
-    assert data.products[0].categories == ["Sport", "Shoes"] and data.products[0].attributes == {"tags": "a, b"}
+    assert data.products[0].categories == ["Sport", "Shoes"] and data.products[0].attributes == {
+        "tags": "a, b"
+    }
     days = save_parquet(user_id=["u"], product_id=["tea"], occurred_at=[date(2026, 3, 1)])
-    with pytest.raises(TableError, match=r"a time of day and a zone, as in .*, not '2026-03-01' \(row 1\)"):
+    with pytest.raises(
+        TableError, match=r"a time of day and a zone, as in .*, not '2026-03-01' \(row 1\)"
+    ):
         table.load(days, events)
     nested = save_parquet(product_id=["tea"], title=["Tea"], made=[{"in": "Japan"}])
     with pytest.raises(TableError, match="a cell holds a structure"):
@@ -271,25 +320,45 @@ def save_parquet(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_texts_are_cut_to_what_can_be_published(tmp_path: Path) -> None:
-    head = ["product_id", "title", "description", "categories", "brand", *(f"a{n}" for n in range(40)), "n" * 70]
+    head = [
+        "product_id",
+        "title",
+        "description",
+        "categories",
+        "brand",
+        *(f"a{n}" for n in range(40)),
+        "n" * 70,
+    ]
     path = " > ".join(["c" * 600] * 10)
     cells = ["tea", "t" * 600, "d" * 9000, path, "b" * 600, *(["x" * 600] * 41)]
     data = read(tmp_path, EVENTS, products=",".join(head) + "\n" + ",".join(cells) + "\n")
     product = data.products[0]._asdict()
     Product.model_validate({name: value for name, value in product.items() if value is not None})
-    assert (len(product["title"]), len(product["categories"]), len(product["attributes"])) == (512, 8, 32)
+    assert (len(product["title"]), len(product["categories"]), len(product["attributes"])) == (
+        512,
+        8,
+        32,
+    )
     assert "changed 1: title of more than 512 characters is cut (line 2)" in str(data.report)
 
 
 def test_the_limits_are_those_of_the_topics() -> None:
     def most(model: Any, field: str) -> int:
         kinds = model.model_json_schema()["properties"][field]
-        return int(next(kind for kind in [kinds, *kinds.get("anyOf", [])] if "x-kept-length" in kind)["x-kept-length"])
+        return int(
+            next(kind for kind in [kinds, *kinds.get("anyOf", [])] if "x-kept-length" in kind)[
+                "x-kept-length"
+            ]
+        )
 
     assert {most(Product, "title"), most(Product, "brand"), MAX_SHORT} == {limits.SHORT}
     assert {most(Product, "description"), most(Review, "text")} == {limits.LONG}
     assert most(User, "text") == limits.ABOUT
-    assert (MAX_CATEGORIES, MAX_ATTRIBUTES, MAX_NAME) == (limits.CATEGORIES, limits.ATTRIBUTES, limits.NAME)
+    assert (MAX_CATEGORIES, MAX_ATTRIBUTES, MAX_NAME) == (
+        limits.CATEGORIES,
+        limits.ATTRIBUTES,
+        limits.NAME,
+    )
 
 
 def test_only_first_bytes_of_binary_formats_refuse_a_text(tmp_path: Path) -> None:

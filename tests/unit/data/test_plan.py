@@ -34,7 +34,10 @@ def test_one_wrong_date_is_named_left_out_and_moves_no_period(year: int) -> None
 
 def test_nothing_is_left_out_of_a_shop_that_grew() -> None:
     """Twice as many events each year: the first years hold few, and they are right."""
-    for times in (2.0 ** np.linspace(0, 10, 5000), np.r_[np.full(4000, 900.0), np.linspace(1, 900, 50)]):
+    for times in (
+        2.0 ** np.linspace(0, 10, 5000),
+        np.r_[np.full(4000, 900.0), np.linspace(1, 900, 50)],
+    ):
         shop = replace(SHOP, time=np.sort(BEGIN + times * DAY).astype(np.int64))
         assert plan.without_outliers(shop) == (shop, "")
     assert plan.without_outliers(SHOP) == (SHOP, "")
@@ -60,12 +63,20 @@ def test_too_little_is_a_sentence_that_says_how_much_is_needed() -> None:
 
 
 def test_what_can_never_be_learned_from_is_told_in_words() -> None:
-    looking = replace(SHOP, kind=np.full(len(SHOP.user), Kind.VIEW, np.uint8), basket=np.full(len(SHOP.user), -1))
-    sold_out = replace(SHOP, products=[product._replace(available=False) for product in SHOP.products])
-    unsold = [product._replace(available=number == 59) for number, product in enumerate(SHOP.products)]
+    looking = replace(
+        SHOP, kind=np.full(len(SHOP.user), Kind.VIEW, np.uint8), basket=np.full(len(SHOP.user), -1)
+    )
+    sold_out = replace(
+        SHOP, products=[product._replace(available=False) for product in SHOP.products]
+    )
+    unsold = [
+        product._replace(available=number == 59) for number, product in enumerate(SHOP.products)
+    ]
     other = replace(SHOP, products=unsold, product=np.minimum(SHOP.product, 58))
     at_once = replace(SHOP, time=np.full(len(SHOP.time), BEGIN))
-    nothing = replace(SHOP, **{name: getattr(SHOP, name)[:0] for name in ("user", "product", "basket", "time")})
+    nothing = replace(
+        SHOP, **{name: getattr(SHOP, name)[:0] for name in ("user", "product", "basket", "time")}
+    )
     for shop, said in (
         (looking, "no purchase"), (sold_out, "no product is available"), (other, "was ever bought"),
         (at_once, "cannot be parted"), (nothing, "no purchase"),

@@ -50,8 +50,15 @@ def test_rees46(tmp_path: Path) -> None:
         ("5191", "17200506", Kind.REMOVE_FROM_CART, ""),
     ]
     heater, cream, sofa = data.products
-    assert heater.categories == ["appliances", "environment", "water heater"] and heater.title == "aqua water heater"
-    assert cream.categories == ["category 2103807459595387724"] and cream.brand == "shiseido" and cream.price == 35.79
+    assert (
+        heater.categories == ["appliances", "environment", "water heater"]
+        and heater.title == "aqua water heater"
+    )
+    assert (
+        cream.categories == ["category 2103807459595387724"]
+        and cream.brand == "shiseido"
+        and cream.price == 35.79
+    )
     assert sofa.title == "sofa" and sofa.brand == "" and sofa.available
     assert data.left_out == {CUT: 1}
     assert data.time[0] == 1569888000
@@ -67,8 +74,16 @@ def test_rees46_reads_months_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("cart,39", "basket,39", r"oct.csv, line 3: event_type must be one of view, cart, .*, not 'basket'"),
-        ("event_time", "time", r"oct.csv, line 1: there is no column 'event_time' \(is it 'event_type'"),
+        (
+            "cart,39",
+            "basket,39",
+            r"oct.csv, line 3: event_type must be one of view, cart, .*, not 'basket'",
+        ),
+        (
+            "event_time",
+            "time",
+            r"oct.csv, line 1: there is no column 'event_time' \(is it 'event_type'",
+        ),
         ("00:00:01 UTC", "00:00:01", "has no time zone"),
     ],
 )
@@ -104,10 +119,16 @@ def test_taobao(tmp_path: Path) -> None:
 
 
 def test_taobao_that_is_wrong(tmp_path: Path) -> None:
-    with pytest.raises(table.TableError, match=r"line 1: behaviour must be one of pv, cart, fav, buy, not 'view'"):
+    with pytest.raises(
+        table.TableError, match=r"line 1: behaviour must be one of pv, cart, fav, buy, not 'view'"
+    ):
         taobao.load(save(tmp_path / "a.csv", TAOBAO.replace("pv", "view")), strict=True)
-    with pytest.raises(table.TableError, match=r"a.csv, line 1: time must be whole seconds since 1970, not 'time'"):
-        taobao.load(save(tmp_path / "a.csv", "user,item,category,behaviour,time\n" + TAOBAO), strict=True)
+    with pytest.raises(
+        table.TableError, match=r"a.csv, line 1: time must be whole seconds since 1970, not 'time'"
+    ):
+        taobao.load(
+            save(tmp_path / "a.csv", "user,item,category,behaviour,time\n" + TAOBAO), strict=True
+        )
 
 
 MERCHANDISE = """user_id,ga_session_id,country,device,type,item_id,date
@@ -143,32 +164,42 @@ def test_google_merchandise(tmp_path: Path) -> None:
 
 
 PLACE = {
-    "business_id": "Pns2l4eNsfO8kk83dixA6A", "name": "Abby Rappoport, LAC", "address": "1616 Chapala St, Ste 2",
-    "city": "Santa Barbara", "state": "CA", "postal_code": "93101", "latitude": 34.4266787, "longitude": -119.7111968,
+    "business_id": "Pns2l4eNsfO8kk83dixA6A", "name": "Abby Rappoport, LAC",
+    "address": "1616 Chapala St, Ste 2",
+    "city": "Santa Barbara", "state": "CA", "postal_code": "93101", "latitude": 34.4266787,
+    "longitude": -119.7111968,
     "stars": 5.0, "review_count": 7, "is_open": 0, "attributes": {"ByAppointmentOnly": "True"},
     "categories": "Doctors, Health & Medical", "hours": None,
 }  # fmt: skip
 BAR = PLACE | {
-    "business_id": "MTSW4McQd7CbVtyjqoe9mw", "name": "St Honore", "is_open": 1, "categories": "Doctors, Bars",
+    "business_id": "MTSW4McQd7CbVtyjqoe9mw", "name": "St Honore", "is_open": 1,
+    "categories": "Doctors, Bars",
     "attributes": {
-        "WiFi": "u'free'", "BikeParking": "True", "OutdoorSeating": "False", "Alcohol": "'full_bar'",
-        "RestaurantsPriceRange2": "2", "Ambience": "{'romantic': False, u'casual': True, 'trendy': True}",
+        "WiFi": "u'free'", "BikeParking": "True", "OutdoorSeating": "False",
+        "Alcohol": "'full_bar'",
+        "RestaurantsPriceRange2": "2",
+        "Ambience": "{'romantic': False, u'casual': True, 'trendy': True}",
         "BusinessParking": "None", "NoiseLevel": "u'none'", "Music": "{broken",
     },
     "hours": {"Monday": "7:0-20:0", "Friday": "7:0-21:30"},
 }  # fmt: skip
 PLAIN = BAR | {"business_id": "3", "attributes": None}
 REVIEW = {
-    "review_id": "KU_O5udG6zpxOg-VcAEodg", "user_id": "mh_-eMZ6K5RLWhZyISBhwA", "business_id": PLACE["business_id"],
-    "stars": 5.0, "useful": 0, "funny": 0, "cool": 0, "text": "Terrible, awful.", "date": "2018-07-07 22:09:11",
+    "review_id": "KU_O5udG6zpxOg-VcAEodg", "user_id": "mh_-eMZ6K5RLWhZyISBhwA",
+    "business_id": PLACE["business_id"],
+    "stars": 5.0, "useful": 0, "funny": 0, "cool": 0, "text": "Terrible, awful.",
+    "date": "2018-07-07 22:09:11",
 }  # fmt: skip
 TIP = {
-    "user_id": "AGNUgVwnZUey3gcPCJ76iw", "business_id": BAR["business_id"], "text": "Great time with the ladies!",
+    "user_id": "AGNUgVwnZUey3gcPCJ76iw", "business_id": BAR["business_id"],
+    "text": "Great time with the ladies!",
     "date": "2012-05-18 02:17:21", "compliment_count": 0,
 }  # fmt: skip
 SOMEBODY = {
-    "user_id": "mh_-eMZ6K5RLWhZyISBhwA", "name": "Walker", "review_count": 585, "yelping_since": "2007-01-25 16:47:26",
-    "useful": 7217, "funny": 1259, "cool": 5994, "elite": "2007", "friends": "NSCy54eWehBJyZdG2iE84w", "fans": 267,
+    "user_id": "mh_-eMZ6K5RLWhZyISBhwA", "name": "Walker", "review_count": 585,
+    "yelping_since": "2007-01-25 16:47:26",
+    "useful": 7217, "funny": 1259, "cool": 5994, "elite": "2007",
+    "friends": "NSCy54eWehBJyZdG2iE84w", "fans": 267,
     "average_stars": 3.91, "compliment_hot": 250,
 }  # fmt: skip
 
@@ -182,7 +213,10 @@ def published(tmp_path: Path) -> dict[str, Path]:
     name = "yelp_academic_dataset_{}.json"
     return {
         "business": lines(
-            tmp_path / name.format("business"), PLACE, BAR, BAR | {"business_id": "3", "attributes": None}
+            tmp_path / name.format("business"),
+            PLACE,
+            BAR,
+            BAR | {"business_id": "3", "attributes": None},
         ),
         "review": lines(tmp_path / name.format("review"), REVIEW, end='{"review_id": "cut o'),
         "user": lines(tmp_path / name.format("user"), SOMEBODY),
@@ -218,7 +252,9 @@ def test_a_yelp_place_as_a_product(published: dict[str, Path]) -> None:
     assert plain.attributes.keys() == {"city", "hours"}
 
 
-def test_yelp_is_read_line_by_line(published: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_yelp_is_read_line_by_line(
+    published: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("pprm.data.formats.CHUNK", 16384)
     many = lines(published["review"], *(REVIEW | {"review_id": str(n)} for n in range(5000)))
     done: list[tuple[int, int | None]] = []
@@ -237,7 +273,9 @@ def test_yelp_that_is_wrong(published: dict[str, Path]) -> None:
     lines(published["review"], REVIEW, {"user_id": "u"})
     with pytest.raises(table.TableError, match=r"_review.json, line 2: there is no 'business_id'"):
         yelp.load(published["business"], published["review"], strict=True)
-    assert list(yelp.load(published["business"], published["review"]).left_out) == ["there is no 'business_id'"]
+    assert list(yelp.load(published["business"], published["review"]).left_out) == [
+        "there is no 'business_id'"
+    ]
     save(published["review"], "[1]\n")
     with pytest.raises(
         table.TableError,
@@ -246,8 +284,14 @@ def test_yelp_that_is_wrong(published: dict[str, Path]) -> None:
         yelp.load(published["business"], published["review"])
 
 
-def test_a_public_dataset_written_as_tables_is_the_same(tmp_path: Path, published: dict[str, Path]) -> None:
+def test_a_public_dataset_written_as_tables_is_the_same(
+    tmp_path: Path, published: dict[str, Path]
+) -> None:
     written = [tmp_path / f"{name}.parquet" for name in ("events", "products", "users")]
     table.write(yelp.convert(*published.values()), *written)
     again, data = table.load(*written), yelp.load(*published.values())
-    assert told(again) == told(data) and again.products == data.products and again.profiles == data.profiles
+    assert (
+        told(again) == told(data)
+        and again.products == data.products
+        and again.profiles == data.profiles
+    )

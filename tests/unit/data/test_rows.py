@@ -37,7 +37,13 @@ def told(data: Dataset) -> list[tuple[str, str, int, Kind, str]]:
     assert data.kind is not None
     columns = (data.user, data.product, data.time, data.kind, data.basket)
     return [
-        (data.users[u], data.products[p].product_id, t - T, Kind(k), data.baskets[b] if b >= 0 else "")
+        (
+            data.users[u],
+            data.products[p].product_id,
+            t - T,
+            Kind(k),
+            data.baskets[b] if b >= 0 else "",
+        )
         for u, p, t, k, b in zip(*(column.tolist() for column in columns), strict=True)
     ]
 
@@ -61,7 +67,11 @@ def test_order_and_baskets(rows: list[Event]) -> None:
     for start, stop in pairwise(bounds.tolist()):
         assert len(set(data.user[start:stop])) == len(set(data.time[start:stop])) == 1
         assert len(set(data.product[start:stop])) == stop - start
-    pairs = {(r.user_id, r.basket_id or r.occurred_at, r.product_id) for r in known if r.kind is Kind.PURCHASE}
+    pairs = {
+        (r.user_id, r.basket_id or r.occurred_at, r.product_id)
+        for r in known
+        if r.kind is Kind.PURCHASE
+    }
     assert int(bought.sum()) == len(pairs)
     assert len(data.user) + sum(data.left_out.values()) == len(rows)
 
@@ -96,7 +106,9 @@ def test_a_basket_lies_at_its_first_purchase() -> None:
 
 
 def test_purchases_without_a_basket_id_form_one_by_their_time() -> None:
-    data = shop(Event("u0", "p0", T), Event("u1", "p0", T), Event("u0", "p1", T), Event("u0", "p2", T + 1))
+    data = shop(
+        Event("u0", "p0", T), Event("u1", "p0", T), Event("u0", "p1", T), Event("u0", "p2", T + 1)
+    )
     assert [(user, product) for user, product, *_ in told(data)] == [
         ("u0", "p0"), ("u0", "p1"), ("u1", "p0"), ("u0", "p2"),
     ]  # fmt: skip
@@ -114,7 +126,12 @@ def test_what_each_kind_carries() -> None:
 
 def test_sentiment_is_given_else_of_the_stars_else_of_the_text() -> None:
     row = Event("u0", "p0", T, Kind.REVIEW, text="terrible, awful, I hate it")
-    data = shop(row._replace(sentiment=0.25, rating=5.0), row._replace(rating=4.0), row, row._replace(text=""))
+    data = shop(
+        row._replace(sentiment=0.25, rating=5.0),
+        row._replace(rating=4.0),
+        row,
+        row._replace(text=""),
+    )
     assert data.sentiment is not None
     given, stars, text, nothing = data.sentiment.tolist()
     assert (given, stars, nothing) == (0.25, 0.5, 0.0) and text < -0.5
@@ -124,33 +141,48 @@ def test_unknown_products_are_left_out_and_counted() -> None:
     data = shop(Event("u0", "gone", T), Event("u0", "p3", T))
     assert data.left_out == {UNKNOWN_PRODUCT: 1}
     assert len(data.user) == 1
-    assert "1: event of a product that is not among the products: compare their ids ('gone')" in str(data.report)
+    assert (
+        "1: event of a product that is not among the products: compare their ids ('gone')"
+        in str(data.report)
+    )
 
 
 def test_products_whose_ids_do_not_match_are_refused_with_examples() -> None:
-    with pytest.raises(TableError, match=r"3 of 4 rows cannot be used:\n  3: .*compare their ids \('gone', 'P0'"):
-        shop(Event("u0", "gone", T), Event("u0", "P0", T), Event("u1", "P0", T), Event("u0", "p0", T))
+    with pytest.raises(
+        TableError, match=r"3 of 4 rows cannot be used:\n  3: .*compare their ids \('gone', 'P0'"
+    ):
+        shop(
+            Event("u0", "gone", T), Event("u0", "P0", T), Event("u1", "P0", T), Event("u0", "p0", T)
+        )
 
 
 def test_an_event_with_an_id_that_was_there_before_is_the_same_event() -> None:
     look = Event("u0", "p0", T, Kind.VIEW)
     again = look._replace(event_id="e1", occurred_at=T + 1)
     data = shop(again, look._replace(event_id="e1"), look._replace(event_id="e2"), look, look)
-    assert [event[2] for event in told(data)] == [0, 0, 0, 0]  # the earliest; those without an id are all events
+    # the earliest; those without an id are all events
+    assert [event[2] for event in told(data)] == [0, 0, 0, 0]
     order = [Event("u0", product, T, event_id="order 7") for product in ("p0", "p1")]
     assert len(shop(*order).user) == 2
     assert data.left_out == {SAME_EVENT: 1}
 
 
 def test_profiles_are_those_of_shoppers_with_events() -> None:
-    users = (User("u0", "likes tea", {"city": "Oslo"}), User("u1", "", {}), User("stranger", "x", {}))
+    users = (
+        User("u0", "likes tea", {"city": "Oslo"}),
+        User("u1", "", {}),
+        User("stranger", "x", {}),
+    )
     data = shop(Event("u0", "p0", T), Event("u1", "p0", T), users=users)
     assert data.profiles == {"u0": {"city": "Oslo"}} and data.about == {"u0": "likes tea"}
     assert data.profile("u0") == "likes tea. city Oslo" and data.profile("u1") == ""
 
 
 def test_a_later_row_of_a_product_replaces_an_earlier_one() -> None:
-    rows = Rows([Event("u0", "p0", T)], [PRODUCTS[0], PRODUCTS[0]._replace(title="new", description="about it")])
+    rows = Rows(
+        [Event("u0", "p0", T)],
+        [PRODUCTS[0], PRODUCTS[0]._replace(title="new", description="about it")],
+    )
     data = collect("shop", rows)
     assert [product.title for product in data.products] == ["new"]
     assert data.products[0].to_catalogue().text == "new. about it"
@@ -158,9 +190,13 @@ def test_a_later_row_of_a_product_replaces_an_earlier_one() -> None:
 
 def test_replay_takes_it() -> None:
     data = shop(
-        Event("u0", "p0", T, Kind.VIEW), Event("u0", "p0", T + 1), Event("u0", "p0", T + 2, Kind.REVIEW, rating=1)
+        Event("u0", "p0", T, Kind.VIEW),
+        Event("u0", "p0", T + 1),
+        Event("u0", "p0", T + 2, Kind.REVIEW, rating=1),
     )
     catalogue = Catalogue(2)
-    catalogue.put([product.to_catalogue() for product in data.products], np.zeros((4, 2), np.float32))
+    catalogue.put(
+        [product.to_catalogue() for product in data.products], np.zeros((4, 2), np.float32)
+    )
     (visit,) = replay(data, catalogue, Popularity(), T + 10)
     assert len(visit.before.browsed_keys) and visit.after.purchases == 1

@@ -51,7 +51,9 @@ def save(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
 Save = Callable[[str, str | bytes], Path]
 
 
-def load(save: Save, events: str | bytes = EVENTS, products: str | bytes = PRODUCTS, strict: bool = False) -> Dataset:
+def load(
+    save: Save, events: str | bytes = EVENTS, products: str | bytes = PRODUCTS, strict: bool = False
+) -> Dataset:
     return table.load(save("events.csv", events), save("products.csv", products), strict=strict)
 
 
@@ -65,12 +67,19 @@ def same(a: Dataset, b: Dataset) -> bool:
 
 def test_all_columns(save: Save) -> None:
     data = table.load(save("e.csv", EVENTS), save("p.csv", PRODUCTS), save("u.csv", USERS))
-    assert data.kind is not None and data.dwell is not None and data.sentiment is not None and data.store is not None
+    assert (
+        data.kind is not None
+        and data.dwell is not None
+        and data.sentiment is not None
+        and data.store is not None
+    )
     assert data.kind.tolist() == [Kind.VIEW, Kind.PURCHASE, Kind.PURCHASE, Kind.REVIEW]
     begin = int(datetime(2024, 5, 31, 18, tzinfo=UTC).timestamp())
     assert data.time[:3].tolist() == [begin, begin + 120, begin + 120]
     assert data.baskets == ["b1"] and data.basket.tolist() == [-1, 0, 0, -1]
-    assert data.dwell[0] == 12.5 and data.sentiment[3] == -0.5 and data.store[1] == data.store[2] != 0
+    assert (
+        data.dwell[0] == 12.5 and data.sentiment[3] == -0.5 and data.store[1] == data.store[2] != 0
+    )
     tea, mug = data.products
     assert tea == Product("tea", "Green tea", ["Drinks", "Hot", "Tea"], "Leaf", {"origin": "Japan"}, True,
                           "loose, 100 g", 3.5)  # fmt: skip
@@ -80,7 +89,9 @@ def test_all_columns(save: Save) -> None:
 
 
 def test_least_columns_are_purchases(save: Save) -> None:
-    data = load(save, "user_id,product_id,occurred_at\nu,tea,1700000000\n", "product_id,title\ntea,Tea\n")
+    data = load(
+        save, "user_id,product_id,occurred_at\nu,tea,1700000000\n", "product_id,title\ntea,Tea\n"
+    )
     assert data.purchases().all() and data.products[0].available
 
 
@@ -100,12 +111,16 @@ def is_id(text: str) -> bool:
         return False
 
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(lambda text: text not in NOTHING - {""})
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(
+    lambda text: text not in NOTHING - {""}
+)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts, texts, texts.filter(is_id), st.sampled_from(["csv", "csv.gz", "parquet"]))
-def test_any_text_survives(tmp_path: Path, title: str, about: str, identity: str, kind: str) -> None:
+def test_any_text_survives(
+    tmp_path: Path, title: str, about: str, identity: str, kind: str
+) -> None:
     rows = Rows(
         [Event(identity, identity, 1_600_000_000, Kind.REVIEW, text=title)],
         [Product(identity, title, [], about, {"note": about} if about else {}, True, about, 0.1)],
@@ -120,12 +135,30 @@ def test_any_text_survives(tmp_path: Path, title: str, about: str, identity: str
 @pytest.mark.parametrize(
     ("events", "message"),
     [
-        ("user_id,product_id\nu,tea\n", "events.csv, line 1: there is no column 'occurred_at': there are user_id, pro"),
-        ("user_id;product_id;occurred_at\nu;tea;1700000000\n", "line 1: the columns are separated by semicolons: save"),
-        ("user_id\tproduct_id\toccurred_at\nu\ttea\t1700000000\n", "line 1: the columns are separated by tabs"),
-        ("user_id,product_id,occurred_at,knd\nu,tea,1700000000,view\n", r"line 1: unknown column 'knd' \(is it 'kind'"),
-        ("User_ID,product_id,occurred_at\nu,tea,1700000000\n", r"unknown column 'User_ID' \(is it 'user_id'\?\)"),
-        (",user_id,product_id,occurred_at\n0,u,tea,1700000000\n", "line 1: column 1 has no name: name it, or leave it"),
+        (
+            "user_id,product_id\nu,tea\n",
+            "events.csv, line 1: there is no column 'occurred_at': there are user_id, pro",
+        ),
+        (
+            "user_id;product_id;occurred_at\nu;tea;1700000000\n",
+            "line 1: the columns are separated by semicolons: save",
+        ),
+        (
+            "user_id\tproduct_id\toccurred_at\nu\ttea\t1700000000\n",
+            "line 1: the columns are separated by tabs",
+        ),
+        (
+            "user_id,product_id,occurred_at,knd\nu,tea,1700000000,view\n",
+            r"line 1: unknown column 'knd' \(is it 'kind'",
+        ),
+        (
+            "User_ID,product_id,occurred_at\nu,tea,1700000000\n",
+            r"unknown column 'User_ID' \(is it 'user_id'\?\)",
+        ),
+        (
+            ",user_id,product_id,occurred_at\n0,u,tea,1700000000\n",
+            "line 1: column 1 has no name: name it, or leave it",
+        ),
         (
             "user_id,product_id,occurred_at\nu,tea,2026-03-01\n",
             "must have a time of day and a zone, as in 2024-05-31T0",
@@ -134,14 +167,26 @@ def test_any_text_survives(tmp_path: Path, title: str, about: str, identity: str
             "user_id,product_id,occurred_at\nu,tea,2026-03-01Z\n",
             "must have a time of day and a zone, as in 2024-05-31T",
         ),
-        ("user_id,product_id,occurred_at\n266079.0,tea,1700000000\n", "user_id looks like a number .* not '266079.0'"),
-        ("user_id,product_id,occurred_at\nu,1e+17,1700000000\n", "product_id looks like a number .* not '1e\\+17'"),
+        (
+            "user_id,product_id,occurred_at\n266079.0,tea,1700000000\n",
+            "user_id looks like a number .* not '266079.0'",
+        ),
+        (
+            "user_id,product_id,occurred_at\nu,1e+17,1700000000\n",
+            "product_id looks like a number .* not '1e\\+17'",
+        ),
         (
             "user_id,product_id,occurred_at\nNULL,tea,1700000000\n",
             "user_id must be 1 to 128 bytes of UTF-8, not 'NULL'",
         ),
-        ("user_id,product_id,occurred_at,store_id\nu,tea,1700000000,7.0\n", "store_id looks like a number"),
-        ("user_id,product_id,occurred_at,event_id\nu,tea,1700000000,7.0\n", "event_id looks like a number"),
+        (
+            "user_id,product_id,occurred_at,store_id\nu,tea,1700000000,7.0\n",
+            "store_id looks like a number",
+        ),
+        (
+            "user_id,product_id,occurred_at,event_id\nu,tea,1700000000,7.0\n",
+            "event_id looks like a number",
+        ),
         (
             'user_id,product_id,occurred_at,text\nu,tea,1700000000,"a\nu,tea,1700000001,"b"\n',
             "line 2: a text in double q",
@@ -150,19 +195,37 @@ def test_any_text_survives(tmp_path: Path, title: str, about: str, identity: str
             "user_id,product_id,occurred_at\nu,tea,1700000000\nu,tea\nu,tea,1700000000\n",
             "line 3: 2 values for 3 columns",
         ),
-        ("user_id,product_id,occurred_at\nu,tea,yesterday\n", "occurred_at must be like 2024-05-31T18:00:00Z"),
-        ("user_id,product_id,occurred_at\nu,tea,2024-05-31 18:00\n", "has no time zone: end it with Z"),
+        (
+            "user_id,product_id,occurred_at\nu,tea,yesterday\n",
+            "occurred_at must be like 2024-05-31T18:00:00Z",
+        ),
+        (
+            "user_id,product_id,occurred_at\nu,tea,2024-05-31 18:00\n",
+            "has no time zone: end it with Z",
+        ),
         (
             "user_id,product_id,occurred_at\nu,tea,1700000000000\n",
             "line 2: occurred_at is in milliseconds: divide it by 1000, not '1700000000000'",
         ),
         ("user_id,product_id,occurred_at\nu,tea,nan\n", "occurred_at is missing"),
         ("user_id,product_id,occurred_at\n,tea,1700000000\n", "user_id must be 1 to 128 bytes"),
-        ("user_id,product_id,occurred_at,kind\nu,tea,1700000000,buy\n", "kind must be one of purchase, view"),
-        ("user_id,product_id,occurred_at,rating\nu,tea,1700000000,7\n", "rating must be from 1 to 5, not '7'"),
-        ("user_id,product_id,occurred_at,quantity\nu,tea,1700000000,3 EUR\n", "quantity must be a number, not '3 EUR'"),
+        (
+            "user_id,product_id,occurred_at,kind\nu,tea,1700000000,buy\n",
+            "kind must be one of purchase, view",
+        ),
+        (
+            "user_id,product_id,occurred_at,rating\nu,tea,1700000000,7\n",
+            "rating must be from 1 to 5, not '7'",
+        ),
+        (
+            "user_id,product_id,occurred_at,quantity\nu,tea,1700000000,3 EUR\n",
+            "quantity must be a number, not '3 EUR'",
+        ),
         ("user_id,user_id,occurred_at\nu,tea,1700000000\n", "two columns have the same name"),
-        ('user_id,product_id,occurred_at\nu,"te"a,1700000000\n', "line 2: no CSV: ',' expected after"),
+        (
+            'user_id,product_id,occurred_at\nu,"te"a,1700000000\n',
+            "line 2: no CSV: ',' expected after",
+        ),
         (
             b"user_id,product_id,occurred_at\nu,t\xe9,1700000000\n",
             "line 2: not UTF-8: Latin-1 or Windows-1252, .* iconv .*, not 'byte 0xe9'",
@@ -171,7 +234,9 @@ def test_any_text_survives(tmp_path: Path, title: str, about: str, identity: str
         ("user_id,product_id,occurred_at\n", "events.csv: there are no rows in it"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(save: Save, events: str | bytes, message: str) -> None:
+def test_what_is_wrong_is_said_with_its_place(
+    save: Save, events: str | bytes, message: str
+) -> None:
     with pytest.raises(table.TableError, match=message):
         load(save, events, strict=True)
     try:
@@ -182,7 +247,10 @@ def test_what_is_wrong_is_said_with_its_place(save: Save, events: str | bytes, m
 
 
 def test_a_product_row_that_is_wrong(save: Save) -> None:
-    with pytest.raises(table.TableError, match=r"products.csv, line 2: available must be true or false, not 'maybe'"):
+    with pytest.raises(
+        table.TableError,
+        match=r"products.csv, line 2: available must be true or false, not 'maybe'",
+    ):
         load(save, products="product_id,title,available\ntea,Tea,maybe\n", strict=True)
 
 
@@ -214,10 +282,13 @@ def test_a_cut_off_gzip_file(save: Save) -> None:
 
 
 def test_gzip_that_is_none(save: Save) -> None:
-    assert len(table.load(save("e.csv.gz", ROWS), save("p.csv", PRODUCTS)).user) == 2  # a name says nothing
+    # a name says nothing
+    assert len(table.load(save("e.csv.gz", ROWS), save("p.csv", PRODUCTS)).user) == 2
     damaged = bytearray(gzip.compress(ROWS.encode() * 1000))
     damaged[40:60] = b"x" * 20
-    with pytest.raises(table.TableError, match=r"e.csv.gz: it cannot be read .*: copy or download it again"):
+    with pytest.raises(
+        table.TableError, match=r"e.csv.gz: it cannot be read .*: copy or download it again"
+    ):
         table.load(save("e.csv.gz", bytes(damaged)), save("p.csv", PRODUCTS))
 
 
@@ -241,7 +312,10 @@ def test_typed_parquet(tmp_path: Path, save: Save) -> None:
     assert data.sentiment is not None and data.sentiment.tolist() == [0, 1]
     columns["user_id"] = [1.0, 2.0]
     pq.write_table(pa.table(columns), path)
-    with pytest.raises(table.TableError, match=r"e.parquet, row 1: user_id must be text or a whole number: .* '1.0'"):
+    with pytest.raises(
+        table.TableError,
+        match=r"e.parquet, row 1: user_id must be text or a whole number: .* '1.0'",
+    ):
         table.load(path, save("p.csv", PRODUCTS), strict=True)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(table.TableError, match=r"e.parquet: .*[Pp]arquet"):
@@ -252,7 +326,9 @@ LINES = 200_000
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_large_files_are_streamed(tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_large_files_are_streamed(
+    tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     monkeypatch.setattr(parquet, "BATCH", 512)
     path, products, done = tmp_path / f"events.{kind}", save("products.csv", PRODUCTS), [0]
     events = (Event(f"u{n % 1000}", "tea", 1_600_000_000 + n, Kind.VIEW) for n in range(LINES))
@@ -288,6 +364,14 @@ def test_the_examples_in_the_documentation(save: Save) -> None:
     examples = [part.split("```")[0] for part in text.split("```csv\n")[1:]]
     events, products, users = (save(f"{n}.csv", example) for n, example in enumerate(examples))
     data = table.load(events, products, users)
-    assert len(data.user) == 5 and len(data.products) == 5 and len(data.baskets) == 1 and not data.left_out
+    assert (
+        len(data.user) == 5
+        and len(data.products) == 5
+        and len(data.baskets) == 1
+        and not data.left_out
+    )
     assert data.profile("u1") == "likes tea. age 45-54. city Oslo"
-    assert all(f"`{column}`" in text for column in (*table.EVENT_COLUMNS, *table.PRODUCT_COLUMNS, *table.USER_COLUMNS))
+    assert all(
+        f"`{column}`" in text
+        for column in (*table.EVENT_COLUMNS, *table.PRODUCT_COLUMNS, *table.USER_COLUMNS)
+    )

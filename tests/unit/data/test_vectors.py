@@ -38,16 +38,28 @@ def test_npz(tmp_path: Path) -> None:
 
 def test_parquet(tmp_path: Path) -> None:
     check(parquet(tmp_path, product_id=IDS, vector=VECTORS.tolist()))
-    check(parquet(tmp_path, product_id=[7, 8], x=VECTORS[:, 0], y=VECTORS[:, 1], z=VECTORS[:, 2]), ("7", "8"))
+    check(
+        parquet(tmp_path, product_id=[7, 8], x=VECTORS[:, 0], y=VECTORS[:, 1], z=VECTORS[:, 2]),
+        ("7", "8"),
+    )
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"product_id": IDS, "vector": VECTORS[:1]}, r"2 product ids, but vectors of shape \[1, 3\]"),
+        (
+            {"product_id": IDS, "vector": VECTORS[:1]},
+            r"2 product ids, but vectors of shape \[1, 3\]",
+        ),
         ({"product_id": IDS, "vector": VECTORS[:, 0]}, "2 product ids, but vectors of shape"),
-        ({"product_id": IDS, "vector": VECTORS * np.array([[1], [np.nan]])}, "product 'b' has a value that is not fin"),
-        ({"product_id": IDS, "vector": VECTORS * 1e300}, "product 'a' has a value that is not finite"),
+        (
+            {"product_id": IDS, "vector": VECTORS * np.array([[1], [np.nan]])},
+            "product 'b' has a value that is not fin",
+        ),
+        (
+            {"product_id": IDS, "vector": VECTORS * 1e300},
+            "product 'a' has a value that is not finite",
+        ),
         ({"product_id": np.array(["a", "a"]), "vector": VECTORS}, "a product has two vectors"),
         ({"product_id": IDS}, "vector is not a file in the archive"),
         ({"product_id": np.array(["a", None]), "vector": VECTORS}, "allow_pickle=False"),

@@ -28,7 +28,10 @@ def test_events_become_each_households_baskets() -> None:
         time=np.array([10, 10, 20, 30]),
     )
     assert data.history(dataset, ["1", "2"]) == {
-        "1": [Visit(10, "1", "purchases", ("a", "c"), "x"), Visit(30, "1", "purchases", ("b",), "z")],
+        "1": [
+            Visit(10, "1", "purchases", ("a", "c"), "x"),
+            Visit(30, "1", "purchases", ("b",), "z"),
+        ],
         "2": [Visit(20, "2", "purchases", ("b",), "y")],
     }
 
@@ -38,9 +41,15 @@ def test_so_many_households_take_part_all_of_them_with_purchases() -> None:
     assert len(shop.history) == 5
     assert all(shop.history.values())
     known = {product.product_id for product in shop.dataset.products}
-    assert {p for visits in shop.history.values() for visit in visits for p in visit.products} <= known
+    assert {
+        p for visits in shop.history.values() for visit in visits for p in visit.products
+    } <= known
     assert len(shop.universe) == 11_691
-    assert any(visit.time < shop.begin == data.BEGIN for visits in shop.history.values() for visit in visits)
+    assert any(
+        visit.time < shop.begin == data.BEGIN
+        for visits in shop.history.values()
+        for visit in visits
+    )
     assert max(visit.time for visits in shop.history.values() for visit in visits) < shop.end
 
 
@@ -56,20 +65,29 @@ def test_what_is_no_purchase_stands_by_itself(tmp_path: Path) -> None:
     shop = data.load(Source("table", files), None)
     assert (shop.begin, shop.end, shop.simulates) == (1_000_000_100, 1_000_000_101, False)
     look, cart, bought, review = shop.history["1"]
-    assert look[:4] == (1_000_000_000, "1", "browses", ("a",)) and (look.action, look.dwell) == ("view", 12.5)
+    assert look[:4] == (1_000_000_000, "1", "browses", ("a",)) and (look.action, look.dwell) == (
+        "view",
+        12.5,
+    )
     assert (cart.action, bought.family, review.family, review.sentiment) == (
         "add_to_cart", "purchases", "reviews", -0.5,
     )  # fmt: skip
     page = [visit for visit in shop.history["2"] if visit.family == "browses"]
-    assert [visit.products for visit in page] == [("b",), ("b", "a")], "what is seen in one moment is one visit"
-    assert set(shop.history) == {"1", "2", "3"} and set(data.load(Source("table", files), 5).history) == {"2"}
+    assert [visit.products for visit in page] == [("b",), ("b", "a")], (
+        "what is seen in one moment is one visit"
+    )
+    assert set(shop.history) == {"1", "2", "3"} and set(
+        data.load(Source("table", files), 5).history
+    ) == {"2"}
     decoded = [
         codec.decode(visit.family, record(visit.family, row), visit.time)
         for visit in shop.history["1"]
         for row in records.visit_rows(visit)
     ]
     events = [said.event for said in decoded if isinstance(said, codec.Decoded)]
-    wanted = [next(shop.dataset.interactions(i, i + 1)) for i in np.flatnonzero(shop.dataset.user == 0)]
+    wanted = [
+        next(shop.dataset.interactions(i, i + 1)) for i in np.flatnonzero(shop.dataset.user == 0)
+    ]
     told = attrgetter("kind", "product", "time", "sentiment", "dwell", "promotion")
     assert list(map(told, events)) == list(map(told, wanted))
 

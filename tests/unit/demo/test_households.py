@@ -28,7 +28,11 @@ def test_about_one_household_in_ten_browses() -> None:
 
 def test_a_session_comes_about_a_day_after_each_basket_from_what_was_bought_until_then() -> None:
     history = {
-        BROWSING: [basket(1, products=("a",)), basket(20, products=("b", "c")), basket(40, products=("d",))],
+        BROWSING: [
+            basket(1, products=("a",)),
+            basket(20, products=("b", "c")),
+            basket(40, products=("d",)),
+        ],
         OTHER: [basket(20, OTHER)],
     }
     found = list(sessions(history, begin=10 * DAY))
@@ -42,11 +46,17 @@ def test_a_session_comes_about_a_day_after_each_basket_from_what_was_bought_unti
 def test_browsing_knows_nothing_of_what_comes_later() -> None:
     past = [basket(day, products=(f"p{day}", f"q{day}")) for day in range(10)]
     future = [basket(day, products=("later",)) for day in range(10, 20)]
-    assert list(sessions({BROWSING: past}, 0)) == list(sessions({BROWSING: past + future}, 0))[: len(past)]
+    assert (
+        list(sessions({BROWSING: past}, 0))
+        == list(sessions({BROWSING: past + future}, 0))[: len(past)]
+    )
 
 
 def test_the_replay_is_in_time_order_and_within_its_bounds() -> None:
-    history = {BROWSING: [basket(day) for day in range(1, 30)], OTHER: [basket(day + 0.5, OTHER) for day in range(30)]}
+    history = {
+        BROWSING: [basket(day) for day in range(1, 30)],
+        OTHER: [basket(day + 0.5, OTHER) for day in range(30)],
+    }
     visits = replay_order(history, 10 * DAY, 20 * DAY)
     assert all(one.time <= other.time for one, other in pairwise(visits))
     assert {visit.family for visit in visits} == {"purchases", "browses"}
@@ -54,6 +64,10 @@ def test_the_replay_is_in_time_order_and_within_its_bounds() -> None:
     assert visits[-1].time < 20 * DAY
 
 
-@pytest.mark.parametrize(("events", "sizes"), [(None, [2, 2, 2]), (3, [2, 1]), (4, [2, 2]), (99, [2, 2, 2])])
+@pytest.mark.parametrize(
+    ("events", "sizes"), [(None, [2, 2, 2]), (3, [2, 1]), (4, [2, 2]), (99, [2, 2, 2])]
+)
 def test_the_replay_is_cut_after_so_many_events(events: int | None, sizes: list[int]) -> None:
-    assert [len(visit.products) for visit in cut([basket(day) for day in range(3)], events)] == sizes
+    assert [
+        len(visit.products) for visit in cut([basket(day) for day in range(3)], events)
+    ] == sizes

@@ -9,7 +9,9 @@ from worker.demo import lists
 from worker.demo.lists import Lists, NoListError, Position
 
 
-def message(identity: str, topic: str = "purchases", partition: int = 0, offset: int = 0) -> dict[str, Any]:
+def message(
+    identity: str, topic: str = "purchases", partition: int = 0, offset: int = 0
+) -> dict[str, Any]:
     return {
         "recommendation_id": identity,
         "user_id": "7",

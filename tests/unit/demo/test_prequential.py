@@ -23,7 +23,11 @@ def a_history(seed: int = 0) -> dict[str, list[Visit]]:
         times = sorted(chance.sample(range(90 * DAY), 40))
         history[household] = [
             Visit(
-                time, household, "purchases", tuple(chance.sample([*PRODUCTS, "elsewhere"], 4)), f"{household}-{time}"
+                time,
+                household,
+                "purchases",
+                tuple(chance.sample([*PRODUCTS, "elsewhere"], 4)),
+                f"{household}-{time}",
             )
             for time in times
         ]
@@ -31,13 +35,20 @@ def a_history(seed: int = 0) -> dict[str, list[Visit]]:
 
 
 def counts(history: dict[str, list[Visit]], now: int, days: float) -> dict[str, int]:
-    bought = [p for visits in history.values() for v in visits if now - days * DAY <= v.time < now for p in v.products]
+    bought = [
+        p
+        for visits in history.values()
+        for v in visits
+        if now - days * DAY <= v.time < now
+        for p in v.products
+    ]
     return {product: bought.count(product) for product in PRODUCTS}
 
 
 def best(scores: dict[str, tuple[float, ...]]) -> list[int]:
     return [
-        PRODUCTS.index(p) for p in sorted(PRODUCTS, key=lambda p: ([-s for s in scores[p]], PRODUCTS.index(p)))[:10]
+        PRODUCTS.index(p)
+        for p in sorted(PRODUCTS, key=lambda p: ([-s for s in scores[p]], PRODUCTS.index(p)))[:10]
     ]
 
 
@@ -52,7 +63,9 @@ def slowly(history: dict[str, list[Visit]], household: str, now: int) -> dict[st
         "popularity": best({p: (week[p],) for p in PRODUCTS}),
         "popularity_28d": best({p: (month[p],) for p in PRODUCTS}),
         "popularity_all_time": best({p: (ever[p],) for p in PRODUCTS}),
-        "top_frequency": best({p: (own[p] + month[p] / max(1, *month.values()),) for p in PRODUCTS}),
+        "top_frequency": best(
+            {p: (own[p] + month[p] / max(1, *month.values()),) for p in PRODUCTS}
+        ),
     }
 
 
@@ -62,21 +75,30 @@ def test_the_baselines_rank_as_a_slow_computation_does(seed: int) -> None:
     quick = baselines(PRODUCTS, history, PersonalTopFrequency(60.0, 1.0, 28))
     for visit in sorted(v for visits in history.values() for v in visits)[::7]:
         ranked = quick.at(visit.household, visit.time)
-        assert {name: rows.tolist() for name, rows in ranked.items()} == slowly(history, *visit[1::-1])
+        assert {name: rows.tolist() for name, rows in ranked.items()} == slowly(
+            history, *visit[1::-1]
+        )
 
 
 def test_what_was_looked_at_last_comes_first_where_anybody_looks() -> None:
     history = {"1": [Visit(DAY, "1", "purchases", ("p9",), "b")], "2": []}
     for second, product in ((1, "p3"), (2, "p4"), (3, "p3")):
-        history["2"].append(Visit(DAY + second, "2", "browses", (product,), f"e{second}", action="view"))
+        history["2"].append(
+            Visit(DAY + second, "2", "browses", (product,), f"e{second}", action="view")
+        )
     ranked = baselines(PRODUCTS, history).at("2", DAY + 9)["looked_at_last"]
     assert ranked[:3].tolist() == [3, 4, 9]
 
 
 def test_the_baselines_see_nothing_of_the_basket_or_later() -> None:
     history, now = a_history(), 60 * DAY
-    past = {name: [visit for visit in visits if visit.time < now] for name, visits in history.items()}
-    with_future, without = baselines(PRODUCTS, history).at("1", now), baselines(PRODUCTS, past).at("1", now)
+    past = {
+        name: [visit for visit in visits if visit.time < now] for name, visits in history.items()
+    }
+    with_future, without = (
+        baselines(PRODUCTS, history).at("1", now),
+        baselines(PRODUCTS, past).at("1", now),
+    )
     assert all(np.array_equal(rows, without[name]) for name, rows in with_future.items())
 
 
@@ -93,12 +115,17 @@ def test_the_figures_are_means_over_baskets() -> None:
         "top_frequency_ndcg_at_10": 0.5,
     }
     assert Scores().means()["ndcg_at_10"] is None
-    assert scores.better() == ["own frequency with popularity", "7-day popularity"] and Scores().better() == []
+    assert (
+        scores.better() == ["own frequency with popularity", "7-day popularity"]
+        and Scores().better() == []
+    )
 
 
 def judged(visit: Visit) -> int:
     progress = Progress()
-    progress.lists.newest[visit.household] = Listed("i", ("p1",), (("due",),), Position("users", 0, 0))
+    progress.lists.newest[visit.household] = Listed(
+        "i", ("p1",), (("due",),), Position("users", 0, 0)
+    )
     history = {visit.household: [visit]}
     _Judge(progress, baselines(PRODUCTS, history)).judge(visit)
     return progress.scores.baskets

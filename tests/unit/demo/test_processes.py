@@ -20,9 +20,15 @@ DEAF = [
 ]
 
 
-def test_settings_become_environment_variables_that_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_become_environment_variables_that_are_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     variables = processes.environment(SETTINGS)
-    assert variables == {"PPRM_APP_ID": "x", "PPRM_HTTP__PORT": "9", "PPRM_KAFKA__BOOTSTRAP_SERVERS": "h:1"}
+    assert variables == {
+        "PPRM_APP_ID": "x",
+        "PPRM_HTTP__PORT": "9",
+        "PPRM_KAFKA__BOOTSTRAP_SERVERS": "h:1",
+    }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert settings.load() == settings.load(SETTINGS)
@@ -35,7 +41,9 @@ def test_the_worker_ends_with_the_context_also_on_an_error(tmp_path: Path) -> No
     assert worker.process.returncode == -15
 
 
-def test_a_worker_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_does_not_listen_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(processes, "STOP_SECONDS", 0.2)
     with processes.worker(SETTINGS, tmp_path / "log", DEAF) as worker:
         while not worker.last_lines():

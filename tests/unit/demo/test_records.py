@@ -24,7 +24,13 @@ AT = 1_509_500_000
 
 def record(topic: str, row: Row) -> SimpleNamespace:
     return SimpleNamespace(
-        topic=topic, partition=0, offset=0, key=row.key, value=row.value, timestamp=AT * 1000, headers=()
+        topic=topic,
+        partition=0,
+        offset=0,
+        key=row.key,
+        value=row.value,
+        timestamp=AT * 1000,
+        headers=(),
     )
 
 
@@ -51,7 +57,9 @@ def test_a_basket_is_one_basket() -> None:
 
 def test_every_simulated_event_says_so() -> None:
     rows = records.visit_rows(Visit(AT, "7", "browses", ("11", "12", "13"), "look-b1"))
-    assert [orjson.loads(row.value or b"")["attributes"] for row in rows] == [{"source": "simulated"}] * 3
+    assert [orjson.loads(row.value or b"")["attributes"] for row in rows] == [
+        {"source": "simulated"}
+    ] * 3
 
 
 def test_purchases_are_not_marked_as_simulated() -> None:
@@ -71,7 +79,14 @@ def test_a_profile_reads_as_in_training(attributes: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("available", [True, False])
 def test_a_product_reads_as_in_training(available: bool) -> None:
-    product = Product("11", "ICE", ["GROCERY", "FRZN ICE", "ICE"], "manufacturer 2", {"brand": "National"}, available)
+    product = Product(
+        "11",
+        "ICE",
+        ["GROCERY", "FRZN ICE", "ICE"],
+        "manufacturer 2",
+        {"brand": "National"},
+        available,
+    )
     row = records.product_row(product, np.zeros(0, ENTRY), {})
     assert codec.decode_product(record("products", row), 3) == ("11", product.to_catalogue())
 
@@ -84,7 +99,9 @@ def test_promotions_read_as_in_training() -> None:
     row = records.product_row(product, np.array(entries, ENTRY), stores)
     _, read = codec.decode_product(record("products", row), 3)  # type: ignore[misc]
     assert read and sorted(read.promotions) == sorted(entries)
-    assert len(orjson.loads(row.value or b"")["promotions"]) == 3, "stores that do the same share one promotion"
+    assert len(orjson.loads(row.value or b"")["promotions"]) == 3, (
+        "stores that do the same share one promotion"
+    )
 
 
 def test_a_purchase_knows_its_store() -> None:

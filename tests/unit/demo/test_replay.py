@@ -13,7 +13,10 @@ from worker.demo.replay import WINDOW, replay
 def visits(count: int, households: int, seed: int = 0) -> list[Visit]:
     chance = random.Random(seed)
     times = sorted(chance.randrange(3 * DAY) for _ in range(count))
-    return [Visit(time, str(chance.randrange(households)), "purchases", ("a",), str(n)) for n, time in enumerate(times)]
+    return [
+        Visit(time, str(chance.randrange(households)), "purchases", ("a",), str(n))
+        for n, time in enumerate(times)
+    ]
 
 
 async def nothing(day: int) -> None:
@@ -49,7 +52,9 @@ def run(planned: list[Visit], seed: int = 0) -> list[tuple[str, Visit]]:
 
 
 @pytest.mark.parametrize("households", [3, 400])
-def test_visits_begin_in_time_order_each_household_at_a_time_within_the_window(households: int) -> None:
+def test_visits_begin_in_time_order_each_household_at_a_time_within_the_window(
+    households: int,
+) -> None:
     planned = visits(300, households)
     log = run(planned)
     assert [visit for what, visit in log if what == "began"] == planned

@@ -9,7 +9,9 @@ from worker.demo.report import figures, kcat_lines, meanwhile, summary, what_is_
 
 
 def after_a_replay() -> Progress:
-    progress = Progress(broker="127.0.0.1:9092", households=3, backfill_events=100, events=20, date=1_511_000_000)
+    progress = Progress(
+        broker="127.0.0.1:9092", households=3, backfill_events=100, events=20, date=1_511_000_000
+    )
     progress.replay_began, progress.replay_ended, progress.seconds_to_first = 10.0, 12.0, 7.234
     progress.scores = Scores(4, hit=3, pprm=1.0, others={"popularity": 0.4, "top_frequency": 0.8})
     progress.lists.latencies = [0.01, 0.02, 0.03]
@@ -53,7 +55,14 @@ def test_what_did_not_happen_is_null_not_zero() -> None:
 
 def test_the_summary_names_both_baselines_and_what_is_left_out() -> None:
     text = summary(after_a_replay())
-    for said in ("75%", "0.250", "own frequency with popularity 0.200", "popularity 0.100", "p99 30 ms", "simulation"):
+    for said in (
+        "75%",
+        "0.250",
+        "own frequency with popularity 0.200",
+        "popularity 0.100",
+        "p99 30 ms",
+        "simulation",
+    ):
         assert said in text
     assert "DO NOT BEAT" not in text
 
@@ -67,7 +76,9 @@ def test_lists_that_are_worth_nothing_are_called_so() -> None:
 def test_the_publishing_line_survives_the_shell() -> None:
     publish = kcat_lines(after_a_replay())[1]
     assert "-X topic.partitioner=murmur2_random" in publish
-    echoed = subprocess.run(["sh", "-c", publish.split(" | ")[0]], capture_output=True, text=True, check=True).stdout
+    echoed = subprocess.run(
+        ["sh", "-c", publish.split(" | ")[0]], capture_output=True, text=True, check=True
+    ).stdout
     key, value = echoed.strip().split("|", 1)
     assert json.loads(value)["user_id"] == key
 

@@ -28,7 +28,10 @@ def drawn(progress: Progress) -> list[str]:
 
 
 def with_a_household(
-    before: tuple[str, ...], after: tuple[str, ...], family: str = "purchases", household: str = PLAIN
+    before: tuple[str, ...],
+    after: tuple[str, ...],
+    family: str = "purchases",
+    household: str = PLAIN,
 ) -> Progress:
     progress = after_a_replay()
     progress.titles = {product: f"TITLE {product} THAT GOES ON AND ON" for product in PRODUCTS}
@@ -93,7 +96,10 @@ def test_what_to_type_meanwhile_is_told_once_and_while_it_runs(is_terminal: bool
         progress.date = date
         update()
         update()
-        assert out.getvalue().count("While the demo runs") == 1 and "pprm tail --broker 127.0.0.1" in out.getvalue()
+        assert (
+            out.getvalue().count("While the demo runs") == 1
+            and "pprm tail --broker 127.0.0.1" in out.getvalue()
+        )
 
 
 def test_a_step_that_takes_long_is_told_while_it_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,7 @@
-"""Products come with vectors of their own: in a record or a file, of the texts' dimensions or of others."""
+"""Products come with vectors of their own.
+
+In a record or a file, of the texts' dimensions or of others.
+"""
 
 import json
 from dataclasses import replace
@@ -46,12 +49,17 @@ def test_a_products_own_vector_is_read_instead_of_its_text() -> None:
     products = [product("a", "x"), product("b", "x", [1.0] * 16)]
     own, encoder = product_vectors.vectors(products, 16, Encoder()), Encoder()
     assert np.array_equal(own[0], encoder.encode(["x"])[0]) and own[1].tolist() == [1.0] * 16
-    assert product_vectors.texts(products, 16, Encoder()) == ["x", ""], "BERT has nothing to read of the second"
+    assert product_vectors.texts(products, 16, Encoder()) == ["x", ""], (
+        "BERT has nothing to read of the second"
+    )
 
 
 def test_a_text_that_would_not_fit_is_not_read() -> None:
     products = [product("a", "x"), product("b", "x", [1.0] * IMAGE)]
-    assert product_vectors.vectors(products, IMAGE, Encoder()).tolist() == [[0.0] * IMAGE, [1.0] * IMAGE]
+    assert product_vectors.vectors(products, IMAGE, Encoder()).tolist() == [
+        [0.0] * IMAGE,
+        [1.0] * IMAGE,
+    ]
     assert product_vectors.texts(products, IMAGE, Encoder()) == ["", ""]
 
 
@@ -72,8 +80,13 @@ def change(worker: Recommender, **fields: Any) -> Any:
 
 def test_a_record_with_a_vector_is_scored_by_it() -> None:
     worker = recommender.load(Model(device="cpu"), 10)
-    bread, wine = (np.random.default_rng(seed).normal(size=384).astype(np.float16) for seed in (1, 2))
-    worker.encoder.vectors |= {text_hash("a title. FOOD. BREAD"): bread, text_hash("a title. red. FOOD. BREAD"): wine}
+    bread, wine = (
+        np.random.default_rng(seed).normal(size=384).astype(np.float16) for seed in (1, 2)
+    )
+    worker.encoder.vectors |= {
+        text_hash("a title. FOOD. BREAD"): bread,
+        text_hash("a title. red. FOOD. BREAD"): wine,
+    }
     assert change(worker, product_id="bread") == ["a title. FOOD. BREAD"]
     change(worker, product_id="wine", description="red")
     assert change(worker, product_id="picture", vector=[float(value) for value in wine]) == [""]
@@ -81,7 +94,9 @@ def test_a_record_with_a_vector_is_scored_by_it() -> None:
     scores = worker.scorer.score([UserState()], [BEGIN])[0].tolist()
     ids = [worker.catalogue.ids[row] for row in worker.scorer.candidates]
     score = dict(zip(ids, scores, strict=True))
-    assert abs(score["picture"] - score["wine"]) < 1e-5 < 1e-3 < abs(score["picture"] - score["bread"])
+    assert (
+        abs(score["picture"] - score["wine"]) < 1e-5 < 1e-3 < abs(score["picture"] - score["bread"])
+    )
     assert len(worker.answer([], [Request(UserState(), BEGIN)])[0].items) == 3
 
 
@@ -101,8 +116,16 @@ def test_a_vector_that_is_far_too_long_is_read_as_one_of_the_models_own_length()
     texts = np.stack([vector for vector in worker.encoder.vectors.values()]).astype(np.float32)
     assert np.linalg.norm(texts, axis=1).max() < longest < 20, "no text is shortened"
     alternating = np.resize([1.0, -1.0], 384)
-    for name, vector in (("long", 1000 * alternating), ("longer", 1e6 * alternating), ("right", alternating)):
-        change(worker, product_id=name, vector=(vector if name != "right" else vector * longest / 384**0.5).tolist())
+    for name, vector in (
+        ("long", 1000 * alternating),
+        ("longer", 1e6 * alternating),
+        ("right", alternating),
+    ):
+        change(
+            worker,
+            product_id=name,
+            vector=(vector if name != "right" else vector * longest / 384**0.5).tolist(),
+        )
     assert len(worker.answer([], [Request(UserState(), BEGIN)])[0].items) == 3
     a, b, c = worker.scorer.score([UserState()], [BEGIN])[0].tolist()
     assert abs(a - b) < 1e-3 and abs(b - c) < 1e-3 and not worker.newly_not_finite()
@@ -113,9 +136,13 @@ def test_one_giant_among_the_vectors_leaves_what_is_learned_of_the_others(scale:
     shop, rng = dataset(), np.random.default_rng(0)
     made = rng.normal(size=(len(shop.products), IMAGE)).astype(np.float32) * scale
     made[0] *= 1e5
-    with_vectors = replace(shop, products=[p._replace(vector=v) for p, v in zip(shop.products, made, strict=True)])
+    with_vectors = replace(
+        shop, products=[p._replace(vector=v) for p, v in zip(shop.products, made, strict=True)]
+    )
     catalogue = make_catalogue(with_vectors, Encoder())
-    config = PPRMConfig(text_dimensions=16, product_dimensions=IMAGE, projected=3, product=8, hidden=(8,), epochs=1)
+    config = PPRMConfig(
+        text_dimensions=16, product_dimensions=IMAGE, projected=3, product=8, hidden=(8,), epochs=1
+    )
     examples = training_set.build(shop, catalogue, np.arange(300, 340), BEGIN + 150 * DAY, 0)
     model = fit(config, examples, catalogue, Encoder().encode(shop.users), 0)
     usual = float(np.median(np.linalg.norm(made, axis=1)))
@@ -135,9 +162,13 @@ def images(directory: Path, dimensions: int = IMAGE) -> Path:
 def shop_tables(directory: Path) -> tuple[Path, Path]:
     shop = dataset()
     events, products = directory / "events.csv", directory / "products.csv"
-    products.write_text("product_id,title\n" + "".join(f"{p.product_id},{p.title}\n" for p in shop.products))
+    products.write_text(
+        "product_id,title\n" + "".join(f"{p.product_id},{p.title}\n" for p in shop.products)
+    )
     rows = zip(shop.user.tolist(), shop.product.tolist(), shop.time.tolist(), strict=True)
-    events.write_text("user_id,product_id,occurred_at\n" + "".join(f"u{u},p{p},{t}\n" for u, p, t in rows))
+    events.write_text(
+        "user_id,product_id,occurred_at\n" + "".join(f"u{u},p{p},{t}\n" for u, p, t in rows)
+    )
     return events, products
 
 
@@ -148,7 +179,9 @@ class Texts(TextEncoder):
         return Encoder().encode(texts)
 
 
-def workshop(directory: Path, vectors: Path | None, known: PPRMConfig | None = None) -> train.Workshop:
+def workshop(
+    directory: Path, vectors: Path | None, known: PPRMConfig | None = None
+) -> train.Workshop:
     bars = progress.Lines(lambda line: None)
     data = read(Source("table", shop_tables(directory), vectors))
     return train.open_workshop(bars, data, Texts(None, 16), 0, known)
@@ -157,9 +190,12 @@ def workshop(directory: Path, vectors: Path | None, known: PPRMConfig | None = N
 def test_a_file_of_vectors_is_what_a_new_model_reads(tmp_path: Path) -> None:
     shop = workshop(tmp_path, images(tmp_path))
     assert (shop.catalogue.dimensions, shop.product_dimensions) == (IMAGE, IMAGE)
-    assert shop.catalogue.vectors[0].any() and not shop.catalogue.vectors[-1].any(), "the last one has none"
+    assert shop.catalogue.vectors[0].any() and not shop.catalogue.vectors[-1].any(), (
+        "the last one has none"
+    )
     config = PPRMConfig(
-        text_dimensions=16, product_dimensions=shop.product_dimensions, projected=8, product=8, hidden=(16, 8),
+        text_dimensions=16, product_dimensions=shop.product_dimensions, projected=8, product=8,
+        hidden=(16, 8),
         epochs=1, batch=16,
     )  # fmt: skip
     visits = choose_visits(shop.data, shop.catalogue, (BEGIN + 60 * DAY, BEGIN + 150 * DAY), 0)
@@ -170,7 +206,9 @@ def test_a_file_of_vectors_is_what_a_new_model_reads(tmp_path: Path) -> None:
     artifact.save(tmp_path / "model", Artifact(model, "images", "1", "", {}, {}), "")
     loaded = artifact.load(tmp_path / "model")
     assert loaded.model.config == config and not loaded.text_vectors
-    scorer = Scorer(loaded.model, shop.catalogue, Popularity(), Encoder().encode, torch.device("cpu"))
+    scorer = Scorer(
+        loaded.model, shop.catalogue, Popularity(), Encoder().encode, torch.device("cpu")
+    )
     before = scorer.score([UserState()], [BEGIN])[0]
     assert torch.isfinite(before).all()
     row = int(scorer.candidates[0])
@@ -183,13 +221,17 @@ def test_a_file_of_vectors_is_what_a_new_model_reads(tmp_path: Path) -> None:
 def test_vectors_of_the_texts_dimensions_stand_beside_texts(tmp_path: Path) -> None:
     shop = workshop(tmp_path, images(tmp_path, 16), PPRMConfig(text_dimensions=16))
     assert shop.product_dimensions == 0, "any model of these dimensions will do"
-    assert np.allclose(shop.catalogue.vectors[-1], shop.texts.encode([shop.data.products[-1].title])[0])
+    assert np.allclose(
+        shop.catalogue.vectors[-1], shop.texts.encode([shop.data.products[-1].title])[0]
+    )
 
 
 @pytest.mark.parametrize("made", [True, False])
 def test_vectors_that_a_known_model_does_not_read_are_refused(tmp_path: Path, made: bool) -> None:
     known = PPRMConfig(text_dimensions=16, product_dimensions=0 if made else IMAGE)
-    with pytest.raises(table.TableError, match=r"vectors of .* dimensions, the model reads .*--vectors"):
+    with pytest.raises(
+        table.TableError, match=r"vectors of .* dimensions, the model reads .*--vectors"
+    ):
         workshop(tmp_path, images(tmp_path) if made else None, known)
 
 
@@ -215,7 +257,9 @@ def test_the_published_model_reads_vectors_too() -> None:
     shop = dataset()
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(len(shop.products), IMAGE)).astype(np.float32)
-    with_vectors = replace(shop, products=[p._replace(vector=v) for p, v in zip(shop.products, vectors, strict=True)])
+    with_vectors = replace(
+        shop, products=[p._replace(vector=v) for p, v in zip(shop.products, vectors, strict=True)]
+    )
     catalogue = make_catalogue(with_vectors, Encoder())
     model = PPRM(replace(PPRMConfig.paper(), text_dimensions=16, product_dimensions=IMAGE))
     scorer = Scorer(model, catalogue, Popularity(), Encoder().encode, torch.device("cpu"))

@@ -1,4 +1,7 @@
-"""What the sentiment of reviews is worth, on files of Yelp's format: Yelp's own may not be part of this project."""
+"""What the sentiment of reviews is worth, on files of Yelp's format.
+
+Yelp's own may not be part of this project.
+"""
 
 import json
 from dataclasses import replace
@@ -34,11 +37,17 @@ torch.set_num_threads(1)  # small matrices on a machine that others use, too
 
 
 def yelp(directory: Path) -> tuple[Path, Path]:
-    """Every other guest is pleased with all, and goes anywhere; the others with nothing, and go where they know."""
+    """Every other guest is pleased with all, and goes anywhere.
+
+    The others with nothing, and go where they know.
+    """
     rng = np.random.default_rng(1)
-    business, review = (directory / f"yelp_academic_dataset_{name}.json" for name in ("business", "review"))
+    business, review = (
+        directory / f"yelp_academic_dataset_{name}.json" for name in ("business", "review")
+    )
     places = [
-        {"business_id": f"b{i}", "name": f"place {i % 7}", "city": "Tucson", "state": "AZ", "is_open": 1,
+        {"business_id": f"b{i}", "name": f"place {i % 7}", "city": "Tucson", "state": "AZ",
+        "is_open": 1,
          "attributes": {"WiFi": "u'free'"}, "categories": f"Food, kind {i % 5}", "hours": None}
         for i in range(PLACES)
     ]  # fmt: skip
@@ -49,7 +58,15 @@ def yelp(directory: Path) -> tuple[Path, Path]:
         place = int(rng.integers(PLACES) if guest % 2 else rng.integers(3))
         stars, said = (5.0, "lovely, great food") if guest % 2 else (1.0, "awful, bad and rude")
         date = datetime.fromtimestamp(int(time), UTC).strftime("%Y-%m-%d %H:%M:%S")
-        lines.append({"user_id": f"u{guest}", "business_id": f"b{place}", "stars": stars, "text": said, "date": date})
+        lines.append(
+            {
+                "user_id": f"u{guest}",
+                "business_id": f"b{place}",
+                "stars": stars,
+                "text": said,
+                "date": date,
+            }
+        )
     review.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return business, review
 
@@ -71,13 +88,17 @@ def model(shop: train.Workshop, examples: training_set.TrainingSet) -> Artifact:
     return Artifact(train.first_stage(shop, CONFIG, examples), "small", "1", "", {}, {})
 
 
-def test_evaluation_says_what_review_sentiment_is_worth(shop: train.Workshop, model: Artifact) -> None:
+def test_evaluation_says_what_review_sentiment_is_worth(
+    shop: train.Workshop, model: Artifact
+) -> None:
     assert model.model.user_layer.weight[:, CONFIG.text_dimensions + SENTIMENT].abs().sum() > 0
     found, _ = train.judge(shop, model)
     hidden = found["PPRM, review sentiment hidden"]
     assert hidden["queries"] == found["PPRM"]["queries"] and hidden["queries"]["all"] > 20
     assert hidden["difference"]["all"]["se"] > 0, "some lists are others"
-    assert "looked at last" not in found and "PPRM, looks hidden" not in found, "nobody browses at Yelp"
+    assert "looked at last" not in found and "PPRM, looks hidden" not in found, (
+        "nobody browses at Yelp"
+    )
     assert "PPRM, review sentiment hidden" in report.markdown(found)
 
 
@@ -88,7 +109,9 @@ def test_nothing_but_the_sentiment_is_hidden(shop: train.Workshop, model: Artifa
     for visit in replay(shop.data, shop.catalogue, popularity, BEGIN + 60 * DAY):
         seen, known = questions.without_sentiment(visit), scalars(visit.before, visit.now)
         hidden = scalars(seen, visit.now)
-        assert hidden[SENTIMENT] == 0 and np.array_equal(np.delete(hidden, SENTIMENT), np.delete(known, SENTIMENT))
+        assert hidden[SENTIMENT] == 0 and np.array_equal(
+            np.delete(hidden, SENTIMENT), np.delete(known, SENTIMENT)
+        )
         assert seen.sequence == visit.before.sequence and (seen.newest, seen.again) == (
             visit.before.newest,
             visit.before.again,
@@ -105,7 +128,14 @@ def test_a_first_stage_that_learned_without_sentiment_does_not_look_at_it(
     profiles = [shop.data.profile(user) for user in shop.data.users]
     texts = [product.to_catalogue().text for product in shop.data.products]
     bench = Bench(
-        replace(CONFIG, epochs=1), examples, shop.catalogue, Popularity(), profiles, texts, shop.texts.encode, 0
+        replace(CONFIG, epochs=1),
+        examples,
+        shop.catalogue,
+        Popularity(),
+        profiles,
+        texts,
+        shop.texts.encode,
+        0,
     )
     contenders, _ = variants.first_stages(bench, {})
     (unread,) = (one for one in contenders if one.name == "first stage, no review sentiment")

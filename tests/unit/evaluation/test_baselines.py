@@ -25,7 +25,9 @@ from tests.unit.small_shop import BEGIN, DAY, Encoder, dataset
 SHOP = dataset()
 CATALOGUE = make_catalogue(SHOP, Encoder())  # type: ignore[arg-type]
 VALIDATION = set(
-    protocol.queries(SHOP, CATALOGUE.available, {"validation": COMPLETE_JOURNEY.validation._replace(most=9)})
+    protocol.queries(
+        SHOP, CATALOGUE.available, {"validation": COMPLETE_JOURNEY.validation._replace(most=9)}
+    )
 )
 
 
@@ -54,9 +56,13 @@ def test_the_settings_are_those_that_a_slow_search_chooses(monkeypatch: pytest.M
     monkeypatch.setattr(top_frequency, "WEIGHTS", (1e-6, 0.3, 3.0))
     monkeypatch.setattr(top_frequency, "WINDOWS", (28,))
     chosen = top_frequency.choose(SHOP, CATALOGUE.available, VALIDATION)
-    grid = [lambda s=s: PersonalTopFrequency(*s, 28) for s in every((7.0, 60.0, inf), (1e-6, 0.3, 3.0))]
+    grid = [
+        lambda s=s: PersonalTopFrequency(*s, 28) for s in every((7.0, 60.0, inf), (1e-6, 0.3, 3.0))
+    ]
     visits = list(replay(SHOP, CATALOGUE, LivePopularity(), COMPLETE_JOURNEY.until))
-    tried = tune({"own": grid}, SHOP, CATALOGUE, visits, VALIDATION, np.flatnonzero(CATALOGUE.available), 0)
+    tried = tune(
+        {"own": grid}, SHOP, CATALOGUE, visits, VALIDATION, np.flatnonzero(CATALOGUE.available), 0
+    )
     assert len(VALIDATION) > 50
     best = [one.name for one in tried["own"] if one.ndcg > tried["own"][0].ndcg - 1e-3]
     assert chosen.name in best and tried["own"][-1].name not in best
@@ -65,7 +71,9 @@ def test_the_settings_are_those_that_a_slow_search_chooses(monkeypatch: pytest.M
 def test_the_choice_sees_nothing_after_the_validation() -> None:
     cut = dataset(visits=1100)
     assert int(cut.time[-1]) > COMPLETE_JOURNEY.until
-    names = {top_frequency.choose(shop, CATALOGUE.available, VALIDATION).name for shop in (SHOP, cut)}
+    names = {
+        top_frequency.choose(shop, CATALOGUE.available, VALIDATION).name for shop in (SHOP, cut)
+    }
     assert len(names) == 1
     assert top_frequency.choose(SHOP, CATALOGUE.available, ()).name == PersonalTopFrequency().name
 
@@ -86,6 +94,11 @@ def test_looks_are_ranked_by_their_time_and_popularity_fills_up() -> None:
 
 def test_every_trivial_contender_that_makes_sense_takes_part() -> None:
     plain = [one.name for one in trivial.contenders(SHOP, CATALOGUE, VALIDATION)]
-    assert plain[:3] == ["popularity 7 d", "popularity 28 d", "popularity, all time"] and len(plain) == 4
-    looking = replace(SHOP, kind=np.where(SHOP.basket % 2, Kind.PURCHASE, Kind.VIEW).astype(np.uint8))
+    assert (
+        plain[:3] == ["popularity 7 d", "popularity 28 d", "popularity, all time"]
+        and len(plain) == 4
+    )
+    looking = replace(
+        SHOP, kind=np.where(SHOP.basket % 2, Kind.PURCHASE, Kind.VIEW).astype(np.uint8)
+    )
     assert [one.name for one in trivial.contenders(looking, CATALOGUE, ())][-1] == "looked at last"

@@ -27,7 +27,10 @@ def test_popularity_counts_the_window_strictly_before(days: int | None) -> None:
     for visit in VISITS:
         if visit.number % 7 == 0:
             inside = (SHOP.time < visit.now) & (SHOP.time >= visit.now - (days or 1000) * DAY)
-            assert np.array_equal(popularity.scores(visit), np.bincount(SHOP.product[inside], minlength=len(CATALOGUE)))
+            assert np.array_equal(
+                popularity.scores(visit),
+                np.bincount(SHOP.product[inside], minlength=len(CATALOGUE)),
+            )
         popularity.add(visit)
 
 
@@ -52,15 +55,20 @@ def test_nobody_knows_a_shopper_who_bought_nothing() -> None:
 def test_weights_of_baskets_follow_the_paper() -> None:
     # Groups {1}, {2, 3}: v = (rg * b1 + (rb * b2 + b3) / 2) / 2
     assert basket_weights(3, 2, 0.9, 0.7) == pytest.approx([0.7 / 2, 0.9 / 4, 1 / 4])
-    assert basket_weights(2, 7, 0.9, 0.7) == pytest.approx([0.7 / 2, 1 / 2])  # as many groups as there are baskets
+    # as many groups as there are baskets
+    assert basket_weights(2, 7, 0.9, 0.7) == pytest.approx([0.7 / 2, 1 / 2])
     assert basket_weights(17, 7, 1.0, 1.0).sum() == pytest.approx(1)
 
 
-def _vector(user: int, before: int, m: int = 3, within: float = 0.9, between: float = 0.7) -> np.ndarray:
+def _vector(
+    user: int, before: int, m: int = 3, within: float = 0.9, between: float = 0.7
+) -> np.ndarray:
     """By the definition, basket by basket."""
     mine = np.flatnonzero((SHOP.user == user) & (SHOP.time < before))
     baskets = [SHOP.product[mine[SHOP.basket[mine] == b]] for b in np.unique(SHOP.basket[mine])]
-    groups = [part[::-1] for part in np.array_split(np.arange(len(baskets))[::-1], min(m, len(baskets)))][::-1]
+    groups = [
+        part[::-1] for part in np.array_split(np.arange(len(baskets))[::-1], min(m, len(baskets)))
+    ][::-1]
     total = np.zeros(len(CATALOGUE))
     for j, group in enumerate(groups):
         for i, basket in enumerate(group):

@@ -25,7 +25,9 @@ BEFORE = SHOP.time < UNTIL
 
 def _history(user: int, now: int, half_life: float) -> np.ndarray:
     mine = (SHOP.user == user) & (SHOP.time < now)
-    return np.bincount(SHOP.product[mine], 0.5 ** ((now - SHOP.time[mine]) / DAY / half_life), len(CATALOGUE))
+    return np.bincount(
+        SHOP.product[mine], 0.5 ** ((now - SHOP.time[mine]) / DAY / half_life), len(CATALOGUE)
+    )
 
 
 @pytest.mark.parametrize("keeps_itself", [False, True])
@@ -60,13 +62,20 @@ def test_item_knn_keeps_the_nearest_neighbours() -> None:
 def test_als_solves_the_live_shopper_as_the_model_does() -> None:
     baseline = Als(factors.FACTORS, factors.REGULARISATION, factors.CONFIDENCE, factors.HALF_LIFE)
     baseline.learn(SHOP, CATALOGUE, UNTIL)
-    learned = factors.fit(SHOP.user[BEFORE], SHOP.product[BEFORE], (UNTIL - SHOP.time[BEFORE]) / DAY, len(CATALOGUE))
+    learned = factors.fit(
+        SHOP.user[BEFORE], SHOP.product[BEFORE], (UNTIL - SHOP.time[BEFORE]) / DAY, len(CATALOGUE)
+    )
     for visit in VISITS:
         if visit.now > UNTIL and visit.number % 10 == 0:
             counts = _history(visit.user, visit.now, factors.HALF_LIFE)
             bought = np.flatnonzero(counts)
-            mine, confidence = learned.product[bought], factors.CONFIDENCE * np.log1p(2.0 * counts[bought])
-            system = learned.product.T @ learned.product + factors.REGULARISATION * np.eye(factors.FACTORS)
+            mine, confidence = (
+                learned.product[bought],
+                factors.CONFIDENCE * np.log1p(2.0 * counts[bought]),
+            )
+            system = learned.product.T @ learned.product + factors.REGULARISATION * np.eye(
+                factors.FACTORS
+            )
             system += (mine.T * (confidence - 1)) @ mine
             wanted = learned.product @ np.linalg.solve(system, mine.T @ confidence)
             assert baseline.scores(visit) == pytest.approx(wanted, abs=1e-4)

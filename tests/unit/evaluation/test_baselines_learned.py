@@ -38,7 +38,9 @@ def test_sasrec_learns_a_cycle() -> None:
     baseline.learn(shop, CATALOGUE, BEGIN + 80 * DAY)
     for at in range(len(shop.user)):
         now = int(shop.time[at])
-        visit = Visit(at, int(shop.user[at]), now, shop.product[at : at + 1], UserState(), UserState())
+        visit = Visit(
+            at, int(shop.user[at]), now, shop.product[at : at + 1], UserState(), UserState()
+        )
         if now > BEGIN + 96 * DAY:
             assert np.argmax(baseline.scores(visit)) == shop.product[at]
         baseline.add(visit)
@@ -53,14 +55,19 @@ def test_sasrec_leaves_out_what_is_not_available_and_shuffles_baskets_only_withi
     for user, sequence in enumerate(sequences):
         mine = shown & (SHOP.user == user)
         wanted, baskets = baseline._codes[SHOP.product[mine]], SHOP.basket[mine]
-        assert all(sorted(sequence[baskets == b]) == sorted(wanted[baskets == b]) for b in np.unique(baskets))
+        assert all(
+            sorted(sequence[baskets == b]) == sorted(wanted[baskets == b])
+            for b in np.unique(baskets)
+        )
     assert any((np.diff(sequence) < 0).any() for sequence in sequences)
 
 
 @pytest.fixture(name="ranker")
 def _ranker(monkeypatch: pytest.MonkeyPatch) -> LightGbmRanker:
     # For the training set both before and after its replay takes the catalogue.
-    monkeypatch.setattr(training_set, "replay", lambda shop, *rest: replay(shop, CATALOGUE, *rest[-2:]))
+    monkeypatch.setattr(
+        training_set, "replay", lambda shop, *rest: replay(shop, CATALOGUE, *rest[-2:])
+    )
     ranker = LightGbmRanker(trees=20, visits=300)
     ranker.learn(SHOP, CATALOGUE, UNTIL)
     return ranker
@@ -83,7 +90,9 @@ def test_lightgbm_scores_each_row_by_its_own_features(ranker: LightGbmRanker) ->
             daily = popularity.features(CATALOGUE.hashes[[row]])
             cross = features.dense(groups, CATALOGUE, np.array([row]), daily)[0]
             inputs = np.r_[cross, features.scalars(visit.before, visit.now)]
-            assert ranker.scores(visit)[row] == pytest.approx(ranker._model.predict(inputs[None], raw_score=True)[0])
+            assert ranker.scores(visit)[row] == pytest.approx(
+                ranker._model.predict(inputs[None], raw_score=True)[0]
+            )
         ranker.add(visit)
 
 

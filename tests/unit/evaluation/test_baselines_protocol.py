@@ -1,4 +1,7 @@
-"""What holds for every baseline: no look-ahead, the same scores again, a score for every product."""
+"""What holds for every baseline.
+
+No look-ahead, the same scores again, a score for every product.
+"""
 
 from collections.abc import Callable
 
@@ -45,7 +48,9 @@ SMALL: list[Callable[[], Baseline]] = [
 @pytest.fixture(autouse=True)
 def _replay_of_training_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """For the training set both before and after its replay takes the catalogue."""
-    monkeypatch.setattr(training_set, "replay", lambda shop, *rest: replay(shop, CATALOGUE, *rest[-2:]))
+    monkeypatch.setattr(
+        training_set, "replay", lambda shop, *rest: replay(shop, CATALOGUE, *rest[-2:])
+    )
 
 
 def run(baseline: Baseline, shop: Dataset, visits: list[Visit]) -> NDArray[np.floating]:
@@ -60,7 +65,9 @@ def run(baseline: Baseline, shop: Dataset, visits: list[Visit]) -> NDArray[np.fl
 
 
 @pytest.mark.parametrize("make", SMALL, ids=lambda make: make().name)
-def test_the_future_does_not_change_the_scores_and_a_second_run_gives_the_same(make: Callable[[], Baseline]) -> None:
+def test_the_future_does_not_change_the_scores_and_a_second_run_gives_the_same(
+    make: Callable[[], Baseline],
+) -> None:
     cut = list(replay(CUT, CATALOGUE, LivePopularity(), UNTIL + 60 * DAY))
     baseline = make()
     short, whole = run(baseline, CUT, cut), run(make(), SHOP, VISITS)
@@ -70,7 +77,9 @@ def test_the_future_does_not_change_the_scores_and_a_second_run_gives_the_same(m
 
 
 @pytest.mark.parametrize("make", SMALL, ids=lambda make: make().name)
-def test_scores_are_of_all_rows_also_for_a_shopper_without_purchases(make: Callable[[], Baseline]) -> None:
+def test_scores_are_of_all_rows_also_for_a_shopper_without_purchases(
+    make: Callable[[], Baseline],
+) -> None:
     baseline = make()
     baseline.learn(SHOP, CATALOGUE, UNTIL)
     scores = baseline.scores(VISITS[0])
@@ -98,11 +107,20 @@ def test_all_baselines_have_names_of_their_own() -> None:
 
 def test_tuning_chooses_the_best_by_ndcg() -> None:
     rows = np.flatnonzero(CATALOGUE.available)
-    queries = {visit.number for visit in VISITS if visit.now >= UNTIL and CATALOGUE.available[visit.products].any()}
-    grids = {"popularity": [lambda: Popularity(7)], "own": [lambda: Popularity(28), PersonalTopFrequency]}
+    queries = {
+        visit.number
+        for visit in VISITS
+        if visit.now >= UNTIL and CATALOGUE.available[visit.products].any()
+    }
+    grids = {
+        "popularity": [lambda: Popularity(7)],
+        "own": [lambda: Popularity(28), PersonalTopFrequency],
+    }
     tried = tune(grids, SHOP, CATALOGUE, VISITS, queries, rows, UNTIL)
     assert [one.name for one in tried["own"]] == [PersonalTopFrequency().name, "popularity 28 d"]
     assert tried["own"][0].ndcg > 2 * tried["own"][1].ndcg > 0
     again = tried["own"][0].make()
     again.learn(SHOP, CATALOGUE, UNTIL)
-    assert validate([again], VISITS, queries, rows, len(CATALOGUE)) == pytest.approx([tried["own"][0].ndcg])
+    assert validate([again], VISITS, queries, rows, len(CATALOGUE)) == pytest.approx(
+        [tried["own"][0].ndcg]
+    )

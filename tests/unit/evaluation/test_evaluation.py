@@ -1,4 +1,7 @@
-"""The evaluation's figures by another path: scikit-learn, brute force, and contenders whose worth is known."""
+"""The evaluation's figures by another path.
+
+Scikit-learn, brute force, and contenders whose worth is known.
+"""
 
 import io
 import math
@@ -61,7 +64,9 @@ class Chance(Oracle):
 
 @pytest.fixture(scope="module")
 def outcome() -> protocol.Outcome:
-    return protocol.run(SHOP, catalogue_of(), Popularity(), [Oracle(), Chance()], COMPLETE_JOURNEY.splits)
+    return protocol.run(
+        SHOP, catalogue_of(), Popularity(), [Oracle(), Chance()], COMPLETE_JOURNEY.splits
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -84,24 +89,36 @@ def test_rankings_are_judged_as_scikit_learn_does(seed: int) -> None:
     assert into.repeats[0] == pytest.approx(seen[first].mean())
 
 
-def test_who_knows_the_future_gets_everything_and_chance_what_chance_gives(outcome: protocol.Outcome) -> None:
+def test_who_knows_the_future_gets_everything_and_chance_what_chance_gives(
+    outcome: protocol.Outcome,
+) -> None:
     found = report.results(outcome, "oracle", {"oracle": 1.0})
     assert found["oracle"]["megabytes"] == 3.0
     assert found["oracle"]["all"] == {"ndcg_at_10": 1.0, "recall_at_10": 1.0, "hr_at_10": 1.0}
     assert found["oracle"]["binary"] == {"accuracy": 1.0, "precision": 1.0, "recall": 1.0}
-    assert found["chance"]["all"]["recall_at_10"] == pytest.approx(10 / len(outcome.candidates), abs=0.04)
-    assert found["oracle"]["difference"]["all"]["mean"] == 0 and found["chance"]["difference"]["all"]["mean"] < -0.5
+    assert found["chance"]["all"]["recall_at_10"] == pytest.approx(
+        10 / len(outcome.candidates), abs=0.04
+    )
+    assert (
+        found["oracle"]["difference"]["all"]["mean"] == 0
+        and found["chance"]["difference"]["all"]["mean"] < -0.5
+    )
     assert 0.9 < found["chance"]["lists"]["coverage"] <= 1
     weeks = found["oracle"]["by_week"].values()
     assert (
-        sum(week["queries"] for week in weeks) == found["oracle"]["queries"]["all"] == len(outcome.visits["test"].user)
+        sum(week["queries"] for week in weeks)
+        == found["oracle"]["queries"]["all"]
+        == len(outcome.visits["test"].user)
     )
 
 
 def test_decisions_are_those_of_scikit_learn(outcome: protocol.Outcome) -> None:
     test, validation = (outcome.judged[split]["chance"] for split in ("test", "validation"))
     thresholds = np.unique([*validation.scores, np.inf])
-    best = max(thresholds, key=lambda t: (accuracy_score(validation.labels, np.array(validation.scores) >= t), -t))
+    best = max(
+        thresholds,
+        key=lambda t: (accuracy_score(validation.labels, np.array(validation.scores) >= t), -t),
+    )
     said = np.array(test.scores) >= best
     got = report.results(outcome, "oracle", {})["chance"]["binary"]
     assert got["accuracy"] == pytest.approx(accuracy_score(test.labels, said))
@@ -117,7 +134,9 @@ def test_standard_errors_are_clustered_by_shopper() -> None:
     by_hand = math.sqrt(sum(sum(difference[user == u] - mean) ** 2 for u in range(30))) / 400
     got = report.paired(np.r_[difference, np.nan], np.r_[user, 5])
     assert got == {"mean": pytest.approx(mean), "se": pytest.approx(by_hand)}
-    assert got["se"] > 1.5 * difference.std() / 20, "visits of one shopper are no independent witnesses"
+    assert got["se"] > 1.5 * difference.std() / 20, (
+        "visits of one shopper are no independent witnesses"
+    )
 
 
 def test_queries_do_not_depend_on_what_comes_later(outcome: protocol.Outcome) -> None:
@@ -126,7 +145,9 @@ def test_queries_do_not_depend_on_what_comes_later(outcome: protocol.Outcome) ->
     for name, split in COMPLETE_JOURNEY.splits.items():
         visits = [visit for visit, said in chosen.items() if said == name]
         assert np.bincount(SHOP.user[first[visits]]).max() <= split.most
-        assert ((SHOP.time[first[visits]] >= split.begin) & (SHOP.time[first[visits]] < split.end)).all()
+        assert (
+            (SHOP.time[first[visits]] >= split.begin) & (SHOP.time[first[visits]] < split.end)
+        ).all()
 
 
 def test_figures_become_tables_and_a_picture(outcome: protocol.Outcome, tmp_path: Path) -> None:
@@ -142,8 +163,10 @@ def test_the_card_is_written_from_the_figures(outcome: protocol.Outcome) -> None
     found["PPRM"] = found["oracle"]
     found["training"] = {
         "validation": {part: found["oracle"][part] for part in ("all", "new")},
-        "dataset": "small", "seed": 1, "visits": 2, "second_stage_candidates": 3, "fit_seconds": 4.0, "seconds": 5.0,
-        "peak_memory_bytes": 2**30, "verdict": verdict.of(judged_as_pprm(outcome), "validation", ["chance"]),
+        "dataset": "small", "seed": 1, "visits": 2, "second_stage_candidates": 3,
+        "fit_seconds": 4.0, "seconds": 5.0,
+        "peak_memory_bytes": 2**30,
+        "verdict": verdict.of(judged_as_pprm(outcome), "validation", ["chance"]),
         "test_verdict": verdict.of(judged_as_pprm(outcome), "test", ["chance"]),
     }  # fmt: skip
     card = model_card.write(PPRMConfig(), found)
@@ -151,9 +174,14 @@ def test_the_card_is_written_from_the_figures(outcome: protocol.Outcome) -> None
     assert "the best without a model, 'chance'" in card
 
 
-def judged_as_pprm(outcome: protocol.Outcome, model: str = "oracle", other: str = "chance") -> protocol.Outcome:
+def judged_as_pprm(
+    outcome: protocol.Outcome, model: str = "oracle", other: str = "chance"
+) -> protocol.Outcome:
     """The same, the model being one of the contenders."""
-    judged = {split: {"PPRM": found[model], "chance": found[other]} for split, found in outcome.judged.items()}
+    judged = {
+        split: {"PPRM": found[model], "chance": found[other]}
+        for split, found in outcome.judged.items()
+    }
     return outcome._replace(judged=judged)
 
 
@@ -190,4 +218,6 @@ def test_the_table_shows_recall_at_10(outcome: protocol.Outcome) -> None:
 
 def test_two_contenders_of_one_name_are_refused_before_hours_are_spent() -> None:
     with pytest.raises(ValueError, match="oracle"):
-        protocol.run(SHOP, catalogue_of(), Popularity(), [Oracle(), Oracle()], COMPLETE_JOURNEY.splits)
+        protocol.run(
+            SHOP, catalogue_of(), Popularity(), [Oracle(), Oracle()], COMPLETE_JOURNEY.splits
+        )

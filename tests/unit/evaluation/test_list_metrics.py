@@ -15,7 +15,9 @@ def test_ndcg_is_scikit_learns(order: list[int], truth: set[int]) -> None:
     scores = np.empty(30)
     scores[order] = np.arange(30, 0, -1)
     relevant = np.array([[float(i in truth) for i in range(30)]])
-    assert metrics.ndcg(np.array(order), truth) == pytest.approx(ndcg_score(relevant, scores[None], k=10))
+    assert metrics.ndcg(np.array(order), truth) == pytest.approx(
+        ndcg_score(relevant, scores[None], k=10)
+    )
 
 
 @given(SCORES, st.sets(st.integers(0, 11), min_size=1))
@@ -38,7 +40,9 @@ def test_the_best_threshold_and_its_decision(pairs: list[tuple[int, bool]]) -> N
     scores, labels = np.array([float(s) for s, _ in pairs]), np.array([label for _, label in pairs])
     threshold = metrics.best_threshold(scores, labels)
     said = scores >= threshold
-    assert (said == labels).mean() == max(((scores >= t) == labels).mean() for t in [*scores, np.inf])
+    assert (said == labels).mean() == max(
+        ((scores >= t) == labels).mean() for t in [*scores, np.inf]
+    )
     decision = metrics.decision(scores, labels, threshold)
     assert decision["accuracy"] == pytest.approx(accuracy_score(labels, said))
     assert decision["precision"] == pytest.approx(precision_score(labels, said, zero_division=0))

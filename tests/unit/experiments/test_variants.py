@@ -49,31 +49,49 @@ def learned() -> tuple[Scorer, training_set.TrainingSet]:
     return scorer, examples
 
 
-def test_every_variant_of_the_first_stage_is_judged(learned: tuple[Scorer, training_set.TrainingSet]) -> None:
+def test_every_variant_of_the_first_stage_is_judged(
+    learned: tuple[Scorer, training_set.TrainingSet],
+) -> None:
     scorer, examples = learned
     texts = [product.to_catalogue().text for product in SHOP.products]
     bench = Bench(
-        CONFIG, examples, scorer.catalogue, scorer.popularity, [SHOP.profile(u) for u in SHOP.users], texts, encode, 0
+        CONFIG,
+        examples,
+        scorer.catalogue,
+        scorer.popularity,
+        [SHOP.profile(u) for u in SHOP.users],
+        texts,
+        encode,
+        0,
     )
-    contenders, seconds = variants.first_stages(bench, {"other": lambda texts: encode(texts)[:, :8]})
-    outcome = protocol.run(SHOP, scorer.catalogue, scorer.popularity, [AtVisit("PPRM", scorer), *contenders], SPLITS)
+    contenders, seconds = variants.first_stages(
+        bench, {"other": lambda texts: encode(texts)[:, :8]}
+    )
+    outcome = protocol.run(
+        SHOP, scorer.catalogue, scorer.popularity, [AtVisit("PPRM", scorer), *contenders], SPLITS
+    )
     found = report.results(outcome, "PPRM", seconds)
     assert {
-        f"first stage, {name}" for name in ("no interaction sequence", "5% of the training data", "texts by other")
+        f"first stage, {name}"
+        for name in ("no interaction sequence", "5% of the training data", "texts by other")
     } < set(found)
     assert all(0 <= figures["all"]["ndcg_at_10"] <= 1 for figures in found.values())
     sequence = found["PPRM"]["all"]["ndcg_at_10"]
     assert sequence > found["first stage, no interaction sequence"]["all"]["ndcg_at_10"]
 
 
-def test_a_share_of_the_examples_is_a_share_of_them(learned: tuple[Scorer, training_set.TrainingSet]) -> None:
+def test_a_share_of_the_examples_is_a_share_of_them(
+    learned: tuple[Scorer, training_set.TrainingSet],
+) -> None:
     _, examples = learned
     order = np.arange(len(examples.user))[::-1]
     some = variants.part(examples, order, 0.1)
     assert len(some.user) == len(examples.user) // 10 and some.user[0] == examples.user[-1]
 
 
-def test_a_group_that_is_taken_away_has_no_say(learned: tuple[Scorer, training_set.TrainingSet]) -> None:
+def test_a_group_that_is_taken_away_has_no_say(
+    learned: tuple[Scorer, training_set.TrainingSet],
+) -> None:
     scorer, _ = learned
     visits = choose_visits(SHOP, scorer.catalogue, (BEGIN + 100 * DAY, UNTIL), 0)
     examples = second_training.build(SHOP, scorer, {UNTIL: scorer.tables}, visits[:60], UNTIL, 0)
@@ -90,13 +108,18 @@ def test_a_group_that_is_taken_away_has_no_say(learned: tuple[Scorer, training_s
     assert "second stage, without browse" not in names, "nobody browses here"
 
 
-def test_the_second_stage_learns_the_same_from_the_same_seed(learned: tuple[Scorer, training_set.TrainingSet]) -> None:
+def test_the_second_stage_learns_the_same_from_the_same_seed(
+    learned: tuple[Scorer, training_set.TrainingSet],
+) -> None:
     scorer, _ = learned
     visits = choose_visits(SHOP, scorer.catalogue, (BEGIN + 100 * DAY, UNTIL), 0)
     examples = second_training.build(SHOP, scorer, {UNTIL: scorer.tables}, visits[:60], UNTIL, 0)
     assert examples.bought.any() and (examples.offsets >= 0).all()
     losses: list[float] = []
-    one, other = (second_training.fit(examples, UNTIL, 4, lambda _, __, loss: losses.append(loss)) for _ in range(2))
+    one, other = (
+        second_training.fit(examples, UNTIL, 4, lambda _, __, loss: losses.append(loss))
+        for _ in range(2)
+    )
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert len(losses) >= 2 * LEAST_STEPS  # of a small shop, too
 
@@ -109,14 +132,18 @@ def test_the_second_stage_learns_nothing_from_later_visits_and_large_ones_count_
     examples = second_training.build(SHOP, scorer, {UNTIL: scorer.tables}, visits[:60], UNTIL, 0)
     middle = int(np.median(examples.bought_at))
     later = examples.bought_at >= middle
-    changed = replace(examples, features=np.where(later[:, None], 9, examples.features).astype(np.float16))
+    changed = replace(
+        examples, features=np.where(later[:, None], 9, examples.features).astype(np.float16)
+    )
     one, other = (second_training.fit(data, middle, 4, members=1) for data in (examples, changed))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     starts = np.flatnonzero(np.r_[True, np.diff(examples.bought_at) != 0, True])
     one_visit = slice(starts[0], starts[1])
     bought = examples.bought[one_visit].sum()
     assert np.allclose(examples.weights[one_visit], bought**-0.5)
-    heavier = replace(examples, weights=np.where(examples.bought, examples.weights, 0).astype(np.float32))
+    heavier = replace(
+        examples, weights=np.where(examples.bought, examples.weights, 0).astype(np.float32)
+    )
     other = second_training.fit(heavier, UNTIL, 4, members=1)
     one = second_training.fit(examples, UNTIL, 4, members=1)
     assert not torch.equal(one.first.weight, other.first.weight)
@@ -128,7 +155,9 @@ def test_tables_that_serve_a_visit_have_seen_nothing_of_it() -> None:
     assert serve == ["a", "a", "a", "b", "c"]
 
 
-def test_frozen_states_do_not_move_after_the_moment(learned: tuple[Scorer, training_set.TrainingSet]) -> None:
+def test_frozen_states_do_not_move_after_the_moment(
+    learned: tuple[Scorer, training_set.TrainingSet],
+) -> None:
     scorer, _ = learned
     moment, seen = BEGIN + 50 * DAY, list[Visit]()
     contender = questions.Frozen("frozen", scorer, moment)
@@ -151,7 +180,9 @@ def test_unseen_products_are_ranked_among_themselves() -> None:
         lambda new, popularity: Scorer(_untrained(), new, popularity, encode, torch.device("cpu")),
     )  # fmt: skip
     assert len(outcome.candidates) >= 3 and set(outcome.candidates.tolist()) <= {0, 1, 2, 3, 4}
-    assert len(outcome.visits["test"].user) > 20 and set(report.results(outcome, "PPRM", {})) > {"PPRM"}
+    assert len(outcome.visits["test"].user) > 20 and set(report.results(outcome, "PPRM", {})) > {
+        "PPRM"
+    }
 
 
 def _untrained() -> "torch.nn.Module":
@@ -186,7 +217,9 @@ def test_looks_are_hidden() -> None:
     state = fold(UserState(), acts).state
     visit = Visit(0, 0, BEGIN + 30, np.zeros(0, np.int32), state, state)
     hidden = questions.without_looks(visit)
-    assert len(hidden.looked_at()[0]) == 0 and hidden.interactions()["product"].tolist() == [hashes[3]]
+    assert len(hidden.looked_at()[0]) == 0 and hidden.interactions()["product"].tolist() == [
+        hashes[3]
+    ]
     assert hidden.purchases == state.purchases and len(state.looked_at()[0]) == 2
 
 
@@ -194,7 +227,17 @@ def test_a_plan_never_learns_from_what_it_judges() -> None:
     made = plan.of(SHOP)
     first, last = int(SHOP.time[0]), int(SHOP.time[-1])
     assert (
-        first < made.begin < made.chosen == made.validation.begin < made.validation.end == made.until == made.test.begin
+        first
+        < made.begin
+        < made.chosen
+        == made.validation.begin
+        < made.validation.end
+        == made.until
+        == made.test.begin
     )
-    assert made.test.end == last + 1 and made.cuts[0] == made.begin and made.cuts[-2:] == (made.chosen, made.until)
+    assert (
+        made.test.end == last + 1
+        and made.cuts[0] == made.begin
+        and made.cuts[-2:] == (made.chosen, made.until)
+    )
     assert plan.of(replace(SHOP, name="complete-journey")) is COMPLETE_JOURNEY

@@ -26,7 +26,8 @@ CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 TP = TopicPartition("t", 0)
 Row = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 ROWS: list[Row] = [
-    (b"a", b"first" * 40, []), (None, None, [("n", None)]), (b"c", b"", [("name", b"x"), ("name", b"y")]),
+    (b"a", b"first" * 40, []), (None, None, [("n", None)]),
+    (b"c", b"", [("name", b"x"), ("name", b"y")]),
 ]  # fmt: skip
 
 
@@ -84,7 +85,12 @@ def test_snappy_without_javas_framing_is_read_as_librdkafka_sends_it() -> None:
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 def test_of_a_header_name_that_is_not_utf8_only_the_record_is_unreadable(codec: int) -> None:
-    rows: list[Row] = [(b"a", b"1" * 99, []), (b"b", b"2", [("BAD!", b"x")]), (b"c", b"3", []), (b"d", b"4", [])]
+    rows: list[Row] = [
+        (b"a", b"1" * 99, []),
+        (b"b", b"2", [("BAD!", b"x")]),
+        (b"c", b"3", []),
+        (b"d", b"4", []),
+    ]
     plain = batch(rows)
     at = plain.index(b"BAD!")
     plain[at : at + 4] = b"\xff\xfe\xfd\xfc"
@@ -93,13 +99,16 @@ def test_of_a_header_name_that_is_not_utf8_only_the_record_is_unreadable(codec: 
     bad = found[1]
     assert isinstance(bad, Unreadable) and (bad.offset, bad.key, bad.timestamp) == (1, b"b", 1001)
     assert bad.why == "the record cannot be read: the name of a header is not UTF-8"
-    assert bad.value and b"\xff\xfe\xfd\xfc" in bad.value and bad.value in bytes(plain), "the bytes of the log"
+    assert bad.value and b"\xff\xfe\xfd\xfc" in bad.value and bad.value in bytes(plain), (
+        "the bytes of the log"
+    )
 
 
 def compressed(plain: bytearray, codec: int) -> bytes:
     """A batch of records that are not compressed, with its records compressed."""
     compress: list[Any] = [
-        bytes, cramjam.gzip.compress, cramjam.snappy.compress_raw, cramjam.lz4.compress, cramjam.zstd.compress,
+        bytes, cramjam.gzip.compress, cramjam.snappy.compress_raw, cramjam.lz4.compress,
+        cramjam.zstd.compress,
     ]  # fmt: skip
     made = plain[:61] + bytes(compress[codec](bytes(plain[61:])))
     made[22] |= codec
@@ -122,11 +131,17 @@ def test_a_batch_as_a_whole_stands_at_its_last_offset_and_is_read_once() -> None
     broken[61] = 1  # the first record says a length of -1
     data = signed(broken) + batch(ROWS, first=3)
     (bad, *others) = read(data)
-    assert isinstance(bad, Unreadable) and (bad.offset, bad.value, bad.key) == (2, data[: len(broken)], None)
+    assert isinstance(bad, Unreadable) and (bad.offset, bad.value, bad.key) == (
+        2,
+        data[: len(broken)],
+        None,
+    )
     assert bad.why.startswith("the batch of the offsets 0 to 2 cannot be read: ")
     assert [said(r) for r in others] == ROWS
     part = records(data)
-    assert next(part).offset == 2 and part.next_fetch_offset == 3, "a read that ends here goes on behind the batch"
+    assert next(part).offset == 2 and part.next_fetch_offset == 3, (
+        "a read that ends here goes on behind the batch"
+    )
 
 
 @pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd", "snappy"])
@@ -139,7 +154,9 @@ def test_a_decompression_bomb_is_unreadable_and_takes_no_more_memory_than_the_bo
     (bad,) = read(bomb)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert isinstance(bad, Unreadable) and bad.value == bomb and "more than 4194304 bytes" in bad.why
+    assert (
+        isinstance(bad, Unreadable) and bad.value == bomb and "more than 4194304 bytes" in bad.why
+    )
     assert peak < len(bomb) + (8 << 20)
 
 
@@ -210,7 +227,9 @@ def test_whatever_is_damaged_the_rest_goes_on_and_every_record_is_there(data: An
     assert whole or len(found) == 9
 
 
-def test_a_read_ends_where_it_has_taken_so_many_bytes_and_the_next_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_ends_where_it_has_taken_so_many_bytes_and_the_next_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     data = b"".join(bytes(batch([(b"a", b"x" * 1000, [])] * 3, first=3 * n)) for n in range(5))
     monkeypatch.setattr(reader, "MAX_READ_BYTES", 7000)
     state = SimpleNamespace(position=0, paused=False)

@@ -1,4 +1,7 @@
-"""The partitioners against the clients': vectors of Kafka's and librdkafka's own tests, and aiokafka's function."""
+"""The partitioners against the clients'.
+
+Vectors of Kafka's and librdkafka's own tests, and aiokafka's function.
+"""
 
 import random
 
@@ -12,12 +15,18 @@ from worker.settings import Partitioner
 # https://github.com/apache/kafka/blob/trunk/clients/src/test/java/org/apache/kafka/common/utils/UtilsTest.java
 OF_KAFKA = {
     b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536,
-    b"a-little-bit-longer-string": -1486304829, b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+    b"a-little-bit-longer-string": -1486304829,
+    b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
     b"abc": 479470107,
 }  # fmt: skip
 # https://github.com/confluentinc/librdkafka/blob/master/tests/0048-partitioner.c
-OF_LIBRDKAFKA = {b"23456": 0xB1B451D7, b"this is another string with more length to it perhaps": 0xB0150DF7}
-KEYS = [random.Random(3).randbytes(length) for length in range(1, 130)] + [f"u{i}".encode() for i in range(500)]
+OF_LIBRDKAFKA = {
+    b"23456": 0xB1B451D7,
+    b"this is another string with more length to it perhaps": 0xB0150DF7,
+}
+KEYS = [random.Random(3).randbytes(length) for length in range(1, 130)] + [
+    f"u{i}".encode() for i in range(500)
+]
 NAMES: list[Partitioner] = ["murmur2", "consistent_random"]
 
 

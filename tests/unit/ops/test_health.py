@@ -33,13 +33,19 @@ def test_a_working_worker_is_live_and_ready() -> None:
         (replace(WELL, rebalancing=True), "rebalancing"),
         (replace(WELL, recovery=Recovery(7, NOW, NOW)), "recovering: 7 events left"),
         (replace(WELL, recovery=Recovery(0, NOW, NOW)), "recovering: 0 events left"),
-        (replace(WELL, starting="compiling the model's loops", assigned=False), "compiling the model's loops"),
+        (
+            replace(WELL, starting="compiling the model's loops", assigned=False),
+            "compiling the model's loops",
+        ),
         (replace(WELL, catalogue_read=False), "products topic"),
         (replace(WELL, catalogue_read=False, encoder_loading=True), "the encoder is loading"),
         (replace(WELL, nothing_to_recommend=True), "no product is available"),
         (
-            replace(WELL, nothing_to_recommend=True, unread_products=7, unread_because="json: no JSON"),
-            "no product is available (7 product records could not be read, the last because of json: no JSON)",
+            replace(
+                WELL, nothing_to_recommend=True, unread_products=7, unread_because="json: no JSON"
+            ),
+            "no product is available (7 product records could not be read, the last because of"
+            " json: no JSON)",
         ),
         (replace(WELL, stopping=True), "stopping"),
     ],
@@ -57,12 +63,18 @@ def test_what_keeps_a_live_worker_from_being_ready(health: Health, reason: str) 
     [
         (replace(WELL, fatal="store is broken"), "store is broken"),
         (replace(WELL, heartbeat=NOW - LOOP_BLOCKED_SECONDS - 1), "blocked for 31 s"),
-        (replace(WELL, recovery=Recovery(5, NOW - STALL - 1, NOW)), "stalled for 121 s with 5 events left"),
+        (
+            replace(WELL, recovery=Recovery(5, NOW - STALL - 1, NOW)),
+            "stalled for 121 s with 5 events left",
+        ),
         (Health(fatal="model refused"), "model refused"),
         (replace(WELL, disk_free=DISK_FLOOR_BYTES - 1), "disk nearly full"),
         (replace(WELL, descriptors_free=DESCRIPTOR_FLOOR - 1), "only 15 file descriptors are left"),
         (replace(WELL, agent_running=False), "the agent has ended"),
-        (replace(WELL, stages={"publish": NOW, "score": NOW - IDLE - 1}), "in the stage score for 121 s"),
+        (
+            replace(WELL, stages={"publish": NOW, "score": NOW - IDLE - 1}),
+            "in the stage score for 121 s",
+        ),
         (replace(WELL, progress=Progress(7, 100, NOW - IDLE - 1, NOW)), "7 events wait"),
     ],
     ids=[
@@ -90,19 +102,32 @@ def test_events_that_wait_for_a_product_are_no_reason_to_restart() -> None:
 
 
 def test_an_absent_broker_is_no_reason_to_restart() -> None:
-    """The broker went silent during recovery an hour ago: the loop beats, and a restart would help nobody."""
+    """The broker went silent during recovery an hour ago.
+
+    The loop beats, and a restart would help nobody.
+    """
     waiting = replace(WELL, recovery=Recovery(5, NOW - 3600, NOW - 3600))
     assert live(waiting, NOW)[0]
     assert not ready(waiting, NOW)[0]
-    assert live(Health(heartbeat=NOW), NOW + 1)[0], "never assigned, since the broker was never there"
-    assert live(replace(WELL, progress=Progress(7, 100, NOW - 3600, NOW - 3600)), NOW)[0], "nobody tells where it ends"
-    assert live(replace(WELL, stages={"publish": NOW - 3600}), NOW)[0], "acknowledgements do not come"
+    assert live(Health(heartbeat=NOW), NOW + 1)[0], (
+        "never assigned, since the broker was never there"
+    )
+    assert live(replace(WELL, progress=Progress(7, 100, NOW - 3600, NOW - 3600)), NOW)[0], (
+        "nobody tells where it ends"
+    )
+    assert live(replace(WELL, stages={"publish": NOW - 3600}), NOW)[0], (
+        "acknowledgements do not come"
+    )
 
 
 def test_lag_alone_is_no_stall() -> None:
     """Records wait: during a rebalance, a recovery or a batch at work that is how it should be."""
     waiting = Progress(7, 100, NOW - 3600, NOW)
-    for busy in ({"rebalancing": True}, {"recovery": Recovery(3, NOW, NOW)}, {"stages": {"score": NOW}}):
+    for busy in (
+        {"rebalancing": True},
+        {"recovery": Recovery(3, NOW, NOW)},
+        {"stages": {"score": NOW}},
+    ):
         assert live(replace(WELL, progress=waiting, **busy), NOW)[0]
     assert live(replace(WELL, progress=Progress(10**9, 100, NOW - 1, NOW)), NOW)[0]
     assert live(replace(WELL, agent_running=False, stopping=True), NOW)[0]

@@ -61,7 +61,10 @@ def test_probes_follow_the_health_record(server: http.Server, health: Health) ->
     assert (status, json.loads(body)) == (200, {"ready": True, "reason": "ok"})
     health.fatal = "store is broken"
     status, _, body = get(server, "/live")
-    assert (status, json.loads(body)) == (503, {"live": False, "reason": "fatal error: store is broken"})
+    assert (status, json.loads(body)) == (
+        503,
+        {"live": False, "reason": "fatal error: store is broken"},
+    )
 
 
 @pytest.mark.parametrize("path", ["/", "/table/user_state/u1/", "/metrics/", "/stats"])
@@ -90,7 +93,9 @@ def half_sent(server: http.Server) -> Iterator[Callable[[bytes], socket.socket]]
     with ExitStack() as opened:
 
         def send(part: bytes) -> socket.socket:
-            made = opened.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5))
+            made = opened.enter_context(
+                socket.create_connection(("127.0.0.1", server.port), timeout=5)
+            )
             made.sendall(part)
             return made
 
@@ -111,14 +116,19 @@ def is_closed(connection: socket.socket) -> bool:
 
 @pytest.mark.parametrize("part", HALF.values(), ids=HALF)
 def test_half_a_request_is_not_waited_for(
-    server: http.Server, half_sent: Callable[[bytes], socket.socket], part: bytes, monkeypatch: pytest.MonkeyPatch
+    server: http.Server,
+    half_sent: Callable[[bytes], socket.socket],
+    part: bytes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(http, "CONNECTION_SECONDS", 0.2)
     assert is_closed(half_sent(part)) and get(server, "/live")[0] == 200
 
 
 def test_who_does_not_read_the_answer_is_not_waited_for(
-    server: http.Server, half_sent: Callable[[bytes], socket.socket], monkeypatch: pytest.MonkeyPatch
+    server: http.Server,
+    half_sent: Callable[[bytes], socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(http, "CONNECTION_SECONDS", 0.2)
     slow = half_sent(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 50)
@@ -136,7 +146,10 @@ def test_of_too_many_connections_the_oldest_gives_way(
 
 
 def test_answers_while_the_main_thread_is_busy(server: http.Server, health: Health) -> None:
-    """The server asks nothing of the thread that started it: a blocked worker still says that it is blocked."""
+    """The server asks nothing of the thread that started it.
+
+    A blocked worker still says that it is blocked.
+    """
     health.heartbeat = time.monotonic() - 60
     answers: list[int] = []
     asker = threading.Thread(target=lambda: answers.append(get(server, "/live")[0]))
@@ -171,7 +184,9 @@ def test_the_thread_ends_before_the_interpreter_does() -> None:
         "atexit.register(lambda: print(server.thread.is_alive()))\n"
         "server = http.start('127.0.0.1', 0, lambda _: (b'', 'text/plain'), Health())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert done.stdout == "False\n"
 
 

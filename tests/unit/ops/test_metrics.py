@@ -9,7 +9,9 @@ from worker.ops.metrics import Metrics
 
 @pytest.fixture
 def instruments() -> Metrics:
-    return metrics.create(["purchases", "browses"], ["not_json", "schema"], ["user_state"], ["text"])
+    return metrics.create(
+        ["purchases", "browses"], ["not_json", "schema"], ["user_state"], ["text"]
+    )
 
 
 def series(instruments: Metrics) -> set[str]:
@@ -17,14 +19,24 @@ def series(instruments: Metrics) -> set[str]:
 
 
 def test_every_metric_has_the_prefix_and_a_meaning(instruments: Metrics) -> None:
-    ours = [family for family in instruments.registry.collect() if not family.name.startswith("process_")]
-    assert all(family.name.startswith("pprm_") and family.documentation.endswith(".") for family in ours)
+    ours = [
+        family
+        for family in instruments.registry.collect()
+        if not family.name.startswith("process_")
+    ]
+    assert all(
+        family.name.startswith("pprm_") and family.documentation.endswith(".") for family in ours
+    )
 
 
-def test_counters_and_histograms_start_at_zero_for_every_known_label_value(instruments: Metrics) -> None:
+def test_counters_and_histograms_start_at_zero_for_every_known_label_value(
+    instruments: Metrics,
+) -> None:
     value = instruments.registry.get_sample_value
     assert value("pprm_events_invalid_total", {"topic": "browses", "reason": "schema"}) == 0
-    assert [value("pprm_stage_duration_seconds_count", {"stage": stage}) for stage in metrics.STAGES] == [0] * 6
+    assert [
+        value("pprm_stage_duration_seconds_count", {"stage": stage}) for stage in metrics.STAGES
+    ] == [0] * 6
     labelled = [
         instrument
         for name in Metrics.__slots__
@@ -34,7 +46,9 @@ def test_counters_and_histograms_start_at_zero_for_every_known_label_value(instr
 
 
 def test_no_series_per_user_or_product(instruments: Metrics) -> None:
-    labels = {label for name in Metrics.__slots__[1:] for label in getattr(instruments, name)._labelnames}
+    labels = {
+        label for name in Metrics.__slots__[1:] for label in getattr(instruments, name)._labelnames
+    }
     assert labels <= {"topic", "partition", "reason", "stage", "table", "state", "what", "why"}
 
 
@@ -44,7 +58,12 @@ def test_partitions_are_forgotten_on_a_rebalance(instruments: Metrics) -> None:
     metrics.forget_partitions(instruments)
     assert not {"pprm_consumer_lag", "pprm_event_time_lag_seconds"} & series(instruments)
     instruments.consumer_lag.labels("purchases", "0").set(4)
-    assert instruments.registry.get_sample_value("pprm_consumer_lag", {"topic": "purchases", "partition": "0"}) == 4
+    assert (
+        instruments.registry.get_sample_value(
+            "pprm_consumer_lag", {"topic": "purchases", "partition": "0"}
+        )
+        == 4
+    )
 
 
 def test_whatever_is_per_partition_is_forgotten() -> None:
@@ -52,7 +71,8 @@ def test_whatever_is_per_partition_is_forgotten() -> None:
     partitioned = [
         gauge
         for name in Metrics.__slots__
-        if isinstance(gauge := getattr(instruments, name), Gauge) and "partition" in gauge._labelnames
+        if isinstance(gauge := getattr(instruments, name), Gauge)
+        and "partition" in gauge._labelnames
     ]
     for gauge in partitioned:
         gauge.labels(*["0"] * len(gauge._labelnames)).set(1)
@@ -62,7 +82,10 @@ def test_whatever_is_per_partition_is_forgotten() -> None:
 
 @pytest.mark.parametrize(
     ("accept", "content_type", "ends_with_eof"),
-    [("", "text/plain; version=0.0.4", False), ("application/openmetrics-text", "application/openmetrics-text", True)],
+    [
+        ("", "text/plain; version=0.0.4", False),
+        ("application/openmetrics-text", "application/openmetrics-text", True),
+    ],
     ids=["text", "openmetrics"],
 )
 def test_the_exposition_is_what_the_scraper_asks_for(

@@ -40,7 +40,12 @@ def test_a_directory_of_a_version_before_is_closed(tmp_path: Path) -> None:
         path.chmod(0o644)
     tmp_path.chmod(0o755)
     state_directory.lock(tmp_path)
-    assert [mode(path) for path in (tmp_path, *sorted(tmp_path.rglob("*")))] == [0o700, 0o700, 0o600, 0o600]
+    assert [mode(path) for path in (tmp_path, *sorted(tmp_path.rglob("*")))] == [
+        0o700,
+        0o700,
+        0o600,
+        0o600,
+    ]
 
 
 def test_a_directory_that_holds_other_things_is_left_as_it_is(tmp_path: Path) -> None:

@@ -18,7 +18,13 @@ NOW = 1767323045.0
 
 def record(value, key=b"u", headers=()):
     return SimpleNamespace(
-        topic="t", partition=1, offset=7, timestamp=1_767_323_045_000, key=key, value=value, headers=headers
+        topic="t",
+        partition=1,
+        offset=7,
+        timestamp=1_767_323_045_000,
+        key=key,
+        value=value,
+        headers=headers,
     )
 
 
@@ -26,7 +32,9 @@ def test_purchase():
     decoded = codec.decode("purchases", record(GOOD % b""), NOW)
     product = stable_hash("p")
     known_by = fingerprint(Kind.PURCHASE, "e", product)
-    assert decoded.event == Interaction(Position(0, 1, 7), Kind.PURCHASE, product, int(NOW), fingerprint=known_by)
+    assert decoded.event == Interaction(
+        Position(0, 1, 7), Kind.PURCHASE, product, int(NOW), fingerprint=known_by
+    )
     assert (decoded.user_id, decoded.event_id) == ("u", "e")
 
 
@@ -47,7 +55,9 @@ def test_baskets_that_never_come_again_push_no_product_out_of_the_known_ids():
     codec.decode("purchases", record(GOOD % b""), NOW)
     known = stable_hash.cache_info().currsize
     decoded = codec.decode("purchases", record(GOOD % b',"basket_id":"of today"'), NOW)
-    assert stable_hash.cache_info().currsize == known and decoded.event.basket == stable_hash("of today")
+    assert stable_hash.cache_info().currsize == known and decoded.event.basket == stable_hash(
+        "of today"
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,7 +80,10 @@ def test_refusals(value, key, reason):
 
 
 def test_future():
-    assert codec.decode("purchases", record(GOOD % b""), NOW - codec.FUTURE_SECONDS - 1).reason == "future"
+    assert (
+        codec.decode("purchases", record(GOOD % b""), NOW - codec.FUTURE_SECONDS - 1).reason
+        == "future"
+    )
 
 
 def test_null_user_is_forgotten():
@@ -82,7 +95,9 @@ SECONDS, TOO_LATE = 1_767_323_045, 2_000_000_000_000
 
 @pytest.mark.parametrize("timestamp", [SECONDS, TOO_LATE, -1, 0, None])
 @pytest.mark.parametrize("value", [None, b'{"user_id":"u","text":"likes tea"}'])
-def test_a_record_time_that_cannot_be_is_replaced_by_the_workers_clock_and_counted(timestamp, value):
+def test_a_record_time_that_cannot_be_is_replaced_by_the_workers_clock_and_counted(
+    timestamp, value
+):
     record_, mended = record(value), defaultdict(int)
     record_.timestamp = timestamp
     assert codec.decode("users", record_, NOW, mended).event.time == int(NOW)
@@ -108,19 +123,29 @@ def test_the_last_word_on_a_product_counts_whatever_else_is_null():
 
 def test_texts_beyond_their_limit_are_cut_and_counted():
     mended = defaultdict(int)
-    fields = {"product_id": "u", "title": "t" * 600, "brand": "b" * 600, "categories": [str(i) for i in range(9)]}
+    fields = {
+        "product_id": "u",
+        "title": "t" * 600,
+        "brand": "b" * 600,
+        "categories": [str(i) for i in range(9)],
+    }
     _, product = codec.decode_product(record(json.dumps(fields).encode()), 3, mended)
     assert product.text == ". ".join(["t" * 512, *"12345678"]) and product.maker == "b" * 512
     assert product.type == "8" and mended == {"text": 3}
     codec.decode("reviews", record(event(text="good " * 2000).encode()), NOW, mended)
-    codec.decode("users", record(json.dumps({"user_id": "u", "text": "x" * 1025}).encode()), NOW, mended)
+    codec.decode(
+        "users", record(json.dumps({"user_id": "u", "text": "x" * 1025}).encode()), NOW, mended
+    )
     assert mended == {"text": 5}
 
 
 def test_attributes_become_texts():
     said = {"volts": 230, "ratio": 1.5, "washable": True, "colour": None, "": "x"}
     value = json.dumps({"product_id": "u", "title": "Iron", "attributes": said}).encode()
-    assert codec.decode_product(record(value), 3)[1].text == "Iron. ratio 1.5. volts 230. washable true"
+    assert (
+        codec.decode_product(record(value), 3)[1].text
+        == "Iron. ratio 1.5. volts 230. washable true"
+    )
 
 
 @pytest.mark.parametrize("time", ["1767323045", "1767323045.5", "-1", "20260102T030405Z", "2026"])
@@ -145,7 +170,8 @@ def test_a_review_within_the_limits_is_taken_whatever_its_escapes():
 
 def event(**fields):
     return json.dumps(
-        {"event_id": "e", "user_id": "u", "product_id": "p", "occurred_at": "2026-01-02T03:04:05Z"} | fields
+        {"event_id": "e", "user_id": "u", "product_id": "p", "occurred_at": "2026-01-02T03:04:05Z"}
+        | fields
     )
 
 
@@ -165,7 +191,9 @@ def test_browses(action):
     ],
 )
 def test_a_review_says_its_sentiment_first_then_its_rating(fields, sentiment):
-    assert codec.decode("reviews", record(event(**fields).encode()), NOW).event.sentiment == sentiment
+    assert (
+        codec.decode("reviews", record(event(**fields).encode()), NOW).event.sentiment == sentiment
+    )
 
 
 def test_else_the_text_tells_the_sentiment():
@@ -185,9 +213,11 @@ def test_a_profile_is_one_text_in_a_fixed_order():
 @pytest.mark.parametrize(
     ("fields", "kind"),
     [
-        ({"kind": "purchase"}, Kind.PURCHASE), ({"kind": None}, Kind.PURCHASE), ({"kind": "return"}, Kind.RETURN),
+        ({"kind": "purchase"}, Kind.PURCHASE), ({"kind": None}, Kind.PURCHASE),
+        ({"kind": "return"}, Kind.RETURN),
         ({"quantity": -1.5}, Kind.RETURN), ({"kind": "return", "quantity": -1}, Kind.RETURN),
-        ({"kind": "return", "quantity": 2, "price": -3.5}, Kind.RETURN), ({"quantity": 0}, Kind.NOTHING),
+        ({"kind": "return", "quantity": 2, "price": -3.5}, Kind.RETURN),
+        ({"quantity": 0}, Kind.NOTHING),
         ({"kind": "return", "quantity": 0}, Kind.NOTHING),
     ],
 )  # fmt: skip
@@ -209,7 +239,14 @@ def test_the_last_of_duplicate_names_counts_and_unknown_names_are_ignored():
 
 @pytest.mark.parametrize(
     "fields",
-    [{"quantity": "1"}, {"quantity": True}, {"quantity": -2e6}, {"kind": "Return"}, {"price": -2e9}, {"user_id": 7}],
+    [
+        {"quantity": "1"},
+        {"quantity": True},
+        {"quantity": -2e6},
+        {"kind": "Return"},
+        {"price": -2e9},
+        {"user_id": 7},
+    ],
 )
 def test_wrong_types_and_values_are_refused(fields):
     assert codec.decode("purchases", record(event(**fields).encode()), NOW).reason == "schema"
@@ -227,18 +264,33 @@ def test_products():
 
 MODEL = {"name": "pprm-s", "version": "1", "sha256": "0" * 64}
 ANSWER = Answer(
-    "u", 1, "e", record(b"", headers=(("traceparent", b"00-ab-cd-01"), ("x", b"y"))), MODEL, [("p", 0.5, ["due"])]
+    "u",
+    1,
+    "e",
+    record(b"", headers=(("traceparent", b"00-ab-cd-01"), ("x", b"y"))),
+    MODEL,
+    [("p", 0.5, ["due"])],
 )
 
 
 def test_a_list_is_a_valid_message_and_a_valid_cloud_event():
     key, value, headers = codec.encode_recommendation(ANSWER, datetime(2026, 1, 2, tzinfo=UTC))
     message = Recommendation.model_validate_json(value)
-    assert message.trigger.model_dump() == {"topic": "t", "partition": 1, "offset": 7, "event_id": "e"}
-    assert ("traceparent", b"00-ab-cd-01") in headers and not any(name == "x" for name, _ in headers)
+    assert message.trigger.model_dump() == {
+        "topic": "t",
+        "partition": 1,
+        "offset": 7,
+        "event_id": "e",
+    }
+    assert ("traceparent", b"00-ab-cd-01") in headers and not any(
+        name == "x" for name, _ in headers
+    )
     kafka = KafkaMessage(headers=dict(headers), key=key, value=value)
     read = from_kafka_event(kafka)
-    assert read.get_id() == message.recommendation_id and read.get_type() == "com.pprm.recommendation.v1"
+    assert (
+        read.get_id() == message.recommendation_id
+        and read.get_type() == "com.pprm.recommendation.v1"
+    )
     assert read.get_time() == datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -259,7 +311,8 @@ def test_one_id_is_one_content():
     """A crash may answer the same record again, with other products: that list is another one."""
     others = [
         {"user_id": "v"}, {"version": 2}, {"model": MODEL | {"sha256": "1" * 64}},
-        {"items": [("q", 0.5, ["due"]), ("p", 0.25, ["popular"])]}, {"items": [("p", 0.5, ["due"])]},
+        {"items": [("q", 0.5, ["due"]), ("p", 0.25, ["popular"])]},
+        {"items": [("p", 0.5, ["due"])]},
         {"items": [("p", 0.5, ["due"]), ("q", 0.250001, ["popular"])]},
         {"items": [("p", 0.5, ["due"]), ("q", 0.25, ["trending"])]}, {"items": []},
     ]  # fmt: skip

@@ -1,4 +1,7 @@
-"""CloudEvents are unwrapped in both modes, judged by what their SDK writes; other envelopes are told by name."""
+"""CloudEvents are unwrapped in both modes, judged by what their SDK writes.
+
+Other envelopes are told by name.
+"""
 
 import base64
 import json
@@ -26,7 +29,13 @@ MODES = {"structured": to_structured_event, "binary": to_binary_event}
 
 
 def cloud_event(data: Any, **attributes: Any) -> CloudEvent:
-    said = {"id": "e1", "source": "shop", "type": "com.shop.event", "specversion": "1.0", "time": TIME}
+    said = {
+        "id": "e1",
+        "source": "shop",
+        "type": "com.shop.event",
+        "specversion": "1.0",
+        "time": TIME,
+    }
     return CloudEvent(attributes=said | {"partitionkey": "u"} | attributes, data=data)
 
 
@@ -34,16 +43,23 @@ def read(family: str, message: KafkaMessage, **changes: Any) -> Any:
     """What the codec makes of a record; its own time is another one than the event's."""
     key = message.key.encode() if isinstance(message.key, str) else message.key
     fields = {
-        "topic": "t", "partition": 1, "offset": 7, "timestamp": 1_500_000_000_000, "key": key, "value": message.value,
+        "topic": "t", "partition": 1, "offset": 7, "timestamp": 1_500_000_000_000, "key": key,
+        "value": message.value,
         "headers": tuple(message.headers.items()),
     }  # fmt: skip
     record = SimpleNamespace(**fields | changes)
-    return codec.decode_product(record, 3) if family == "products" else codec.decode(family, record, NOW)
+    return (
+        codec.decode_product(record, 3)
+        if family == "products"
+        else codec.decode(family, record, NOW)
+    )
 
 
 @pytest.mark.parametrize("family", SAID)
 @pytest.mark.parametrize("mode", MODES)
-def test_what_the_sdk_writes_is_read_with_id_and_time_of_the_envelope(family: str, mode: str) -> None:
+def test_what_the_sdk_writes_is_read_with_id_and_time_of_the_envelope(
+    family: str, mode: str
+) -> None:
     event = cloud_event(SAID[family], datacontenttype="application/json")
     said = read(family, MODES[mode](event))
     assert not isinstance(said, Invalid), said
@@ -59,7 +75,9 @@ def test_what_the_data_say_wins(mode: str) -> None:
     own = {"event_id": "mine", "occurred_at": "2025-12-31T00:00:00Z"}
     event = cloud_event(SAID["purchases"] | own, datacontenttype="application/json")
     said = read("purchases", MODES[mode](event))
-    assert said.event_id == "mine" and said.event.time == int(datetime(2025, 12, 31, tzinfo=UTC).timestamp())
+    assert said.event_id == "mine" and said.event.time == int(
+        datetime(2025, 12, 31, tzinfo=UTC).timestamp()
+    )
 
 
 def test_data_as_bytes_are_base64_in_structured_mode() -> None:
@@ -67,9 +85,13 @@ def test_data_as_bytes_are_base64_in_structured_mode() -> None:
     assert b"data_base64" in message.value and read("purchases", message).event_id == "e1"
 
 
-@pytest.mark.parametrize("kind", [b"application/cloudevents+json; charset=UTF-8", b"Application/CloudEvents+JSON"])
+@pytest.mark.parametrize(
+    "kind", [b"application/cloudevents+json; charset=UTF-8", b"Application/CloudEvents+JSON"]
+)
 def test_the_content_type_may_have_parameters_and_any_case(kind: bytes) -> None:
-    message = to_structured_event(cloud_event(SAID["purchases"], datacontenttype="application/json"))
+    message = to_structured_event(
+        cloud_event(SAID["purchases"], datacontenttype="application/json")
+    )
     assert read("purchases", message, headers=(("Content-Type", kind),)).event_id == "e1"
 
 
@@ -82,7 +104,9 @@ def test_the_content_type_may_have_parameters_and_any_case(kind: bytes) -> None:
     ],
 )
 def test_a_cloud_event_without_data_is_refused(value: bytes, detail: str) -> None:
-    said = read("purchases", KafkaMessage({"content-type": b"application/cloudevents+json"}, b"u", value))
+    said = read(
+        "purchases", KafkaMessage({"content-type": b"application/cloudevents+json"}, b"u", value)
+    )
     assert said.reason == "envelope" and detail in said.detail
 
 
@@ -93,12 +117,19 @@ def test_a_cloud_event_without_data_is_refused(value: bytes, detail: str) -> Non
 )  # fmt: skip
 def test_other_faults_keep_their_reasons(value: bytes, reason: str) -> None:
     assert (
-        read("purchases", KafkaMessage({"content-type": b"application/cloudevents+json"}, b"u", value)).reason == reason
+        read(
+            "purchases",
+            KafkaMessage({"content-type": b"application/cloudevents+json"}, b"u", value),
+        ).reason
+        == reason
     )
 
 
 def test_a_batch_is_refused_with_what_to_do() -> None:
-    said = read("purchases", KafkaMessage({"content-type": b"application/cloudevents-batch+json"}, b"u", b"[]"))
+    said = read(
+        "purchases",
+        KafkaMessage({"content-type": b"application/cloudevents-batch+json"}, b"u", b"[]"),
+    )
     assert said.reason == "envelope" and "send each event as a record of its own" in said.detail
 
 
@@ -112,11 +143,19 @@ SCHEMA = {"type": "struct", "fields": []}
     [
         (b"\0\0\0\0\x07" + json.dumps(ROW).encode(), ["magic byte 0, schema 7", "JsonConverter"]),
         (json.dumps(CHANGE).encode(), ["ExtractNewRecordState"]),
-        (json.dumps({"schema": SCHEMA, "payload": CHANGE}).encode(), ["ExtractNewRecordState", "schemas.enable=false"]),
-        (json.dumps({"schema": SCHEMA, "payload": ROW}).encode(), ["value.converter.schemas.enable=false"]),
+        (
+            json.dumps({"schema": SCHEMA, "payload": CHANGE}).encode(),
+            ["ExtractNewRecordState", "schemas.enable=false"],
+        ),
+        (
+            json.dumps({"schema": SCHEMA, "payload": ROW}).encode(),
+            ["value.converter.schemas.enable=false"],
+        ),
     ],
 )
-def test_an_envelope_that_is_not_unwrapped_is_named_with_the_setting(value: bytes, settings: list[str]) -> None:
+def test_an_envelope_that_is_not_unwrapped_is_named_with_the_setting(
+    value: bytes, settings: list[str]
+) -> None:
     said = read("purchases", KafkaMessage({}, b"u", value))
     assert said.reason == "envelope" and all(setting in said.detail for setting in settings)
     assert len(said.detail) <= 512

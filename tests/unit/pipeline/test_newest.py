@@ -24,12 +24,22 @@ def survivor(*records: tuple[str, int, int, bool]) -> str:
 @pytest.mark.parametrize(
     ("newer", "older"),
     [
-        pytest.param(("withdrawn", 0, MS, True), ("published", 1, MS - 1, False), id="a later withdrawal"),
-        pytest.param(("published", 0, MS, False), ("withdrawn", 1, MS - 1, True), id="published again"),
-        pytest.param(("withdrawn", 0, MS, True), ("published", 1, MS, False), id="at one time: withdrawn"),
-        pytest.param(("one", 1, MS, False), ("other", 0, MS, False), id="at one time: the higher partition"),
         pytest.param(
-            ("today", 0, MS, False), ("2106", 1, 1 << 42, False), id="a time that is not yet keeps nothing out"
+            ("withdrawn", 0, MS, True), ("published", 1, MS - 1, False), id="a later withdrawal"
+        ),
+        pytest.param(
+            ("published", 0, MS, False), ("withdrawn", 1, MS - 1, True), id="published again"
+        ),
+        pytest.param(
+            ("withdrawn", 0, MS, True), ("published", 1, MS, False), id="at one time: withdrawn"
+        ),
+        pytest.param(
+            ("one", 1, MS, False), ("other", 0, MS, False), id="at one time: the higher partition"
+        ),
+        pytest.param(
+            ("today", 0, MS, False),
+            ("2106", 1, 1 << 42, False),
+            id="a time that is not yet keeps nothing out",
         ),
         pytest.param(("today", 0, MS, False), ("timeless", 1, -1, True), id="no time at all"),
     ],
@@ -51,4 +61,6 @@ def test_old_withdrawals_are_forgotten_and_nothing_else(monkeypatch: pytest.Monk
     known.is_newest("gone", True, SimpleNamespace(partition=0, timestamp=MS), NOW)
     published, elsewhere = (SimpleNamespace(partition=1, timestamp=at) for at in (old - 1, MS - 1))
     assert len(known._ranks) < 50
-    assert not known.is_newest("p100", False, published, NOW) and not known.is_newest("gone", False, elsewhere, NOW)
+    assert not known.is_newest("p100", False, published, NOW) and not known.is_newest(
+        "gone", False, elsewhere, NOW
+    )

@@ -1,4 +1,7 @@
-"""Two micro-batches under way: what the second may do while the first is written, by small fakes."""
+"""Two micro-batches under way.
+
+What the second may do while the first is written, by small fakes.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -44,7 +47,9 @@ class Stream:
             yield one
 
 
-def play(monkeypatch: pytest.MonkeyPatch, *batches: MicroBatch, fails: str = "") -> tuple[Story, dict[str, Any]]:
+def play(
+    monkeypatch: pytest.MonkeyPatch, *batches: MicroBatch, fails: str = ""
+) -> tuple[Story, dict[str, Any]]:
     """What `work_on` does with batches that are on their way after four turns of the loop, as aiokafka's, and written
     after twelve; making them ready takes one."""
     story: Story = []
@@ -70,7 +75,8 @@ def play(monkeypatch: pytest.MonkeyPatch, *batches: MicroBatch, fails: str = "")
     monkeypatch.setattr(agents, "make_ready", make_ready)
     monkeypatch.setattr(agents, "write", write)
     components: Any = SimpleNamespace(
-        may_answer=asyncio.Event(), settings=SimpleNamespace(recommendations=SimpleNamespace(batch_seconds=0.25))
+        may_answer=asyncio.Event(),
+        settings=SimpleNamespace(recommendations=SimpleNamespace(batch_seconds=0.25)),
     )
     stream: Any = Stream(*batches)
     asyncio.run(agents.work_on(components, stream))
@@ -83,12 +89,19 @@ def test_the_next_batch_is_made_ready_while_one_is_written_but_only_written_afte
     story, unstored = play(monkeypatch, batch("a"), batch("b"), batch("c"))
     at = {said: number for number, said in enumerate(story)}
     for before, after in (("a", "b"), ("b", "c")):
-        assert at["on its way", before] < at["ready", after] < at["written", before] < at["write", after]
+        assert (
+            at["on its way", before]
+            < at["ready", after]
+            < at["written", before]
+            < at["write", after]
+        )
     assert at["ready", "c"] > at["written", "a"], "never three at a time"
     assert unstored == {"a": {}, "b": {0: {b"ann": b"a"}}, "c": {0: {b"ann": b"b"}}}
 
 
-def test_after_a_rebalance_nothing_of_the_batch_before_is_built_upon(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_rebalance_nothing_of_the_batch_before_is_built_upon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     story, unstored = play(monkeypatch, batch("a", epoch=1), batch("b", epoch=2))
     assert story.index(("written", "a")) < story.index(("ready", "b"))
     assert unstored["b"] == {}
@@ -132,7 +145,9 @@ def test_a_shopper_is_folded_into_the_state_that_is_not_stored_yet() -> None:
 
     components: Any = SimpleNamespace(table=SimpleNamespace(get_many=get_many))
     work = Work({0: {key: Shopper(0, key) for key in (b"ann", b"bob", b"cid")}})
-    agents.fold_batch(components, work, {0: {b"ann": user_state.encode(ann)}, 1: {b"bob": b"another's"}})
+    agents.fold_batch(
+        components, work, {0: {b"ann": user_state.encode(ann)}, 1: {b"bob": b"another's"}}
+    )
     assert [shopper.state.reviews for shopper in work.shoppers] == [3, 5, 0]
     assert asked == [[b"bob", b"cid"]]
 
@@ -146,12 +161,18 @@ def test_purchases_get_the_promotions_that_their_products_have(known: bool) -> N
     ann, bob = Shopper(0, b"ann", ["bread", "milk"]), Shopper(1, b"bob", ["tea"])  # type: ignore[list-item]
     components: Any = SimpleNamespace(recommender=recommender, model=ModelThread())
     asyncio.run(agents.promote(components, [ann, bob]))
-    said = [("bread", "promoted"), ("milk", "promoted"), ("tea", "promoted")] if known else ["bread", "milk", "tea"]
+    said = (
+        [("bread", "promoted"), ("milk", "promoted"), ("tea", "promoted")]
+        if known
+        else ["bread", "milk", "tea"]
+    )
     assert [*ann.events, *bob.events] == said
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
-def test_what_a_rebalance_took_is_counted_anew_and_not_stored(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+def test_what_a_rebalance_took_is_counted_anew_and_not_stored(
+    monkeypatch: pytest.MonkeyPatch, epoch: int
+) -> None:
     recounted: list[Any] = []
 
     async def taken(*_: Any) -> None:

@@ -13,7 +13,9 @@ from worker.pipeline.work import Shopper, Work
 
 
 def shopper(partition: int, key: bytes) -> Shopper:
-    made = Shopper(partition, key, [Interaction(Position(0, partition, 7), Kind.VIEW, 1, 1_500_000_000)])
+    made = Shopper(
+        partition, key, [Interaction(Position(0, partition, 7), Kind.VIEW, 1, 1_500_000_000)]
+    )
     made.last = SimpleNamespace(), SimpleNamespace()  # type: ignore[assignment]
     made.folded = fold_into(UserState(), made.events)
     return made
@@ -33,11 +35,17 @@ def test_states_are_kept_by_partition_and_appended_with_the_generation() -> None
     of_ann, of_bob = user_state.encode(ann.state), user_state.encode(bob.state)
     assert of_ann != of_bob and work.values == {1: {b"ann": of_ann}, 3: {b"bob": of_bob}}
     ((row,),) = work.rows["3"].values()
-    assert list(work.rows["3"]) == [("changelog", 3)] and row == (b"bob", of_bob, [("generation", b"5")])
+    assert list(work.rows["3"]) == [("changelog", 3)] and row == (
+        b"bob",
+        of_bob,
+        [("generation", b"5")],
+    )
 
 
 def test_a_damaged_state_does_not_end_the_count_of_the_others() -> None:
     value = user_state.encode(shopper(0, b"ann").state)
     stored = {0: [(b"ann", value), (b"bob", b"damaged"), (b"cid", value)], 1: [(b"dan", value)]}
-    components: Any = SimpleNamespace(table=SimpleNamespace(scan=lambda partition: stored[partition]))
+    components: Any = SimpleNamespace(
+        table=SimpleNamespace(scan=lambda partition: stored[partition])
+    )
     assert len(list(Components.states(components, [0, 1]))) == 3

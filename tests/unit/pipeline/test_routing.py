@@ -1,4 +1,7 @@
-"""Records that lie in another partition than their key has: counted, or re-keyed; and who has to be forgotten where."""
+"""Records that lie in another partition than their key has: counted, or re-keyed.
+
+And who has to be forgotten where.
+"""
 
 from types import SimpleNamespace
 from typing import Any
@@ -28,19 +31,29 @@ TOPICS = ("purchases", "browses", "reviews", "users", "products")
 def components(partitioner: Partitioner) -> Any:
     settings = load({"topics": {"partitioner": partitioner}})
     return SimpleNamespace(
-        settings=settings, partitions=PARTITIONS, product_partitions=3, metrics=metrics.create(topics=TOPICS),
+        settings=settings, partitions=PARTITIONS, product_partitions=3,
+        metrics=metrics.create(topics=TOPICS),
         misplaced=set(), unit=lambda family, partition: str(partition),
         families={topic: topic for topic in TOPICS} | {settings.rekeyed_topic: FAMILY},
     )  # fmt: skip
 
 
-def record(topic: str, partition: int, offset: int, user: str, value: bytes | None, headers: Any = ()) -> Record:
+def record(
+    topic: str, partition: int, offset: int, user: str, value: bytes | None, headers: Any = ()
+) -> Record:
     return Record(topic, partition, offset, int(AT * 1000), 0, user.encode(), value, headers)
 
 
 def purchase(user: str, partition: int, offset: int) -> Record:
-    said = {"event_id": f"e{offset}", "user_id": user, "product_id": "p", "occurred_at": "2017-01-01T00:00:00Z"}
-    return record("purchases", partition, offset, user, orjson.dumps(said), (("traceparent", b"00-1"),))
+    said = {
+        "event_id": f"e{offset}",
+        "user_id": user,
+        "product_id": "p",
+        "occurred_at": "2017-01-01T00:00:00Z",
+    }
+    return record(
+        "purchases", partition, offset, user, orjson.dumps(said), (("traceparent", b"00-1"),)
+    )
 
 
 def route(c: Any, partition: int, *records: Record) -> Work:
@@ -53,7 +66,9 @@ def route(c: Any, partition: int, *records: Record) -> Work:
 
 def rekeyed(work: Work, partition: int, topic: str = "pprm-rekeyed") -> dict[int, list[Any]]:
     """Rows by where they go to."""
-    return {target: rows for (name, target), rows in work.rows[str(partition)].items() if name == topic}
+    return {
+        target: rows for (name, target), rows in work.rows[str(partition)].items() if name == topic
+    }
 
 
 def arrive(c: Any, target: int, rows: list[Any], first: int = 0) -> Work:
@@ -61,7 +76,14 @@ def arrive(c: Any, target: int, rows: list[Any], first: int = 0) -> Work:
     work = Work()
     records = [
         Record(
-            c.settings.rekeyed_topic, target, first + i, int(AT * 1000) + 9, 0, row.key, row.value, tuple(row.headers)
+            c.settings.rekeyed_topic,
+            target,
+            first + i,
+            int(AT * 1000) + 9,
+            0,
+            row.key,
+            row.value,
+            tuple(row.headers),
         )
         for i, row in enumerate(rows)
     ]
@@ -79,12 +101,17 @@ def count(counter: Any, topic: str) -> float:
 
 @pytest.mark.parametrize("partitioner", ["murmur2", "consistent_random"])
 def test_events_elsewhere_are_counted_and_the_first_is_told(partitioner: Partitioner) -> None:
-    c, records = components(partitioner), [purchase(user, 1, offset) for offset, user in enumerate(USERS * 2)]
+    c, records = (
+        components(partitioner),
+        [purchase(user, 1, offset) for offset, user in enumerate(USERS * 2)],
+    )
     away = [user for user in USERS if partition_of(partitioner, user.encode(), PARTITIONS) != 1]
     with capture_logs() as said:
         work = route(c, 1, *records)
     assert sum(len(shopper.events) for shopper in work.shoppers) == len(records) and not work.rows
-    assert 0 < len(away) < len(USERS) and count(c.metrics.events_misplaced, "purchases") == 2 * len(away)
+    assert 0 < len(away) < len(USERS) and count(c.metrics.events_misplaced, "purchases") == 2 * len(
+        away
+    )
     (line,) = said
     assert line["topic"] == "purchases" and "partitioner=murmur2_random" in line["event"]
     assert not any(user in str(line) for user in USERS)
@@ -94,11 +121,18 @@ def test_products_are_counted_by_the_partitions_of_their_own_topic() -> None:
     c, keys = components("murmur2"), [f"p{i}".encode() for i in range(20)]
     records = [SimpleNamespace(key=key) for key in (*keys, None, b"")]
     routing.count_misplaced_products(c, "products", 2, records)
-    assert count(c.metrics.events_misplaced, "products") == sum(partition_of("murmur2", k, 3) != 2 for k in keys) > 0
+    assert (
+        count(c.metrics.events_misplaced, "products")
+        == sum(partition_of("murmur2", k, 3) != 2 for k in keys)
+        > 0
+    )
 
 
 def test_with_any_what_lies_elsewhere_comes_to_the_keys_partition_as_it_was() -> None:
-    c, records = components("any"), [purchase(user, 1, offset) for offset, user in enumerate(USERS * 2)]
+    c, records = (
+        components("any"),
+        [purchase(user, 1, offset) for offset, user in enumerate(USERS * 2)],
+    )
     work = route(c, 1, *records)
     assert {s.key.decode() for s in work.shoppers} == {user for user in USERS if home(user) == 1}
     rows = rekeyed(work, 1)
@@ -118,7 +152,12 @@ def test_what_cannot_be_read_is_refused_where_it_lies() -> None:
     c, lost = components("any"), next(user for user in USERS if home(user) != 1)
     work = route(c, 1, record("purchases", 1, 5, lost, b"{"))
     (refused,) = work.refused
-    assert not work.rows and refused.partition == 1 and refused.record.offset == 5 and refused.invalid.reason == "json"
+    assert (
+        not work.rows
+        and refused.partition == 1
+        and refused.record.offset == 5
+        and refused.invalid.reason == "json"
+    )
 
 
 @pytest.mark.parametrize("partitioner", ["murmur2", "consistent_random", "any"])
@@ -152,18 +191,27 @@ def test_what_was_on_its_way_when_partitions_were_added_goes_on_and_comes_to_res
 
 def test_headers_are_bounded_and_what_no_worker_wrote_is_refused() -> None:
     c = components("any")
-    sent = rekeying.row(record("users", 1, 2, "ann", b"x", [("a", b"y" * 60_000), ("b", None)] * 9), LOG)
+    sent = rekeying.row(
+        record("users", 1, 2, "ann", b"x", [("a", b"y" * 60_000), ("b", None)] * 9), LOG
+    )
     assert sum(len(n) + len(v or b"") for n, v in sent.headers) < 80_000
     nonsense = [(), (("pprm-source", b"users:1:2"),), (("pprm-source", b"products:1:2:3:4"),),
                 (("other", b"users:1:2:3:4"),), (("pprm-source", b"users:1:-2:3:4"),),
                 (("pprm-source", None),)]  # fmt: skip
-    work = arrive(c, 2, [SimpleNamespace(key=b"ann", value=b"{}", headers=headers) for headers in nonsense])
+    work = arrive(
+        c, 2, [SimpleNamespace(key=b"ann", value=b"{}", headers=headers) for headers in nonsense]
+    )
     assert not work.shoppers and [r.partition for r in work.refused] == [2] * len(nonsense)
-    assert {r.invalid.reason for r in work.refused} == {"schema"} and work.refused[0].record.topic == "pprm-rekeyed"
+    assert {r.invalid.reason for r in work.refused} == {"schema"} and work.refused[
+        0
+    ].record.topic == "pprm-rekeyed"
 
 
 def test_an_event_that_was_rekeyed_is_known_by_its_id_in_its_own_topic() -> None:
-    """Two partitions of one topic share its fingerprints' meaning: a source there is named like one here."""
+    """Two partitions of one topic share its fingerprints' meaning.
+
+    A source there is named like one here.
+    """
     for source, name in enumerate(SOURCES):
         for partition in range(5):
             assert SOURCES[topic_of(elsewhere(source, partition))] == name

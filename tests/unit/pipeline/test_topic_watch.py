@@ -22,11 +22,14 @@ def worker(doubts: set[str] = frozenset(), rebalancing: bool = False) -> tuple[A
         doubt=lambda topic: consumer.doubts.add(topic),
     )  # fmt: skip
     app = SimpleNamespace(
-        keyed=frozenset({"purchases", "browses", "reviews", "users"}), partitions=4, consumer=consumer,
+        keyed=frozenset({"purchases", "browses", "reviews", "users"}), partitions=4,
+        consumer=consumer,
         _consumer=consumer, rebalancing=rebalancing,
         tables=SimpleNamespace(recovery=SimpleNamespace(changelog=9, in_recovery=False)),
     )  # fmt: skip
-    c = SimpleNamespace(settings=SETTINGS, app=app, health=Health(0.0, True), metrics=metrics.create(), topics={})
+    c = SimpleNamespace(
+        settings=SETTINGS, app=app, health=Health(0.0, True), metrics=metrics.create(), topics={}
+    )
     c.health.catalogue_read = True
     return c, joined
 

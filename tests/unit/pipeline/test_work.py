@@ -12,11 +12,15 @@ from worker.pipeline.work import Shopper, Work
 
 def test_records_are_sorted_by_shopper_and_the_last_is_the_last() -> None:
     work = Work()
-    records = [SimpleNamespace(key=key, offset=i) for i, key in enumerate((b"a", b"b", b"a", b"c", b"a"))]
+    records = [
+        SimpleNamespace(key=key, offset=i) for i, key in enumerate((b"a", b"b", b"a", b"c", b"a"))
+    ]
     said = [
         Invalid("json", "no JSON")
         if record.key == b"c"
-        else Decoded(Interaction(Position(0, 3, i), Kind.PURCHASE, i, 100 - i), record.key.decode(), f"e{i}")
+        else Decoded(
+            Interaction(Position(0, 3, i), Kind.PURCHASE, i, 100 - i), record.key.decode(), f"e{i}"
+        )
         for i, record in enumerate(records)
     ]
     answered = list(zip(records, said, strict=True))
@@ -30,8 +34,14 @@ def test_records_are_sorted_by_shopper_and_the_last_is_the_last() -> None:
 
 
 def test_a_repeated_forget_does_not_withdraw_the_list_of_who_came_back() -> None:
-    """A null on `users` comes to every partition, and again after a crash: then the shopper may have events since."""
-    forget, bought = Profile(Position(7, 2, 5), 50, None), Interaction(Position(0, 3, 1), Kind.PURCHASE, 7, 100)
+    """A null on `users` comes to every partition, and again after a crash.
+
+    Then the shopper may have events since.
+    """
+    forget, bought = (
+        Profile(Position(7, 2, 5), 50, None),
+        Interaction(Position(0, 3, 1), Kind.PURCHASE, 7, 100),
+    )
     shopper = Shopper(3, b"ann")
     shopper.events = [forget]
     shopper.folded = fold(UserState(), [forget])
@@ -42,10 +52,17 @@ def test_a_repeated_forget_does_not_withdraw_the_list_of_who_came_back() -> None
 
 @pytest.mark.parametrize(
     ("source", "listed", "known", "withdraws"),
-    [(3, False, False, True), (7, False, False, False), (7, True, False, True), (7, False, True, True)],
+    [
+        (3, False, False, True),
+        (7, False, False, False),
+        (7, True, False, True),
+        (7, False, True, True),
+    ],
     ids=["direct", "elsewhere, no list", "elsewhere, a list", "elsewhere, again"],
 )
-def test_a_list_is_withdrawn_where_there_may_be_one(source: int, listed: bool, known: bool, withdraws: bool) -> None:
+def test_a_list_is_withdrawn_where_there_may_be_one(
+    source: int, listed: bool, known: bool, withdraws: bool
+) -> None:
     forget = Profile(Position(source, 2, 5), 50, None)
     shopper = Shopper(3, b"ann", [forget], listed=listed)
     shopper.folded = fold(fold(UserState(), [forget] if known else []).state, [forget])
@@ -56,7 +73,11 @@ def test_what_comes_by_way_of_another_partition_counts_once() -> None:
     direct, event_id = Interaction(Position(0, 3, 7, 9), Kind.PURCHASE, 7, 100, basket=1), 5
     moved = [
         Interaction(
-            Position(elsewhere(0, partition), partition, offset, 9), Kind.PURCHASE, 7, 100 + offset, basket=offset
+            Position(elsewhere(0, partition), partition, offset, 9),
+            Kind.PURCHASE,
+            7,
+            100 + offset,
+            basket=offset,
         )
         for partition, offset in ((1, 4), (2, 2), (1, 5), (2, 3))
     ]

@@ -25,13 +25,23 @@ SKIPPED = {"name": "c", "skip_reason": "not found"}
     ("found", "code", "text"),
     [
         ([CLEAN], 0, "1 packages audited, 0 vulnerabilities known"),
-        ([CLEAN, VULNERABLE], 1, "b 2: CVE-1, fixed in ['3']\n2 packages audited, 1 vulnerabilities known"),
+        (
+            [CLEAN, VULNERABLE],
+            1,
+            "b 2: CVE-1, fixed in ['3']\n2 packages audited, 1 vulnerabilities known",
+        ),
         ([CLEAN, SKIPPED], 0, "not asked: c\n1 packages audited, 0 vulnerabilities known"),
         ([SKIPPED], 2, "NOT AUDITED: the service knows none of the 1 packages"),
-        ("connection refused", 2, "NOT AUDITED: pip-audit could not ask its service: connection refused"),
+        (
+            "connection refused",
+            2,
+            "NOT AUDITED: pip-audit could not ask its service: connection refused",
+        ),
     ],
 )
-def test_what_was_not_asked_is_not_called_clean(audit: Any, found: Any, code: int, text: str) -> None:
+def test_what_was_not_asked_is_not_called_clean(
+    audit: Any, found: Any, code: int, text: str
+) -> None:
     assert audit.report(found)[0] == code and audit.report(found)[1].startswith(text)
 
 

@@ -23,7 +23,9 @@ def prometheus() -> Iterator[Callable[[Answer], str]]:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 values = answer(parse_qs(urlparse(self.path).query)["query"][0])
-                result = [{"metric": {}, "values": [[0, value] for value in values]}] if values else []
+                result = (
+                    [{"metric": {}, "values": [[0, value] for value in values]}] if values else []
+                )
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(json.dumps({"data": {"result": result}}).encode())
@@ -48,7 +50,9 @@ def check(monkeypatch: pytest.MonkeyPatch, address: str) -> int:
 
 
 def test_all_panels_have_data(
-    prometheus: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    prometheus: Callable[[Answer], str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert check(monkeypatch, prometheus(lambda _: ["1", "NaN", "2"])) == 0
     assert f"{PANELS} of {PANELS} panels have data" in capsys.readouterr().out
@@ -66,6 +70,8 @@ def test_a_panel_without_a_number_fails(
     assert "without data: Wait for a micro-batch\n" in capsys.readouterr().out
 
 
-def test_no_prometheus_is_said_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_prometheus_is_said_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert check(monkeypatch, "http://127.0.0.1:1") == 2
     assert "does not answer" in capsys.readouterr().err

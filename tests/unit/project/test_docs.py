@@ -16,7 +16,9 @@ BUNDLED = ROOT / "pprm" / "artifacts" / "complete-journey"
 
 
 def blocks(document: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL
+    )
 
 
 def from_readme(directory: Path) -> list[str]:
@@ -49,7 +51,8 @@ def test_sample_tables_are_read_and_too_little_is_said_to_be_so(
     options = tables_of(tmp_path)
     assert table.load(*(tmp_path / name for name in options[1::2])).users
     said = subprocess.run(
-        [sys.executable, "-m", "worker", *command, *options], cwd=tmp_path, capture_output=True, text=True,
+        [sys.executable, "-m", "worker", *command, *options], cwd=tmp_path, capture_output=True,
+        text=True,
         check=False,
     )  # fmt: skip
     assert said.returncode == 2 and "Traceback" not in said.stderr, said.stderr
@@ -61,10 +64,17 @@ def test_sample_tables_are_read_and_too_little_is_said_to_be_so(
 
 def test_scoring_from_python(tmp_path: Path) -> None:
     (code,) = blocks("docs/python.md", "python")
-    assert len([line for line in code.splitlines() if line and not line.startswith(("from", "import"))]) <= 10
+    assert (
+        len(
+            [line for line in code.splitlines() if line and not line.startswith(("from", "import"))]
+        )
+        <= 10
+    )
     tables(tmp_path, visits=60)
     (tmp_path / "my-model").symlink_to(BUNDLED)
-    said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert said.returncode == 0, said.stderr
     lists = said.stdout.splitlines()
     assert len(lists) > 15 and all(line.count("'p") == 10 for line in lists)

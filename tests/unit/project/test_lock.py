@@ -19,7 +19,9 @@ def entries(lock: str) -> dict[str, str]:
     found = {}
     for block in blocks:
         pin, *hashes = block.splitlines()
-        assert hashes and all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in hashes), pin
+        assert hashes and all(
+            re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in hashes
+        ), pin
         name, version = pin.split(" ")[0].split("==")
         found[name] = version
     return found
@@ -46,7 +48,9 @@ def test_the_workers_lock_is_complete() -> None:
     while wanted:
         requirement = wanted.pop()
         name = canonicalize_name(requirement.name)
-        if (requirement.marker and not requirement.marker.evaluate({"extra": ""})) or name in LEFT_OUT:
+        if (
+            requirement.marker and not requirement.marker.evaluate({"extra": ""})
+        ) or name in LEFT_OUT:
             continue
         assert name in locked and requirement.specifier.contains(locked[name]), requirement
         if name not in seen:

@@ -33,25 +33,36 @@ def logged(events: int = 40, users: int = 1, seed: int = 1) -> Log:
     for family, key, value in messages(rng, users, 5, 0, events):
         offset = sum(record.family == family for record in log.inputs)
         log.inputs.append(Record(family, 0, offset, key, value))
-        states[key] = answered(log, states.get(key, UserState()), family, offset, key, json.loads(value))
+        states[key] = answered(
+            log, states.get(key, UserState()), family, offset, key, json.loads(value)
+        )
         log.committed[family, 0] = offset + 1
     return log
 
 
-def answered(log: Log, state: UserState, family: str, offset: int, key: bytes, value: dict[str, str]) -> UserState:
+def answered(
+    log: Log, state: UserState, family: str, offset: int, key: bytes, value: dict[str, str]
+) -> UserState:
     """Fold an event as the worker does, and write the state and its list."""
     number = int(value["event_id"][1:])
     is_return = value.get("kind") == "return" or "quantity" in value
     kind = Kind.VIEW if family == "browses" else Kind.RETURN if is_return else Kind.PURCHASE
     basket = stable_hash(value["basket_id"]) if "basket_id" in value else 0
-    time, product = int(datetime.fromisoformat(value["occurred_at"]).timestamp()), stable_hash(value["product_id"])
+    time, product = (
+        int(datetime.fromisoformat(value["occurred_at"]).timestamp()),
+        stable_hash(value["product_id"]),
+    )
     known_by = fingerprint(kind, value["event_id"], product)
     position = Position(SOURCES.index(family), 0, offset)
-    state = fold(state, [Interaction(position, kind, product, time, basket, fingerprint=known_by)]).state
+    state = fold(
+        state, [Interaction(position, kind, product, time, basket, fingerprint=known_by)]
+    ).state
     items = ITEMS[number % 3 :] + ITEMS[: number % 3]
     state = user_state.publish(state, map(stable_hash, items))
     log.changelog.append(Record("changelog", 0, len(log.changelog), key, user_state.encode(state)))
-    log.lists.append(Record("recommendations", 0, len(log.lists), key, listed(state, items, family, offset, key)))
+    log.lists.append(
+        Record("recommendations", 0, len(log.lists), key, listed(state, items, family, offset, key))
+    )
     return state
 
 
@@ -81,8 +92,12 @@ def refold(log: Log, events: list[Record]) -> bytes:
     """The state after these events."""
     made, state = Log(), UserState()
     for record in events:
-        state = answered(made, state, record.family, record.offset, KEY, json.loads(record.value or b""))
-    return user_state.encode(user_state.publish(state, user_state.decode(log.changelog[-1].value).published_list()))
+        state = answered(
+            made, state, record.family, record.offset, KEY, json.loads(record.value or b"")
+        )
+    return user_state.encode(
+        user_state.publish(state, user_state.decode(log.changelog[-1].value).published_list())
+    )
 
 
 def with_last_state(log: Log, value: bytes) -> Log:
@@ -94,7 +109,9 @@ def without(family: str, at: int) -> Log:
     """The last state passed over one event of a family."""
     log = logged()
     mine = [record for record in log.inputs if record.family == family]
-    return with_last_state(log, refold(log, [record for record in log.inputs if record is not mine[at]]))
+    return with_last_state(
+        log, refold(log, [record for record in log.inputs if record is not mine[at]])
+    )
 
 
 def test_an_event_that_the_watermark_passed_over_is_lost() -> None:
@@ -113,7 +130,9 @@ def test_a_skip_in_a_full_sequence_shows_in_the_counts_and_in_the_hole() -> None
     purchases = [record for record in log.inputs if record.family == "purchases"]
     old, new = purchases[3], purchases[-3]
     for missing in (old, new):
-        doctored = with_last_state(logged(300), refold(log, [r for r in log.inputs if r is not missing]))
+        doctored = with_last_state(
+            logged(300), refold(log, [r for r in log.inputs if r is not missing])
+        )
         assert "skip" in named(judge(doctored))
 
 
@@ -164,7 +183,11 @@ def test_a_list_that_is_repeated_or_goes_back_is_tolerated_at_least_once() -> No
     log = logged()
     log.lists.insert(21, log.lists[20])
     report = judge(log)
-    assert named(report) == {"duplicate_output", "missing_output"} and report.clean() and not report.clean(True)
+    assert (
+        named(report) == {"duplicate_output", "missing_output"}
+        and report.clean()
+        and not report.clean(True)
+    )
     log = logged()
     log.lists.append(log.lists[5])
     report = judge(log)
@@ -206,11 +229,19 @@ def test_a_list_missing_in_the_middle_shows_exactly_once_only() -> None:
     log = logged()
     del log.lists[10]
     report = judge(log)
-    assert named(report) == {"missing_output"} and report.clean() and not report.clean(exactly_once=True)
+    assert (
+        named(report) == {"missing_output"}
+        and report.clean()
+        and not report.clean(exactly_once=True)
+    )
 
 
 def letter(topic: str, offset: int) -> Record:
-    headers = {"source_topic": topic.encode(), "source_partition": b"0", "source_offset": str(offset).encode()}
+    headers = {
+        "source_topic": topic.encode(),
+        "source_partition": b"0",
+        "source_offset": str(offset).encode(),
+    }
     return Record("dead-letters", 0, offset, KEY, b"{", headers)
 
 
@@ -231,10 +262,14 @@ def test_a_state_that_nobody_can_read() -> None:
     assert "wrong" in named(judge(with_last_state(logged(), b"\x01 no state")))
 
 
-@pytest.mark.parametrize("module", ["oracle.judge", "oracle.read", "oracle.state", "oracle.__main__", "workload"])
+@pytest.mark.parametrize(
+    "module", ["oracle.judge", "oracle.read", "oracle.state", "oracle.__main__", "workload"]
+)
 def test_it_shares_no_code_with_the_worker(module: str) -> None:
     command = f"import sys, tests.faults.{module}; print(sorted(m for m in sys.modules))"
-    loaded: Any = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout
+    loaded: Any = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, check=True
+    ).stdout
     assert not [name for name in ("'worker", "'pprm", "'schemas") if name in loaded]
 
 
@@ -285,7 +320,9 @@ def test_a_list_of_a_shopper_without_state() -> None:
 def test_a_worker_that_never_publishes_a_list() -> None:
     log = logged()
     log.lists.clear()
-    unpublished = [user_state.publish(user_state.decode(record.value), []) for record in log.changelog]
+    unpublished = [
+        user_state.publish(user_state.decode(record.value), []) for record in log.changelog
+    ]
     log.changelog = [
         record._replace(value=user_state.encode(state))
         for record, state in zip(log.changelog, unpublished, strict=True)
@@ -320,7 +357,9 @@ def test_a_repeat_in_the_input_itself_is_no_fault_of_the_worker() -> None:
     assert not named(judge(log))
 
 
-def published_again(log: Log, family: str, fields: dict[str, object], *, folded: dict[str, Any] | None) -> Log:
+def published_again(
+    log: Log, family: str, fields: dict[str, object], *, folded: dict[str, Any] | None
+) -> Log:
     """The log with one more message on a family's topic, and a worker that made of it what `folded` says."""
     offset = log.committed[family, 0]
     log.inputs.append(Record(family, 0, offset, KEY, json.dumps(fields).encode()))
@@ -350,17 +389,23 @@ def test_a_return_that_was_passed_over() -> None:
     back = bought | {"event_id": "e9999", "kind": "return"}
     assert not named(judge(published_again(log, "purchases", back, folded=back)))
     nothing = back | {"product_id": "never bought"}
-    assert "duplicate_state" in named(judge(published_again(logged(), "purchases", back, folded=nothing)))
+    assert "duplicate_state" in named(
+        judge(published_again(logged(), "purchases", back, folded=nothing))
+    )
 
 
 def test_a_return_that_took_back_another_purchase() -> None:
     log = logged(200)
-    bought = [json.loads(record.value or b"") for record in log.inputs if record.family == "purchases"]
+    bought = [
+        json.loads(record.value or b"") for record in log.inputs if record.family == "purchases"
+    ]
     plain = [one for one in bought if "quantity" not in one and "kind" not in one]
     one, other = (next(p for p in plain if p["product_id"] == name) for name in ("p1", "p2"))
     back = one | {"event_id": "e9999", "kind": "return"}
     wrong = other | {"event_id": "e9999", "kind": "return"}
-    assert {"skip", "duplicate_state"} <= named(judge(published_again(log, "purchases", back, folded=wrong)))
+    assert {"skip", "duplicate_state"} <= named(
+        judge(published_again(log, "purchases", back, folded=wrong))
+    )
 
 
 def test_a_log_that_was_made_anew_is_no_step_back() -> None:
@@ -369,6 +414,9 @@ def test_a_log_that_was_made_anew_is_no_step_back() -> None:
     anew = fold(known, [replace(event, position=Position(1, 0, 3, log=5))]).state
     older = fold(UserState(), [replace(event, position=Position(1, 0, 899, log=4))]).state
     for after, steps in ((anew, 0), (older, 1)):
-        states = [Record("changelog", 0, at, KEY, user_state.encode(one)) for at, one in enumerate((known, after))]
+        states = [
+            Record("changelog", 0, at, KEY, user_state.encode(one))
+            for at, one in enumerate((known, after))
+        ]
         assert judge(Log(changelog=states)).counts["regress"] == steps
     assert anew.version == 901 + 4

@@ -34,7 +34,10 @@ def test_hazards_equal_a_recount(purchases: list[tuple[int, int, int]]) -> None:
             visits = sorted({p[1] for p in purchases if p[0] == one})
             last = None
             for visit in visits:
-                bought = any(u == one and d == visit and k == key for (u, d, _), k in zip(purchases, keys, strict=True))
+                bought = any(
+                    u == one and d == visit and k == key
+                    for (u, d, _), k in zip(purchases, keys, strict=True)
+                )
                 if last is not None:
                     bucket = int(np.searchsorted(hazard.EDGES, visit - last))
                     exposed[bucket] += 1
@@ -43,15 +46,21 @@ def test_hazards_equal_a_recount(purchases: list[tuple[int, int, int]]) -> None:
                     last = visit
         return exposed, returned
 
-    exposed, returned = (np.stack(x) for x in zip(*[recount(product, p) for p in range(5)], strict=True))
+    exposed, returned = (
+        np.stack(x) for x in zip(*[recount(product, p) for p in range(5)], strict=True)
+    )
     everything = (returned.sum(0) + 0.5) / (exposed.sum(0) + 1)
     of_type = lambda x: np.stack([x[t == TYPE_OF].sum(0) for t in range(2)])  # noqa: E731
     by_type = (of_type(returned) + TYPE_PRIOR * everything) / (of_type(exposed) + TYPE_PRIOR)
     wanted = (returned + PRODUCT_PRIOR * by_type[TYPE_OF]) / (exposed + PRODUCT_PRIOR)
     assert np.allclose(made.product, np.log(wanted), atol=1e-5)
-    exposed, returned = (np.stack(x) for x in zip(*[recount(TYPE_OF[product], t) for t in range(2)], strict=True))
+    exposed, returned = (
+        np.stack(x) for x in zip(*[recount(TYPE_OF[product], t) for t in range(2)], strict=True)
+    )
     everything = (returned.sum(0) + 0.5) / (exposed.sum(0) + 1)
-    assert np.allclose(made.type, np.log((returned + TYPE_PRIOR * everything) / (exposed + TYPE_PRIOR)), atol=1e-5)
+    assert np.allclose(
+        made.type, np.log((returned + TYPE_PRIOR * everything) / (exposed + TYPE_PRIOR)), atol=1e-5
+    )
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +77,23 @@ def test_a_shopper_folded_in_likes_what_the_librarys_shopper_likes() -> None:
     from threadpoolctl import threadpool_limits
 
     rng = np.random.default_rng(0)
-    user, product = rng.integers(0, 40, 900).astype(np.int32), rng.integers(0, 30, 900).astype(np.int32)
+    user, product = (
+        rng.integers(0, 40, 900).astype(np.int32),
+        rng.integers(0, 30, 900).astype(np.int32),
+    )
     learned = factors.fit(user, product, np.zeros(900), 30)
     with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(
-            factors=factors.FACTORS, regularization=factors.REGULARISATION, alpha=factors.CONFIDENCE, num_threads=1
+            factors=factors.FACTORS,
+            regularization=factors.REGULARISATION,
+            alpha=factors.CONFIDENCE,
+            num_threads=1,
         )
     model.item_factors = learned.product
     bought, counts = np.unique(product[user == 7], return_counts=True)
-    row = csr_matrix((np.log1p(2.0 * counts), (np.zeros(len(bought), int), bought)), (1, 30), dtype=np.float32)
+    row = csr_matrix(
+        (np.log1p(2.0 * counts), (np.zeros(len(bought), int), bought)), (1, 30), dtype=np.float32
+    )
     wanted = model.recalculate_user(0, row)
     mine = learned.fold_in(bought, counts.astype(float))
     assert np.corrcoef(learned.product @ mine, learned.product @ wanted)[0, 1] > 0.98
@@ -98,7 +115,10 @@ def test_tables_know_nothing_of_what_comes_later(shop: tuple[object, Catalogue])
 def bought_by(catalogue: Catalogue, *rows: int) -> Groups:
     """Cross features of somebody who bought these rows of a catalogue three days ago."""
     hashes = catalogue.hashes[list(rows)].tolist()
-    events = [Interaction(Position(0, 0, i), Kind.PURCHASE, hashed, NOW - 3 * DAY) for i, hashed in enumerate(hashes)]
+    events = [
+        Interaction(Position(0, 0, i), Kind.PURCHASE, hashed, NOW - 3 * DAY)
+        for i, hashed in enumerate(hashes)
+    ]
     return groups(fold(UserState(), events).state, catalogue, NOW)
 
 
@@ -119,10 +139,13 @@ def test_tables_are_found_by_hash_and_survive_a_file(shop: tuple[object, Catalog
     assert there.hazard(mine, rows)[2].tolist() == back.hazards[:, bucket].tolist()
     assert there.affinity(mine, rows)[2] == 0 and there.neighbours(mine, rows)[2] == 0
     assert np.allclose(there.neighbours(bought_by(other, 0), rows)[:2],
-                       here.neighbours(bought_by(catalogue, mirrored[0]), mirrored), atol=1e-2)  # fmt: skip
+                       here.neighbours(bought_by(catalogue, mirrored[0]), mirrored),
+                       atol=1e-2)  # fmt: skip
 
 
-def test_a_shop_of_which_nothing_is_known_has_tables_all_the_same(shop: tuple[object, Catalogue]) -> None:
+def test_a_shop_of_which_nothing_is_known_has_tables_all_the_same(
+    shop: tuple[object, Catalogue],
+) -> None:
     _, catalogue = shop
     none, rows = slow_tables.nothing().over(catalogue), np.arange(3)
     mine = bought_by(catalogue, 0, 1)
@@ -146,18 +169,28 @@ def test_the_item_regression_is_the_papers_closed_form() -> None:
         assert left.max() <= np.abs(learned.weights[j]).min() + 1e-4  # the strongest are kept
 
 
-def test_neighbours_speak_for_a_product_as_often_as_they_were_bought(shop: tuple[object, Catalogue]) -> None:
+def test_neighbours_speak_for_a_product_as_often_as_they_were_bought(
+    shop: tuple[object, Catalogue],
+) -> None:
     data, catalogue = shop
     made = slow_tables.learn(data, catalogue, 2**31)  # type: ignore[arg-type]
-    sources, weights = np.zeros((len(made.products), 100), np.int32), np.zeros((len(made.products), 100), np.float32)
+    sources, weights = (
+        np.zeros((len(made.products), 100), np.int32),
+        np.zeros((len(made.products), 100), np.float32),
+    )
     sources[:, 0], weights[:, 0] = 7, 0.5
-    tables, rows = replace(made, sources=sources, weights=weights).over(catalogue), catalogue.rows(made.products[:3])
+    tables, rows = (
+        replace(made, sources=sources, weights=weights).over(catalogue),
+        catalogue.rows(made.products[:3]),
+    )
     seven = int(catalogue.rows(made.products[7:8])[0])
     assert tables.neighbours(bought_by(catalogue, seven), rows).tolist() == [0.5] * 3
     assert tables.neighbours(bought_by(catalogue, int(rows[0])), rows).tolist() == [0.0] * 3
 
 
-def test_the_hazard_of_a_type_is_that_of_its_newest_purchase(shop: tuple[object, Catalogue]) -> None:
+def test_the_hazard_of_a_type_is_that_of_its_newest_purchase(
+    shop: tuple[object, Catalogue],
+) -> None:
     data, catalogue = shop
     tables = slow_tables.learn(data, catalogue, 2**31).over(catalogue)  # type: ignore[arg-type]
     type_ = int(catalogue.type[0])
@@ -166,7 +199,8 @@ def test_the_hazard_of_a_type_is_that_of_its_newest_purchase(shop: tuple[object,
         hashes = catalogue.hashes[rows].tolist()
         order = np.argsort(ages)[::-1]
         events = [
-            Interaction(Position(0, 0, n), Kind.PURCHASE, hashes[i], NOW - ages[i] * DAY) for n, i in enumerate(order)
+            Interaction(Position(0, 0, n), Kind.PURCHASE, hashes[i], NOW - ages[i] * DAY)
+            for n, i in enumerate(order)
         ]
         found = tables.hazard(groups(fold(UserState(), events).state, catalogue, NOW), rows)
         assert (found[:, 1] == tables.type_hazards[type_, hazard.bucket(np.array([3.0]))[0]]).all()

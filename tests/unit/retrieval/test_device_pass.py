@@ -1,4 +1,7 @@
-"""The pass for GPUs against the compiled one. It runs here on the CPU, and on a GPU where there is one."""
+"""The pass for GPUs against the compiled one.
+
+It runs here on the CPU, and on a GPU where there is one.
+"""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +43,10 @@ NOTHING = np.zeros(0, np.int64)
 
 
 def on_device(
-    n: int = PRODUCTS, config: PPRMConfig = CONFIG, device: str = "cpu", second: SecondStage | None = None
+    n: int = PRODUCTS,
+    config: PPRMConfig = CONFIG,
+    device: str = "cpu",
+    second: SecondStage | None = None,
 ) -> Scorer:
     """As `make`, but never compiled."""
     with pytest.MonkeyPatch.context() as patched:
@@ -52,7 +58,9 @@ def shopper(seed: int, bought: int, looked: int = 0) -> UserState:
     """Somebody who knows products that are in the catalogue, that are not available and that nobody knows."""
     rng = np.random.default_rng(seed)
     events = [
-        Interaction(Position(kind != Kind.PURCHASE, 0, i), kind, hashed, NOW - (n - i) * 9_000, i // 4 + 1)
+        Interaction(
+            Position(kind != Kind.PURCHASE, 0, i), kind, hashed, NOW - (n - i) * 9_000, i // 4 + 1
+        )
         for kind, n in ((Kind.PURCHASE, bought), (Kind.VIEW, looked))
         for i, hashed in enumerate(stable_hash(f"p{p}") for p in rng.permutation(PRODUCTS + 60)[:n])
     ]
@@ -69,7 +77,10 @@ DAYS = [NOW, NOW + DAY, NOW, NOW, NOW + 2 * DAY, NOW, NOW + DAY, NOW]
 
 
 def retrieved(
-    scorer: Scorer, states: Sequence[UserState], nows: Sequence[float], excluded: Sequence[NDArray[np.int64]] | None
+    scorer: Scorer,
+    states: Sequence[UserState],
+    nows: Sequence[float],
+    excluded: Sequence[NDArray[np.int64]] | None,
 ) -> list[Found]:
     found = dict(scorer.first.retrieve(states, nows, excluded or [NOTHING] * len(states)))
     return [found[i] for i in range(len(states))]
@@ -94,14 +105,20 @@ def left_out(scorer: Scorer, states: Sequence[UserState]) -> list[NDArray[np.int
 def test_candidates_are_those_of_the_compiled_pass(batch: int, excludes: bool) -> None:
     compiled, device = make(PRODUCTS), on_device()
     for start in range(0, len(SHOPPERS), batch):
-        states, nows = SHOPPERS[start : start + batch], DAYS[:1] * len(SHOPPERS[start : start + batch])
+        states, nows = (
+            SHOPPERS[start : start + batch],
+            DAYS[:1] * len(SHOPPERS[start : start + batch]),
+        )
         excluded = left_out(compiled, states) if excludes else None
         same(retrieved(compiled, states, nows, excluded), retrieved(device, states, nows, excluded))
         assert torch.allclose(compiled.score(states, nows), device.score(states, nows), atol=1e-5)
 
 
 def test_every_shopper_is_judged_on_a_day_of_their_own() -> None:
-    same(retrieved(make(PRODUCTS), SHOPPERS, DAYS, None), retrieved(on_device(), SHOPPERS, DAYS, None))
+    same(
+        retrieved(make(PRODUCTS), SHOPPERS, DAYS, None),
+        retrieved(on_device(), SHOPPERS, DAYS, None),
+    )
 
 
 @pytest.mark.parametrize("config", [DEEP, PAPER], ids=["deep", "paper"])
@@ -133,23 +150,31 @@ def test_neither_blocks_nor_the_shoppers_of_a_call_change_anything(
         assert torch.allclose(logits, pieces.score(SHOPPERS, DAYS), atol=1e-6)
 
 
-@pytest.mark.parametrize("more", [5, 300], ids=["in the room there is", "more than there is room for"])
+@pytest.mark.parametrize(
+    "more", [5, 300], ids=["in the room there is", "more than there is room for"]
+)
 def test_a_changed_catalogue_is_scored_as_it_is(more: int) -> None:
     compiled, device = make(PRODUCTS), on_device()
     for scorer in (compiled, device):
         scorer.score(SHOPPERS[:1], [NOW])
         scorer.catalogue.put(
             [
-                product(PRODUCTS + i, type=f"new {i}", category=f"new {i % 9}", maker=f"new {i % 70}")
+                product(
+                    PRODUCTS + i, type=f"new {i}", category=f"new {i % 9}", maker=f"new {i % 70}"
+                )
                 for i in range(more)
             ],
             vectors(["new " * i for i in range(more)]),
         )
         scorer.catalogue.withdraw([f"p{i}" for i in range(20)])
     same(retrieved(compiled, SHOPPERS, DAYS, None), retrieved(device, SHOPPERS, DAYS, None))
-    for scorer in (compiled, device):  # fewer than before: what is gone must not come back from the room
+    # fewer than before: what is gone must not come back from the room
+    for scorer in (compiled, device):
         scorer.catalogue.withdraw([f"p{i}" for i in range(20, 500)])
-    same(retrieved(compiled, SHOPPERS, DAYS[::-1], None), retrieved(device, SHOPPERS, DAYS[::-1], None))
+    same(
+        retrieved(compiled, SHOPPERS, DAYS[::-1], None),
+        retrieved(device, SHOPPERS, DAYS[::-1], None),
+    )
     assert torch.allclose(compiled.score(SHOPPERS, DAYS), device.score(SHOPPERS, DAYS), atol=1e-5)
 
 
@@ -178,10 +203,14 @@ def test_of_equal_products_the_first_are_candidates() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_the_best_are_the_first_of_equal_ones(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    values = rng.integers(-9, 9, (3, 700)).astype(np.float32) / np.float32(rng.choice([2, 1e30, -3]))
+    values = rng.integers(-9, 9, (3, 700)).astype(np.float32) / np.float32(
+        rng.choice([2, 1e30, -3])
+    )
     values[rng.random((3, 700)) < 0.2] = rng.choice([-np.inf, 0.0, -0.0])
     best = np.argsort(-values, 1, kind="stable")[:, :SEEN]
-    assert np.array_equal(np.sort(best), np.sort(first_best(torch.from_numpy(values), SEEN).numpy()))
+    assert np.array_equal(
+        np.sort(best), np.sort(first_best(torch.from_numpy(values), SEEN).numpy())
+    )
 
 
 def test_both_zeros_are_equal() -> None:
@@ -209,7 +238,13 @@ def test_a_coarse_precision_decides_at_the_border_only(monkeypatch: pytest.Monke
     compiled, coarse = make(PRODUCTS), on_device()
     states, nows = SHOPPERS, [NOW] * 8
     assert torch.allclose(compiled.score(states, nows), coarse.score(states, nows), atol=1e-5)
-    pairs = list(zip(retrieved(compiled, states, nows, None), retrieved(coarse, states, nows, None), strict=True))
+    pairs = list(
+        zip(
+            retrieved(compiled, states, nows, None),
+            retrieved(coarse, states, nows, None),
+            strict=True,
+        )
+    )
     shared = 0
     for expected, found in pairs:
         _, a, b = np.intersect1d(expected.columns, found.columns, return_indices=True)
@@ -221,7 +256,9 @@ def test_a_coarse_precision_decides_at_the_border_only(monkeypatch: pytest.Monke
 
 def test_lists_of_both_stages_are_those_of_the_compiled_pass() -> None:
     compiled, device = two_stages(PRODUCTS), on_device(second=second_stage())
-    for a, b in zip(compiled.recommend(SHOPPERS, DAYS, 10), device.recommend(SHOPPERS, DAYS, 10), strict=True):
+    for a, b in zip(
+        compiled.recommend(SHOPPERS, DAYS, 10), device.recommend(SHOPPERS, DAYS, 10), strict=True
+    ):
         assert a.rows.tolist() == b.rows.tolist() and a.reasons == b.reasons
         assert np.allclose(a.scores, b.scores, atol=1e-5)
 
@@ -248,7 +285,9 @@ def test_a_gpu_scores_as_a_cpu_when_recorded_and_when_replayed(gpu: Scorer) -> N
         nows = [NOW + 3 * DAY] * len(states)
         assert torch.allclose(compiled.score(states, nows), gpu.score(states, nows), atol=1e-4)
         for excluded in (None, left_out(compiled, states)):
-            nearly_same(retrieved(compiled, states, nows, excluded), retrieved(gpu, states, nows, excluded))
+            nearly_same(
+                retrieved(compiled, states, nows, excluded), retrieved(gpu, states, nows, excluded)
+            )
 
 
 @pytest.mark.gpu
@@ -260,10 +299,13 @@ def test_a_gpu_scores_other_networks_as_a_cpu(gpu: Scorer, config: PPRMConfig) -
 
 
 @pytest.mark.gpu
-def test_calls_of_a_gpu_that_overlap_change_nothing(gpu: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_of_a_gpu_that_overlap_change_nothing(
+    gpu: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nows = [NOW + 3 * DAY] * 64
     whole = retrieved(gpu, SHOPPERS * 8, nows, None)
-    monkeypatch.setattr(device_pass, "MOST_SHOPPERS", 2)  # so there are 32: each is sent while another one runs
+    # so there are 32: each is sent while another one runs
+    monkeypatch.setattr(device_pass, "MOST_SHOPPERS", 2)
     for _ in range(5):
         same(whole, retrieved(gpu, SHOPPERS * 8, nows, None))
 
@@ -285,7 +327,10 @@ def test_a_gpu_records_while_another_thread_uses_it(gpu: Scorer) -> None:
             for most in (1, 2, 4, 8):  # a recording each
                 other = make(PRODUCTS, device="cuda")
                 states, nows = SHOPPERS[:most], [NOW] * most
-                nearly_same(retrieved(make(PRODUCTS), states, nows, None), retrieved(other, states, nows, None))
+                nearly_same(
+                    retrieved(make(PRODUCTS), states, nows, None),
+                    retrieved(other, states, nows, None),
+                )
         finally:
             stop.set()
         assert used.result() > 0

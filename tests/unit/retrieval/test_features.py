@@ -13,7 +13,10 @@ from pprm.state.user_state import UserState
 
 DAY = 86_400
 NOW = 17_500 * DAY + 5000
-PRODUCTS = [Product(f"p{i}", "", f"t{i % 5}", f"c{i % 5 % 2}", f"m{i % 3}", available=i < 18) for i in range(20)]
+PRODUCTS = [
+    Product(f"p{i}", "", f"t{i % 5}", f"c{i % 5 % 2}", f"m{i % 3}", available=i < 18)
+    for i in range(20)
+]
 
 
 def catalogue() -> Catalogue:
@@ -37,7 +40,13 @@ def state_of(events: list[tuple[float, int, int]]) -> UserState:
     return fold(
         UserState(),
         [
-            Interaction(Position(0, 0, i), Kind.PURCHASE, stable_hash(f"p{product}"), int(NOW - age * DAY), basket)
+            Interaction(
+                Position(0, 0, i),
+                Kind.PURCHASE,
+                stable_hash(f"p{product}"),
+                int(NOW - age * DAY),
+                basket,
+            )
             for i, (age, basket, product) in enumerate(events)
         ],
     ).state
@@ -61,14 +70,18 @@ def group(ages: list[float], basket_ages: list[float]) -> dict[str, float]:
     }
 
 
-def slow(events: list[tuple[float, int, int]], candidate: Product, popularity: np.ndarray) -> dict[str, float]:
+def slow(
+    events: list[tuple[float, int, int]], candidate: Product, popularity: np.ndarray
+) -> dict[str, float]:
     """All 40 columns of one candidate from the raw history."""
     by_basket = {basket: age for age, basket, _ in events}
     basket_ages, last = list(by_basket.values()), max(by_basket, default=0)
     known = [(age, basket, PRODUCTS[product]) for age, basket, product in events]
 
     def ages(attribute: str) -> list[float]:
-        return [age for age, _, p in known if getattr(p, attribute) == getattr(candidate, attribute)]
+        return [
+            age for age, _, p in known if getattr(p, attribute) == getattr(candidate, attribute)
+        ]
 
     mine = ages("product_id")
     item = group(mine, basket_ages)
@@ -77,7 +90,8 @@ def slow(events: list[tuple[float, int, int]], candidate: Product, popularity: n
         item |= {
             "due_distance": abs(item["due"] - 0.5),
             "per_basket": len(mine) / len(by_basket),
-            "rate28": sum(2 ** (-a / 28) for a in mine) / (sum(2 ** (-a / 28) for a in basket_ages) + 0.05),
+            "rate28": sum(2 ** (-a / 28) for a in mine)
+            / (sum(2 ** (-a / 28) for a in basket_ages) + 0.05),
             "rate_recent": sum(0.95**a for a in ago) * 0.05 / (1 - 0.95 ** len(by_basket)),
             "log_rate": np.log(item["rate112"] + 0.01) / 4.6 + 1,
         }
@@ -85,7 +99,10 @@ def slow(events: list[tuple[float, int, int]], candidate: Product, popularity: n
     return {
         **{f"product_{name}": value for name, value in item.items()},
         **{f"type_{name}": value for name, value in group(ages("type"), basket_ages).items()},
-        **{f"category_{name}": value for name, value in group(ages("category"), basket_ages).items()},
+        **{
+            f"category_{name}": value
+            for name, value in group(ages("category"), basket_ages).items()
+        },
         "maker_count": np.log1p(len(maker)) / 3,
         "maker_decay112": np.log1p(sum(2 ** (-age / 112) for age in maker)) / 3,
         "share_product_of_type": len(mine) / max(len(ages("type")), 1),
@@ -106,7 +123,10 @@ def test_all_columns_equal_a_slow_recount(seed: int, baskets: int) -> None:
     for row, candidate in enumerate(PRODUCTS):
         wanted = slow(events, candidate, popularity[row])
         for column, name in enumerate(CROSS):
-            assert got[row, column] == pytest.approx(wanted.get(name, 0.0), rel=2e-4, abs=2e-5), (candidate, name)
+            assert got[row, column] == pytest.approx(wanted.get(name, 0.0), rel=2e-4, abs=2e-5), (
+                candidate,
+                name,
+            )
 
 
 def test_products_that_are_not_in_the_catalogue_are_left_out() -> None:
@@ -114,7 +134,9 @@ def test_products_that_are_not_in_the_catalogue_are_left_out() -> None:
     known = catalogue()
     state = fold(UserState(), [unknown]).state
     assert not len(features.groups(state, known, NOW).rows)
-    assert not features.dense(features.groups(state, known, NOW), known, np.arange(20), np.zeros((20, 4))).any()
+    assert not features.dense(
+        features.groups(state, known, NOW), known, np.arange(20), np.zeros((20, 4))
+    ).any()
 
 
 def test_scalars() -> None:

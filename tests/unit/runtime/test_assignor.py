@@ -39,27 +39,37 @@ def assign(counts: dict[str, int], *members: ClientAssignment) -> list[dict[str,
         keyed=KEYED, changelog=LOG, partitions=4, conf=conf, tracer=None,
         tables=SimpleNamespace(data={}, changelog_topics={LOG}),
     )  # fmt: skip
-    cluster = SimpleNamespace(partitions_for_topic=lambda topic: set(range(counts.get(topic, 0))) or None)
+    cluster = SimpleNamespace(
+        partitions_for_topic=lambda topic: set(range(counts.get(topic, 0))) or None
+    )
     assignor = TableAssignor(app)
     had = {
         f"m{i}": ConsumerProtocolMemberMetadata(
             assignor.version,
             list(EVEN),
             ClientMetadata(
-                assignment=before, url="http://x", changelog_distribution={}, external_topic_distribution={}
+                assignment=before,
+                url="http://x",
+                changelog_distribution={},
+                external_topic_distribution={},
             ).dumps(),
         )
         for i, before in enumerate(members)
     }
     given = assignor._perform_assignment(cluster, had)
-    return [{topic: sorted(partitions) for topic, partitions in given[member].assignment} for member in sorted(given)]
+    return [
+        {topic: sorted(partitions) for topic, partitions in given[member].assignment}
+        for member in sorted(given)
+    ]
 
 
 def nothing() -> ClientAssignment:
     return ClientAssignment(actives={}, standbys={})
 
 
-def test_a_topic_that_grew_is_dealt_out_to_nobody_and_the_others_stay_where_their_states_are() -> None:
+def test_a_topic_that_grew_is_dealt_out_to_nobody_and_the_others_stay_where_their_states_are() -> (
+    None
+):
     before = assign(EVEN, nothing(), nothing())
     had = [ClientAssignment(actives=dict(member), standbys={}) for member in before]
     after = assign(EVEN | {"browses": 6}, *had)
@@ -70,7 +80,10 @@ def test_a_topic_that_grew_is_dealt_out_to_nobody_and_the_others_stay_where_thei
 
 
 def test_new_partitions_of_products_are_dealt_out_and_those_that_are_gone_are_nobodys() -> None:
-    had = [ClientAssignment(actives=dict(member), standbys={}) for member in assign(EVEN, nothing(), nothing())]
+    had = [
+        ClientAssignment(actives=dict(member), standbys={})
+        for member in assign(EVEN, nothing(), nothing())
+    ]
     for count in (9, 3, 1):
         after = assign(EVEN | {"products": count}, *had)
         assert sorted(p for member in after for p in member["products"]) == list(range(count))

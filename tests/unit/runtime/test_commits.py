@@ -40,7 +40,13 @@ def test_where_a_partition_is_gone_on_from(
     assert anchor(commit, topic, begins, ends) == expected
 
 
-@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(1, 2**32 - 1), st.booleans())
+@given(
+    st.integers(0, 9),
+    st.integers(0, 9),
+    st.integers(0, 9),
+    st.integers(1, 2**32 - 1),
+    st.booleans(),
+)
 def test_nothing_that_is_there_and_new_is_passed_over(
     committed: int, begins: int, more: int, log: int, is_another: bool
 ) -> None:
@@ -66,5 +72,9 @@ def test_a_note_comes_back_and_what_is_none_says_nothing() -> None:
 def test_that_the_changelog_grew_is_no_reason_to_commit_again() -> None:
     held = Note(1, 2, 3, 4).commit(5)
     assert not differ(Note(1, 2, 3, 9).commit(5), held)
-    for other in (Note(1, 2, 3, 4).commit(6), Note(1, 1, 3, 4).commit(5), Note(1, 2, 4, 4).commit(5)):
+    for other in (
+        Note(1, 2, 3, 4).commit(6),
+        Note(1, 1, 3, 4).commit(5),
+        Note(1, 2, 4, 4).commit(5),
+    ):
         assert differ(other, held)

@@ -18,10 +18,18 @@ TPS = [("a", 0), ("a", 1), ("b", 0)]
 
 
 class Broker:
-    """Sessions as a broker keeps them: what each fetches, and the epoch that its next request must have."""
+    """Sessions as a broker keeps them.
+
+    What each fetches, and the epoch that its next request must have.
+    """
 
     def __init__(self, keeps: bool = True) -> None:
-        self.keeps, self.sessions, self.epochs, self.made = keeps, dict[int, Positions](), dict[int, int](), 0
+        self.keeps, self.sessions, self.epochs, self.made = (
+            keeps,
+            dict[int, Positions](),
+            dict[int, int](),
+            0,
+        )
 
     def fetch(self, asked: Asked) -> tuple[int, int, Positions]:
         """Error, session's id, and what is fetched."""
@@ -49,7 +57,9 @@ FATES = st.sampled_from(["answered", "answered", "lost on the way", "answer lost
 
 
 @given(st.lists(st.tuples(POSITIONS, FATES)), st.booleans())
-def test_the_broker_fetches_what_is_wanted_whatever_gets_lost(steps: list[tuple[Positions, str]], keeps: bool) -> None:
+def test_the_broker_fetches_what_is_wanted_whatever_gets_lost(
+    steps: list[tuple[Positions, str]], keeps: bool
+) -> None:
     broker, session, unheard = Broker(keeps), Session(), 0
     for wanted, fate in steps:
         if fate == "broker forgot":
@@ -64,7 +74,9 @@ def test_the_broker_fetches_what_is_wanted_whatever_gets_lost(steps: list[tuple[
             unheard += not asked.epoch
         elif not error:
             session.answered(asked, number)
-    assert len(broker.sessions) <= 1 + unheard, "what begins anew ends the session before, if its id was told"
+    assert len(broker.sessions) <= 1 + unheard, (
+        "what begins anew ends the session before, if its id was told"
+    )
 
 
 def test_a_request_names_only_what_changed() -> None:
@@ -88,7 +100,9 @@ def test_epochs_begin_again_at_one() -> None:
 
 def whole(*offsets: int) -> FetchRequest:
     """aiokafka's request for these offsets of topic a's partitions."""
-    return FetchRequest(20, 1, 1000, 1, [("a", [(p, offset, 100) for p, offset in enumerate(offsets)])], "rack")
+    return FetchRequest(
+        20, 1, 1000, 1, [("a", [(p, offset, 100) for p, offset in enumerate(offsets)])], "rack"
+    )
 
 
 class Client:
@@ -110,7 +124,10 @@ class Client:
         if self.error == -1:
             raise KafkaConnectionError
         return SimpleNamespace(
-            API_VERSION=self.version.API_VERSION, session_id=self.session, error_code=self.error, topics=self.topics
+            API_VERSION=self.version.API_VERSION,
+            session_id=self.session,
+            error_code=self.error,
+            topics=self.topics,
         )
 
 
@@ -133,7 +150,9 @@ def send_all(client: Client, *requests: Any) -> None:
 def test_over_the_wire(version: Any) -> None:
     client = Client(version)
     send_all(client, whole(5, 7), whole(5, 8), whole(5))
-    assert [(r.session_id, r.session_epoch, partitions(r), r.forgotten_topics_data) for r in client.sent] == [
+    assert [
+        (r.session_id, r.session_epoch, partitions(r), r.forgotten_topics_data) for r in client.sent
+    ] == [
         (0, 0, [(0, 5), (1, 7)], []),
         (7, 1, [(1, 8)], []),
         (7, 2, [], [("a", [1])]),
@@ -149,7 +168,10 @@ def test_an_old_broker_is_asked_for_everything_each_time() -> None:
 def test_a_broker_without_sessions_is_asked_for_everything_each_time() -> None:
     client = Client(session=0)
     send_all(client, whole(5, 7), whole(5, 8))
-    assert [(r.session_epoch, partitions(r)) for r in client.sent] == [(0, [(0, 5), (1, 7)]), (0, [(0, 5), (1, 8)])]
+    assert [(r.session_epoch, partitions(r)) for r in client.sent] == [
+        (0, [(0, 5), (1, 7)]),
+        (0, [(0, 5), (1, 8)]),
+    ]
 
 
 @pytest.mark.parametrize("error", [NOT_FOUND, INVALID_EPOCH, -1])
@@ -168,7 +190,11 @@ def test_after_an_error_a_new_session_begins_and_the_old_one_is_ended(error: int
         return client.sent[-1:]
 
     (request,) = asyncio.run(story())
-    assert (request.session_id, request.session_epoch, partitions(request)) == (7, 0, [(0, 5), (1, 8)])
+    assert (request.session_id, request.session_epoch, partitions(request)) == (
+        7,
+        0,
+        [(0, 5), (1, 8)],
+    )
 
 
 def test_brokers_have_sessions_of_their_own_and_other_requests_pass() -> None:
@@ -188,6 +214,11 @@ def test_brokers_have_sessions_of_their_own_and_other_requests_pass() -> None:
 
 def test_a_topic_that_is_away_or_lacks_the_offset_is_told() -> None:
     client = Client()
-    client.topics = [("a", [(0, 0, 9), (1, 1, -1)]), ("b", [(0, 0, 9)]), ("c", [(0, 3, -1)]), ("d", [(0, 6, -1)])]
+    client.topics = [
+        ("a", [(0, 0, 9), (1, 1, -1)]),
+        ("b", [(0, 0, 9)]),
+        ("c", [(0, 3, -1)]),
+        ("d", [(0, 6, -1)]),
+    ]
     send_all(client, whole(5))
     assert client.doubts == ["a", "c"], "not for a leader that moved"

@@ -29,7 +29,11 @@ def test_a_batch_finishes_what_is_its_own_and_not_what_was_admitted_after_it() -
     ledger.admit(TP, 10, 14)
     ledger.admit(TP, 15, 19)
     ledger.finish(ledger.epoch, {TP: 15})
-    assert ledger.committable() == {TP: 15} and ledger.positions() == {TP: 15} and ledger.fetch_from() == {TP: 20}
+    assert (
+        ledger.committable() == {TP: 15}
+        and ledger.positions() == {TP: 15}
+        and ledger.fetch_from() == {TP: 20}
+    )
 
 
 def test_an_overlapping_range_is_taken_from_the_expected_offset() -> None:
@@ -89,7 +93,10 @@ def finish(ledger: Ledger, in_hand: list[range], n: int) -> set[int]:
 
 @given(st.lists(Step, max_size=60))
 def test_no_offset_is_lost_or_committed_unprocessed(steps: list[tuple[str, int]]) -> None:
-    """An independent count of what was processed: everything below the commit, in order, is in it."""
+    """An independent count of what was processed.
+
+    Everything below the commit, in order, is in it.
+    """
     ledger, position, committed = ledger_at(0), 0, 0
     processed: set[int] = set()
     in_hand: list[range] = []
@@ -97,7 +104,8 @@ def test_no_offset_is_lost_or_committed_unprocessed(steps: list[tuple[str, int]]
     for what, n in steps:
         if what == "move":  # on: fetched and thrown away by someone on the way; back: a repeat
             position = max(position + n, beginning)
-        elif what == "delete":  # by retention; whoever then fetches what is gone gets what the log begins with
+        # by retention; whoever then fetches what is gone gets what the log begins with
+        elif what == "delete":
             beginning += n
             position = max(position, beginning)
         elif what == "rebalance":
@@ -137,5 +145,9 @@ def test_a_batch_of_before_a_rebalance_does_not_finish_what_was_admitted_after()
 
 def test_a_single_record_that_is_next_is_taken() -> None:
     ledger = ledger_at(10)
-    assert [ledger.admit(TP, offset, offset) for offset in (10, 11, 10)] == [Verdict.TAKE, Verdict.TAKE, Verdict.REPEAT]
+    assert [ledger.admit(TP, offset, offset) for offset in (10, 11, 10)] == [
+        Verdict.TAKE,
+        Verdict.TAKE,
+        Verdict.REPEAT,
+    ]
     assert ledger.fetch_from() == {TP: 12} and ledger.positions() == {TP: 10}

@@ -15,9 +15,14 @@ def files(changelog: int = NOW, **covered: int) -> Files:
     return Files(changelog, {topic: (TOPIC, offset) for topic, offset in covered.items()})
 
 
-def verdict(held: Files, end: int, is_theirs: bool, now: int = NOW, **commits: tuple[int, int, int]) -> Verdict:
+def verdict(
+    held: Files, end: int, is_theirs: bool, now: int = NOW, **commits: tuple[int, int, int]
+) -> Verdict:
     """Commits: offset, number of the changelog, its end."""
-    made = {topic: Note(TOPIC, TOPIC, log, ends).commit(offset) for topic, (offset, log, ends) in commits.items()}
+    made = {
+        topic: Note(TOPIC, TOPIC, log, ends).commit(offset)
+        for topic, (offset, log, ends) in commits.items()
+    }
     return judge(held, now, end, made, is_theirs=is_theirs)
 
 
@@ -29,7 +34,9 @@ def test_a_changelog_that_holds_all_is_believed_whatever_the_files_are() -> None
 
 
 @pytest.mark.parametrize("end", [0, 99])
-def test_of_a_changelog_that_was_made_anew_the_files_are_believed_if_they_hold_all_that_was_processed(end: int) -> None:
+def test_of_a_changelog_that_was_made_anew_the_files_are_believed_if_they_hold_all_that_was_processed(
+    end: int,
+) -> None:
     commits = {"purchases": (5, OLD, 20), "browses": (9, OLD, 21)}
     assert verdict(files(OLD, purchases=5, browses=9), end, False, **commits) is IN_THE_FILES
     assert verdict(files(OLD, purchases=6, browses=9), end, False, **commits) is IN_THE_FILES
@@ -41,14 +48,18 @@ def test_of_a_changelog_that_was_made_anew_the_files_are_believed_if_they_hold_a
 def test_a_write_back_that_ended_half_way_is_done_again() -> None:
     commits = {"purchases": (5, OLD, 20)}
     assert verdict(files(0, purchases=5), 3, True, **commits) is IN_THE_FILES
-    assert verdict(files(NOW, purchases=5), 3, True, **commits) is IN_THE_FILES, "before its offsets were committed"
+    assert verdict(files(NOW, purchases=5), 3, True, **commits) is IN_THE_FILES, (
+        "before its offsets were committed"
+    )
 
 
 def test_a_changelog_that_lost_its_end() -> None:
     assert verdict(files(NOW, purchases=5), 19, False, purchases=(5, NOW, 20)) is IN_THE_FILES
     assert verdict(files(NOW, purchases=5), 19, True, purchases=(5, NOW, 20)) is IN_THE_FILES
     assert verdict(files(NOW, purchases=4), 19, True, purchases=(5, NOW, 20)) is LOST
-    assert verdict(files(0, purchases=5), 19, True, now=0, purchases=(5, 0, 20)) is IN_THE_FILES, "no ids"
+    assert verdict(files(0, purchases=5), 19, True, now=0, purchases=(5, 0, 20)) is IN_THE_FILES, (
+        "no ids"
+    )
 
 
 def test_files_of_another_log_of_the_input_prove_nothing() -> None:
@@ -56,6 +67,8 @@ def test_files_of_another_log_of_the_input_prove_nothing() -> None:
     assert verdict(held, 0, False, purchases=(5, OLD, 20)) is LOST
 
 
-def test_commits_that_say_nothing_are_trusted_with_the_changelog_but_not_with_files_of_another() -> None:
+def test_commits_that_say_nothing_are_trusted_with_the_changelog_but_not_with_files_of_another() -> (
+    None
+):
     assert verdict(files(0), 20, True, purchases=(5, 0, 0)) is IN_THE_CHANGELOG
     assert verdict(files(OLD), 20, False, purchases=(5, 0, 0)) is LOST

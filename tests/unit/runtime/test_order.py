@@ -1,4 +1,7 @@
-"""What must come before what: each order that a promise rests on, with fakes that write down what they are told."""
+"""What must come before what.
+
+Each order that a promise rests on, with fakes that write down what they are told.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -42,12 +45,15 @@ class _Done:
         yield from ()
 
 
-def test_after_a_recovery_the_sources_are_sought_before_queues_are_cleared_and_records_flow() -> None:
+def test_after_a_recovery_the_sources_are_sought_before_queues_are_cleared_and_records_flow() -> (
+    None
+):
     diary = Diary(assignment={TP})
     recovery = object.__new__(ChangelogRecovery)
     recovery.__dict__ |= {
         "app": SimpleNamespace(
-            consumer=diary, consumer_generation_id=3, flow_control=SimpleNamespace(resume=diary.clear_queues),
+            consumer=diary, consumer_generation_id=3,
+            flow_control=SimpleNamespace(resume=diary.clear_queues),
             on_rebalance_complete=diary, on_rebalance_end=diary.end, _fetcher=diary,
         ),
         "tables": diary, "completed": asyncio.Event(),
@@ -56,7 +62,11 @@ def test_after_a_recovery_the_sources_are_sought_before_queues_are_cleared_and_r
     recovery._set_recovery_ended = lambda: None  # type: ignore[method-assign]
     recovery._is_changelog_tp = lambda tp: False  # type: ignore[method-assign]
     asyncio.run(recovery.on_recovery_completed(3))
-    flow = [line for line in diary.lines if line in ("anchor", "clear_queues", "resume_partitions", "resume_flow")]
+    flow = [
+        line
+        for line in diary.lines
+        if line in ("anchor", "clear_queues", "resume_partitions", "resume_flow")
+    ]
     assert flow == ["anchor", "clear_queues", "resume_partitions", "resume_flow"]
 
 
@@ -69,7 +79,9 @@ class Producer(Diary):
 
     def create_batch(self) -> Any:
         rows: list[Any] = []
-        return SimpleNamespace(append=lambda **row: rows.append(row) or row, record_count=lambda: len(rows))
+        return SimpleNamespace(
+            append=lambda **row: rows.append(row) or row, record_count=lambda: len(rows)
+        )
 
     async def send_batch(self, *_: Any, **__: Any) -> "asyncio.Future[Any]":
         self.lines.append("send_batch")
@@ -83,7 +95,9 @@ def test_rows_and_offsets_are_of_one_transaction() -> None:
         producer = Producer()
         delivery = ExactlyOnce({}, "group")
         delivery._producers["0"] = producer  # type: ignore[assignment]
-        appends = await delivery.write("0", {TP: [Row(b"k", b"v")]}, {TP: OffsetAndMetadata(5, "")}, lambda: True)
+        appends = await delivery.write(
+            "0", {TP: [Row(b"k", b"v")]}, {TP: OffsetAndMetadata(5, "")}, lambda: True
+        )
         assert appends == {TP: [Append(7, 1)]}
         return producer.lines
 
@@ -99,7 +113,9 @@ def test_a_transaction_is_aborted_when_a_rebalance_took_its_partition_meanwhile(
         delivery._producers["0"] = producer  # type: ignore[assignment]
         answers = iter([True, False, False])
         with pytest.raises(NotOurs):
-            await delivery.write("0", {TP: [Row(b"k", b"v")]}, {TP: OffsetAndMetadata(5, "")}, lambda: next(answers))
+            await delivery.write(
+                "0", {TP: [Row(b"k", b"v")]}, {TP: OffsetAndMetadata(5, "")}, lambda: next(answers)
+            )
         return producer.lines
 
     assert asyncio.run(story())[-1] == "abort_transaction"
@@ -135,22 +151,33 @@ def test_a_batch_of_before_a_rebalance_is_not_published() -> None:
 def test_a_batch_that_a_rebalance_overtook_while_it_was_published_is_not_stored() -> None:
     diary = Diary()
     with pytest.raises(NotOurs):
-        asyncio.run(publishing.publish(components([1, 2], diary), MicroBatch(1, {}, {TP: 9}, 0.0), {}))
+        asyncio.run(
+            publishing.publish(components([1, 2], diary), MicroBatch(1, {}, {TP: 9}, 0.0), {})
+        )
     assert diary.lines == ["write"]
     with pytest.raises(NotOurs):
-        asyncio.run(publishing.store(components([2], diary), MicroBatch(1, {}, {TP: 9}, 0.0), {}, {}))
+        asyncio.run(
+            publishing.store(components([2], diary), MicroBatch(1, {}, {TP: 9}, 0.0), {}, {})
+        )
     assert diary.lines == ["write"]
 
 
 def stream_of(ranges: list[tuple[int, int]], beginning: int) -> tuple[Any, Diary]:
-    """A stream that is handed ranges of offsets, one at a time; its broker's log begins at `beginning`."""
+    """A stream that is handed ranges of offsets, one at a time.
+
+    Its broker's log begins at `beginning`.
+    """
     diary = Diary()
 
     async def earliest_offsets(*tps: Any) -> dict[Any, int]:
         return {tp: beginning for tp in tps}
 
     consumer: Any = SimpleNamespace(
-        ledger=Ledger(), idle=asyncio.Event(), _in_hand=0, seek_back=diary.seek_back, earliest_offsets=earliest_offsets
+        ledger=Ledger(),
+        idle=asyncio.Event(),
+        _in_hand=0,
+        seek_back=diary.seek_back,
+        earliest_offsets=earliest_offsets,
     )
     consumer.take_in_hand = lambda: LedgerConsumer.take_in_hand(consumer)
     consumer.let_go = lambda: LedgerConsumer.let_go(consumer)
@@ -170,7 +197,9 @@ def stream_of(ranges: list[tuple[int, int]], beginning: int) -> tuple[Any, Diary
             for first, end in ranges:
                 records = [SimpleNamespace(offset=offset) for offset in range(first, end)]
                 message = SimpleNamespace(tp=TP, generation_id=1)
-                self.current_event = SimpleNamespace(message=message, value=Fetched(first, end, records, 0.0))
+                self.current_event = SimpleNamespace(
+                    message=message, value=Fetched(first, end, records, 0.0)
+                )
                 yield None
 
     consumer.ledger.assign({TP: 5})
@@ -232,8 +261,10 @@ def test_what_never_arrived_is_fetched_again_also_when_nothing_comes_after_it() 
     queue: list[Any] = []
     consumer = object.__new__(LedgerConsumer)
     consumer.__dict__ |= {
-        "ledger": Ledger(), "idle": asyncio.Event(), "_ahead": {}, "log": diary, "holds_back": False,
-        "app": SimpleNamespace(topics=[SimpleNamespace(queue=SimpleNamespace(_queue=queue))], on_gap=diary.on_gap),
+        "ledger": Ledger(), "idle": asyncio.Event(), "_ahead": {}, "log": diary,
+        "holds_back": False,
+        "app": SimpleNamespace(topics=[SimpleNamespace(queue=SimpleNamespace(_queue=queue))],
+        on_gap=diary.on_gap),
         "_state_of": lambda tp: state, "seek_back": diary.seek_back,
     }  # fmt: skip
     consumer.ledger.assign({TP: 9})
@@ -265,7 +296,10 @@ def test_partitions_given_away_while_they_are_anchored_stay_given_away(
 ) -> None:
     """Else the ledger would hold partitions of another worker, and the next one who asks where they are would fail."""
     consumer = LedgerConsumer.__new__(LedgerConsumer)
-    consumer.ledger, consumer.app = Ledger(), SimpleNamespace(tables=SimpleNamespace(changelog_topics=set()))
+    consumer.ledger, consumer.app = (
+        Ledger(),
+        SimpleNamespace(tables=SimpleNamespace(changelog_topics=set())),
+    )
     consumer._thread = SimpleNamespace(_ensure_consumer=lambda: None)
     monkeypatch.setattr(LedgerConsumer, "assignment", lambda _: {TopicPartition(*TP)})
     consumer.app.kafka_client_settings = {}

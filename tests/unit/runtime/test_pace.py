@@ -1,4 +1,7 @@
-"""How much a micro-batch takes: by time, so that the lists of a burst flow, and by size where there are none."""
+"""How much a micro-batch takes.
+
+By time, so that the lists of a burst flow, and by size where there are none.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +21,9 @@ TOOK = st.lists(st.tuples(st.integers(1, MAX_BATCH), st.floats(0, 1000)), max_si
 
 
 @given(TOOK, st.floats(0.01, 60))
-def test_the_allowance_is_within_its_bounds_and_what_the_slowest_gets_done_in_time(took: Any, seconds: float) -> None:
+def test_the_allowance_is_within_its_bounds_and_what_the_slowest_gets_done_in_time(
+    took: Any, seconds: float
+) -> None:
     records = allowance(took, seconds)
     assert MIN_BATCH <= records <= MAX_BATCH
     if records > MIN_BATCH:
@@ -26,7 +31,10 @@ def test_the_allowance_is_within_its_bounds_and_what_the_slowest_gets_done_in_ti
 
 
 def sizes(burst: int, seconds: float, per_batch: float, per_record: Any) -> list[int]:
-    """Records of the micro-batches of a burst that waits from the beginning; a clock that only work moves on."""
+    """Records of the micro-batches of a burst that waits from the beginning.
+
+    A clock that only work moves on.
+    """
     batches, clock = [], [0.0]
 
     async def story() -> None:
@@ -38,7 +46,9 @@ def sizes(burst: int, seconds: float, per_batch: float, per_record: Any) -> list
             end = min(start + MAX_RECORDS, burst)
             records = [SimpleNamespace(offset=offset) for offset in range(start, end)]
             message = SimpleNamespace(tp=TP, generation_id=1)
-            queue.put_nowait(SimpleNamespace(message=message, value=Fetched(start, end, records, 0.0)))
+            queue.put_nowait(
+                SimpleNamespace(message=message, value=Fetched(start, end, records, 0.0))
+            )
 
         class Reading(type(stream)):  # type: ignore[misc]
             async def __aiter__(self) -> AsyncIterator[Any]:
@@ -73,7 +83,9 @@ def test_a_backfill_which_asks_for_no_lists_goes_in_large_steps() -> None:
 
 def test_where_lists_begin_one_step_is_too_large_and_the_next_is_not() -> None:
     begins = 20_000
-    found = sizes(24_000, 0.25, 0.01, per_record=lambda offset: 0.002 if offset >= begins else 0.00002)
+    found = sizes(
+        24_000, 0.25, 0.01, per_record=lambda offset: 0.002 if offset >= begins else 0.00002
+    )
     at, late = 0, []
     for size in found:
         at += size
@@ -103,4 +115,6 @@ def test_what_is_left_of_a_range_is_not_taken_when_partitions_have_changed() -> 
         patched.setattr(streams, "monotonic", lambda: 0.0)
         patched.setattr(streams, "MAX_BATCH", 100)
         asyncio.run(story())
-    assert ends == [37, 205, 305], "the rest of the first range was dropped, and what came again was cut anew"
+    assert ends == [37, 205, 305], (
+        "the rest of the first range was dropped, and what came again was cut anew"
+    )

@@ -26,15 +26,21 @@ MAX_BATCH = 1000
 
 def fetched(topic: str, first: int, count: int) -> list[Any]:
     return [
-        SimpleNamespace(topic=topic, partition=0, offset=first + i, timestamp=0, timestamp_type=0) for i in range(count)
+        SimpleNamespace(topic=topic, partition=0, offset=first + i, timestamp=0, timestamp_type=0)
+        for i in range(count)
     ]
 
 
 def test_ranges_keep_order_and_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.runtime.records.MAX_RECORDS", 10)
-    waiting = {("a", 0): Run(98, 127, fetched("a", 100, 25)), ("b", 0): Run(7, 12, fetched("b", 7, 5))}
+    waiting = {
+        ("a", 0): Run(98, 127, fetched("a", 100, 25)),
+        ("b", 0): Run(7, 12, fetched("b", 7, 5)),
+    }
     ranges = list(RangeScheduler().iterate(waiting))
-    assert [(tp[0], r.value.start, r.value.records[0].offset, r.offset, r.value.end) for tp, r in ranges] == [
+    assert [
+        (tp[0], r.value.start, r.value.records[0].offset, r.offset, r.value.end) for tp, r in ranges
+    ] == [
         ("a", 98, 100, 109, 110),
         ("b", 7, 7, 11, 12),
         ("a", 110, 110, 119, 120),
@@ -52,7 +58,9 @@ class Producer:
     def create_batch(self) -> BatchBuilder:
         return BatchBuilder(MAX_BATCH, 0, is_transactional=False)
 
-    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> "asyncio.Future[Any]":
+    async def send_batch(
+        self, batch: BatchBuilder, topic: str, *, partition: int
+    ) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.sent.append((topic, partition, batch.record_count()))
         if self.error:
@@ -88,7 +96,9 @@ def test_a_row_larger_than_a_batch_goes_out_alone() -> None:
 def test_a_refusal_by_the_broker_is_raised() -> None:
     async def story() -> None:
         with pytest.raises(ConnectionError, match="no leader"):
-            await append_rows(Producer(ConnectionError("no leader")), {("topic", 0): [Row(b"k", b"v")]})
+            await append_rows(
+                Producer(ConnectionError("no leader")), {("topic", 0): [Row(b"k", b"v")]}
+            )
 
     asyncio.run(story())
 
@@ -114,22 +124,33 @@ class Table:
     def follows(self, value: bytes, held: bytes) -> bool:
         return value[-1] >= held[-1]
 
-    def write(self, _: int, updates: dict[bytes, bytes | None], offset: int, generation: int) -> None:
+    def write(
+        self, _: int, updates: dict[bytes, bytes | None], offset: int, generation: int
+    ) -> None:
         self.held |= updates
         self.offset, self.started = offset, generation
 
 
 def logged(*records: tuple[str, bytes | None, int]) -> list[Any]:
     return [
-        SimpleNamespace(offset=n, key=key.encode(), value=value, headers=[("generation", str(generation).encode())])
+        SimpleNamespace(
+            offset=n,
+            key=key.encode(),
+            value=value,
+            headers=[("generation", str(generation).encode())],
+        )
         for n, (key, value, generation) in enumerate(records)
     ]
 
 
-def test_a_former_owners_record_after_the_new_owners_is_passed_over_and_its_key_remembered() -> None:
+def test_a_former_owners_record_after_the_new_owners_is_passed_over_and_its_key_remembered() -> (
+    None
+):
     table = Table()
     replay = Replay(table, 0)  # type: ignore[arg-type]
-    replay.apply(logged(("a", b"x5", 3), ("b", b"x1", 3), ("a", b"x7", 4), ("a", b"z6", 3), ("b", b"z2", 3)))
+    replay.apply(
+        logged(("a", b"x5", 3), ("b", b"x1", 3), ("a", b"x7", 4), ("a", b"z6", 3), ("b", b"z2", 3))
+    )
     assert table.held == {b"a": b"x7", b"b": b"z2"} and replay.overwritten == {b"a"}
     assert (table.offset, table.started) == (4, 4)
 
@@ -172,7 +193,8 @@ def fetch(state: Any, position: int, offsets: list[int], end: int) -> Any:
 
 
 def test_a_run_covers_what_the_log_does_not_hold() -> None:
-    state, result = run_result(10, [12, 13, 17], end=19)  # compacted before and between, a marker at the end
+    # compacted before and between, a marker at the end
+    state, result = run_result(10, [12, 13, 17], end=19)
     run = result.getall()
     assert (run.start, run.end, [r.offset for r in run]) == (10, 19, [12, 13, 17])
     assert fetch(state, 19, [], end=20).getall() == []  # nothing but a marker
@@ -189,11 +211,14 @@ def test_a_run_after_a_seek_covers_nothing_before_it() -> None:
     assert (run.start, run.end) == (30, 32)
 
 
-def test_a_faust_without_its_compiled_iterator_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_faust_without_its_compiled_iterator_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("faust.streams._CStreamIterator", None)
     with pytest.raises(RuntimeError, match="compiled extension"):
         app.create(
-            "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, exactly_once=False, session_timeout=6,
+            "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, exactly_once=False,
+            session_timeout=6,
             commit_interval=1, instance_id=None,
         )  # fmt: skip
 
@@ -203,9 +228,18 @@ def test_what_faust_would_do_by_itself_is_off(tmp_path: Path) -> None:
         "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, exactly_once=False, session_timeout=6,
         commit_interval=1, instance_id="one",
     )  # fmt: skip
-    assert made.conf.table_standby_replicas == 0 and not made.conf.topic_allow_declare and not made.conf.web_enabled
-    assert made.conf.stream_buffer_maxsize > 1000 * consumer.MAX_WAITING_RANGES, "its pauses are never reached"
-    assert made.conf.consumer_auto_offset_reset == "earliest" and made.conf.consumer_group_instance_id == "one"
+    assert (
+        made.conf.table_standby_replicas == 0
+        and not made.conf.topic_allow_declare
+        and not made.conf.web_enabled
+    )
+    assert made.conf.stream_buffer_maxsize > 1000 * consumer.MAX_WAITING_RANGES, (
+        "its pauses are never reached"
+    )
+    assert (
+        made.conf.consumer_auto_offset_reset == "earliest"
+        and made.conf.consumer_group_instance_id == "one"
+    )
 
 
 def test_a_seek_in_a_partition_given_away_meanwhile_is_no_error() -> None:
@@ -228,12 +262,16 @@ def test_the_consumer_has_no_thread_and_no_loop_of_its_own(tmp_path: Path) -> No
 
     async def story() -> None:
         made = app.create(
-            "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, exactly_once=False, session_timeout=6,
+            "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, exactly_once=False,
+            session_timeout=6,
             commit_interval=1, instance_id=None,
         )  # fmt: skip
         inner = made.consumer._thread
         client = inner._create_worker_consumer(made.transport)
-        assert isinstance(client._client.send.__self__, Sessions) and client._isolation_level == "read_committed"
+        assert (
+            isinstance(client._client.send.__self__, Sessions)
+            and client._isolation_level == "read_committed"
+        )
         assert client._fetch_max_wait_ms == consumer.FETCH_MAX_WAIT_MS
         client._closed = True  # it was never started
         assert inner.thread_loop is inner.parent_loop is made.consumer.loop

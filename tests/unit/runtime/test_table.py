@@ -14,14 +14,18 @@ VALUE = b"v" * 50_000
 
 def table(directory: Path, partitions: int = 1, memory: int = 64 << 20) -> BatchTable:
     app = runtime.create(
-        "table", {"bootstrap_servers": "127.0.0.1:1"}, directory, exactly_once=False, session_timeout=6,
+        "table", {"bootstrap_servers": "127.0.0.1:1"}, directory, exactly_once=False,
+        session_timeout=6,
         commit_interval=1, instance_id=None,
     )  # fmt: skip
     return runtime.table(app, "user_state", partitions, memory)
 
 
 def load(directory: Path, end: bool) -> None:
-    """Load as the recovery does, and end as `kill -9` would: in the middle, or after the end and another write."""
+    """Load as the recovery does, and end as `kill -9` would.
+
+    In the middle, or after the end and another write.
+    """
     made = table(directory)
     with made.loading(0):
         for offset in range(RECORDS):
@@ -43,7 +47,9 @@ def loaded(directory: Path, end: bool) -> tuple[int, list[bool]]:
     process.join(60)
     made = table(directory)
     held = made.data._db_for_partition(0).get(made.data.offset_key)
-    return int(held or -1), [value is not None for value in made.get_many(0, [_key(n) for n in range(RECORDS + 1)])]
+    return int(held or -1), [
+        value is not None for value in made.get_many(0, [_key(n) for n in range(RECORDS + 1)])
+    ]
 
 
 def test_a_crash_while_loading_leaves_what_the_offset_covers_and_no_more(tmp_path: Path) -> None:
@@ -67,5 +73,8 @@ def test_partitions_share_what_memory_they_may_take(tmp_path: Path) -> None:
     for partition in range(partitions):  # 80 MB in all
         assert shared.write_buffers.get_usage() <= 3 * partitions * shared.write_buffer
         made.data._db_for_partition(partition).flush()
-        assert all(value == VALUE for value in made.get_many(partition, [_key(offset) for offset in range(100)]))
+        assert all(
+            value == VALUE
+            for value in made.get_many(partition, [_key(offset) for offset in range(100)])
+        )
     assert memory / 2 < shared.cache.get_usage() < memory * 1.2

@@ -25,7 +25,14 @@ def tables() -> SlowTables:
     hazards = np.full((3, 14), -2.0, np.float32)
     weights = np.full((3, SOURCES), 0.5, np.float32)
     return SlowTables(
-        keys, keys, hazards, hazards, hazards[:2], np.ones((3, 64), np.float32), weights.astype(np.int32), weights
+        keys,
+        keys,
+        hazards,
+        hazards,
+        hazards[:2],
+        np.ones((3, 64), np.float32),
+        weights.astype(np.int32),
+        weights,
     )
 
 
@@ -52,11 +59,22 @@ def test_what_was_saved_is_loaded(saved: Path, second: tuple[Any, ...]) -> None:
     loaded = artifact.load(saved)
     torch.manual_seed(1)
     original = PPRM(CONFIG)
-    assert (loaded.name, loaded.version, loaded.metrics, loaded.model.config) == ("pprm-s", "7", {"all": 1}, CONFIG)
-    assert all(torch.equal(a, b) for a, b in zip(loaded.model.parameters(), original.parameters(), strict=True))
+    assert (loaded.name, loaded.version, loaded.metrics, loaded.model.config) == (
+        "pprm-s",
+        "7",
+        {"all": 1},
+        CONFIG,
+    )
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(loaded.model.parameters(), original.parameters(), strict=True)
+    )
     if second:
         assert loaded.second and loaded.tables
-        assert all(torch.equal(a, b) for a, b in zip(loaded.second.parameters(), second[0].parameters(), strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(loaded.second.parameters(), second[0].parameters(), strict=True)
+        )
         assert np.array_equal(loaded.tables.factors, second[1].factors)
     assert loaded.encoder(Path("/nowhere")).encode(["b", "a"]).tolist() == [[1.0] * 4, [0.0] * 4]
 
@@ -84,7 +102,18 @@ def test_a_missing_file_is_refused(saved: Path, name: str) -> None:
 def test_half_a_second_stage_is_refused(tmp_path: Path) -> None:
     saved = tmp_path / "model"
     artifact.save(
-        saved, Artifact(PPRM(CONFIG), "pprm-s", "7", "", {text_hash("a"): np.zeros(4)}, {}, SecondStage(), tables()), ""
+        saved,
+        Artifact(
+            PPRM(CONFIG),
+            "pprm-s",
+            "7",
+            "",
+            {text_hash("a"): np.zeros(4)},
+            {},
+            SecondStage(),
+            tables(),
+        ),
+        "",
     )
     sums = (saved / artifact.HASHES).read_text().splitlines(keepends=True)
     (saved / artifact.HASHES).write_text("".join(sums[:-1]))
@@ -120,12 +149,16 @@ def rehash(saved: Path) -> None:
 def test_broken_json_is_a_sentence(saved: Path, name: str, content: bytes) -> None:
     (saved / name).write_bytes(content)
     rehash(saved)
-    with pytest.raises(ArtifactError, match=rf"{name} is no JSON.*: take the artifact from where it was made"):
+    with pytest.raises(
+        ArtifactError, match=rf"{name} is no JSON.*: take the artifact from where it was made"
+    ):
         artifact.load(saved)
 
 
 def test_a_configuration_that_lacks_something_is_a_sentence(saved: Path) -> None:
-    (saved / "config.json").write_text(json.dumps({"format": artifact.FORMAT, "model": CONFIG.to_dict()}))
+    (saved / "config.json").write_text(
+        json.dumps({"format": artifact.FORMAT, "model": CONFIG.to_dict()})
+    )
     rehash(saved)
     with pytest.raises(ArtifactError, match="does not fit together: 'version'"):
         artifact.load(saved)
@@ -167,5 +200,9 @@ def test_the_bundled_artifact_is_whole_and_small() -> None:
 def test_the_lighter_model_is_a_setting() -> None:
     whole, light = (recommender.load(Model(device="cpu", stages=stages), 10) for stages in (2, 1))
     assert whole.scorer.second and not light.scorer.second
-    assert light.scorer.learned_bytes() == whole.scorer.learned_bytes(1) < whole.scorer.learned_bytes() / 10
+    assert (
+        light.scorer.learned_bytes()
+        == whole.scorer.learned_bytes(1)
+        < whole.scorer.learned_bytes() / 10
+    )
     assert light.model == whole.model | {"name": "pprm-s, first stage"}

@@ -34,16 +34,26 @@ PAPER = replace(PPRMConfig.paper(), text_dimensions=DIM)
 
 
 def product(i: int, **changes: object) -> Product:
-    values = {"text": f"text {i % 7}", "type": f"t{i % 11}", "category": f"c{i % 5}", "maker": f"m{i % 3}"}
+    values = {
+        "text": f"text {i % 7}",
+        "type": f"t{i % 11}",
+        "category": f"c{i % 5}",
+        "maker": f"m{i % 3}",
+    }
     return Product(f"p{i}", **(values | changes))  # type: ignore[arg-type]
 
 
 def vectors(texts: object) -> np.ndarray:
-    return np.stack([np.random.default_rng(len(str(t))).normal(size=DIM).astype(np.float32) for t in texts])  # type: ignore[attr-defined]
+    return np.stack(
+        [np.random.default_rng(len(str(t))).normal(size=DIM).astype(np.float32) for t in texts]
+    )  # type: ignore[attr-defined]
 
 
 def make(
-    n: int = 60, config: PPRMConfig | None = None, device: str = "cpu", second: SecondStage | None = None
+    n: int = 60,
+    config: PPRMConfig | None = None,
+    device: str = "cpu",
+    second: SecondStage | None = None,
 ) -> Scorer:
     torch.manual_seed(0)
     model = PPRM(config or CONFIG)
@@ -91,26 +101,43 @@ def dense_logits(scorer: Scorer, state: UserState, now: float) -> torch.Tensor:
         pooled = model.pool(z[r], a, w)
         matches = torch.einsum("bkd,cd->bck", model.queries(pooled), z[rows])
         cross = features.dense(
-            features.groups(state, catalogue, now), catalogue, rows, scorer.popularity.features(catalogue.hashes[rows])
+            features.groups(state, catalogue, now),
+            catalogue,
+            rows,
+            scorer.popularity.features(catalogue.hashes[rows]),
         )
         user = model.user_part(text, torch.from_numpy(features.scalars(state, now))[None], pooled)
-        return model.head(user[:, None] + first + model.cross_part(torch.from_numpy(cross)[None], matches))[0]
+        return model.head(
+            user[:, None] + first + model.cross_part(torch.from_numpy(cross)[None], matches)
+        )[0]
 
 
 @pytest.mark.parametrize("events", [0, 1, 5, 40])
 @pytest.mark.parametrize(
-    "config", [CONFIG, DEEP, replace(CONFIG, product=6, hidden=(9,)), replace(CONFIG, pool_days=(4.0, 30.0)), PAPER]
+    "config",
+    [
+        CONFIG,
+        DEEP,
+        replace(CONFIG, product=6, hidden=(9,)),
+        replace(CONFIG, pool_days=(4.0, 30.0)),
+        PAPER,
+    ],
 )
 def test_factorised_equals_dense(events: int, config: PPRMConfig) -> None:
     scorer, state = make(config=config), shopper(events, events)
     assert torch.allclose(
-        scorer.score([state], [NOW + 86_400])[0], dense_logits(scorer, state, NOW + 86_400), atol=2e-5
+        scorer.score([state], [NOW + 86_400])[0],
+        dense_logits(scorer, state, NOW + 86_400),
+        atol=2e-5,
     )
 
 
 @pytest.mark.parametrize("config", [CONFIG, DEEP])
 def test_a_score_does_not_depend_on_batch_mates_nor_on_their_day(config: PPRMConfig) -> None:
-    states, nows = [shopper(i, 10 * i) for i in range(5)], [NOW + 5 * 86_400, NOW, NOW, NOW + 86_400, NOW]
+    states, nows = (
+        [shopper(i, 10 * i) for i in range(5)],
+        [NOW + 5 * 86_400, NOW, NOW, NOW + 86_400, NOW],
+    )
     together, one_by_one = make(config=config).score(states, nows), make(config=config)
     for i in np.argsort(nows, kind="stable"):
         assert torch.allclose(together[i], one_by_one.score([states[i]], [nows[i]])[0], atol=1e-6)
@@ -137,7 +164,9 @@ def test_equal_scores_rank_the_same_in_whatever_order_products_came() -> None:
     rankings = []
     for catalogue in (scorer.catalogue, reversed_):
         tied = Scorer(scorer.model, catalogue, scorer.popularity, vectors, scorer.device)
-        rankings.append([catalogue.ids[row] for row in tied.recommend([shopper(1)], [NOW], 10)[0].rows])
+        rankings.append(
+            [catalogue.ids[row] for row in tied.recommend([shopper(1)], [NOW], 10)[0].rows]
+        )
     assert rankings[0] == rankings[1]
 
 
@@ -170,8 +199,13 @@ def test_gpu_agrees_with_cpu() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("way", ["one stage", "two stages", "by blocks", "device"])
-def test_a_product_whose_scores_are_not_finite_costs_no_other_its_place(way: str, bad: float) -> None:
-    scorer = make(config=DEEP if way == "device" else None, second=None if way == "one stage" else second_stage())
+def test_a_product_whose_scores_are_not_finite_costs_no_other_its_place(
+    way: str, bad: float
+) -> None:
+    scorer = make(
+        config=DEEP if way == "device" else None,
+        second=None if way == "one stage" else second_stage(),
+    )
     scorer.first.large = 0 if way == "by blocks" else scorer.first.large
     poison = scorer.catalogue.rows(shopper(3).product_keys()[:1])[0]  # the shopper bought it, too
     changed = scorer.catalogue.vectors.copy()
@@ -218,7 +252,10 @@ def two_stages(n: int = 400, **how: Any) -> Scorer:
 @pytest.mark.parametrize("rows", [0, 1, 5, ROWS, 2 * ROWS + 7])
 @pytest.mark.parametrize("same", [0, 61, len(NAMES)])
 def test_the_compiled_networks_are_those_of_torch(rows: int, same: int) -> None:
-    second, x = second_stage(), np.random.default_rng(0).normal(size=(rows, len(NAMES))).astype(np.float32)
+    second, x = (
+        second_stage(),
+        np.random.default_rng(0).normal(size=(rows, len(NAMES))).astype(np.float32),
+    )
     x[:, :same] = x[:1, :same]
     x[:, 50] *= 100  # clipped
     (logits,) = SecondPass(second).logits([x])
@@ -227,7 +264,10 @@ def test_the_compiled_networks_are_those_of_torch(rows: int, same: int) -> None:
 
 
 def test_the_networks_of_a_call_leave_nothing_for_the_next_one() -> None:
-    made, x = SecondPass(second_stage()), np.random.default_rng(0).normal(size=(40, len(NAMES))).astype(np.float32)
+    made, x = (
+        SecondPass(second_stage()),
+        np.random.default_rng(0).normal(size=(40, len(NAMES))).astype(np.float32),
+    )
     first, _, again = made.logits([x[:7], x, x[:7]])
     assert np.array_equal(first, again)
 
@@ -236,8 +276,12 @@ def test_the_networks_of_a_call_leave_nothing_for_the_next_one() -> None:
 def test_weights_that_are_not_finite_are_seen_in_the_logits(bad: float) -> None:
     for name in ("first", "second", "output"):
         second = second_stage()
-        getattr(second.first if name == "first" else second, "weight" if name == "first" else name).data.fill_(bad)
-        (logits,) = SecondPass(second).logits([np.random.default_rng(0).random((5, len(NAMES))).astype(np.float32)])
+        getattr(
+            second.first if name == "first" else second, "weight" if name == "first" else name
+        ).data.fill_(bad)
+        (logits,) = SecondPass(second).logits(
+            [np.random.default_rng(0).random((5, len(NAMES))).astype(np.float32)]
+        )
         assert not np.isfinite(logits).any()
 
 
@@ -258,7 +302,9 @@ def test_candidates_are_the_best_of_both_kinds_equal_ones_by_column(seed: int) -
     seen = rng.random(3_000) < 0.4
     order = np.lexsort((np.arange(3_000), -logits))
     best = [order[~seen[order]][:NEW], order[seen[order]][:SEEN]]
-    assert choose(logits, seen, np.zeros(0, np.int64)).tolist() == sorted(np.concatenate(best).tolist())
+    assert choose(logits, seen, np.zeros(0, np.int64)).tolist() == sorted(
+        np.concatenate(best).tolist()
+    )
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -268,7 +314,8 @@ def test_two_stages_list_what_the_second_ranks_highest_of_the_firsts_candidates(
     first = scorer.score([state], [NOW])[0].numpy()
     assert np.array_equal(found.candidates.logits, first[found.columns])
     new = np.sort(first[np.setdiff1d(np.arange(len(first)), found.columns[found.seen])])[::-1]
-    assert np.isclose(found.candidates.logits[~found.seen].min(), new[NEW - 1])  # the best of what is new
+    # the best of what is new
+    assert np.isclose(found.candidates.logits[~found.seen].min(), new[NEW - 1])
     inputs = scorer.candidate_features(state, NOW, found.candidates)
     second = scorer.second
     assert second
@@ -286,7 +333,9 @@ def test_two_stages_list_what_the_second_ranks_highest_of_the_firsts_candidates(
     assert listed.rows.tolist() == found.candidates.rows[order].tolist()
     assert np.allclose(listed.scores, 1 / (1 + np.exp(-x[order, 0])), atol=1e-5)
     ranked = scorer.rank_scores(state, NOW)
-    assert scorer.candidates[np.argsort(-ranked, kind="stable")[:10]].tolist() == listed.rows.tolist()
+    assert (
+        scorer.candidates[np.argsort(-ranked, kind="stable")[:10]].tolist() == listed.rows.tolist()
+    )
     assert (ranked[found.columns].min() > np.delete(ranked, found.columns)).all()
 
 
@@ -297,11 +346,17 @@ def test_two_stages_of_a_batch_are_those_of_each_alone() -> None:
     fresh = two_stages()
     for i in np.argsort(nows, kind="stable"):
         (alone,) = fresh.recommend([states[i]], [nows[i]], 5)
-        assert alone.rows.tolist() == together[i].rows.tolist() and alone.reasons == together[i].reasons
+        assert (
+            alone.rows.tolist() == together[i].rows.tolist()
+            and alone.reasons == together[i].reasons
+        )
 
 
 def test_reasons_are_the_true_ones_that_lifted_a_product_most_and_tell_most() -> None:
-    second, x = second_stage(), np.random.default_rng(4).normal(size=(60, len(NAMES))).astype(np.float32)
+    second, x = (
+        second_stage(),
+        np.random.default_rng(4).normal(size=(60, len(NAMES))).astype(np.float32),
+    )
     true = reasoning.facts(x, 1.0)
     rare = reasoning.telling(true)
     said = reasoning.why(SecondPass(second), x, true * rare)
@@ -326,9 +381,13 @@ def test_what_is_true_of_all_candidates_tells_least_and_popular_are_few() -> Non
     true = reasoning.facts(x, popular_from(week))
     told = dict(zip(reasoning.REASONS, reasoning.telling(true), strict=True))
     assert told["bought_before"] > told["popular"] > told["buys_category"] > 0
-    assert np.flatnonzero(true[:, reasoning.REASONS.index("popular")]).tolist() == list(range(190, 200))
+    assert np.flatnonzero(true[:, reasoning.REASONS.index("popular")]).tolist() == list(
+        range(190, 200)
+    )
     nobody = reasoning.facts(np.zeros((200, len(NAMES)), np.float32), popular_from(0 * week))
-    assert not nobody[:, reasoning.REASONS.index("popular")].any(), "what nobody bought is not popular"
+    assert not nobody[:, reasoning.REASONS.index("popular")].any(), (
+        "what nobody bought is not popular"
+    )
 
 
 def test_of_one_stage_only_the_twentieth_that_sold_most_is_popular() -> None:
@@ -342,7 +401,9 @@ def test_of_one_stage_only_the_twentieth_that_sold_most_is_popular() -> None:
 def test_what_was_looked_at_is_a_candidate_and_reasons_are_true() -> None:
     scorer, state = two_stages(), shopper(5)
     worst = int(np.argmin(scorer.score([state], [NOW])[0].numpy()))
-    look = Interaction(Position(1, 0, 0), Kind.VIEW, int(scorer.catalogue.hashes[scorer.candidates[worst]]), NOW)
+    look = Interaction(
+        Position(1, 0, 0), Kind.VIEW, int(scorer.catalogue.hashes[scorer.candidates[worst]]), NOW
+    )
     state = fold(state, [look]).state
     assert worst in scorer.candidates_of(state, NOW).columns
     bought, looked = set(state.product_keys().tolist()), look.product
@@ -376,7 +437,9 @@ def test_blocks_give_the_candidates_that_scoring_all_gives(events: int) -> None:
 def test_blocks_that_are_taken_to_be_narrower_than_they_are_hardly_change_a_list() -> None:
     whole, pruned = two_stages(3_000), by_blocks(3_000, float(blocks.NEAR))
     states = [shopper(seed, 5 * seed) for seed in range(40)]
-    rankings = zip(*(scorer.recommend(states, [NOW] * 40, 10) for scorer in (whole, pruned)), strict=True)
+    rankings = zip(
+        *(scorer.recommend(states, [NOW] * 40, 10) for scorer in (whole, pruned)), strict=True
+    )
     assert np.mean([a.rows.tolist() == b.rows.tolist() for a, b in rankings]) >= 0.95
 
 
@@ -389,7 +452,11 @@ def test_bounds_hold_for_each_product_and_few_blocks_are_looked_through() -> Non
         assert queries is not None
         one = first._shopper(groups, user[0], queries[0])
         bound = first_layer.bounds(
-            one, p := first._products, first._weights, made, first_layer.dot_products(one.queries, made.centres)
+            one,
+            p := first._products,
+            first._weights,
+            made,
+            first_layer.dot_products(one.queries, made.centres),
         )
     logits = scorer.score([state], [NOW])[0].numpy()
     new = np.setdiff1d(p.columns, first.columns(groups.rows))
@@ -404,7 +471,10 @@ def test_what_was_bought_or_looked_at_is_a_candidate_by_blocks_unless_it_is_excl
     worst = np.argsort(scorer.score([state], [NOW])[0].numpy())[:2]
     for offset, column in enumerate(worst.tolist()):
         look = Interaction(
-            Position(1, 0, offset), Kind.VIEW, int(scorer.catalogue.hashes[scorer.candidates[column]]), NOW
+            Position(1, 0, offset),
+            Kind.VIEW,
+            int(scorer.catalogue.hashes[scorer.candidates[column]]),
+            NOW,
         )
         state = fold(state, [look]).state
     bought = scorer.first.columns(scorer.catalogue.rows(state.product_keys()))
@@ -413,40 +483,65 @@ def test_what_was_bought_or_looked_at_is_a_candidate_by_blocks_unless_it_is_excl
     assert np.array_equal(np.sort(bought), found.columns[found.seen])
     excluded = np.array([-1, scorer.candidates[worst[0]], scorer.candidates[bought[0]]])
     ((_, without),) = scorer.first.retrieve([state], [NOW], [excluded])
-    assert {*found.columns.tolist()} - {*without.columns.tolist()} == {int(worst[0]), int(bought[0])}
+    assert {*found.columns.tolist()} - {*without.columns.tolist()} == {
+        int(worst[0]),
+        int(bought[0]),
+    }
 
 
 def test_equal_scores_come_in_the_order_of_columns_by_blocks_too() -> None:
     scorer = by_blocks(3_000)
     for parameter in scorer.model.parameters():
         parameter.data.zero_()
-    flat = Scorer(scorer.model, scorer.catalogue, scorer.popularity, vectors, scorer.device, scorer.second)
+    flat = Scorer(
+        scorer.model, scorer.catalogue, scorer.popularity, vectors, scorer.device, scorer.second
+    )
     flat.first.large = 0
     found = flat.candidates_of(UserState(), NOW)
     assert found.columns.tolist() == list(range(NEW))
 
 
 @pytest.mark.parametrize(
-    "scorer", [make(200), by_blocks(200), two_stages(200)], ids=["one stage", "by blocks", "two stages"]
+    "scorer",
+    [make(200), by_blocks(200), two_stages(200)],
+    ids=["one stage", "by blocks", "two stages"],
 )
 @pytest.mark.parametrize("kind", [Kind.HIDE, Kind.DISLIKE])
 def test_what_a_shopper_hides_is_in_no_list_of_theirs_again(scorer: Scorer, kind: Kind) -> None:
-    """Not the best of what they bought, nor of what is new to them; though they look at it and buy it again."""
+    """Not the best of what they bought, nor of what is new to them.
+
+    Though they look at it and buy it again.
+    """
     state = shopper(4)
     (before,) = scorer.recommend([state], [NOW], 20)
     unwanted = scorer.catalogue.hashes[before.rows[:5]].tolist()
-    said = [Interaction(Position(1, 0, 10**6 + i), kind, product, NOW) for i, product in enumerate(unwanted)]
-    said += [Interaction(Position(1, 0, 10**7 + i), Kind.VIEW, product, NOW) for i, product in enumerate(unwanted)]
-    said += [Interaction(Position(0, 0, 10**7 + i), Kind.PURCHASE, product, NOW) for i, product in enumerate(unwanted)]
+    said = [
+        Interaction(Position(1, 0, 10**6 + i), kind, product, NOW)
+        for i, product in enumerate(unwanted)
+    ]
+    said += [
+        Interaction(Position(1, 0, 10**7 + i), Kind.VIEW, product, NOW)
+        for i, product in enumerate(unwanted)
+    ]
+    said += [
+        Interaction(Position(0, 0, 10**7 + i), Kind.PURCHASE, product, NOW)
+        for i, product in enumerate(unwanted)
+    ]
     state = fold(state, said).state
     (after,) = scorer.recommend([state], [NOW], 20)
-    assert len(after.rows) == 20 and not {*scorer.catalogue.hashes[after.rows].tolist()} & {*unwanted}
+    assert len(after.rows) == 20 and not {*scorer.catalogue.hashes[after.rows].tolist()} & {
+        *unwanted
+    }
     scores = scorer.rank_scores(state, NOW)
-    assert np.isneginf(scores[scorer.first.columns(scorer.catalogue.rows(np.array(unwanted, np.uint64)))]).all()
+    assert np.isneginf(
+        scores[scorer.first.columns(scorer.catalogue.rows(np.array(unwanted, np.uint64)))]
+    ).all()
 
 
 @pytest.mark.parametrize(
-    "scorer", [make(200), by_blocks(200), two_stages(200)], ids=["one stage", "by blocks", "two stages"]
+    "scorer",
+    [make(200), by_blocks(200), two_stages(200)],
+    ids=["one stage", "by blocks", "two stages"],
 )
 def test_rules_leave_out_what_was_just_bought_and_limit_a_type(scorer: Scorer) -> None:
     state = shopper(4)

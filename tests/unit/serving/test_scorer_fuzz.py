@@ -1,4 +1,7 @@
-"""Whatever the schemas allow, every shopper gets a whole list of finite scores: both stages, every way of scoring."""
+"""Whatever the schemas allow, every shopper gets a whole list of finite scores.
+
+Both stages, every way of scoring.
+"""
 
 import json
 from collections.abc import Callable
@@ -28,7 +31,9 @@ from worker.pipeline import codec
 from worker.settings import Model
 
 IDS = [f"p{number}" for number in range(12)]
-WORDS = st.sampled_from(["", "tea", "a < b", "<p>green</p>", "&nbsp;" * 20, "茶", "🍵", "x" * 512, "\x00\x7f"])
+WORDS = st.sampled_from(
+    ["", "tea", "a < b", "<p>green</p>", "&nbsp;" * 20, "茶", "🍵", "x" * 512, "\x00\x7f"]
+)
 
 
 def at(seconds: int) -> str:
@@ -54,13 +59,16 @@ PROMOTIONS = st.lists(
     max_size=3,
 )  # fmt: skip
 PRODUCTS = optional(
-    title=WORDS, description=WORDS, brand=WORDS, categories=st.lists(WORDS, max_size=8), attributes=ATTRIBUTES,
-    price=st.sampled_from([0, 1e9, 0.01]), available=st.sampled_from([True, True, False]), promotions=PROMOTIONS,
+    title=WORDS, description=WORDS, brand=WORDS, categories=st.lists(WORDS, max_size=8),
+    attributes=ATTRIBUTES,
+    price=st.sampled_from([0, 1e9, 0.01]), available=st.sampled_from([True, True, False]),
+    promotions=PROMOTIONS,
     vector=VECTORS, updated_at=TIMES,
 )  # fmt: skip
 WHICH = st.fixed_dictionaries({"product_id": st.sampled_from(IDS), "occurred_at": CLOSE | TIMES})
 PURCHASES = st.tuples(WHICH, optional(
-    quantity=st.sampled_from([1e-9, 1.0, 1e6]), price=st.sampled_from([0, 1e9]), basket_id=st.sampled_from(["a", "b"]),
+    quantity=st.sampled_from([1e-9, 1.0, 1e6]), price=st.sampled_from([0, 1e9]),
+    basket_id=st.sampled_from(["a", "b"]),
     store_id=st.sampled_from(["s1", "s2"]),
 ))  # fmt: skip
 BROWSES = st.tuples(WHICH, st.fixed_dictionaries(
@@ -75,7 +83,8 @@ EVENTS = st.lists(
     st.one_of(
         PURCHASES.map(lambda said: ("purchases", said[0] | said[1])),
         BROWSES.map(lambda said: ("browses", said[0] | said[1])),
-        REVIEWS.map(lambda said: ("reviews", said[0] | said[1])), USERS.map(lambda said: ("users", said)),
+        REVIEWS.map(lambda said: ("reviews", said[0] | said[1])),
+        USERS.map(lambda said: ("users", said)),
     ),
     max_size=60,
 )  # fmt: skip
@@ -85,7 +94,13 @@ RULES = st.sampled_from([NO_RULES, Rules(exclude_bought_days=30), Rules(most_of_
 def record(value: dict[str, Any], key: str, offset: int) -> Any:
     said = json.dumps(value).encode()
     return SimpleNamespace(
-        topic="t", partition=0, offset=offset, timestamp=1_700_000_000_000, key=key.encode(), value=said, headers=()
+        topic="t",
+        partition=0,
+        offset=offset,
+        timestamp=1_700_000_000_000,
+        key=key.encode(),
+        value=said,
+        headers=(),
     )
 
 
@@ -103,7 +118,11 @@ def shopper(events: list[tuple[str, dict[str, Any]]]) -> UserState:
     """Folded, stored and read again."""
     folded: list[Any] = []
     for offset, (family, value) in enumerate(events):
-        said = codec.decode(family, record({"event_id": "e", "user_id": "u"} | value, "u", offset), LATEST.timestamp())
+        said = codec.decode(
+            family,
+            record({"event_id": "e", "user_id": "u"} | value, "u", offset),
+            LATEST.timestamp(),
+        )
         assert not isinstance(said, codec.Invalid), said
         folded.append(said.event)
     return user_state.decode(user_state.encode(fold(UserState(), folded).state))
@@ -115,7 +134,9 @@ class Texts:
     dimensions = 384
 
     def encode(self, texts: Any) -> Any:
-        rows = [np.random.default_rng(len(text)).normal(0, 0.24, 384) * bool(text) for text in texts]
+        rows = [
+            np.random.default_rng(len(text)).normal(0, 0.24, 384) * bool(text) for text in texts
+        ]
         return np.array(rows, np.float32).reshape(len(rows), 384)
 
 
@@ -145,7 +166,10 @@ def first_stage_alone(made: Artifact, catalogue: Catalogue, popularity: Populari
 @pytest.mark.parametrize("way", [compiled, by_blocks, on_device, first_stage_alone])
 @settings(max_examples=60, phases=[Phase.explicit, Phase.generate, Phase.shrink])
 @given(
-    products=st.lists(PRODUCTS, min_size=1, max_size=len(IDS)), events=EVENTS, rules=RULES, later=st.integers(0, 400)
+    products=st.lists(PRODUCTS, min_size=1, max_size=len(IDS)),
+    events=EVENTS,
+    rules=RULES,
+    later=st.integers(0, 400),
 )
 def test_what_the_schemas_allow_gets_a_list(
     way: Callable[[Artifact, Catalogue, Popularity], Scorer],
@@ -159,11 +183,17 @@ def test_what_the_schemas_allow_gets_a_list(
     catalogue.put(known, product_vectors.vectors(known, 384, Texts()))
     popularity.add(
         Purchase(key, int(at), True)
-        for key, at in zip(state.product_keys().tolist(), state.product_counters()["last"], strict=True)
+        for key, at in zip(
+            state.product_keys().tolist(), state.product_counters()["last"], strict=True
+        )
     )
     scorer, now = way(LOADED, catalogue, popularity), state.active_at + later * DAY
     (listed,) = scorer.recommend([state], [now], 10, rules)
-    assert np.isfinite(listed.scores).all() and (listed.scores >= 0).all() and (listed.scores <= 1).all()
+    assert (
+        np.isfinite(listed.scores).all()
+        and (listed.scores >= 0).all()
+        and (listed.scores <= 1).all()
+    )
     assert len(set(listed.rows.tolist())) == len(listed.rows) == len(listed.reasons)
     assert catalogue.available[listed.rows].all()
     if rules is NO_RULES:

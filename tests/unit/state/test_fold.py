@@ -51,7 +51,9 @@ def histories(draw: st.DrawFn, kinds: Sequence[Kind] = ACTS) -> list[Event]:
             product, basket = draw(st.integers(1, 8)), draw(st.integers(0, 5))
             sentiment = draw(st.floats(-1, 1)) if kind is Kind.REVIEW else 0.0
             dwell = draw(st.sampled_from([0.0, 0.0, 45.0])) if source == 1 else 0.0
-            events.append(Interaction(position, kind, product, time, basket, sentiment, dwell=dwell))
+            events.append(
+                Interaction(position, kind, product, time, basket, sentiment, dwell=dwell)
+            )
     return events
 
 
@@ -110,14 +112,20 @@ def test_looks_that_are_not_held_are_those_that_the_fold_would_have_kept(
 
 
 def test_what_is_held_stays_with_its_product_when_one_before_it_goes() -> None:
-    """Of the products bought and looked at 1 goes; 2 and 3 have counters of their own, whose places move up."""
+    """Of the products bought and looked at 1 goes.
+
+    2 and 3 have counters of their own, whose places move up.
+    """
     kinds = ((Kind.PURCHASE, 0), (Kind.VIEW, 1))
     events = [
         Interaction(Position(source, 0, day), kind, product, START + day * DAY)
         for kind, source in kinds
         for day, product in enumerate((1, 2, 3, 2, 3, 3, 4))
     ]
-    with mock.patch("pprm.state.fold.MAX_PRODUCTS", 3), mock.patch("pprm.state.fold.MAX_BROWSED", 3):
+    with (
+        mock.patch("pprm.state.fold.MAX_PRODUCTS", 3),
+        mock.patch("pprm.state.fold.MAX_BROWSED", 3),
+    ):
         state = decode(encode(fold(UserState(), events).state))
     keys, looks = state.looked_at()
     assert keys.tolist() == [2, 3, 4] == state.product_keys().tolist()
@@ -126,7 +134,9 @@ def test_what_is_held_stays_with_its_product_when_one_before_it_goes() -> None:
 
 
 def test_the_size_of_a_basket_ends_where_its_two_bytes_do() -> None:
-    first, *more = (Interaction(Position(0, 0, i), Kind.PURCHASE, i + 1, START, 7) for i in range(4))
+    first, *more = (
+        Interaction(Position(0, 0, i), Kind.PURCHASE, i + 1, START, 7) for i in range(4)
+    )
     state = replace(fold(UserState(), [first]).state, visits=BASKET.pack(START, 0, 7, 0xFFFE))
     state = fold(state, more).state
     assert state.recent_baskets()["size"].tolist() == [0xFFFF] and state.purchases == 4
@@ -135,7 +145,11 @@ def test_the_size_of_a_basket_ends_where_its_two_bytes_do() -> None:
 def test_a_product_looked_at_once_takes_twelve_bytes() -> None:
     events = [Interaction(Position(1, 0, i), Kind.VIEW, i + 1, START + i) for i in range(20)]
     state = fold(UserState(), events).state
-    assert len(state.browsed_keys) + len(state.browsed_at) == 20 * 12 and not state.look_places and not state.looks
+    assert (
+        len(state.browsed_keys) + len(state.browsed_at) == 20 * 12
+        and not state.look_places
+        and not state.looks
+    )
 
 
 @given(histories())
@@ -147,7 +161,9 @@ def test_counters_equal_a_recount_of_the_raw_events(events: list[Event]) -> None
     for product, row in zip(state.product_keys().tolist(), counters, strict=True):
         count, d7, d28, d112, first, last = wanted[product]
         assert (row["count"], row["first"], row["last"]) == (count, first, last)
-        assert np.allclose([row["decay7"], row["decay28"], row["decay112"]], [d7, d28, d112], rtol=1e-5)
+        assert np.allclose(
+            [row["decay7"], row["decay28"], row["decay112"]], [d7, d28, d112], rtol=1e-5
+        )
     assert state.purchases == sum(row[0] for row in wanted.values())
 
 
@@ -161,7 +177,9 @@ def test_redelivery_changes_nothing(events: list[Event], data: st.DataObject) ->
 
 
 @given(histories(tuple(Kind)), st.lists(st.integers(0, 40), max_size=6))
-def test_how_the_events_are_cut_into_batches_does_not_matter(events: list[Event], cuts: list[int]) -> None:
+def test_how_the_events_are_cut_into_batches_does_not_matter(
+    events: list[Event], cuts: list[int]
+) -> None:
     state = UserState()
     for start, stop in pairwise([0, *sorted(min(cut, len(events)) for cut in cuts), len(events)]):
         state = decode(encode(fold(state, events[start:stop]).state))
@@ -189,7 +207,13 @@ def test_bytes_and_back(events: list[Event], products: list[int]) -> None:
 def test_bounded_whatever_a_shopper_does(seed: int) -> None:
     rng = np.random.default_rng(seed)
     events: list[Event] = [
-        Interaction(Position(0, 0, i), Kind.PURCHASE, int(rng.integers(1, 3000)), START + i * 600, i // 5 + 1)
+        Interaction(
+            Position(0, 0, i),
+            Kind.PURCHASE,
+            int(rng.integers(1, 3000)),
+            START + i * 600,
+            i // 5 + 1,
+        )
         for i in range(3000)
     ]
     events.append(Profile(Position(3, 0, 0), START, "é" * 5000))
@@ -202,10 +226,12 @@ def test_bounded_whatever_a_shopper_does(seed: int) -> None:
 
 def test_the_weakest_counter_is_evicted() -> None:
     many = [
-        Interaction(Position(0, 0, i), Kind.PURCHASE, i + 1, START + i * DAY // 10, i + 1) for i in range(MAX_PRODUCTS)
+        Interaction(Position(0, 0, i), Kind.PURCHASE, i + 1, START + i * DAY // 10, i + 1)
+        for i in range(MAX_PRODUCTS)
     ]
     again = [
-        Interaction(Position(0, 0, 2000 + i), Kind.PURCHASE, 1, START + (104 + i) * DAY, 5000 + i) for i in range(3)
+        Interaction(Position(0, 0, 2000 + i), Kind.PURCHASE, 1, START + (104 + i) * DAY, 5000 + i)
+        for i in range(3)
     ]
     new = Interaction(Position(0, 0, 3000), Kind.PURCHASE, 99_999, START + 110 * DAY, 6000)
     folded = fold(UserState(), [*many, *again, new])
@@ -233,12 +259,19 @@ def test_forgetting_leaves_only_the_watermarks() -> None:
     assert encode(forgotten) == encode(UserState(watermarks=forgotten.watermarks))
     assert encode(fold(forgotten, events).state) == encode(forgotten)
     later = Interaction(Position(0, 1, 6), Kind.PURCHASE, 2, START + 2 * DAY)
-    at_once = fold(UserState(), [*events, Profile(Position(3, 1, 3), START + DAY, None), later]).state
-    assert encode(at_once) == encode(fold(forgotten, [later]).state) and len(at_once.interactions()) == 1
+    at_once = fold(
+        UserState(), [*events, Profile(Position(3, 1, 3), START + DAY, None), later]
+    ).state
+    assert (
+        encode(at_once) == encode(fold(forgotten, [later]).state)
+        and len(at_once.interactions()) == 1
+    )
 
 
 def test_the_version_is_how_many_records_lie_below_the_watermarks() -> None:
-    events = [Interaction(Position(source, 1, 5 + source), Kind.PURCHASE, 1, START) for source in (0, 2)]
+    events = [
+        Interaction(Position(source, 1, 5 + source), Kind.PURCHASE, 1, START) for source in (0, 2)
+    ]
     assert UserState().version == 0 and fold(UserState(), events).state.version == 6 + 8
 
 
@@ -249,13 +282,20 @@ def test_a_partition_that_changed_starts_its_watermark_anew() -> None:
 
 
 def test_basket_rates_decay() -> None:
-    events = [Interaction(Position(0, 0, i), Kind.PURCHASE, 1, START + i * 28 * DAY, i + 1) for i in range(3)]
+    events = [
+        Interaction(Position(0, 0, i), Kind.PURCHASE, 1, START + i * 28 * DAY, i + 1)
+        for i in range(3)
+    ]
     state = fold(UserState(), events).state
     assert math.isclose(state.basket_decay28, 1 + 0.5 + 0.25) and state.baskets == 3
-    assert math.isclose(state.product_counters()["basket_decay"][0], 1 + 0.95 + 0.95**2, rel_tol=1e-6)
+    assert math.isclose(
+        state.product_counters()["basket_decay"][0], 1 + 0.95 + 0.95**2, rel_tol=1e-6
+    )
 
 
-@pytest.mark.parametrize("value", [b"", b"\x03" + b"\0" * 100, encode(UserState())[:-1], encode(UserState()) + b"x"])
+@pytest.mark.parametrize(
+    "value", [b"", b"\x03" + b"\0" * 100, encode(UserState())[:-1], encode(UserState()) + b"x"]
+)
 def test_foreign_bytes_are_refused(value: bytes) -> None:
     with pytest.raises(StateError):
         decode(value)
@@ -280,14 +320,22 @@ def test_rings_and_recent_baskets_equal_a_recount_of_the_raw_events(events: list
     assert held["size"].tolist() == [len(products) for _, _, products in baskets]
     for product, row in zip(state.product_keys().tolist(), state.product_counters(), strict=True):
         ring = int(row["ring"]) << (state.baskets - int(row["basket"]))
-        assert [bool(ring >> ago & 1) for ago in range(len(baskets))] == [product in b[2] for b in reversed(baskets)]
+        assert [bool(ring >> ago & 1) for ago in range(len(baskets))] == [
+            product in b[2] for b in reversed(baskets)
+        ]
 
 
 def test_only_the_last_baskets_are_kept_and_rings_never_overflow() -> None:
     events = [purchase(i, 7 if i % 2 else 8, day=i) for i in range(200)]
     state = decode(encode(fold(UserState(), events).state))
-    assert len(state.recent_baskets()) == MAX_BASKETS and state.recent_baskets()["time"][-1] == START + 199 * DAY
-    assert sorted(bin(ring).count("1") for ring in state.product_counters()["ring"].tolist()) == [32, 32]
+    assert (
+        len(state.recent_baskets()) == MAX_BASKETS
+        and state.recent_baskets()["time"][-1] == START + 199 * DAY
+    )
+    assert sorted(bin(ring).count("1") for ring in state.product_counters()["ring"].tolist()) == [
+        32,
+        32,
+    ]
 
 
 def purchase(number: int, product: int, day: int, **more: object) -> Interaction:
@@ -305,17 +353,26 @@ def test_browse_counters_equal_a_recount_of_the_raw_events(events: list[Event]) 
         newest = max(event.time for event in mine)
         assert row["last"] == newest
 
-        def decayed(kinds: set[Kind], days: float, mine: list[Interaction] = mine, newest: int = newest) -> float:
-            return sum(2 ** ((event.time - newest) / DAY / days) for event in mine if event.kind in kinds)
+        def decayed(
+            kinds: set[Kind], days: float, mine: list[Interaction] = mine, newest: int = newest
+        ) -> float:
+            return sum(
+                2 ** ((event.time - newest) / DAY / days) for event in mine if event.kind in kinds
+            )
 
         looks = {Kind.VIEW, Kind.SEARCH_CLICK}
         wanted = [decayed(looks, days) for days in (1 / 48, 0.25, 7)]
         wanted += [decayed({Kind.ADD_TO_CART}, 7), decayed({Kind.REMOVE_FROM_CART}, 7)]
-        assert np.allclose([row[name] for name in ("session", "day", "week", "cart", "removed")], wanted, rtol=1e-4)
+        assert np.allclose(
+            [row[name] for name in ("session", "day", "week", "cart", "removed")], wanted, rtol=1e-4
+        )
 
 
 def test_a_full_table_of_looks_forgets_the_oldest() -> None:
-    looks = [Interaction(Position(1, 1, i), Kind.VIEW, 1 + i, START + i, dwell=90.0) for i in range(MAX_BROWSED + 3)]
+    looks = [
+        Interaction(Position(1, 1, i), Kind.VIEW, 1 + i, START + i, dwell=90.0)
+        for i in range(MAX_BROWSED + 3)
+    ]
     folded = fold(UserState(), looks)
     keys, counters = decode(encode(folded.state)).looked_at()
     assert folded.evicted == 3 and len(keys) == MAX_BROWSED and min(keys.tolist()) == 4
@@ -323,18 +380,24 @@ def test_a_full_table_of_looks_forgets_the_oldest() -> None:
 
 
 def test_affinity_to_promotions_is_a_mean_that_forgets() -> None:
-    events = [purchase(i, i, day=i, promotion=(1.0, 0.25)) for i in range(3)] + [purchase(3, 9, day=3)]
+    events = [purchase(i, i, day=i, promotion=(1.0, 0.25)) for i in range(3)] + [
+        purchase(3, 9, day=3)
+    ]
     state = decode(encode(fold(UserState(), events).state))
-    assert math.isclose(state.mailer / state.promotions, 1.0) and math.isclose(state.display / state.promotions, 0.25)
+    assert math.isclose(state.mailer / state.promotions, 1.0) and math.isclose(
+        state.display / state.promotions, 0.25
+    )
     state = fold(state, [purchase(4, 4, day=4, promotion=(0.0, 0.0))]).state
     assert math.isclose(
-        state.mailer / state.promotions, (0.995**3 + 0.995**2 + 0.995) / sum(0.995**i for i in range(4))
+        state.mailer / state.promotions,
+        (0.995**3 + 0.995**2 + 0.995) / sum(0.995**i for i in range(4)),
     )
 
 
 def test_sentiment_fades() -> None:
     reviews = [
-        Interaction(Position(2, 1, i), Kind.REVIEW, 1, START + i * 112 * DAY, sentiment=1.0 - 2 * i) for i in range(2)
+        Interaction(Position(2, 1, i), Kind.REVIEW, 1, START + i * 112 * DAY, sentiment=1.0 - 2 * i)
+        for i in range(2)
     ]
     state = fold(UserState(), reviews).state
     assert math.isclose(state.sentiment, -0.5) and math.isclose(state.reviews, 1.5)
@@ -342,9 +405,16 @@ def test_sentiment_fades() -> None:
 
 def test_a_request_is_the_beginning_of_a_visit_and_nothing_else() -> None:
     known = fold(UserState(), [Interaction(Position(0, 0, 0), Kind.PURCHASE, 7, START)]).state
-    folded = fold(known, [Request(Position(4, 0, 9), START + DAY), Request(Position(4, 0, 9), START + 2 * DAY)])
+    folded = fold(
+        known,
+        [Request(Position(4, 0, 9), START + DAY), Request(Position(4, 0, 9), START + 2 * DAY)],
+    )
     asked = folded.state
     assert (asked.active_at, asked.version, folded.repeats) == (START + DAY, known.version + 10, 1)
-    asked.active_at, asked.watermarks, asked.fingerprints = known.active_at, known.watermarks, known.fingerprints
+    asked.active_at, asked.watermarks, asked.fingerprints = (
+        known.active_at,
+        known.watermarks,
+        known.fingerprints,
+    )
     assert user_state.encode(asked) == user_state.encode(known)
     assert fold(known, [Request(Position(4, 0, 9), START - DAY)]).state.active_at == START

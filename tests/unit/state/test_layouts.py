@@ -1,4 +1,7 @@
-"""States that earlier versions wrote are read as those of today: nobody's history is lost by an upgrade."""
+"""States that earlier versions wrote are read as those of today.
+
+Nobody's history is lost by an upgrade.
+"""
 
 import base64
 import math
@@ -58,8 +61,10 @@ def in_layout_4(state: UserState) -> bytes:
     fields = list(HEADER.unpack_from(encode(state)))
     del fields[HIDDEN_AND_BASE]
     return b"".join(
-        (HEADER_4.pack(4, 0, *fields[2:]), marks(state), state.sequence, visits(state), state.keys, state.newest,
-         state.places, state.again, state.browsed_keys, state.browsed_at, state.look_places, state.looks,
+        (HEADER_4.pack(4, 0, *fields[2:]), marks(state), state.sequence, visits(state), state.keys,
+        state.newest,
+         state.places, state.again, state.browsed_keys, state.browsed_at, state.look_places,
+         state.looks,
          state.published, state.text)
     )  # fmt: skip
 
@@ -70,18 +75,24 @@ def in_layout_3(state: UserState) -> bytes:
     del fields[HIDDEN_AND_BASE], fields[LOOKS]
     _, looks = state.looked_at()
     return b"".join(
-        (HEADER_3.pack(3, 0, *fields[2:]), marks(state), state.sequence, visits(state), state.keys, state.newest,
-         state.places, state.again, state.browsed_keys, looks.tobytes(), state.published, state.text)
+        (HEADER_3.pack(3, 0, *fields[2:]), marks(state), state.sequence, visits(state), state.keys,
+        state.newest,
+         state.places, state.again, state.browsed_keys, looks.tobytes(), state.published,
+         state.text)
     )  # fmt: skip
 
 
 def marks(state: UserState) -> bytes:
-    held = [(partition, offset) for partition, _, offset, _ in WATERMARK.iter_unpack(state.watermarks)]
+    held = [
+        (partition, offset) for partition, _, offset, _ in WATERMARK.iter_unpack(state.watermarks)
+    ]
     return b"".join(struct.pack("<iq", *mark) for mark in held + [(-1, -1)] * (4 - len(held)))
 
 
 def visits(state: UserState) -> bytes:
-    return b"".join(struct.pack("<IIH", *basket) for basket in state.recent_baskets()[BASKET_4].tolist())
+    return b"".join(
+        struct.pack("<IIH", *basket) for basket in state.recent_baskets()[BASKET_4].tolist()
+    )
 
 
 LAYOUTS: list[Callable[[UserState], bytes]] = [in_layout_3, in_layout_4]
@@ -116,11 +127,17 @@ def test_of_the_baskets_of_layout_4_the_current_ones_key_is_known() -> None:
 
 
 @given(histories(), histories())
-def test_a_state_of_layout_4_takes_events_as_one_of_today(before: list[Event], after: list[Event]) -> None:
-    """Whatever the log of the next records is: that of the first of each topic is taken for the one before."""
+def test_a_state_of_layout_4_takes_events_as_one_of_today(
+    before: list[Event], after: list[Event]
+) -> None:
+    """Whatever the log of the next records is.
+
+    That of the first of each topic is taken for the one before.
+    """
     state = folded(before)
     later = [
-        replace(event, position=replace(event.position, offset=event.position.offset + 200, log=7)) for event in after
+        replace(event, position=replace(event.position, offset=event.position.offset + 200, log=7))
+        for event in after
     ]
     read, wanted = fold(decode(in_layout_4(state)), later).state, fold(state, later).state
     assert in_layout_4(read) == in_layout_4(wanted) and read.version == wanted.version
@@ -135,7 +152,8 @@ def test_an_earlier_layout_that_is_not_all_there_is_refused(written: bytes, leng
 
 
 @pytest.mark.parametrize(
-    ("written", "at"), [(WRITTEN_3, at) for at in range(2, 16, 2)] + [(WRITTEN_4, at) for at in range(2, 18, 2)]
+    ("written", "at"),
+    [(WRITTEN_3, at) for at in range(2, 16, 2)] + [(WRITTEN_4, at) for at in range(2, 18, 2)],
 )
 def test_an_earlier_layout_with_other_counts_is_refused(written: bytes, at: int) -> None:
     for count in (5, 2**16 - 1):
@@ -147,7 +165,11 @@ def test_an_earlier_layout_with_other_counts_is_refused(written: bytes, at: int)
 
 def test_damage_in_an_earlier_layout_is_refused() -> None:
     first_look = len(WRITTEN_3) - len(b"somebody") - 2 * 8 - 3 * 28
-    for at, value in ((1, b"\1"), (first_look, struct.pack("<f", math.nan)), (first_look + 24, b"\xff" * 4)):
+    for at, value in (
+        (1, b"\1"),
+        (first_look, struct.pack("<f", math.nan)),
+        (first_look + 24, b"\xff" * 4),
+    ):
         with pytest.raises(StateError):
             decode(WRITTEN_3[:at] + value + WRITTEN_3[at + len(value) :])
     for at, value in ((1, b"\1"), (106, b"\xf0\xff\xff\xff"), (110, b"\0\0\0\0\0\0\0\x7f")):
@@ -160,6 +182,10 @@ def test_a_state_follows_one_of_any_layout() -> None:
     for write_before in (encode, *LAYOUTS):
         for write_after in (encode, *LAYOUTS):
             held, value = write_before(before), write_after(after)
-            assert follows(value, held) and follows(value, write_before(after)) and not follows(held, value)
+            assert (
+                follows(value, held)
+                and follows(value, write_before(after))
+                and not follows(held, value)
+            )
     for nothing in (b"", b"\3", b"\4", b"\5"):
         assert follows(nothing, encode(after)) and follows(encode(after), nothing)

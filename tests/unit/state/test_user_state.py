@@ -31,7 +31,9 @@ START = 1_500_000_000
 
 
 def bought() -> UserState:
-    events = [Interaction(Position(0, 1, i), Kind.PURCHASE, i % 3 + 1, START + i, i) for i in range(9)]
+    events = [
+        Interaction(Position(0, 1, i), Kind.PURCHASE, i % 3 + 1, START + i, i) for i in range(9)
+    ]
     return fold(UserState(), events).state
 
 
@@ -67,7 +69,9 @@ REPLACEMENTS = {
     "an offset beyond reason": dict(watermarks=WATERMARK.pack(0, 1, 2**62, 0)),
     "an offset below none": dict(watermarks=WATERMARK.pack(0, 1, -2, 0)),
     "a partition below none": dict(watermarks=WATERMARK.pack(-2, 1, 0, 0)),
-    "more watermarks than are possible": dict(watermarks=WATERMARK.pack(0, 1, 0, 0) * (MAX_WATERMARKS + 1)),
+    "more watermarks than are possible": dict(
+        watermarks=WATERMARK.pack(0, 1, 0, 0) * (MAX_WATERMARKS + 1)
+    ),
     "watermarks that are not there": dict(watermarks=WATERMARK.pack(0, 1, 0, 0) * 255),
     "more fingerprints than are possible": dict(
         watermarks=WATERMARK.pack(0, 1, 0, 65), fingerprints=bytes(65 * FINGERPRINT.size)
@@ -89,9 +93,11 @@ def test_values_that_no_fold_makes_are_refused(changes: dict[str, object]) -> No
 @pytest.mark.parametrize(
     ("part", "word", "form", "value"),
     [
-        ("newest", 0, "<I", 2**32 - 1), ("newest", 1, "<I", 0), ("newest", 1, "<I", 10), ("places", 0, "<H", 3),
+        ("newest", 0, "<I", 2**32 - 1), ("newest", 1, "<I", 0), ("newest", 1, "<I", 10),
+        ("places", 0, "<H", 3),
         ("again", 0, "<I", 1), ("again", 0, "<I", 2**32 - 1), ("again", 1, "<f", math.nan),
-        ("again", 2, "<f", math.inf), ("again", 3, "<f", -1.0), ("again", 3, "<f", 0.0), ("again", 4, "<f", 3e38),
+        ("again", 2, "<f", math.inf), ("again", 3, "<f", -1.0), ("again", 3, "<f", 0.0),
+        ("again", 4, "<f", 3e38),
         ("again", 5, "<I", 2**32 - 1),
     ],
 )  # fmt: skip
@@ -108,16 +114,25 @@ def test_product_counters_that_no_fold_makes_are_refused(
 
 def looked() -> UserState:
     """Three products looked at twice each."""
-    return fold(UserState(), [Interaction(Position(1, 1, i), Kind.VIEW, i % 3 + 1, START + i) for i in range(6)]).state
+    return fold(
+        UserState(),
+        [Interaction(Position(1, 1, i), Kind.VIEW, i % 3 + 1, START + i) for i in range(6)],
+    ).state
 
 
 @pytest.mark.parametrize(
     ("part", "at", "form", "value"),
-    [("looks", 4 * word, "<f", value) for word in (0, 5, 12, 17) for value in (math.nan, math.inf, -1.0, 2.0**31)]
+    [
+        ("looks", 4 * word, "<f", value)
+        for word in (0, 5, 12, 17)
+        for value in (math.nan, math.inf, -1.0, 2.0**31)
+    ]
     + [("browsed_at", 0, "<I", START + 6), ("browsed_at", 8, "<I", 2**32 - 1)]
     + [("look_places", 0, "<H", 3), ("look_places", 4, "<H", 2**16 - 1)],
 )
-def test_browse_counters_that_no_fold_makes_are_refused(part: str, at: int, form: str, value: float) -> None:
+def test_browse_counters_that_no_fold_makes_are_refused(
+    part: str, at: int, form: str, value: float
+) -> None:
     changed = bytearray(getattr(looked(), part))
     struct.pack_into(form, changed, at, value)
     assert decode(encode(looked()))

@@ -1,4 +1,7 @@
-"""Watermarks belong to a log: what comes from a topic that was made anew is no repeat, and no version goes back."""
+"""Watermarks belong to a log.
+
+What comes from a topic that was made anew is no repeat, and no version goes back.
+"""
 
 from collections import defaultdict
 
@@ -41,13 +44,20 @@ def test_the_version_never_goes_back_when_a_topic_is_made_anew() -> None:
     assert versions == sorted(set(versions)) and state.version == 3 * 91
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 2), st.integers(0, 9)), max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 2), st.integers(0, 9)),
+        max_size=40,
+    )
+)
 def test_whatever_is_read_no_version_goes_back(records: list[tuple[int, int, int, int]]) -> None:
     state = UserState()
     for source, partition, log, offset in records:
         event = Interaction(Position(source, partition, offset, log), Kind.VIEW, 7, START)
         after = looked(event, state=state)
-        assert after.state.version > state.version or after.repeats, "what was folded is seen in the version"
+        assert after.state.version > state.version or after.repeats, (
+            "what was folded is seen in the version"
+        )
         assert after.state.version >= state.version and follows(encode(after.state), encode(state))
         state = after.state
 
@@ -58,7 +68,9 @@ def test_a_log_that_one_side_does_not_know_is_taken_for_the_same(held: int, came
     again = looked(look(500, came), state=state)
     assert again.repeats == 1 and looked(look(501, came), state=again.state).repeats == 0
     if held or came:
-        assert looked(look(3, log=6), state=again.state).repeats == 0, "the log that is known stays, or is learned"
+        assert looked(look(3, log=6), state=again.state).repeats == 0, (
+            "the log that is known stays, or is learned"
+        )
 
 
 def test_a_state_made_without_knowing_the_one_held_does_not_follow_it() -> None:
@@ -81,7 +93,11 @@ def test_an_event_published_twice_counts_once_and_moves_the_watermark() -> None:
     """Its second record has an offset of its own, so that no watermark stops it."""
     once = looked(look(1, known_by=9))
     twice = looked(look(2, known_by=9), state=once.state)
-    assert twice.without_effect == [(1, "duplicate")] and not twice.repeats and twice.state.version == 3
+    assert (
+        twice.without_effect == [(1, "duplicate")]
+        and not twice.repeats
+        and twice.state.version == 3
+    )
     assert twice.state.interactions().tolist() == once.state.interactions().tolist()
     assert not looked(look(3, known_by=8), state=twice.state).without_effect
 
@@ -99,7 +115,9 @@ def test_the_last_events_of_each_topic_are_known_whatever_comes_on_the_others() 
     oldest = looks[-MAX_FINGERPRINTS].fingerprint
     state = looked(*looks).state
     assert looked(look(1000, known_by=oldest), state=state).without_effect == [(1, "duplicate")]
-    assert not looked(look(1000, known_by=oldest - 1), state=state).without_effect, "what is older is forgotten"
+    assert not looked(look(1000, known_by=oldest - 1), state=state).without_effect, (
+        "what is older is forgotten"
+    )
     assert len(state.fingerprints) == 4 * MAX_FINGERPRINTS
 
 
@@ -119,8 +137,12 @@ def test_a_fingerprint_is_found_wherever_it_lies_in_the_ring(known_by: list[int]
 def test_fingerprints_are_of_kind_id_and_product() -> None:
     """A shop may give all lines of an order one id; few of many get the same by chance."""
     tea, rye = stable_hash("tea"), stable_hash("rye")
-    assert len({fingerprint(0, "o1", tea), fingerprint(0, "o1", rye), fingerprint(3, "o1", tea)}) == 3
+    assert (
+        len({fingerprint(0, "o1", tea), fingerprint(0, "o1", rye), fingerprint(3, "o1", tea)}) == 3
+    )
     made: dict[int, int] = defaultdict(int)
     for number in range(200_000):
         made[fingerprint(0, f"order-{number}", tea)] += 1
-    assert 0 not in made and len(made) >= 200_000 - 30, "chance gives 5 of 200,000 a fingerprint that another has"
+    assert 0 not in made and len(made) >= 200_000 - 30, (
+        "chance gives 5 of 200,000 a fingerprint that another has"
+    )

@@ -36,4 +36,6 @@ def test_only_shoppers_who_come_back_teach_the_second_stage() -> None:
 def test_it_is_told_in_words() -> None:
     said = cost.words(GROCERIES, plan.COMPLETE_JOURNEY)
     assert "1,445,272 events of 2,467 shoppers" in said and "--visits" in said
-    assert "min of one idle core" in said and "GiB of memory" in said and "from 2017-07-01 on" in said
+    assert (
+        "min of one idle core" in said and "GiB of memory" in said and "from 2017-07-01 on" in said
+    )

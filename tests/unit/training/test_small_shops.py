@@ -1,4 +1,7 @@
-"""Any small shop trains, or is told in a sentence why not: never another exception, and nothing after minutes."""
+"""Any small shop trains, or is told in a sentence why not.
+
+Never another exception, and nothing after minutes.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +30,9 @@ class Texts(TextEncoder):
     """Reads without BERT."""
 
     def _forward(self, texts: list[str]) -> Any:
-        return np.stack([np.random.default_rng(len(text)).normal(size=self.dimensions) for text in texts])
+        return np.stack(
+            [np.random.default_rng(len(text)).normal(size=self.dimensions) for text in texts]
+        )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,7 +45,14 @@ def _quick() -> Iterator[None]:
 
 
 def a_shop(
-    seed: int, baskets: int, shoppers: int, products: int, available: int, largest: int, looks: float, seconds: int
+    seed: int,
+    baskets: int,
+    shoppers: int,
+    products: int,
+    available: int,
+    largest: int,
+    looks: float,
+    seconds: int,
 ) -> Dataset:
     """Baskets of up to so many products at one of so many seconds, among looks at a share of them."""
     rng = np.random.default_rng(seed)
@@ -53,10 +65,15 @@ def a_shop(
         else:
             bought = np.unique(rng.integers(products, size=rng.integers(1, largest + 1)))
             rows += [(user, product, number, time, Kind.PURCHASE) for product in bought.tolist()]
-    user, product, basket, time, kind = np.array(rows or np.zeros((0, 5))).reshape(-1, 5).T.astype(np.int64)
+    user, product, basket, time, kind = (
+        np.array(rows or np.zeros((0, 5))).reshape(-1, 5).T.astype(np.int64)
+    )
     return Dataset(
-        "drawn", [Product(f"p{i}", f"title {i % 3}", ["c"], "m", {}, i < available) for i in range(products)],
-        [f"u{i}" for i in range(shoppers)], [f"b{i}" for i in range(baskets)], {}, user.astype(np.int32),
+        "drawn",
+        [Product(f"p{i}", f"title {i % 3}", ["c"], "m", {},
+        i < available) for i in range(products)],
+        [f"u{i}" for i in range(shoppers)], [f"b{i}" for i in range(baskets)], {},
+        user.astype(np.int32),
         product.astype(np.int32), basket.astype(np.int32), time, kind.astype(np.uint8),
     )  # fmt: skip
 
@@ -75,7 +92,8 @@ def trained(shop: Dataset, out: Path, **options: Any) -> str:
 
 
 SHOPS = st.tuples(
-    st.integers(0, 99), st.integers(0, 160), st.integers(1, 60), st.integers(1, 130), st.integers(0, 130),
+    st.integers(0, 99), st.integers(0, 160), st.integers(1, 60), st.integers(1, 130),
+    st.integers(0, 130),
     st.integers(1, 5), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([1, 90, 3600, 300 * DAY]),
 )  # fmt: skip
 
@@ -103,16 +121,26 @@ def test_where_nobody_comes_back_the_first_stage_serves_alone(tmp_path: Path) ->
 
 
 def test_the_verdict_is_in_the_figures_and_on_the_card(tmp_path: Path) -> None:
-    assert trained(a_shop(1, 160, 12, 60, 50, 4, 0.3, 90 * DAY), tmp_path / "model", visits=60) == "trained"
+    assert (
+        trained(a_shop(1, 160, 12, 60, 50, 4, 0.3, 90 * DAY), tmp_path / "model", visits=60)
+        == "trained"
+    )
     training = artifact.load(tmp_path / "model").metrics["training"]
     assert training["visits"] <= 60 and training["verdict"]["visits"] > 0
-    assert "looked at last" in training["verdict"]["ndcg_at_10"] and training["test_verdict"]["split"] == "test"
+    assert (
+        "looked at last" in training["verdict"]["ndcg_at_10"]
+        and training["test_verdict"]["split"] == "test"
+    )
     assert "without" in (tmp_path / "model" / "README.md").read_text()
 
 
 def test_where_nothing_can_be_written_nothing_is_learned(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     file = tmp_path / "notes.txt"
-    for out, said in ((tmp_path, "holds notes.txt"), (file, "is a file"), (file / "model", "may not be written")):
+    for out, said in (
+        (tmp_path, "holds notes.txt"),
+        (file, "is a file"),
+        (file / "model", "may not be written"),
+    ):
         with pytest.raises(ArtifactError, match=said):
             train.run(Job(Source("table", (tmp_path / "nowhere.csv",))), out, Console(quiet=True))
