@@ -17,19 +17,18 @@ layout."""
 
 SLOTS = 6
 """Watermarks kept for `SOURCES`: one is spare, so that a new source moves no other's watermark."""
-WAYS = 3
-"""Watermarks for what other partitions of a topic hold of a shopper."""
+WAYS = 7
+"""Watermarks for what other partitions of a topic hold of a shopper, one for each."""
 
 
-def elsewhere(source: int, partition: int) -> int:
+def elsewhere(source: int) -> int:
     """The source of a record that was re-keyed.
 
-    Those of one partition of a topic keep their order among themselves.
-
-    Of more partitions than `WAYS`, some share a watermark; what one of them has once replaced,
-    event ids tell apart.
+    Those of one partition of a topic keep their order among themselves. Where a shopper's records
+    lie in more than `WAYS` other partitions, some share a watermark; what one of them has once
+    replaced, event ids tell apart.
     """
-    return source + SLOTS * (1 + partition % WAYS)
+    return source + SLOTS
 
 
 def topic_of(source: int) -> int:

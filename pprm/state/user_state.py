@@ -29,7 +29,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from pprm.core.compiled import compiled
-from pprm.core.events import ACTS
+from pprm.core.events import ACTS, SLOTS
 from pprm.core.ids import stable_hash
 from pprm.state import layout3, layout4, watermarks
 from pprm.state.watermarks import (
@@ -79,7 +79,8 @@ KEY = struct.Struct("<Q")
 
 MAX_BYTES = (
     _HEADER.size
-    + MAX_WATERMARKS * (WATERMARK.size + MAX_FINGERPRINTS * FINGERPRINT.size)
+    + MAX_WATERMARKS * WATERMARK.size
+    + SLOTS * MAX_FINGERPRINTS * FINGERPRINT.size
     + MAX_SEQUENCE * INTERACTION.size
     + MAX_BASKETS * BASKET.size
     + MAX_PRODUCTS * (KEY.size + NEWEST.size + PLACE.size + AGAIN.size)
@@ -485,12 +486,11 @@ def _wrong_header(h: Any) -> str:
 
 @compiled
 def _watermarks_are_wrong(watermarks: NDArray[Any]) -> bool:
-    for mark in watermarks:
-        if (
-            mark.partition < -1
-            or not -1 <= mark.offset < MAX_OFFSET
-            or mark.fingerprints > MAX_FINGERPRINTS
-        ):
+    for place in range(len(watermarks)):
+        mark = watermarks[place]
+        if mark.partition < -1 or not -1 <= mark.offset < MAX_OFFSET:
+            return True
+        if mark.fingerprints > (MAX_FINGERPRINTS if place < SLOTS else 0):
             return True
     return False
 

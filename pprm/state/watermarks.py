@@ -60,7 +60,8 @@ class Watermarks(Struct, gc=False):
         A log that is not known on one side is taken for the same: the number stays with, or comes
         to, the watermark.
         """
-        marks, source, offset = self.marks, position.source, position.offset
+        marks, offset = self.marks, position.offset
+        source = position.source if position.source < SLOTS else self._way(position)
         mark = marks[source] if source < len(marks) else self._begun(source)
         if position.partition != mark[0] or position.log != mark[1]:
             return self._moved(mark, position)
@@ -68,6 +69,15 @@ class Watermarks(Struct, gc=False):
             return False
         mark[2] = offset
         return True
+
+    def _way(self, position: Position) -> int:
+        """Where the watermark of a re-keyed record's partition is, or begins."""
+        places = range(position.source, MAX_WATERMARKS, SLOTS)
+        held = {self.marks[place][0]: place for place in places if place < len(self.marks)}
+        if position.partition in held:
+            return held[position.partition]
+        free = (place for place in places if place >= len(self.marks) or self.marks[place][0] < 0)
+        return next(free, places[position.partition % WAYS])
 
     def _begun(self, source: int) -> list[int]:
         """A topic's watermark, none yet."""

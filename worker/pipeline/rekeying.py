@@ -101,5 +101,5 @@ def from_elsewhere(said: Decoded | Invalid) -> Decoded | Invalid:
     if isinstance(said, Invalid):
         return said
     position = said.event.position
-    source = elsewhere(position.source, position.partition)
+    source = elsewhere(position.source)
     return replace(said, event=replace(said.event, position=replace(position, source=source)))

@@ -73,7 +73,7 @@ def test_what_comes_by_way_of_another_partition_counts_once() -> None:
     direct, event_id = Interaction(Position(0, 3, 7, 9), Kind.PURCHASE, 7, 100, basket=1), 5
     moved = [
         Interaction(
-            Position(elsewhere(0, partition), partition, offset, 9),
+            Position(elsewhere(0), partition, offset, 9),
             Kind.PURCHASE,
             7,
             100 + offset,
@@ -85,4 +85,4 @@ def test_what_comes_by_way_of_another_partition_counts_once() -> None:
     assert (len(folded.counted), folded.repeats, folded.state.purchases) == (5, 4, 5)
     assert folded.state.version == 8 + 6 + 4
     once = [replace(event, fingerprint=event_id) for event in (direct, moved[0])]
-    assert fold(UserState(), once).without_effect == [(elsewhere(0, 1), "duplicate")]
+    assert fold(UserState(), once).without_effect == [(elsewhere(0), "duplicate")]

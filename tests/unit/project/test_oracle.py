@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pprm.core.events import SOURCES, Interaction, Kind, Position
+from pprm.core.events import SOURCES, Event, Interaction, Kind, Position, Request
 from pprm.core.ids import fingerprint, stable_hash
 from pprm.state import user_state
 from pprm.state.fold import fold
@@ -40,23 +40,25 @@ def logged(events: int = 40, users: int = 1, seed: int = 1) -> Log:
     return log
 
 
+def _event(family: str, position: Position, value: dict[str, str]) -> Event:
+    time = int(datetime.fromisoformat(value["occurred_at"]).timestamp())
+    if family == "requests":
+        return Request(position, time)
+    is_return = value.get("kind") == "return" or "quantity" in value
+    kind = Kind.VIEW if family == "browses" else Kind.RETURN if is_return else Kind.PURCHASE
+    basket = stable_hash(value["basket_id"]) if "basket_id" in value else 0
+    product = stable_hash(value["product_id"])
+    known_by = fingerprint(kind, value["event_id"], product)
+    return Interaction(position, kind, product, time, basket, fingerprint=known_by)
+
+
 def answered(
     log: Log, state: UserState, family: str, offset: int, key: bytes, value: dict[str, str]
 ) -> UserState:
     """Fold an event as the worker does, and write the state and its list."""
-    number = int(value["event_id"][1:])
-    is_return = value.get("kind") == "return" or "quantity" in value
-    kind = Kind.VIEW if family == "browses" else Kind.RETURN if is_return else Kind.PURCHASE
-    basket = stable_hash(value["basket_id"]) if "basket_id" in value else 0
-    time, product = (
-        int(datetime.fromisoformat(value["occurred_at"]).timestamp()),
-        stable_hash(value["product_id"]),
-    )
-    known_by = fingerprint(kind, value["event_id"], product)
-    position = Position(SOURCES.index(family), 0, offset)
-    state = fold(
-        state, [Interaction(position, kind, product, time, basket, fingerprint=known_by)]
-    ).state
+    number = int(value.get("event_id", value.get("request_id", ""))[1:])
+    event = _event(family, Position(SOURCES.index(family), 0, offset), value)
+    state = fold(state, [event]).state
     items = ITEMS[number % 3 :] + ITEMS[: number % 3]
     state = user_state.publish(state, map(stable_hash, items))
     log.changelog.append(Record("changelog", 0, len(log.changelog), key, user_state.encode(state)))

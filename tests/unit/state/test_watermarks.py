@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pprm.core.events import Interaction, Kind, Position
+from pprm.core.events import WAYS, Interaction, Kind, Position, elsewhere
 from pprm.core.ids import fingerprint, stable_hash
 from pprm.state.fold import Folded, fold
 from pprm.state.user_state import UserState, anew, decode, encode, follows
@@ -146,3 +146,32 @@ def test_fingerprints_are_of_kind_id_and_product() -> None:
     assert 0 not in made and len(made) >= 200_000 - 30, (
         "chance gives 5 of 200,000 a fingerprint that another has"
     )
+
+
+@pytest.mark.parametrize("partitions", [(1, 4), (1, 8), tuple(range(1, 1 + WAYS))])
+def test_records_of_any_other_partitions_count_once_however_many_come_again(
+    partitions: tuple[int, ...],
+) -> None:
+    """More than the fingerprints remember, as after the death of a worker that had re-keyed them."""
+    events = [
+        Interaction(
+            Position(elsewhere(1), partition, offset, 9), Kind.VIEW, 7, START + offset,
+            fingerprint=1 + 1000 * partition + offset,
+        )
+        for offset in range(100)
+        for partition in partitions
+    ]  # fmt: skip
+    once = looked(*events)
+    again = looked(*events, state=once.state)
+    assert once.repeats == 0 and again.repeats == len(events) and not again.without_effect
+    assert again.state.version == once.state.version == len(events)
+
+
+def test_of_more_other_partitions_than_there_are_watermarks_the_version_still_only_grows() -> None:
+    state, version = UserState(), 0
+    for offset in range(5):
+        for partition in range(1, 3 * WAYS):
+            event = Interaction(Position(elsewhere(1), partition, offset, 9), Kind.VIEW, 7, START)
+            state = looked(event, state=state).state
+            assert state.version > version
+            version = state.version
