@@ -89,9 +89,9 @@ class Kafka(Section):
             )
         if self.security_protocol == "SASL_PLAINTEXT" and not self.allow_passwords_in_clear_text:
             raise ValueError(
-                "SASL_PLAINTEXT would send the password without TLS: set kafka.security_protocol to"
-                " SASL_SSL,"
-                " or kafka.allow_passwords_in_clear_text to true where the network itself is safe"
+                "SASL_PLAINTEXT would send the password without TLS: set"
+                " kafka.security_protocol to SASL_SSL, or kafka.allow_passwords_in_clear_text"
+                " to true where the network itself is safe"
             )
         return self
 
@@ -184,8 +184,8 @@ class Products(Section):
 
     on_invalid: Literal["keep", "withdraw"] = Field(
         "keep",
-        description="a record that cannot be read leaves its product as it was, or withdraws it: the shop's last word"
-        " may have been to",
+        description="a record that cannot be read leaves its product as it was,"
+        " or withdraws it: the shop's last word may have been to",
     )
 
 

@@ -98,10 +98,9 @@ def of(dataset: Dataset) -> Plan:
     cuts = [int(times[part * len(times) // PARTS]) for part in range(PARTS)] + [int(times[-1]) + 1]
     if len(set(cuts[5:])) < 4:
         raise TooLittleData(
-            f"{len(times):,} baskets at {len(np.unique(times)):,} different times: they cannot be"
-            f" parted into earlier"
-            " ones that teach and later ones that judge. Export occurred_at as it was, not as of"
-            " the export."
+            f"{len(times):,} baskets at {len(np.unique(times)):,} different times:"
+            " they cannot be parted into earlier ones that teach and later ones"
+            " that judge. Export occurred_at as it was, not as of the export."
         )
     return Plan(cuts[2], Split(cuts[6], cuts[7], 1), Split(cuts[7], cuts[8], 3), tuple(cuts[2:8]))
 
@@ -138,11 +137,10 @@ def require_enough(dataset: Dataset) -> None:
     baskets = len(basket_times(dataset))
     if baskets < LEAST_BASKETS:
         raise TooLittleData(
-            f"{baskets:,} baskets of products that may be recommended, and {LEAST_BASKETS} are"
-            f" needed: half of them"
-            " teach, an eighth validates, an eighth tests. Export a longer time; until then `pprm"
-            " worker` serves the"
-            " bundled model, and docs/small-shops.md says what to expect of few"
+            f"{baskets:,} baskets of products that may be recommended, and"
+            f" {LEAST_BASKETS} are needed: half of them teach, an eighth validates,"
+            " an eighth tests. Export a longer time; until then `pprm worker` serves"
+            " the bundled model, and docs/small-shops.md says what to expect of few"
         )
 
 

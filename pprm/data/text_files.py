@@ -116,8 +116,8 @@ def csv_records(
 
 def _uneven(values: int, columns: int) -> Unusable:
     return Unusable(
-        f"{values} values for {columns} columns; put text that holds commas or line breaks into"
-        f" double quotes"
+        f"{values} values for {columns} columns; put text that"
+        " holds commas or line breaks into double quotes"
     )
 
 
@@ -141,8 +141,8 @@ def check_names(names: Sequence[str]) -> None:
         )
     if "" in names:
         raise ValueError(
-            f"column {list(names).index('') + 1} has no name: name it, or leave it out (pandas:"
-            f" to_csv(index=False))"
+            f"column {list(names).index('') + 1} has no name: name"
+            " it, or leave it out (pandas: to_csv(index=False))"
         )
     if repeated := sorted({name for name in names if list(names).count(name) > 1}):
         raise ValueError(f"two columns have the same name: {', '.join(repeated)}")

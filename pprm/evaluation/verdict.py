@@ -38,9 +38,9 @@ def words(verdict: dict[str, Any]) -> str:
     mean, error = verdict["difference"]["mean"], verdict["difference"]["se"]
     model, other = (report.short(verdict["ndcg_at_10"][name]) for name in (MODEL, verdict["best"]))
     figures = (
-        f"NDCG@10 {model} on {verdict['visits']:,} visits of the {verdict['split']}; the best"
-        f" without a model,"
-        f" {verdict['best']!r}, has {other} (difference {mean:+.4f}, standard error {error:.4f})."
+        f"NDCG@10 {model} on {verdict['visits']:,} visits of the"
+        f" {verdict['split']}; the best without a model, {verdict['best']!r},"
+        f" has {other} (difference {mean:+.4f}, standard error {error:.4f})."
     )
     if mean <= 0:
         return f"THIS MODEL DOES NOT BEAT A SHOP WITHOUT ONE: {figures} What helps: docs/small-shops.md."

@@ -112,9 +112,10 @@ def what_is_judged(directory: Path, loaded: Artifact, source: Source, data: Data
     known = int(np.isin(here, loaded.tables.products).sum())
     if known < len(here) / 2:
         said += (
-            f"\nIt knows {known:,} of the {len(here):,} products: it learned from ANOTHER SHOP, and"
-            f" these figures are"
-            " zero-shot. Name the artifact of this shop's own, or make one with `pprm train`."
+            "\n"
+            f"It knows {known:,} of the {len(here):,} products: it learned"
+            " from ANOTHER SHOP, and these figures are zero-shot. Name the"
+            " artifact of this shop's own, or make one with `pprm train`."
         )
     return said
 

@@ -95,9 +95,9 @@ def check_writable(directory: Path) -> None:
         odd := sorted({p.name for p in directory.iterdir()} - {*FILES, *SECOND_STAGE, HASHES})
     ):
         raise ArtifactError(
-            f"{directory} holds {', '.join(odd[:3])}{', ...' if len(odd) > 3 else ''}, which is no"
-            f" artifact's, and an"
-            " artifact with a file too many is not loaded: name a new directory"
+            f"{directory} holds {', '.join(odd[:3])}{', ...' if len(odd) > 3 else ''},"
+            " which is no artifact's, and an artifact with a file too many is not"
+            " loaded: name a new directory"
         )
     there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
@@ -152,8 +152,8 @@ def load(directory: Path) -> Artifact:
     config, metrics = _json(directory / "config.json"), _json(directory / "metrics.json")
     if config.get("format") != FORMAT:
         raise ArtifactError(
-            f"{directory} has format {config.get('format')}, this version reads {FORMAT}: train it"
-            f" again"
+            f"{directory} has format {config.get('format')},"
+            f" this version reads {FORMAT}: train it again"
         )
     try:
         model = PPRM(PPRMConfig.from_dict(config["model"]))
@@ -227,8 +227,8 @@ def _verified(directory: Path) -> str:
     for name, wanted in expected.items():
         if _sha256(directory / name) != wanted:
             raise ArtifactError(
-                f"{directory}/{name} is not the file that was trained: its hash differs from"
-                f" {HASHES}"
+                f"{directory}/{name} is not the file that was"
+                f" trained: its hash differs from {HASHES}"
             )
     return sums
 

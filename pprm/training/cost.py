@@ -93,16 +93,12 @@ def words(counts: Counts, plan: Plan) -> str:
     """The cost as sentences, and what makes it smaller."""
     cost, c = of(counts), counts
     return (
-        f"{c.events:,} events of {c.shoppers:,} shoppers, {c.candidates:,} products to recommend;"
-        f" learns from"
-        f" {c.returning:,} visits of returning shoppers from {_day(plan.begin)} on, judges"
-        f" {c.judged:,} from"
-        f" {_day(plan.chosen)} on.\n"
-        f"This takes about {duration(cost.seconds)} of one idle core and {cost.bytes / GIB:.1f} GiB"
-        f" of memory, most of"
-        " both for the second stage's visits (--visits N learns from that many), then the products"
-        " that may be"
-        f" recommended; {c.texts:,} texts go through BERT."
+        f"{c.events:,} events of {c.shoppers:,} shoppers, {c.candidates:,} products to"
+        f" recommend; learns from {c.returning:,} visits of returning shoppers from"
+        f" {_day(plan.begin)} on, judges {c.judged:,} from {_day(plan.chosen)} on.\n"
+        f"This takes about {duration(cost.seconds)} of one idle core and {cost.bytes / GIB:.1f}"
+        " GiB of memory, most of both for the second stage's visits (--visits N learns from that"
+        f" many), then the products that may be recommended; {c.texts:,} texts go through BERT."
     )
 
 

@@ -263,16 +263,16 @@ def _source(
     if any(tables):
         if not (events and products):
             fail(
-                "--events and --products go together; --users may be missing. The format is in"
-                " docs/data.md"
+                "--events and --products go together; --users"
+                " may be missing. The format is in docs/data.md"
             )
         return Source("table", tuple(path for path in tables if path), vectors, strict)
     if dataset not in DATASETS:
         fail(f"datasets: {', '.join(DATASETS)}; or --events and --products")
     if bool(files) == (dataset == BUNDLED):
         fail(
-            f"{BUNDLED} has no files; every other dataset is read from its own: --file for each, as"
-            f" in docs/data.md"
+            f"{BUNDLED} has no files; every other dataset is read"
+            " from its own: --file for each, as in docs/data.md"
         )
     return Source(dataset, tuple(files or ()), vectors, strict)
 

@@ -81,8 +81,8 @@ async def run(
         )
     if clients and counts.total():
         console.print(
-            "Nobody has a list of what is not answered: pprm refresh --all, once the worker has"
-            " folded it.",
+            "Nobody has a list of what is not answered: pprm"
+            " refresh --all, once the worker has folded it.",
             highlight=False,
         )
 

@@ -113,11 +113,10 @@ async def read(
         lost = sorted({tp.topic for tp in partitions if begins[tp]})
         if lost and not is_known:
             raise TopicsError(
-                f"{', '.join(lost)}: the broker has deleted the oldest records, and what was among"
-                f" them would count"
-                " twice if it is published again. Say from when on the events are new: --since"
-                " 2026-03-01T00:00:00Z;"
-                " everything, where nothing of it was ever published: --since 2000-01-01T00:00:00Z"
+                f"{', '.join(lost)}: the broker has deleted the oldest records, and what"
+                " was among them would count twice if it is published again. Say from"
+                " when on the events are new: --since 2026-03-01T00:00:00Z; everything,"
+                " where nothing of it was ever published: --since 2000-01-01T00:00:00Z"
             )
         wanted = {tp: begins[tp] for tp in partitions if ends[tp] > begins[tp]}
         return Published(
@@ -152,8 +151,8 @@ async def _read(
         if not fetched and all(at[tp] < ends[tp] for tp in left):
             names = ", ".join(sorted({tp.topic for tp in left}))
             raise TopicsError(
-                f"{names}: nothing came for {STALLED_MS // 1000} s before the end; is the broker"
-                f" well?"
+                f"{names}: nothing came for {STALLED_MS // 1000}"
+                " s before the end; is the broker well?"
             )
         left -= {tp for tp in left if at[tp] >= ends[tp]}
         told(total - sum(ends[tp] - at[tp] for tp in left), total)

@@ -139,7 +139,6 @@ class Pace:
         elif monotonic() > self._moved + STALLED_SECONDS:
             raise TopicsError(
                 f"nobody has answered for {STALLED_SECONDS:.0f} s: is a worker running, and ready"
-                f" (/ready)?"
-                f" {waiting:,} requests wait in Kafka and are answered by the next one."
+                f" (/ready)? {waiting:,} requests wait in Kafka and are answered by the next one."
             )
         self.waiting = waiting

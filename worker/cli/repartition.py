@@ -61,17 +61,16 @@ async def run(settings: Settings, partitions: int, tell: Tell) -> None:
     await _copy_lists(client, settings, before, partitions, tell)
     await _grow(client, inputs, partitions, tell)
     tell(
-        f"done: set topics.partitions to {partitions} (PPRM_TOPICS__PARTITIONS), then start the"
-        f" workers"
+        f"done: set topics.partitions to {partitions}"
+        " (PPRM_TOPICS__PARTITIONS), then start the workers"
     )
     for topic, left in (await _unread(client, settings, inputs)).items():
         tell(f"{topic}: {left:,} records came meanwhile. {REKEY_FIRST}")
 
 
 REKEY_FIRST = (
-    "Start the workers with topics.partitioner = any, which brings what lies in an old partition to"
-    " its shopper's new"
-    " one; set it back when the lag is 0"
+    "Start the workers with topics.partitioner = any, which brings what lies in"
+    " an old partition to its shopper's new one; set it back when the lag is 0"
 )
 
 
@@ -93,12 +92,10 @@ async def _require_all_read(
         return
     listed = ", ".join(f"{topic}: {count:,}" for topic, count in unread.items())
     raise TopicsError(
-        f"there are records that no worker has read: {listed}. They lie by the old number of"
-        f" partitions. Stop the"
-        " producers, let the workers read all, stop the workers, and run this again. Where no"
-        " worker can start, since"
-        f" the numbers of partitions differ already, run this with topics.partitioner = any."
-        f" {REKEY_FIRST}"
+        f"there are records that no worker has read: {listed}. They lie by the old number"
+        " of partitions. Stop the producers, let the workers read all, stop the workers,"
+        " and run this again. Where no worker can start, since the numbers of partitions"
+        f" differ already, run this with topics.partitioner = any. {REKEY_FIRST}"
     )
 
 

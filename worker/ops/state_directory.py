@@ -39,8 +39,8 @@ def lock(directory: Path) -> None:
         descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StateDirectoryError(
-            f"cannot write the state directory {directory} ({error.strerror}): set state.directory"
-            f" to one that can be"
+            f"cannot write the state directory {directory}"
+            f" ({error.strerror}): set state.directory to one that can be"
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,9 +21,8 @@ TIMES = ("occurred_at", "updated_at")
 """Fields that an envelope's time stands in for, where a message has one and it is missing."""
 
 CONFLUENT = (
-    "a Schema Registry's framing (magic byte 0, schema {}) is around the message: write plain JSON;"
-    " Kafka Connect:"
-    " value.converter=org.apache.kafka.connect.json.JsonConverter,"
+    "a Schema Registry's framing (magic byte 0, schema {}) is around the message: write plain"
+    " JSON; Kafka Connect: value.converter=org.apache.kafka.connect.json.JsonConverter,"
     " value.converter.schemas.enable=false"
 )
 CONNECT = "Kafka Connect's envelope (schema, payload) is around the message: value.converter.schemas.enable=false"

@@ -29,9 +29,8 @@ async def read(client: Mapping[str, Any], settings: Settings) -> dict[str, int]:
     for topic, most in needed.items():
         if limits[topic] < most:
             raise topics.TopicsError(
-                f"the topic {topic} takes messages of {limits[topic]} bytes, the worker writes up"
-                f" to {most}:"
-                " raise its max.message.bytes"
+                f"the topic {topic} takes messages of {limits[topic]} bytes,"
+                f" the worker writes up to {most}: raise its max.message.bytes"
             )
     return limits
 

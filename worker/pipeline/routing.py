@@ -111,11 +111,10 @@ def count_misplaced(c: Components, topic: str, count: int) -> None:
         return
     c.misplaced.add(topic)
     log.warning(
-        "a record lies in another partition than topics.partitioner gives its key: all producers"
-        " need the same"
-        " partitioner. librdkafka (confluent-kafka, kcat) needs partitioner=murmur2_random to agree"
-        " with Java. Or set"
-        " topics.partitioner to any: what lies elsewhere is re-keyed",
+        "a record lies in another partition than topics.partitioner gives its"
+        " key: all producers need the same partitioner. librdkafka"
+        " (confluent-kafka, kcat) needs partitioner=murmur2_random to agree with"
+        " Java. Or set topics.partitioner to any: what lies elsewhere is re-keyed",
         topic=topic,
         partitioner=c.settings.topics.partitioner,
     )

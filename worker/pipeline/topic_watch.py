@@ -93,9 +93,8 @@ def _wrong(c: Components, missing: list[str], differ: Mapping[str, int]) -> Iter
     if differ:
         listed = ", ".join(f"{name} has {count}" for name, count in differ.items())
         yield (
-            f"the states have {c.app.partitions} partitions, but {listed}: these topics are not"
-            f" read, their events"
-            " wait; see PprmPartitionsDiffer in docs/operations.md"
+            f"the states have {c.app.partitions} partitions, but {listed}: these topics are"
+            " not read, their events wait; see PprmPartitionsDiffer in docs/operations.md"
         )
 
 

@@ -128,8 +128,8 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
         """
         if not self.should_stop:
             exit_now(
-                "the worker cannot go on: what is not committed is read again when it is started"
-                " again",
+                "the worker cannot go on: what is not committed"
+                " is read again when it is started again",
                 reason,
             )
         super()._crash(reason)
@@ -165,8 +165,8 @@ def create(
     """
     if streams._CStreamIterator is None:
         raise RuntimeError(
-            "faust-streaming without its compiled extension loses events: unset NO_CYTHON and"
-            " reinstall it"
+            "faust-streaming without its compiled extension"
+            " loses events: unset NO_CYTHON and reinstall it"
         )
     metadata.install()
     recovery.install()

@@ -322,8 +322,8 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
             await asyncio.wait_for(self.idle.wait(), self.app.conf.broker_session_timeout / 2)
         except TimeoutError:
             self.log.warning(
-                "a micro-batch in hand outlasts the rebalance: it will be read again by the next"
-                " owner"
+                "a micro-batch in hand outlasts the rebalance:"
+                " it will be read again by the next owner"
             )
         await self.commit()
         self.ledger.revoke()

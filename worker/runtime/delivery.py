@@ -214,9 +214,9 @@ class ExactlyOnce(Service):  # type: ignore[misc]
             if is_away(error):
                 raise
             raise DeliveryError(
-                f"the broker gives out no transactional id {name} ({type(error).__name__}): does it"
-                f" have transactions,"
-                " and may this worker use them? If not, set delivery to at_least_once"
+                f"the broker gives out no transactional id {name}"
+                f" ({type(error).__name__}): does it have transactions, and may"
+                " this worker use them? If not, set delivery to at_least_once"
             ) from error
         return producer
 

@@ -34,15 +34,12 @@ class StatesLost(RuntimeError):
 
     def __init__(self, tp: tuple[str, int], path: Path) -> None:
         super().__init__(
-            f"{tp[0]} lacks states of partition {tp[1]}: it was deleted and created again, or has"
-            f" lost its end, and "
-            f"{path} does not hold all that the group has processed. Start the worker whose state"
-            f" directory held the "
-            "partition last, or give its files to this one. If nobody has them: have the group read"
-            " its topics from "
-            "their beginning (kafka-consumer-groups --reset-offsets --to-earliest), or set"
-            " state.accept_lost to go on "
-            "with what there is"
+            f"{tp[0]} lacks states of partition {tp[1]}: it was deleted and created again,"
+            f" or has lost its end, and {path} does not hold all that the group has"
+            " processed. Start the worker whose state directory held the partition last,"
+            " or give its files to this one. If nobody has them: have the group read its"
+            " topics from their beginning (kafka-consumer-groups --reset-offsets"
+            " --to-earliest), or set state.accept_lost to go on with what there is"
         )
 
 
