@@ -453,8 +453,8 @@ def refresh(
 
     A request goes to the topic `requests` for each shopper, and the list comes on the topic of
     lists like any other. A list is as of the time given, or of the shopper's last event where that
-    is later. No more requests are on their way than the workers answer in about two seconds, so
-    that what shoppers do meanwhile hardly waits. Ends when all are answered.
+    is later. No more requests are on their way than the workers answer in about a second; what
+    shoppers do meanwhile waits that much longer. Ends when all are answered.
     """
     from worker.cli import refresh as asking
 

@@ -63,29 +63,29 @@ async def run(
         raise ValueError("name shoppers, or --all for every one whom the worker knows")
     client, topic = client_settings(settings.kafka), settings.topics.name("requests")
     require_there(counts := await partition_counts(client, [topic, settings.changelog]))
-    keys = list(users)
+    keys = list(dict.fromkeys(users))
     if every:
         keys = await _known(client, settings.changelog, counts[settings.changelog], console)
-    messages = [
-        compose("requests", {"user_id": key, "occurred_at": at.isoformat()}) for key in keys
-    ]
+    occurred_at = at.isoformat()
     partitions = [TopicPartition(topic, number) for number in range(counts[topic])]
     producer = AIOKafkaProducer(acks="all", linger_ms=5, **producer_settings(settings))
     async with producer, reader.consumer(client, group_id=settings.app_id) as group:
         group.assign(partitions)
         pace = Pace(group)
         with counting(console, "asking for lists") as told:
-            for start in range(0, len(messages), CHUNK):
+            for start in range(0, len(keys), CHUNK):
                 while pace.waiting >= pace.most:
                     await pace.look()
-                    told(start - pace.waiting, len(messages))
-                some = messages[start : start + CHUNK]
-                sent = [await producer.send(topic, m.value, m.key, headers=m.headers) for m in some]
+                    told(max(start - pace.waiting, 0), len(keys))
+                sent = []
+                for key in keys[start : start + CHUNK]:
+                    m = compose("requests", {"user_id": key, "occurred_at": occurred_at})
+                    sent.append(await producer.send(topic, m.value, m.key, headers=m.headers))
                 pace.note(await asyncio.gather(*sent))
             while pace.waiting:
                 await pace.look()
-                told(len(messages) - pace.waiting, len(messages))
-    console.print(f"{len(messages):,} lists as of {at.isoformat()}", highlight=False)
+                told(max(len(keys) - pace.waiting, 0), len(keys))
+    console.print(f"{len(keys):,} requests answered, as of {occurred_at}", highlight=False)
 
 
 async def _known(
@@ -95,9 +95,11 @@ async def _known(
     known: set[bytes] = set()
     with counting(console, "reading who is known") as told:
         for number in range(partitions):
+            here: set[bytes] = set()  # who was forgotten in one partition may be known in another
             async for records in changelog.to_the_end(client, TopicPartition(topic, number)):
                 for record in records:
-                    (known.add if _knows_something(record.value) else known.discard)(record.key)
+                    (here.add if _knows_something(record.value) else here.discard)(record.key)
+            known |= here
             told(number + 1, partitions)
     return sorted(key.decode() for key in known)
 
@@ -110,7 +112,10 @@ def _knows_something(value: bytes | None) -> bool:
 
 
 class Pace:
-    """How many requests wait, and how many may: twice what was answered between two commits."""
+    """How many requests wait, and how many may: about what is answered between two commits.
+
+    More would keep the shoppers' own events waiting; fewer would keep the workers waiting.
+    """
 
     def __init__(self, group: AIOKafkaConsumer) -> None:
         self._group, self._ends = group, dict[TopicPartition, int]()
@@ -134,7 +139,8 @@ class Pace:
         done = {tp: await self._group.committed(tp) or 0 for tp in self._ends}
         waiting = sum(max(0, end - done[tp]) for tp, end in self._ends.items())
         if waiting < self.waiting:
-            self.most = max(LEAST_WAITING, 2 * (self.waiting - waiting))
+            answered = self.waiting - waiting
+            self.most = max(LEAST_WAITING, answered if waiting else 2 * answered)
             self._moved = monotonic()
         elif monotonic() > self._moved + STALLED_SECONDS:
             raise TopicsError(

@@ -11,11 +11,11 @@ old one.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import rocksdict
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -28,7 +28,7 @@ from worker.kafka.partitioner import partition_of
 from worker.kafka.topics import TopicsError, admin_client, partition_counts, require_there
 from worker.runtime import changelog
 from worker.runtime.delivery import MAX_BATCH_BYTES, Row, append_rows
-from worker.settings import Settings, client_settings
+from worker.settings import Partitioner, Settings, client_settings
 
 AT_ONCE = 500
 """States in memory at a time."""
@@ -46,7 +46,7 @@ async def run(settings: Settings, partitions: int, tell: Tell) -> None:
     outputs = [settings.changelog, settings.rekeyed_topic, name("recommendations")]
     counts = await partition_counts(client, [*inputs, *outputs])
     require_there(counts)
-    before = min(counts[topic] for topic in inputs)
+    before = min(counts.values())
     if most := [f"{topic} has {count}" for topic, count in counts.items() if count > partitions]:
         raise TopicsError(
             f"Kafka cannot take partitions away: {', '.join(most)}. Name at least as many."
@@ -54,6 +54,11 @@ async def run(settings: Settings, partitions: int, tell: Tell) -> None:
     if before == partitions:
         tell(f"all topics have {partitions} partitions: nothing to do")
         return
+    if before < (begun := counts[settings.changelog]) < partitions:
+        raise TopicsError(
+            f"a run to {begun} partitions was not finished, and has moved states: run it again to"
+            f" {begun}, then to {partitions}"
+        )
     await _require_no_worker(client, settings.app_id)
     await _require_all_read(client, settings, [*inputs, settings.rekeyed_topic])
     await _grow(client, outputs, partitions, tell)
@@ -132,32 +137,56 @@ async def _grow(
 async def _move_states(
     client: Mapping[str, Any], settings: Settings, before: int, after: int, tell: Tell
 ) -> None:
-    topic = settings.changelog
-    for partition in range(before):
-        tp, moved = TopicPartition(topic, partition), 0
-        with _table() as table:
+    """Move each state that lies where its key belonged to where it belongs now.
+
+    One that lies elsewhere, of another partitioner or of a shopper who was forgotten in every
+    partition, stays. All are read first: what is moved must follow whatever the target holds, which
+    is asked of its writer's generation (`changelog.Replay`).
+    """
+    topic, homes = settings.changelog, _Homes(settings.topics.partitioner, before, after)
+    count = (await partition_counts(client, [topic]))[topic]
+    with ExitStack() as stack:
+        tables, generation = [stack.enter_context(_table()) for _ in range(count)], 0
+        for partition, table in enumerate(tables):
             replay = changelog.Replay(table, partition)  # type: ignore[arg-type]
-            async for records in changelog.to_the_end(client, tp):
+            async for records in changelog.to_the_end(client, TopicPartition(topic, partition)):
                 replay.apply(records)
-            stamp = changelog.stamp(replay.generation)
+            generation = max(generation, replay.generation)
+            tell(f"{topic}: partition {partition} of {count} read")
+        stamp = changelog.stamp(generation)
+        for partition, table in enumerate(tables[:before]):
+            leaving, moved = _leaving(homes, table, partition), 0
             async with _producer(client) as producer:
-                leaving = _leaving(settings, table, partition, after)
                 while states := list(islice(leaving, AT_ONCE)):
                     there, here = _rows(topic, partition, states, stamp)
                     await append_rows(producer, there)
                     await append_rows(producer, here)
                     moved += len(states)
-        tell(f"{topic}: partition {partition} of {before} read, {moved:,} states moved")
+            tell(f"{topic}: {moved:,} states moved from partition {partition}")
+
+
+class _Homes(NamedTuple):
+    """Where keys belong, with so many partitions before and after."""
+
+    partitioner: Partitioner
+    before: int
+    after: int
+
+    def target(self, key: bytes, partition: int) -> int | None:
+        """Where what belongs in this partition goes; None where it stays, or does not belong."""
+        if partition_of(self.partitioner, key, self.before) != partition:
+            return None
+        target = partition_of(self.partitioner, key, self.after)
+        return None if target == partition else target
 
 
 Moving = tuple[int, bytes, bytes]
 """To which partition, key, state."""
 
 
-def _leaving(settings: Settings, table: "_Table", partition: int, after: int) -> Iterator[Moving]:
+def _leaving(homes: _Homes, table: "_Table", partition: int) -> Iterator[Moving]:
     for key, value in table.items():
-        target = partition_of(settings.topics.partitioner, key, after)
-        if target != partition:
+        if (target := homes.target(key, partition)) is not None:
             yield target, key, value
 
 
@@ -178,6 +207,7 @@ async def _copy_lists(
     the shopper is gone.
     """
     topic, copied = settings.topics.name("recommendations"), 0
+    homes = _Homes(settings.topics.partitioner, before, after)
     for partition in range(before):
         tp, newest = TopicPartition(topic, partition), dict[bytes, int]()
         async for records in changelog.to_the_end(client, tp):
@@ -188,8 +218,7 @@ async def _copy_lists(
                 for record in records:
                     if record.value is None or newest.get(record.key) != record.offset:
                         continue
-                    target = partition_of(settings.topics.partitioner, record.key, after)
-                    if target != partition:
+                    if (target := homes.target(record.key, partition)) is not None:
                         rows.setdefault((topic, target), []).append(
                             Row(record.key, record.value, record.headers)
                         )

@@ -36,15 +36,19 @@ def sent(count: int) -> list[Any]:
     ]
 
 
-def test_so_many_may_wait_as_were_answered_twice_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_many_may_wait_as_were_answered_and_more_where_none_was_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(refresh, "LOOK_SECONDS", 0)
-    pace = Pace(Group(0, 500, 10))  # type: ignore[arg-type]
+    pace = Pace(Group(0, 500, 10, 490))  # type: ignore[arg-type]
     pace.note(sent(1000))
     seen = []
-    for _ in range(3):
+    for _ in range(4):
         asyncio.run(pace.look())
         seen.append((pace.waiting, pace.most))
-    assert seen == [(1000, LEAST_WAITING), (500, 1000), (490, LEAST_WAITING)]
+    assert seen == [
+        (1000, LEAST_WAITING), (500, 500), (490, LEAST_WAITING), (0, 980),
+    ]  # fmt: skip
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
