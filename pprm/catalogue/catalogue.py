@@ -40,23 +40,22 @@ class Product:
 
 
 def groups(categories: Sequence[str], title: str) -> tuple[str, str]:
-    """Type and category from a category path, broadest first.
+    """Split a category path, broadest first, into type and category.
 
-    A product without one is of the type of its title.
+    A product without one has the type of its title.
     """
     path = list(map(plain, categories or [title]))
     return path[-1], path[-2] if len(path) > 1 else path[-1]
 
 
 SPARE = 1024
-"""Products withdrawn last that keep their rows though nobody bought them: they, or a late purchase,
-may come back."""
+"""Withdrawn products that keep their rows though nobody bought them: they may come back."""
 
 
 class Codes:
     """Small numbers for names, in order of appearance.
 
-    That of a name that nothing uses any more goes to another.
+    The number of a name that is no longer used goes to another name.
     """
 
     def __init__(self) -> None:
@@ -173,9 +172,9 @@ class Catalogue:
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """What the model reads of each product.
+        """Return what the model reads of each product.
 
-        The vector of its text, or its own, [n, dimensions].
+        That is its own vector, or the vector of its text, [n, dimensions].
         """
         return self._vectors[: len(self)]
 
@@ -185,18 +184,18 @@ class Catalogue:
         return self._available[: len(self)]
 
     def with_vectors(self, vectors: NDArray[np.float32]) -> "Catalogue":
-        """The same products, read by another encoder: `vectors` [n, any dimensions].
+        """Return the same products, read by another encoder.
 
-        What changes later is shared.
+        `vectors` are [n, any dimensions]. Later changes are shared.
         """
         other = copy(self)
         other._vectors = vectors
         return other
 
     def only(self, available: NDArray[np.bool_]) -> "Catalogue":
-        """The same products, of which these may be recommended, [n].
+        """Return the same products, of which only `available` [n] may be recommended.
 
-        What changes later is shared.
+        Later changes are shared.
         """
         other = copy(self)
         other._available = available
@@ -207,9 +206,9 @@ class Catalogue:
         return self.promotions.at(now, len(self))
 
     def with_promotions(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Purchases with the promotion that their product had, if any was on that day.
+        """Give purchases the promotion that their product had that day, if any.
 
-        Other events as they are.
+        Other events are left as they are.
         """
         for event in events:
             if isinstance(event, Interaction) and event.kind is Kind.PURCHASE and self.promotions:
@@ -225,8 +224,8 @@ class Catalogue:
     def put(self, products: Sequence[Product], vectors: NDArray[np.float32]) -> None:
         """Add products or replace what is known of them; `vectors` [len(products), dimensions].
 
-        The version changes only where one is new or another one than before: most records of a
-        product say a new price.
+        The version changes only where a product is new or changed: most records of a product give a
+        new price.
         """
         self._reserve(len(self) + len(products))
         changed = False
@@ -250,7 +249,7 @@ class Catalogue:
     def withdraw(self, product_ids: Iterable[str]) -> None:
         """Never recommend these again.
 
-        Their rows stay as long as they are needed, and the newest `SPARE` anyway.
+        Their rows stay as long as they are needed; those of the newest `SPARE` stay in any case.
         """
         for product_id in product_ids:
             row = self._rows.get(stable_hash(product_id))

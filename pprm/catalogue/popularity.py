@@ -30,9 +30,12 @@ from pprm.state.user_state import (
 )
 
 HALF_LIVES = (np.inf, 7.0, 28.0, np.inf, 7.0, 28.0, 1.0, 3.0)
-"""Days after which a purchase counts half, per column. All can be had from the shoppers' states, so
-that these add up to the same: purchases; first purchases of the product by a shopper; and, from the
-states' sequences, the last days'."""
+"""Half-lives in days, per column.
+
+Purchases; first purchases of the product by a shopper; and the last days' purchases, from the
+states' sequences. All can be made from the shoppers' states, so that both ways give the same
+counts.
+"""
 COLUMNS = len(HALF_LIVES)
 ALL, WEEK, MONTH, BUYERS, FIRST_WEEK, FIRST_MONTH, ONE_DAY, THREE_DAYS = range(COLUMNS)
 FIRSTS = slice(BUYERS, ONE_DAY)
@@ -70,7 +73,7 @@ class Snapshot(NamedTuple):
 
 @dataclass(slots=True)
 class _Waiting:
-    """What counts from some later day on, summed per product.
+    """Counts that hold from some later day on, summed per product.
 
     Bounded by the products, not by the purchases.
     """
@@ -98,9 +101,11 @@ class _Own:
 
     counters: Counters
     waiting: dict[int, _Waiting] = field(default_factory=dict)
-    """By the day from which on it counts, as of that day. Mostly there is one, tomorrow: a time
-    that the clock has not reached is refused before it comes here, and what a micro-batch brings
-    moves the day on to its newest."""
+    """Counts by the day from which they hold, as of that day.
+
+    Mostly there is one, tomorrow: an event in the future is refused before it comes here, and the
+    events of a micro-batch move the day on to the newest.
+    """
     changes: int = 0
 
 
@@ -138,8 +143,8 @@ class Popularity:
 
         Those of the current day and later wait until their day is over.
 
-        Those of a partition that was just given away are its next owner's to count: the batch that
-        brings them here will not be committed.
+        Purchases of a partition that was just given away are its next owner's to count: the batch
+        that brings them here will not be committed.
         """
         if partition in self._disowned:
             return

@@ -18,8 +18,7 @@ from pprm.core.compiled import compiled
 from pprm.state.user_state import DAY
 
 DISPLAY, MAILER, FEATURE = 1, 2, 4
-"""Bits of a promotion: on display in the store, in the mailer, featured in the mailer (its front
-page, say)."""
+"""Bits of a promotion: on display in the store, in the mailer, featured (its front page, say)."""
 ALL_STORES = 0
 ENTRY = np.dtype([("starts", "<u4"), ("until", "<u4"), ("store", "<u4"), ("code", "u1")])
 """Unix seconds, `user_state.store_code` or `ALL_STORES`, bits."""
@@ -47,16 +46,19 @@ class Promoted:
     """What is promoted on a day, in `rows` products."""
 
     shares: Floats
-    """Per product, as `SHARES`: of the stores that promote anything, how many promote it, and the
-    change since a week before, [rows, 5]."""
+    """Features of each product, as `SHARES`, [rows, 5].
+
+    Of the stores that promote anything, the share that promotes it, and the change since a week
+    before.
+    """
     _now: NDArray[Any]
     """(store, row, code) of what holds, by store."""
     _before: NDArray[Any]
 
     def at_store(self, store: int, rows: NDArray[np.int64]) -> Floats:
-        """Of these products at a store, as `AT_STORE`.
+        """Return features of these products at a store, as `AT_STORE`, [len(rows), 5].
 
-        0 where the store is unknown, [len(rows), 5].
+        They are 0 where the store is unknown.
         """
         out = np.zeros((len(rows), len(AT_STORE)), np.float32)
         if store:
@@ -153,9 +155,10 @@ class Promotions:
         return self._days[key]
 
     def share(self, row: int, now: float) -> tuple[float, float] | None:
-        """Shares of stores that have a product in the mailer, and on display, on the day of a Unix time.
+        """Shares of stores with a product in the mailer and on display, on the day of a Unix time.
 
-        As in `Promoted.shares`, for one product without laying out all; None where nothing is promoted that day.
+        As in `Promoted.shares`, for one product without laying out all. None where nothing is
+        promoted that day.
         """
         day = int(now // DAY)
         if day not in self._stores:

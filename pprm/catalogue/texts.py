@@ -1,6 +1,6 @@
 """What the encoder reads.
 
-One rule for shoppers and one for products, wherever their records come from.
+There is one rule for shoppers and one for products, wherever their records come from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ def profile_text(text: str | None, attributes: Mapping[str, str]) -> str:
 def product_text(
     title: str, description: str, categories: Sequence[str], attributes: Mapping[str, str]
 ) -> str:
-    """A product: everything that is text, without markup.
+    """Return the text of a product: all its texts, without markup.
 
-    Price, availability and the maker's name are not.
+    Price, availability and the maker's name are left out.
     """
     return _sentences([title, description, *categories, *_pairs(attributes)])
 

@@ -24,8 +24,7 @@ _OPTIONS: dict[str, Any] = {
     "fastmath": {"contract", "reassoc", "nsz"},
     "nogil": True,
 }
-"""Sums may be added up in another order and multiplications fused with them; NaN and infinity stay
-what they are."""
+"""Sums may be reordered and fused with products; NaN and infinity stay what they are."""
 PACKAGE = Path(__file__).parents[1]
 
 
@@ -64,7 +63,7 @@ class OfTheUser(_BySources, caching.UserWideCacheLocator):  # type: ignore[misc]
 
 
 def digest(path: Path) -> str:
-    """A hash of a module of ours and of all modules of ours that it imports, and those that they import."""
+    """Return a hash of a module of ours and of all our modules that it imports, at any depth."""
     hashed = hashlib.sha256()
     for each in sorted(_closure(path)):
         hashed.update(str(each.relative_to(PACKAGE)).encode() + each.read_bytes())

@@ -11,8 +11,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 SOURCES = ("purchases", "browses", "reviews", "users", "requests")
-"""The user-keyed topics. A record's `source` is an index into it; the order is part of the state's
-layout."""
+"""The user-keyed topics, in the order of the state's layout: a `source` is an index into them."""
 
 
 SLOTS = 6
@@ -71,8 +70,10 @@ class Position(Struct, frozen=True, gc=False):
     partition: int
     offset: int
     log: int = 0
-    """Of the topic, made from its id: another one when it was deleted and created again. 0:
-    unknown."""
+    """Number of the topic's log, made from the topic's id; 0: unknown.
+
+    A topic that is deleted and created again has another one.
+    """
 
 
 class Interaction(Struct, frozen=True, gc=False):
@@ -92,11 +93,9 @@ class Interaction(Struct, frozen=True, gc=False):
     store: int = 0
     dwell: float = 0.0
     promotion: tuple[float, float] | None = None
-    """Shares of stores that had the product in the mailer, and on display, when it was bought; None
-    where unknown."""
+    """Shares of stores that had the product in the mailer, and on display; None: unknown."""
     fingerprint: int = 0
-    """`ids.fingerprint` of the event, by which it counts once however often it is published; 0: it
-    has none."""
+    """`ids.fingerprint` of the event, so that it counts once however often published; 0: none."""
 
 
 class Profile(Struct, frozen=True, gc=False):

@@ -16,9 +16,9 @@ def stable_hash(text: str) -> int:
 
 
 def fingerprint(kind: int, event_id: str, product: int) -> int:
-    """What an event is known by, in 32 bits, never 0.
+    """Return 32 bits that an event is known by, never 0.
 
-    Of its kind, its id and its product (`stable_hash`).
+    They are made of its kind, its id and its product (`stable_hash`).
 
     With the product, since many a shop gives all lines of an order the order's id. A checksum takes
     a fifth of a hash's time; two ids of one product that differ in four neighbouring bytes at most

@@ -1,6 +1,6 @@
-"""Long work, told while it goes on: bars on a terminal.
+"""Progress of long work: bars on a terminal.
 
-Elsewhere (a file, a log, a pipe) a line now and then.
+Elsewhere (a file, a log, a pipe) a line is written now and then.
 """
 
 from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ class _Task:
 
 @dataclass(slots=True)
 class Lines:
-    """A line when work has taken a while, again and again with the time left, and when it has ended."""
+    """Progress in lines: now and then while work goes on, with the time left, and at its end."""
 
     say: Callable[[str], None]
     now: Callable[[], float] = monotonic
@@ -91,7 +91,7 @@ class Lines:
 
 
 def how_far(done: float, total: float | None, seconds: float) -> str:
-    """How far some work is after so many seconds, and what is left of it if it goes on as it did."""
+    """Describe how far some work is after so many seconds, and what is left at this pace."""
     if not total:
         return f"{done:,.0f} after {duration(seconds)}" if done else f"for {duration(seconds)}"
     if done >= total:

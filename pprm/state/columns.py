@@ -27,9 +27,9 @@ def without(column: bytes, size: int, row: int) -> bytes:
 
 
 def held(places: bytes, counters: bytes, product: int, made: bytes) -> tuple[int, bytes, bytes]:
-    """Row of the counters held of a product, and both columns.
+    """Return the row of the counters of a product, and both columns.
 
-    Where none are held, with those `made` at their end.
+    Where no counters are held, `made` are appended to them.
     """
     place = PLACE.pack(product)
     row = find(places, place)

@@ -49,8 +49,10 @@ class Counted(Struct, frozen=True, gc=False):
 
 
 WITHOUT_EFFECT = ("duplicate", "unbought", "nothing")
-"""Why an event moved its watermark and counts for nothing: published before; a return of what is
-not known to be bought; a purchase of none."""
+"""Why an event counts for nothing: published before, a return of what is unbought, or of none.
+
+Its watermark has moved all the same.
+"""
 
 
 class Folded(Struct, gc=False):
@@ -149,7 +151,7 @@ def _act(folded: Folded, event: Interaction, acts: list[Interaction]) -> None:
 def _unlike_an_act(folded: Folded, event: Interaction) -> None:
     """Take back a purchase, or hide a product.
 
-    What the sequence does not show, but may have to lose.
+    The sequence does not show these events, but they may remove purchases from it.
     """
     state = folded.state
     if event.kind is _RETURNED:
@@ -216,7 +218,7 @@ def _basket(state: UserState, event: Interaction) -> None:
 
 
 def _into_basket(state: UserState, event: Interaction) -> None:
-    """Count the product into the size of the current basket, and its promotion into the shopper's affinity."""
+    """Count a product into the current basket's size, and its promotion into the affinity."""
     (size,) = _SIZE.unpack_from(state.visits, len(state.visits) - _SIZE.size)
     if size < 0xFFFF:
         state.visits = state.visits[: -_SIZE.size] + _SIZE.pack(size + 1)
@@ -304,7 +306,7 @@ def _look(state: UserState, event: Interaction) -> bool:
 
 
 def _decayed(kept: float, last: int, time: int, half_life: float, added: float = 1.0) -> float:
-    """A decayed counter as of the later of `last`, its own moment, and `time`, when something is added."""
+    """A decayed counter with something added, as of the later of `last` and `time`."""
     if time < last:
         return kept + added * _decay(last - time, half_life)
     return kept * _decay(time - last, half_life) + added if kept else added

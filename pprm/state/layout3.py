@@ -14,8 +14,10 @@ TAG = b"\3"
 HEADER_BYTES = 104
 """Before the watermarks."""
 _COUNTS = struct.Struct("<HHHHHHH")
-"""From byte 2 on: interactions, baskets, products bought, looked at, published, bytes of text,
-bought again."""
+"""Sizes from byte 2 on, in the order of `_COUNTS`.
+
+Interactions, baskets, products bought, looked at, published, bytes of text, bought again.
+"""
 _COUNTS_END = 2 + _COUNTS.size
 _LOOKS = np.dtype([("counters", "<f4", 6), ("last", "<u4")])
 _PLAIN = np.array([1, 1, 1, 0, 0, 0], "<f4")

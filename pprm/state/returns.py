@@ -1,9 +1,10 @@
-"""A return takes back what its purchase counted, as if it had not happened, as far as the state still knows it.
+"""A return takes back what its purchase counted, as far as the state still knows it.
 
-Which purchase: that in the basket named, where the state knows the basket; else the newest of the product. Of the
-product's purchases those of the last 64 baskets are known one by one, from its `ring`, the baskets and the sequence;
-of older ones only their share of the decayed counters. The visit to the shop stays, be its basket empty; so does what
-promotions made of the shopper, which no purchase can be taken out of.
+The purchase is the one in the basket named, where the state knows the basket, else the newest of
+the product. A product's purchases in the last 64 baskets are known one by one, from its `ring`, the
+baskets and the sequence. Of older ones only their share of the decayed counters is known. The visit
+to the shop stays, even if its basket is empty. So does the affinity to promotions, from which no
+purchase can be removed.
 """
 
 import math
@@ -93,7 +94,7 @@ def _bought(state: UserState, at: int) -> Bought:
 
 
 def _purchases(state: UserState, product: int, bought: Bought) -> Iterator[Purchase]:
-    """The purchases in the product's ring, the newest basket first.
+    """Yield the purchases in the product's ring, the newest basket first.
 
     Those in the sequence are the newest ones, in the same order: a product counts once in a basket.
     """
@@ -109,9 +110,9 @@ def _purchases(state: UserState, product: int, bought: Bought) -> Iterator[Purch
 
 
 def _time(state: UserState, bought: Bought, ago: int, number: int) -> int | None:
-    """When a purchase that has left the sequence was.
+    """Return the time of a purchase that has left the sequence.
 
-    That of its basket, whose lines are taken to be of one time.
+    It is its basket's time: all lines of a basket are taken to be of one time.
     """
     if number == 0:
         return bought.last
@@ -127,7 +128,7 @@ def _row(state: UserState, basket: int) -> int:
 
 
 def _returned(state: UserState, event: Interaction, known: Sequence[Purchase]) -> int | None:
-    """Which of the purchases is meant, None where the basket that is named does not hold the product."""
+    """Return the index of the purchase meant; None if the basket named lacks the product."""
     if event.basket:
         code = basket_code(event.basket)
         visits = state.recent_baskets()["key"].tolist()
@@ -242,9 +243,9 @@ def _out_of_basket(state: UserState, gone: Purchase) -> None:
 
 
 def _changes(gone: Purchase, before: Bought, after: Bought | None) -> list[Change]:
-    """A purchase less.
+    """Remove a purchase from the counters.
 
-    Where it was the shopper's first of the product, the next one is that now.
+    Where it was the shopper's first of the product, the next one becomes the first.
     """
     assert gone.time is not None
     was_first = gone.time == before.first

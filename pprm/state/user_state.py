@@ -53,8 +53,7 @@ BROWSE_HALF_LIVES = (0.5 / 24, 6 / 24, 7.0)
 SENTIMENT_HALF_LIFE = 112.0
 """Days."""
 PROMOTION_DECAY = 0.995
-"""What a purchase keeps of its weight in the shopper's affinity to promotions for each later
-purchase."""
+"""What a purchase keeps of its weight in the affinity to promotions with each later purchase."""
 
 MAX_SEQUENCE = 128
 MAX_BASKETS = 64
@@ -95,10 +94,13 @@ COUNTERS_DTYPE = np.dtype(
     "<f4"),
      ("first", "<u4"), ("last", "<u4"), ("basket", "<u4"), ("ring", "<u8")]
 )  # fmt: skip
-"""Per product: purchases; the same decayed by `HALF_LIVES` as of `last`; decayed by `BASKET_DECAY`
-as of `basket`; Unix seconds of the first and the newest purchase; number of the shopper's basket
-that held it last; one bit for each of the `MAX_BASKETS` baskets up to that one that held it, the
-lowest for that one."""
+"""Counters of a product bought.
+
+Number of purchases; the same decayed by `HALF_LIVES` as of `last`, and by `BASKET_DECAY` as of
+`basket`; Unix seconds of the first and the newest purchase; number of the shopper's basket that
+held it last; one bit for each of the `MAX_BASKETS` baskets up to that one that held it, the lowest
+for that one.
+"""
 BASKETS_DTYPE = np.dtype([("time", "<u4"), ("store", "<u4"), ("key", "<u4"), ("size", "<u2")])
 """Unix seconds, `store_code` (0: unknown), `basket_code` (0: unknown) and products of a basket."""
 BROWSED_DTYPE = np.dtype(
@@ -106,8 +108,11 @@ BROWSED_DTYPE = np.dtype(
     ("dwell", "<f4"),
      ("last", "<u4")]
 )  # fmt: skip
-"""Per product looked at, as of `last` (Unix seconds of the newest browse event): looks decayed by
-`BROWSE_HALF_LIVES`; additions to the cart, removals, and minutes of dwelling, decayed by a week."""
+"""Counters of a product looked at.
+
+All are as of `last` (Unix seconds of the newest browse event): looks decayed by
+`BROWSE_HALF_LIVES`; additions to the cart, removals, and minutes of dwelling, decayed by a week.
+"""
 
 MAX_COUNT = 1 << 31
 """Of anything counted: far above what one shopper can do, and half of what the layout holds."""
@@ -185,8 +190,7 @@ class UserState(Struct, gc=False):
     reviews: float = 0.0
     """Number of reviews, decayed alike."""
     promotions: float = 0.0
-    """Purchases whose promotion is known, decayed by `PROMOTION_DECAY`; of these, in sum, the
-    shares of stores ..."""
+    """Purchases with a known promotion, decayed by `PROMOTION_DECAY`; then their summed shares."""
     mailer: float = 0.0
     """... that had the product in the mailer,"""
     display: float = 0.0
@@ -203,8 +207,7 @@ class UserState(Struct, gc=False):
     """The last `MAX_BASKETS` baskets, oldest first."""
     keys: bytes = b""
     newest: bytes = b""
-    """Of each product, as `NEWEST`: Unix seconds of the newest purchase, number of the basket that
-    held it last."""
+    """Per product, as `NEWEST`: Unix seconds of its newest purchase, number of its last basket."""
     places: bytes = b""
     """Which of the products were bought again, as `PLACE`."""
     again: bytes = b""
@@ -223,9 +226,9 @@ class UserState(Struct, gc=False):
 
     @property
     def version(self) -> int:
-        """Grows with every event folded.
+        """Return a number that grows with every event folded.
 
-        How many records of all sources lie below the watermarks, or lay once.
+        It counts the records of all sources that lie below the watermarks, or once did.
         """
         return watermarks.version(self.base, self.watermarks)
 
@@ -283,9 +286,9 @@ def basket_code(basket: int) -> int:
 
 
 def anew(positions: Iterable[watermarks.Mark], base: int = 0) -> UserState:
-    """State of a shopper whose history is lost.
+    """Make the state of a shopper whose history is lost.
 
-    By source its partition, log and the newest offset processed.
+    `positions` has by source the partition, the log and the newest offset processed.
     """
     return UserState(base=base, watermarks=watermarks.pack(positions))
 
@@ -409,10 +412,10 @@ def _is_utf8(text: bytes) -> bool:
 
 @compiled
 def _wrong(value: bytes) -> str:
-    """What in a state with a header no fold makes and would make the next one fail, empty if nothing is.
+    """Describe what is wrong in a state with a header, empty if nothing is.
 
-    One compiled pass over the bytes: each call of numpy costs more than all that a small state has to be asked.
-    Written so that a NaN is wrong, too.
+    Wrong is what no fold makes and what would make the next fold fail. A NaN is wrong, too. One
+    compiled pass over the bytes: each call of numpy costs more than checking a small state.
     """
     data = np.frombuffer(value, np.uint8)
     h = data[:_HEADER_BYTES].view(_HEADER_DTYPE)[0]
@@ -455,9 +458,9 @@ def _wrong(value: bytes) -> str:
 @compiled
 def _holds_too_much(h: Any) -> Any:
     return (
-        h.interactions > MAX_SEQUENCE or h.visits > MAX_BASKETS or h.products > MAX_PRODUCTS or h.again > MAX_PRODUCTS
-        or h.browsed > MAX_BROWSED or h.looks > MAX_BROWSED or h.published > MAX_PUBLISHED or h.text > MAX_TEXT_BYTES
-        or h.hidden > MAX_HIDDEN
+        h.interactions > MAX_SEQUENCE or h.visits > MAX_BASKETS or h.products > MAX_PRODUCTS
+        or h.again > MAX_PRODUCTS or h.browsed > MAX_BROWSED or h.looks > MAX_BROWSED
+        or h.published > MAX_PUBLISHED or h.text > MAX_TEXT_BYTES or h.hidden > MAX_HIDDEN
     )  # fmt: skip
 
 
@@ -600,7 +603,7 @@ def _expand_looks(counters: NDArray[Any], browsed_at: bytes, places: bytes, look
 
 
 def follows(value: bytes, held: bytes) -> bool:
-    """Whether a state was folded from another one or from a later one, as far as watermarks can say.
+    """Whether a state was folded from another one or a later one, as far as watermarks tell.
 
     Where one of them is no state there is nothing to compare.
     """

@@ -1,6 +1,4 @@
-"""What a state knows of the records behind it.
-
-Per topic how far it was read, and the last events' fingerprints.
+"""What a state knows of the records behind it: watermarks and event fingerprints by topic.
 
 Watermarks make a record that is delivered again count once. Each is of one log: a topic that was
 deleted and created again has another number (made from its id, KIP-516), and what comes from it is
@@ -25,8 +23,7 @@ NO_MARK = (-1, 0, -1)
 FINGERPRINT = struct.Struct("<I")
 MAX_WATERMARKS = SLOTS * (1 + WAYS)
 MAX_FINGERPRINTS = 64
-"""Of a topic: 99 of 100 grocery baskets have no more lines, so that an order that is sent twice is
-known whole."""
+"""Per topic: 99 of 100 grocery baskets have no more lines, so that an order sent twice is known."""
 MAX_OFFSET = 1 << 48
 MAX_BASE = 1 << 52
 """`version` is still a number in JSON."""
@@ -43,10 +40,7 @@ _PACK = FINGERPRINT.pack
 
 
 class Watermarks(Struct, gc=False):
-    """A state's watermarks and fingerprints, taken apart while events are folded.
-
-    By source topic.
-    """
+    """A state's watermarks and fingerprints by source topic, unpacked while events are folded."""
 
     base: int
     marks: list[list[int]]
@@ -153,19 +147,20 @@ def fingerprints(watermarks: bytes) -> int:
 
 
 def version(base: int, watermarks: bytes) -> int:
-    """How many records lie below the watermarks, and lay below those that were replaced.
+    """Count the records below the watermarks and below those that were replaced.
 
-    It never goes back.
+    The count never decreases.
     """
     offsets: list[int] = [offset for _, _, offset, _ in WATERMARK.iter_unpack(watermarks)]
     return base + sum(offsets) + len(offsets)
 
 
 def follows(base: int, watermarks: bytes, held_base: int, held: bytes) -> bool:
-    """Whether a state was made from the one held, or from a later one, as far as base and watermarks can say.
+    """Whether a state was made from the one held, or a later one, as far as its arguments tell.
 
-    One that is older in any topic was made by somebody who did not know the one held. Offsets of different logs or
-    partitions cannot be compared: of two such watermarks the one that replaced the other has the larger base.
+    A state that is older in any topic was made by a worker that did not know the one held. Offsets
+    of different logs or partitions cannot be compared: of two such watermarks the one that replaced
+    the other has the larger base.
     """
     mine, theirs = WATERMARK.iter_unpack(watermarks), WATERMARK.iter_unpack(held)
     pairs = zip(chain(mine, repeat((*NO_MARK, 0))), theirs, strict=False)
