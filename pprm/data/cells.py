@@ -16,6 +16,8 @@ from pprm.data.report import Unusable
 MAX_ID_BYTES = 128
 EARLIEST = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp())
 LATEST = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp())
+AHEAD = 300
+"""Seconds by which an event may lie ahead of the clock: clocks differ."""
 FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 NOTHING = frozenset({"", "NULL", "null", "NaN", "nan", "<NA>", "#N/A", "\\N"})
 """What databases, pandas and spreadsheets write where there is nothing."""
@@ -135,6 +137,14 @@ def seconds(name: str, cell: Any) -> int:
         if EARLIEST <= value / many < LATEST:
             raise Unusable(f"{name} is in {unit}: divide it by {many}", cell)
     raise Unusable(f"{name} must lie between 2000 and 2100, in seconds since 1970", cell)
+
+
+def past(name: str, cell: Any, now: float) -> int:
+    """`seconds` of what has happened by `now`, Unix seconds."""
+    value = seconds(name, cell)
+    if value > now + AHEAD:
+        raise Unusable(f"{name} lies ahead of this computer's clock", cell)
+    return value
 
 
 def _parsed_seconds(name: str, cell: Any) -> float:

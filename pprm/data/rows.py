@@ -140,12 +140,12 @@ def _coded(
             store_code(event.store_id) if bought else 0,
             event.dwell_seconds or 0.0 if event.kind in LOOKS else 0.0,
             sentiment(event.sentiment, event.rating, event.text) if reviewed else 0.0,
-            _same_as(event) if event.event_id else 0,
+            same_event(event) if event.event_id else 0,
         )
 
 
-def _same_as(event: Event) -> int:
-    """What events that are one share; many a shop gives all lines of an order the order's id."""
+def same_event(event: Event) -> int:
+    """What events that are one share, 8 bytes of it; many a shop gives all lines of an order the order's id."""
     return stable_hash.__wrapped__(
         "\0".join((event.event_id, event.user_id, event.product_id, event.kind.name))
     )

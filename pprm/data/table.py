@@ -6,12 +6,13 @@ Events and products are needed, users are not. Files are read row by row, whatev
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from time import time
 from typing import Any, TypeVar
 
 from pprm.core.events import Kind
 from pprm.data import cells as cell
 from pprm.data import formats
-from pprm.data.cells import flag, id_or_nothing, identity, number, price, seconds, text
+from pprm.data.cells import flag, id_or_nothing, identity, number, past, price, text
 from pprm.data.dataset import Dataset, Product
 from pprm.data.files import Note, Progress, Reading, Source, parsed, silent
 from pprm.data.limits import fit_event, fit_product, fit_user
@@ -71,7 +72,7 @@ def read(
     """
     reading = Reading([path for path in (events, products, users) if path], progress, strict)
     return Rows(
-        _rows(events, reading, _event, _event_columns),
+        _rows(events, reading, partial(_event, time()), _event_columns),
         _rows(products, reading, _product, needs("product_id", "title")),
         _rows(users, reading, _user, needs("user_id")) if users else (),
         reading.report,
@@ -139,13 +140,14 @@ def _event_columns(names: Sequence[str]) -> None:
     needs("user_id", "product_id", "occurred_at")(names)
 
 
-def _event(cells: Mapping[str, Any], note: Note) -> Event:
+def _event(now: float, cells: Mapping[str, Any], note: Note) -> Event:
+    """An event; what has not happened by `now` is none."""
     get = cells.get
     quantity = number("quantity", get("quantity"), -1e6, 1e6)
     event = Event(
         user_id=identity("user_id", cells["user_id"]),
         product_id=identity("product_id", cells["product_id"]),
-        occurred_at=seconds("occurred_at", cells["occurred_at"]),
+        occurred_at=past("occurred_at", cells["occurred_at"], now),
         kind=_kind(text(get("kind")), quantity),
         basket_id=id_or_nothing("basket_id", get("basket_id")),
         store_id=id_or_nothing("store_id", get("store_id")),

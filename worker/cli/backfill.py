@@ -16,6 +16,7 @@ from hashlib import blake2b
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
+from struct import Struct
 from typing import Any
 
 import orjson
@@ -28,6 +29,7 @@ from pprm.data.rows import EVENTS, SAME_EVENT, UNKNOWN_PRODUCT, Event, Rows, Use
 from schemas import families
 from worker.cli.external_sort import Sorter
 from worker.cli.published import Published, known_by
+from worker.cli.repeats import Found, Repeats
 from worker.cli.send import Envelope, SendError, check, dress
 
 AT_ONCE = 2000
@@ -36,6 +38,8 @@ PRODUCTS, USERS = -2, -1
 """Keys by which they are sorted before all events, whose keys are their times."""
 FAMILIES = ("products", "users", *families.EVENTS)
 BEFORE = "before --since"
+_HEAD = Struct("<BQ")
+"""Before a message on disk: its family, and what tells a repeat of it."""
 
 Fields = dict[str, Any]
 Told = Callable[[int, int], None]
@@ -49,18 +53,25 @@ class Past:
     sorted: Sorter
     report: Report
     counts: Counter[str]
-    """Messages, by family."""
-    oldest: int
-    """Unix seconds of the first event."""
+    """Messages, by family, repeats among them."""
+    repeats: Found
+
+    @property
+    def total(self) -> int:
+        """Messages to publish."""
+        return self.counts.total() - self.repeats.count
 
     def messages(self) -> Iterator[tuple[str, Fields]]:
         """Family and fields of each message.
 
-        Products, users, events in time order, and equal times as in the file.
+        Products, users, events in time order, and equal times as in the file. Of events with one
+        id the first.
         """
-        for key, rows in groupby(self.sorted, key=itemgetter(0)):
+        is_repeat = self.repeats.left_out()
+        for _, rows in groupby(self.sorted, key=itemgetter(0)):
+            unpacked = (_unpacked(content) for _, content in rows)
             yield from _with_ids(
-                (_unpacked(content) for _, content in rows), self.report, key == USERS, self.oldest
+                (f, fields) for f, known, fields in unpacked if not is_repeat(known)
             )
 
 
@@ -77,76 +88,80 @@ def prepare(rows: Rows, directory: Path, since: int = 0, memory: int | None = No
         pprm.data.report.TableError: most of them cannot be used.
     """
     sorter = Sorter(directory) if memory is None else Sorter(directory, memory)
-    counts, report, known, oldest = Counter[str](), rows.report, set[str](), 0
+    counts, report, repeats = Counter[str](), rows.report, Repeats()
+    products, oldest = set[str](), 0
 
-    def take(key: int, family: str, fields: Fields, name: str) -> None:
+    def timed() -> Iterator[Event]:
+        nonlocal oldest
+        for event in rows.events:
+            oldest = min(oldest or event.occurred_at, event.occurred_at)
+            yield event
+
+    def take(key: int, family: str, fields: Fields, name: str, known: int = 0) -> None:
         try:
             check(family, {"event_id": "-", **fields})
         except SendError as error:
             report.unusable(family, Unusable(str(error)), name)
             return
-        sorter.add(key, _packed(family, fields))
+        sorter.add(key, _packed(family, known, fields))
         counts[family] += 1
 
     for product in rows.products:
-        known.add(product.product_id)
+        products.add(product.product_id)
         take(PRODUCTS, "products", _product(product), repr(product.product_id))
-    for event in _usable(rows.events, known, report, since):
-        oldest = min(oldest or event.occurred_at, event.occurred_at)
-        take(event.occurred_at, _family(event), _event(event), repr(event.user_id))
+    for event, known in _since(since, _usable(timed(), products, report), repeats, report):
+        take(event.occurred_at, _family(event), _event(event), repr(event.user_id), known)
     report.check(EVENTS)
+    found = repeats.found()
+    report.passed_over(EVENTS, SAME_EVENT, count=found.count)
     for user in rows.users:
-        take(USERS, "users", _user(user), repr(user.user_id))
-    return Past(sorter, report, counts, oldest)
+        take(USERS, "users", _user(user, oldest), repr(user.user_id))
+    return Past(sorter, report, counts, found)
 
 
-def _usable(
-    events: Iterable[Event], known: set[str], report: Report, since: int
-) -> Iterator[Event]:
-    """Events of known products, as a model learns from them, from a time on."""
+def _usable(events: Iterable[Event], known: set[str], report: Report) -> Iterator[Event]:
+    """Events of known products, as a model learns from them."""
     part = report.part(EVENTS)
     for event in events:
         part.read += 1
-        if event.product_id not in known:
+        if event.product_id in known:
+            yield event
+        else:
             report.unusable(EVENTS, Unusable(UNKNOWN_PRODUCT), repr(event.product_id))
-        elif event.occurred_at < since:
+
+
+def _since(
+    since: int, events: Iterable[Event], repeats: Repeats, report: Report
+) -> Iterator[tuple[Event, int]]:
+    """Events from a time on, with what each is known by; `repeats` takes those before, too."""
+    for event in events:
+        known = repeats.add(event, is_older := event.occurred_at < since)
+        if is_older:
             report.passed_over(EVENTS, BEFORE)
         else:
-            yield event
+            yield event, known
 
 
-def _packed(family: str, fields: Fields) -> bytes:
-    return bytes([FAMILIES.index(family)]) + orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY)
+def _packed(family: str, known: int, fields: Fields) -> bytes:
+    return _HEAD.pack(FAMILIES.index(family), known) + orjson.dumps(
+        fields, option=orjson.OPT_SERIALIZE_NUMPY
+    )
 
 
-def _unpacked(content: bytes) -> tuple[str, Fields]:
-    return FAMILIES[content[0]], orjson.loads(content[1:])
+def _unpacked(content: bytes) -> tuple[str, int, Fields]:
+    family, known = _HEAD.unpack_from(content)
+    return FAMILIES[family], known, orjson.loads(content[_HEAD.size :])
 
 
-def _with_ids(
-    rows: Iterable[tuple[str, Fields]], report: Report, are_users: bool, oldest: int
-) -> Iterator[tuple[str, Fields]]:
-    """Rows of one key with what they lack.
-
-    Each event an id of its own, shoppers the time since when they are known.
-    """
-    alike, given = Counter[bytes](), set[bytes]()
+def _with_ids(rows: Iterable[tuple[str, Fields]]) -> Iterator[tuple[str, Fields]]:
+    """Rows of one key, each event with an id: its own, or one of what it is."""
+    alike = Counter[bytes]()
     for family, fields in rows:
-        # known before the first event: a later time would make the shopper's last event newer than
-        # it is
-        if are_users:
-            yield family, {"updated_at": _time(oldest), **fields}
-        elif family == "products":
-            yield family, fields
-        elif "event_id" not in fields:
+        if family in families.EVENTS and "event_id" not in fields:
             same = _identity(family, fields)
             alike[same] += 1
-            yield family, {"event_id": _numbered(same, alike[same]), **fields}
-        elif (event := known_by(family, fields)) in given:
-            report.passed_over(EVENTS, SAME_EVENT)
-        else:
-            given.add(event)
-            yield family, fields
+            fields = {"event_id": _numbered(same, alike[same]), **fields}
+        yield family, fields
 
 
 IDENTITY = ("user_id", "product_id", "occurred_at", "action", "kind", "basket_id", "store_id")
@@ -172,10 +187,11 @@ def _product(product: Product) -> Fields:
     return {name: value for name, value in product._asdict().items() if value is not None}
 
 
-def _user(user: User) -> Fields:
-    return {"user_id": user.user_id, "attributes": user.attributes} | (
-        {"text": user.text} if user.text else {}
-    )
+def _user(user: User, oldest: int) -> Fields:
+    """Known before the first event: a later time would make their last event newer than it is."""
+    about = {"text": user.text} if user.text else {}
+    since = {"updated_at": _time(oldest)} if oldest else {}
+    return {"user_id": user.user_id, "attributes": user.attributes} | about | since
 
 
 def _event(event: Event) -> Fields:
@@ -213,7 +229,7 @@ async def publish(
 
     Returns: how many messages of each family were published, and how many the topics held already.
     """
-    counts, held, total, done = Counter[str](), Counter[str](), past.counts.total(), 0
+    counts, held, total, done = Counter[str](), Counter[str](), past.total, 0
     async with AIOKafkaProducer(
         acks="all", linger_ms=20, max_batch_size=1 << 18, **client
     ) as producer:

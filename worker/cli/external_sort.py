@@ -60,9 +60,15 @@ class Sorter:
 
     def _write(self, rows: Iterable[Row]) -> Path:
         path = self._directory / f"run-{next(self._names)}"
-        with path.open("xb", buffering=BUFFER) as file:
-            for key, content in rows:
-                file.write(_HEAD.pack(key, len(content)) + content)
+        try:
+            with path.open("xb", buffering=BUFFER) as file:
+                for key, content in rows:
+                    file.write(_HEAD.pack(key, len(content)) + content)
+        except OSError as error:
+            raise OSError(
+                f"{self._directory}: {error.strerror}. The rows are sorted on disk: let TMPDIR name"
+                f" a directory with room for all of them"
+            ) from error
         return path
 
 

@@ -4,6 +4,8 @@ Read whole, checked, sorted in bounded memory, with ids that stay.
 """
 
 import random
+import resource
+import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterable
@@ -14,13 +16,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pprm.data import table
+from pprm.data import cells, table
 from pprm.data.files import TableError
+from pprm.data.rows import Event
 from worker.cli import backfill, external_sort
 from worker.cli.backfill import Past, prepare
 from worker.cli.external_sort import Sorter
 from worker.cli.published import Published, known_by
+from worker.cli.repeats import Repeats
 from worker.cli.send import MODELS, check
+from worker.pipeline import codec
 
 PRODUCTS = "product_id,title\ntea,Tea\nmug,Mug\n"
 HEADER = "user_id,product_id,occurred_at,kind,price\n"
@@ -167,6 +172,75 @@ def test_returns_are_published_as_returns(tmp_path: Path) -> None:
 def test_since_leaves_out_what_is_older(tmp_path: Path) -> None:
     found = past(tmp_path, [f"u,tea,{T},view,\n", f"u,tea,{T + 5},view,\n"], since=T + 5)
     assert found.counts["browses"] == 1 and found.report.left_out == {backfill.BEFORE: 1}
+
+
+@pytest.mark.parametrize("since", [0, T + 5, T + 9])
+def test_shoppers_are_as_of_the_first_event_of_the_tables_whatever_is_published(
+    tmp_path: Path, since: int
+) -> None:
+    rows = [f"u,pot,{T},view,\n"] + [f"u,tea,{T + n},view,\n" for n in (5, 6)]
+    found = past(tmp_path, rows, users="user_id,text\nu,likes tea\n", since=since)
+    (user,) = [fields for family, fields in found.messages() if family == "users"]
+    assert user["updated_at"] == backfill._time(T)  # of a product that is not sold any more
+
+
+def test_an_event_with_one_id_counts_once_whenever_it_is_told_as_in_training(
+    tmp_path: Path,
+) -> None:
+    header = "event_id,user_id,product_id,occurred_at,kind\n"
+    rows = [
+        f"{n},u{n},tea,{T + days * 86_400},{kind}\n"
+        for n in range(100)
+        for kind in ("purchase", "return")
+        for days in (2, 0, 1)
+    ]
+    found = past(tmp_path, [*rows, f"x,u,tea,{T},view\n"], header, memory=2000)
+    assert len(set(ids(found))) == 101 and len(ids(found)) == 201 == found.total - 2
+    times = {fields.get("occurred_at") for _, fields in found.messages()} - {None}
+    assert times == {backfill._time(T)}
+    learned = table.load(tmp_path / "events.csv", tmp_path / "products.csv")
+    assert found.report.left_out == learned.left_out == {"event_id that was there before": 400}
+
+
+def test_what_repeats_an_event_from_before_since_was_there_before(tmp_path: Path) -> None:
+    header = "event_id,user_id,product_id,occurred_at\n"
+    rows = [f"1,u,tea,{T}\n", f"1,u,tea,{T + 9}\n", f"2,u,tea,{T + 9}\n"]
+    found = past(tmp_path, rows, header, since=T + 1)
+    assert ids(found) == ["2"]
+    assert found.report.left_out == {backfill.BEFORE: 1, "event_id that was there before": 1}
+
+
+def test_repeats_take_eight_bytes_an_event(tmp_path: Path) -> None:
+    repeats = Repeats()
+    event = Event("u", "tea", T)
+    tracemalloc.start()
+    for number in range(100_000):
+        repeats.add(event._replace(event_id=str(number)), is_older=False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000 and repeats.found().count == 0
+
+
+def test_what_lies_ahead_is_left_out_with_its_line_in_training_too(tmp_path: Path) -> None:
+    ahead = int(time.time()) + 86_400
+    rows = [f"u,tea,{T},view,\n", f"u,tea,{ahead},view,\n", f"u,mug,{T},purchase,\n"]
+    found = past(tmp_path, rows)
+    assert found.counts.total() == 4 and "(line 3)" in str(found.report)
+    learned = table.load(tmp_path / "events.csv", tmp_path / "products.csv")
+    assert len(learned.user) == 2 and learned.left_out == found.report.left_out
+    assert cells.AHEAD == codec.FUTURE_SECONDS
+
+
+def test_a_full_disk_is_told_with_the_directory_and_what_chooses_it(tmp_path: Path) -> None:
+    _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    sorter = Sorter(tmp_path, memory=1 << 20)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError, match=f"{tmp_path}: .*TMPDIR"):
+            for number in range(2000):
+                sorter.add(number, b"%1000d" % number)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_what_is_published_is_known_by_id_shopper_product_and_kind() -> None:
