@@ -18,7 +18,8 @@ PARTITIONS = 4
 _TEXT = {"type": "string"}
 CLOUD_EVENT = {
     "type": "object",
-    "description": "CloudEvents 1.0, written in Kafka binary mode; read in both modes, as are plain records.",
+    "description": "CloudEvents 1.0, written in Kafka binary mode;"
+    " read in both modes, as are plain records.",
     "properties": {
         **{f"ce_{name}": _TEXT for name in ("specversion", "id", "source", "type")},
         "ce_time": {"type": "string", "format": "date-time"},

@@ -33,7 +33,8 @@ class Purchase(Message):
     basket_id: Annotated[
         Id | None,
         Field(
-            description="purchases with one id form a basket, else those of one time do; of a return: its purchase's"
+            description="purchases with one id form a basket, else those"
+            " of one time do; of a return: its purchase's"
         ),
     ] = None
     store_id: Id | None = None

@@ -62,7 +62,8 @@ class Recommendation(Message):
         str,
         Field(
             pattern=r"^[0-9a-f]{32}$",
-            description="hash of shopper, version, placement, model and items: one id is one content. Also the ce_id",
+            description="hash of shopper, version, placement, model and"
+            " items: one id is one content. Also the ce_id",
         ),
     ]
     user_id: Id
@@ -70,7 +71,8 @@ class Recommendation(Message):
         int,
         Field(
             ge=0,
-            description="grows with every event of the shopper that the list knows of: keep the highest",
+            description="grows with every event of the shopper"
+            " that the list knows of: keep the highest",
         ),
     ]
     generated_at: Time

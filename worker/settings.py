@@ -76,7 +76,8 @@ class Kafka(Section):
     instance_id: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9._-]{1,249}$",
-        description="a name of this worker that outlives it: a restart within the session timeout moves nothing",
+        description="a name of this worker that outlives it: a restart"
+        " within the session timeout moves nothing",
     )
 
     @model_validator(mode="after")
@@ -129,8 +130,9 @@ class Topics(Section):
     )
     partitioner: Partitioner = Field(
         "murmur2",
-        description="of all producers: murmur2 (Java, aiokafka, kafka-python), consistent_random (librdkafka); or any,"
-        " then records are re-keyed to the partition that murmur2 gives their key",
+        description="of all producers: murmur2 (Java, aiokafka, kafka-python),"
+        " consistent_random (librdkafka); or any, then records are"
+        " re-keyed to the partition that murmur2 gives their key",
     )
     replication: int = Field(1, ge=1, le=10, description="copies the broker keeps; 3 in production")
 
@@ -153,7 +155,8 @@ class State(Section):
     )
     accept_lost: bool = Field(
         False,
-        description="start although the changelog has lost states that nobody has: those shoppers start anew",
+        description="start although the changelog has lost states"
+        " that nobody has: those shoppers start anew",
     )
 
 
@@ -171,7 +174,8 @@ class Model(Section):
         2,
         ge=1,
         le=2,
-        description="1 is the lighter model: the first stage alone, a third of the time, .219 instead of .229 NDCG@10",
+        description="1 is the lighter model: the first stage alone, a"
+        " third of the time, .219 instead of .229 NDCG@10",
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads of one scoring call")
     encoder: Path | None = Field(
@@ -200,7 +204,8 @@ class Recommendations(Section):
         0.0,
         ge=0,
         le=3650,
-        description="leave out what was bought within so many days; groceries repeat, fashion does not",
+        description="leave out what was bought within so many"
+        " days; groceries repeat, fashion does not",
     )
     most_of_a_type: int | None = Field(
         None, ge=1, le=100, description="products of one type per list at most: a more diverse list"
@@ -213,7 +218,8 @@ class Recommendations(Section):
     )
     empty_catalogue: bool = Field(
         False,
-        description="answer while no product is available, by lists without items; else events wait in Kafka",
+        description="answer while no product is available, by lists"
+        " without items; else events wait in Kafka",
     )
 
 
@@ -259,7 +265,8 @@ class Settings(BaseSettings):
     )
     delivery: Literal["at_least_once", "exactly_once"] = Field(
         "at_least_once",
-        description="exactly_once writes states, lists and offsets in transactions; the broker must have them",
+        description="exactly_once writes states, lists and offsets"
+        " in transactions; the broker must have them",
     )
     kafka: Kafka = Kafka()
     topics: Topics = Topics()

@@ -30,6 +30,8 @@ DATASETS: "dict[str, Callable[..., Dataset]]" = {
     name: _loader(name.replace("-", "_"))
     for name in ("complete-journey", "table", "rees46", "taobao", "google-merchandise", "yelp")
 }
-"""Loader of each dataset: takes the paths of its files, as docs/data.md lists them, `progress=` and
-`strict=`; complete-journey takes none, its data is in a package. Modules are imported when they are
-called: the worker needs no pandas."""
+"""Loader of each dataset, imported when it is called: the worker needs no pandas.
+
+A loader takes the paths of its files, as docs/data.md lists them, `progress=` and `strict=`. That
+of complete-journey takes none: its data is in a package.
+"""

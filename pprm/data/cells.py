@@ -1,8 +1,9 @@
 """Cells of a table, from text as in CSV or typed as in parquet.
 
-Each function reads one kind, and says what is wrong.
+Each function reads one kind.
 
-All raise `Unusable`. The limits are those of the worker's topics (`schemas.limits`).
+All raise `Unusable`, which names the rule. The limits are those of the worker's topics
+(`schemas.limits`).
 """
 
 import re
@@ -60,7 +61,7 @@ def path(cell: Any, separator: str) -> list[str]:
 
 
 def identity(name: str, cell: Any) -> str:
-    """An id: text, UTF-8 bytes, or a whole number.
+    """Read an id: text, UTF-8 bytes, or a whole number.
 
     Another number has lost what it was (`12.0`, `1e+17`).
     """
@@ -101,7 +102,7 @@ def number(name: str, cell: Any, low: float, high: float) -> float | None:
 
 
 def price(name: str, cell: Any, note: Note) -> float | None:
-    """A price, which nothing is learned from.
+    """Read a price, which nothing is learned from.
 
     One that cannot be used costs no row, and is left empty.
     """
@@ -123,9 +124,9 @@ def flag(name: str, cell: Any) -> bool:
 
 
 def seconds(name: str, cell: Any) -> int:
-    """A time as Unix seconds.
+    """Read a time as Unix seconds.
 
-    From a number, from RFC 3339 text, or from a timestamp (UTC where it has no zone).
+    It may be a number, RFC 3339 text, or a timestamp (UTC where it has no zone).
     """
     if isinstance(cell, datetime):
         value = (cell if cell.tzinfo else cell.replace(tzinfo=UTC)).timestamp()

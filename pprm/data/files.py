@@ -1,6 +1,6 @@
 """Rows of files of any size, read once from front to back in bounded memory.
 
-Those that cannot be used are left out.
+Rows that cannot be used are left out.
 
 A download or a copy that was broken off ends in the middle of a line: such a last line is one of
 them.
@@ -103,7 +103,9 @@ class Source(Protocol):
 
 
 def parsed(source: Source, records: Iterable[R | Unusable], parse: Callable[[R], T]) -> Iterator[T]:
-    """What `parse` makes of each record of a file.
+    """Yield what `parse` makes of each record of a file.
+
+    `parse` raises ValueError or KeyError where it cannot, or PassedOver.
 
     It raises ValueError or KeyError where it cannot, or PassedOver.
 

@@ -1,6 +1,6 @@
-"""What a file is: told by its first bytes, not by its name.
+"""The format of a file, recognised by its first bytes, not by its name.
 
-Compressed ones are read as a stream, in bounded memory.
+Compressed files are read as a stream, in bounded memory.
 """
 
 import bz2
@@ -18,8 +18,7 @@ from pprm.data.report import TableError
 CHUNK = 1 << 16
 """Bytes decompressed at a time."""
 MAX_LINE = 4 << 20
-"""Bytes of a line. A longer one is handed out cut to one byte more, so that its reader can refuse
-it."""
+"""Bytes of a line. A longer line is cut to one byte more, so that its reader can refuse it."""
 PARQUET = b"PAR1"
 HEAD = 16
 """First bytes that say what a file is."""

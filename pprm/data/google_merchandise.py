@@ -1,10 +1,8 @@
-"""Google Merchandise Store.
+"""Google Merchandise Store: three months of list impressions, checkouts and purchases.
 
-Three months (2020-11 to 2021-01) of list impressions, checkouts and purchases.
-
-Two CSV files made from the public Google Analytics 4 sample: events (user_id, ga_session_id,
-country, device, type, item_id, date) and items (id, name, brand, variant, category, price_in_usd).
-Times are whole minutes, read as UTC.
+Two CSV files (2020-11 to 2021-01) made from the public Google Analytics 4 sample: events (user_id,
+ga_session_id, country, device, type, item_id, date) and items (id, name, brand, variant, category,
+price_in_usd). Times are whole minutes, read as UTC.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,9 +19,12 @@ from pprm.data.text_files import Lines, csv_records, needs
 
 NAME = "google-merchandise"
 KINDS = {"add_to_cart": Kind.VIEW, "begin_checkout": None, "purchase": Kind.PURCHASE}
-"""What is called add_to_cart comes in whole pages, a dozen items in a moment: no act of the
-shopper. A checkout is the purchase itself, minutes before it is recorded: who reads it predicts
-what has happened (NDCG .96)."""
+"""The kind of each type of event; None is left out.
+
+What is called add_to_cart comes in whole pages, a dozen items in a moment: no act of the shopper. A
+checkout is the purchase itself, minutes before it is recorded: a model that reads it predicts what
+has happened (NDCG .96).
+"""
 CHECKOUT = "checkout: the purchase follows"
 EVENT_COLUMNS = ("user_id", "ga_session_id", "country", "type", "item_id", "date")
 ITEM_COLUMNS = ("id", "name", "brand", "variant", "category", "price_in_usd")

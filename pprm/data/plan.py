@@ -1,4 +1,4 @@
-"""What is learned from and what is judged, by time alone.
+"""The periods to learn from and to judge, by time alone.
 
 A random split would let the future in.
 """
@@ -35,14 +35,15 @@ class Plan:
     """Periods of a dataset, Unix seconds."""
 
     begin: int
-    """Visits are learned from between this and `chosen` or `until`; what is before them is only
-    history."""
+    """Visits from here to `chosen` or `until` are learned from; earlier ones are only history."""
     validation: Split
     """Choices are made on it: one visit a shopper, so that many shoppers have a say."""
     test: Split
     cuts: tuple[int, ...]
-    """When what changes slowly is learned anew, so that no visit is trained with tables of its
-    future; the last one is `until`."""
+    """Unix times at which slow tables are learned anew; the last is `until`.
+
+    Thus no visit is trained with tables of its future.
+    """
 
     @property
     def chosen(self) -> int:
@@ -51,7 +52,10 @@ class Plan:
 
     @property
     def until(self) -> int:
-        """What is tested, as it was chosen, is learned anew with the validation's visits, and from nothing later."""
+        """The end of learning for the model that is tested.
+
+        It has the settings chosen on the validation, and learns from the validation's visits, too.
+        """
         return self.test.begin
 
     @property
@@ -70,25 +74,21 @@ COMPLETE_JOURNEY = Plan(
     Split(_month(12), _month(1, 2018), 3),
     tuple(map(_month, range(7, 13))),
 )
-"""Learned from July to October and chosen on November; learned anew from July to November and
-tested on December."""
+"""Learned from July to October, chosen on November; learned anew until December, tested on it."""
 PARTS = 8
-"""Others are cut by their baskets: the last eighth of them tests, the one before validates, the
-four before teach."""
+"""Equal parts of other datasets' baskets: 1 tests, 1 validates, the 4 before teach."""
 LEAST_BASKETS = 80
-"""That a shop must have to learn from: forty teach, ten validate, ten test. docs/small-shops.md has
-what to expect."""
+"""Least baskets to learn from: 40 teach, 10 validate, 10 test (see docs/small-shops.md)."""
 
 
 def of(dataset: Dataset) -> Plan:
-    """The plan for a dataset.
+    """Make the plan for a dataset.
 
-    Cut where so many of its baskets have passed, so each period has some to judge.
+    It is cut by numbers of baskets, so that each period has some to judge. Cut by time, one wrong
+    date would leave nothing in most of them.
 
-    Cut by its span instead, one wrong date would leave nothing in most of them.
-
-    Raises:
-        TooLittleData: nobody buys anything that may be recommended, or all do at one moment.
+    Raises:     TooLittleData: nobody buys anything that may be recommended, or all do at one
+    moment.
     """
     if dataset.name == BUNDLED:
         return COMPLETE_JOURNEY
@@ -118,9 +118,15 @@ def basket_times(dataset: Dataset) -> NDArray[np.int64]:
 
 def _nothing_bought(dataset: Dataset) -> str:
     if not any(product.available for product in dataset.products):
-        return "no product is available, so there is nothing to recommend: set the column `available` to true"
+        return (
+            "no product is available, so there is nothing to"
+            " recommend: set the column `available` to true"
+        )
     if len(dataset.user) and dataset.purchases().any():
-        return "no product that may be recommended was ever bought: compare the column `available` with the events"
+        return (
+            "no product that may be recommended was ever bought:"
+            " compare the column `available` with the events"
+        )
     return (
         "there is no purchase, and PPRM learns from what is bought. If your shop has none"
         " (wishlists, clicks, ratings),"
@@ -129,7 +135,7 @@ def _nothing_bought(dataset: Dataset) -> str:
 
 
 def require_enough(dataset: Dataset) -> None:
-    """Whether it is worth beginning; to be asked before anything that takes minutes.
+    """Check whether there is enough data, before anything that takes minutes.
 
     Raises:
         TooLittleData: it is not.
@@ -147,7 +153,7 @@ def require_enough(dataset: Dataset) -> None:
 def without_outliers(dataset: Dataset) -> tuple[Dataset, str]:
     """Leave out the few events whose dates cannot be right.
 
-    Also a sentence that names them, empty if there is none.
+    The second result is a sentence that names them, empty if there is none.
 
     A date is wrong if at most one event in a hundred (three of few) lies beyond a silence that is
     longer than all the rest took, and than a year.

@@ -1,6 +1,6 @@
 """REES46: views, carts and purchases of a large electronics shop, 2019-10 to 2020-04.
 
-Also its cosmetics shop.
+The files of its cosmetics shop are the same.
 
 "eCommerce behavior data from multi category store" (Kaggle, rees46.com), the official monthly CSV
 files. A month has 40 to 70 million rows in time order.
@@ -41,7 +41,7 @@ def load(*months: Path, progress: Progress = silent, strict: bool = False) -> Da
 
 
 def convert(*months: Path, progress: Progress = silent, strict: bool = False) -> Rows:
-    """The files as rows.
+    """Make rows of the files.
 
     Products are known from their first event; all are available, since nothing says otherwise.
     """

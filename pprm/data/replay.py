@@ -1,6 +1,6 @@
-"""Replays a dataset through the very fold and popularity that the worker uses.
+"""Replays a dataset through the worker's own fold and popularity, visit by visit.
 
-One visit (basket) after the other.
+A visit is a basket.
 """
 
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def replay(
 
 
 def latest(dataset: Dataset, catalogue: Catalogue, popularity: Popularity) -> dict[str, UserState]:
-    """Every shopper's state after all that happened, by id.
+    """Return every shopper's state after all that happened, by id.
 
     `popularity` then knows all of it before its last day.
     """

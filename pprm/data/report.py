@@ -1,4 +1,4 @@
-"""What was read of a shop's files, what was left out of it, and why.
+"""What was read of a shop's files, what was left out, and why.
 
 Every command that reads tables ends with it.
 """
@@ -23,7 +23,7 @@ class TableError(ValueError):
 class Unusable(ValueError):
     """A row, or a cell of it, that cannot be used.
 
-    The rule that it breaks, and the value that breaks it.
+    It has the rule that is broken, and the value that breaks it.
     """
 
     def __init__(self, rule: str, value: Any = None) -> None:
@@ -38,7 +38,7 @@ class PassedOver(Exception):
 
 @dataclass(slots=True)
 class Found:
-    """How many rows share a reason, the first places, and the reason as the first of them has it."""
+    """How many rows share a reason, the first places, and the reason of the first row."""
 
     text: str
     count: int = 0
@@ -93,7 +93,7 @@ class Report:
         return self.parts.setdefault(name, Part())
 
     def unusable(self, name: str, error: Exception, place: str, count: int = 1) -> None:
-        """A row is left out since it cannot be used.
+        """Note a row that is left out since it cannot be used.
 
         Raises:
             TableError: the reading is strict.
@@ -102,7 +102,7 @@ class Report:
         _add(self.part(name).unusable, error, place, count)
 
     def changed(self, name: str, error: Exception, place: str) -> None:
-        """A row is taken without a cell that cannot be used, or with a text that was cut.
+        """Note a row with a cell that was left empty or a text that was cut.
 
         Raises:
             TableError: the reading is strict.
@@ -116,7 +116,7 @@ class Report:
             self.part(name).passed_over.setdefault(reason, Found(reason)).add(place, count)
 
     def check(self, name: str, of: int | None = None) -> None:
-        """Whether enough of a file, or `of` so many rows, could be used.
+        """Check that enough of a file, or `of` so many rows, could be used.
 
         Raises:
             TableError: the file holds no rows, or most of them cannot be used.

@@ -1,6 +1,6 @@
 """A shop as plain rows, one after the other.
 
-What converters yield, what tables hold, and how it becomes arrays.
+Converters yield them, tables hold them, and here they become arrays.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ EVENTS = "events with their products"
 class Event(NamedTuple):
     """What a shopper did with a product.
 
-    The fields of the topics purchases, browses and reviews.
+    The fields are those of the topics purchases, browses and reviews.
     """
 
     user_id: str
@@ -37,8 +37,7 @@ class Event(NamedTuple):
     """Unix seconds."""
     kind: Kind = Kind.PURCHASE
     basket_id: str = ""
-    """Of purchases: those of a shopper with one id form a basket; without one, those of one time
-    do."""
+    """Of purchases: those of a shopper with one id form a basket; without, those of one time."""
     store_id: str = ""
     quantity: float | None = None
     price: float | None = None
@@ -49,8 +48,7 @@ class Event(NamedTuple):
     sentiment: float | None = None
     """-1 to 1."""
     event_id: str = ""
-    """An event of a shopper, a kind and a product with an id that was there before is the same
-    event."""
+    """A shopper's event with an id, a kind and a product seen before is a repeat."""
 
 
 class User(NamedTuple):
@@ -86,7 +84,9 @@ _LAYOUT = np.dtype(
 
 
 def collect(name: str, rows: Rows) -> Dataset:
-    """Read rows into a dataset: in time order, and a basket's purchases at the time of its first.
+    """Read rows into a dataset, in time order.
+
+    A basket's purchases are at the time of its first, and a product counts once in a basket.
 
     A product counts once in a basket.
 
@@ -124,7 +124,7 @@ def collect(name: str, rows: Rows) -> Dataset:
 def _coded(
     events: Iterable[Event], users: Codes, products: Codes, baskets: Codes
 ) -> Iterator[tuple[Any, ...]]:
-    """Events as `_LAYOUT`.
+    """Read events as `_LAYOUT`.
 
     `basket` is the code of the basket's id, -1 where there is none, `event` 0 without an id.
     """
@@ -190,8 +190,8 @@ def _into_baskets(
 
     Returns the events, and the names of the baskets.
 
-    They lie where the first of them is, not where the last: a list is judged by what was known
-    before a basket, and whoever buys twice in a session looks at what was bought between.
+    A basket lies where its first purchase is, not where the last one is. A list is judged by what
+    was known before a basket, and whoever buys twice in a session looks at what was bought between.
     """
     bought = np.flatnonzero(events["kind"] == Kind.PURCHASE)
     one = events[bought]
@@ -221,9 +221,9 @@ def _of_shopper(events: NDArray[Any], key: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _returned(events: NDArray[Any], baskets: NDArray[np.int64]) -> NDArray[np.int32]:
-    """`Dataset.basket` of events that are no purchases.
+    """Make `Dataset.basket` of events that are no purchases.
 
-    Which of these baskets a return is from, where it says so.
+    It says from which of these baskets a return is, where the return says so.
     """
     found = np.full(len(events), -1, np.int32)
     back = np.flatnonzero((events["kind"] == Kind.RETURN) & (events["basket"] >= 0))

@@ -1,6 +1,6 @@
 """Where a dataset is read from.
 
-Its name, its files, and the products' vectors where they are made elsewhere.
+That is its name, its files, and its products' vectors where they are made elsewhere.
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
 """Rows of text files: CSV, and JSON lines.
 
-One that cannot be read is a value, `Unusable`, and the next one follows.
+A row that cannot be read is a value, `Unusable`, and the next one follows.
 """
 
 import csv
@@ -15,7 +15,10 @@ from pprm.data import formats
 from pprm.data.files import CUT, Reading
 from pprm.data.report import TableError, Unusable
 
-QUOTE = "a text in double quotes begins here that does not end: close it, and double the quotes within it"
+QUOTE = (
+    "a text in double quotes begins here that does not"
+    " end: close it, and double the quotes within it"
+)
 NOT_UTF8 = (
     "not UTF-8: Latin-1 or Windows-1252, as older programs save it? Convert the file, e.g. by"
     " iconv -f WINDOWS-1252 -t UTF-8"
@@ -29,7 +32,7 @@ Check = Callable[[Sequence[str]], None]
 class Lines:
     """The lines of a UTF-8 text file.
 
-    Goes on after a line that cannot be read; can hand out lines once more.
+    Reading goes on after a line that cannot be read, and can go back to lines.
     """
 
     def __init__(self, path: Path, reading: Reading) -> None:
@@ -133,7 +136,7 @@ def _header(lines: Lines, reader: Iterator[list[str]], check: Check) -> list[str
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raise ValueError where names of columns cannot be told apart, or are not separated by commas."""
+    """Raise ValueError where names of columns are equal, or are not separated by commas."""
     if len(names) == 1 and (found := next((c for c in ";\t|" if c in names[0]), "")):
         what = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}[found]
         raise ValueError(
@@ -163,9 +166,9 @@ def needs(*columns: str) -> Check:
 
 
 def like(name: str, known: Sequence[str]) -> str:
-    """A question after the known name that a name may be meant to be.
+    """Ask whether a name may be meant to be a known one.
 
-    Empty where none is like it.
+    The question is put after the known name. It is empty where none is like it.
     """
     close = get_close_matches(name.strip().lower(), known, n=1, cutoff=0.75)
     return f" (is it {close[0]!r}?)" if close else ""

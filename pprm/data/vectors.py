@@ -17,7 +17,10 @@ from pprm.data.files import TableError
 MAX_DIMENSIONS = 4096
 LARGEST = 1e6
 """Both as in the topic `products`."""
-HOW = "write an .npz with the arrays product_id [n] and vector [n, dimensions], or parquet with the same columns"
+HOW = (
+    "write an .npz with the arrays product_id [n] and vector"
+    " [n, dimensions], or parquet with the same columns"
+)
 
 
 def load_vectors(path: Path) -> dict[str, NDArray[np.float32]]:

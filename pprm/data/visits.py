@@ -13,7 +13,10 @@ from pprm.state.user_state import UserState
 def choose_visits(
     dataset: Dataset, catalogue: Catalogue, period: tuple[int, int], seed: int
 ) -> NDArray[np.int64]:
-    """Numbers of the baskets of a period (Unix seconds, from and until) that hold a candidate, in random order."""
+    """Return the baskets of a period that hold a candidate, by number, in random order.
+
+    The period is in Unix seconds, from and until.
+    """
     return np.random.default_rng(seed).permutation(baskets(dataset, catalogue.available, period))
 
 
@@ -29,7 +32,7 @@ def baskets(
 
 
 def young(state: UserState, purchases: int) -> UserState:
-    """The shopper as if only the last so many purchases were known.
+    """Cut the shopper's history to the last so many purchases.
 
     Purchases of one time are a basket.
     """

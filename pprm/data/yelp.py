@@ -1,6 +1,6 @@
-"""Yelp Open Dataset.
+"""Yelp Open Dataset: reviews and tips of places.
 
-Reviews and tips of places, the official JSON-lines files `yelp_academic_dataset_*.json`.
+The official JSON-lines files `yelp_academic_dataset_*.json`.
 
 A place is a product; its hours and attributes are the environment. A review is written by somebody
 who was there, so it is two events: the visit, as a purchase, and the opinion of it. A tip is an
@@ -97,9 +97,9 @@ def _user(record: Mapping[str, Any], _: Note) -> User:
 
 
 def _places(file: Path, reading: Reading) -> Iterator[Product]:
-    """Categories are tags without order.
+    """Make a path of categories, which are tags without order.
 
-    A path is made of them by how many places have each, most first.
+    They come by how many places have each, most first.
     """
     places = list(_parsed(file, reading, _place))
     spread = Counter(tag for place in places for tag in place.categories)
@@ -136,7 +136,7 @@ def _hours(hours: Mapping[str, Any]) -> str:
 
 
 def _environment(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """What a place has, in words.
+    """Describe what a place has, in words.
 
     What it has not is left out: the encoder reads only the beginning of a long text.
     """
@@ -144,9 +144,9 @@ def _environment(attributes: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _value(raw: Any) -> str:
-    """A value, which is written in Python: `True`, `u'free'`, `{'romantic': False, 'casual'.
+    """Read a value that is written in Python.
 
-    True}`.
+    Examples are `True`, `u'free'` and `{'romantic': False, 'casual': True}`.
     """
     try:
         value = ast.literal_eval(raw) if isinstance(raw, str) else raw

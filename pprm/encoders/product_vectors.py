@@ -1,6 +1,6 @@
 """What the model reads of a product.
 
-Its own vector, made elsewhere of whatever it is, else the vector of its text.
+That is its own vector, made elsewhere, else the vector of its text.
 """
 
 from collections.abc import Sequence
@@ -24,18 +24,18 @@ class Encoder(Protocol):
 
 
 def texts(products: Sequence[Product], dimensions: int, encoder: Encoder) -> list[str]:
-    """What the encoder has to read for each product, if vectors have so many dimensions.
+    """Return the text that the encoder has to read for each product.
 
-    Empty where it is nothing.
+    It is empty where the product has a vector of so many dimensions.
     """
     fits = encoder.dimensions == dimensions
     return [product.text if fits and product.vector is None else "" for product in products]
 
 
 def vectors(products: Sequence[Product], dimensions: int, encoder: Encoder) -> NDArray[np.float32]:
-    """Vector of each product, [n, dimensions].
+    """Return the vector of each product, [n, dimensions].
 
-    Of one that has none and whose text's would not fit it is zero.
+    It is zero where a product has none and its text's would not fit.
     """
     out = np.zeros((len(products), dimensions), np.float32)
     if encoder.dimensions == dimensions:

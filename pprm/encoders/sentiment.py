@@ -1,6 +1,6 @@
 """The sentiment of a review, -1 to 1.
 
-One rule for what the worker reads and for what a model learns from.
+The worker and the training use this one rule.
 
 Hutto and Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media
 Text", 2014.
@@ -12,12 +12,14 @@ from typing import Any
 from pprm.catalogue.markup import plain
 
 MAX_CHARACTERS = 1000
-"""Of the text that is read: VADER takes about a millisecond for so much, in the worker's event
-loop."""
+"""Of a text that is read: VADER takes about a millisecond for it, in the worker's event loop."""
 
 
 def sentiment(given: float | None, rating: float | None, text: str | None) -> float:
-    """The sentiment given, else that of the rating (1 to 5 stars), else the text's by VADER, else 0."""
+    """Return the sentiment given, else that of the rating or the text, else 0.
+
+    A rating is 1 to 5 stars. VADER reads the text.
+    """
     if given is not None:
         return given
     if rating is not None:

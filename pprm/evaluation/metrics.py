@@ -9,7 +9,7 @@ K = 10
 def ndcg(ranked: NDArray[np.int64], truth: set[int], k: int = K) -> float:
     """Normalised discounted cumulative gain.
 
-    Hits weigh 1 / log2(rank + 1), over the best that the truth allows.
+    Hits weigh 1 / log2(rank + 1); their sum is divided by the best that is possible.
     """
     weights = 1 / np.log2(np.arange(2, k + 2))
     gain = sum(

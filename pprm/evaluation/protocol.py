@@ -46,13 +46,13 @@ class Contender(Protocol):
         """As a table shows it."""
 
     def learned_bytes(self) -> int:
-        """Bytes of what it learned over all shoppers, without vectors of texts, as they are held."""
+        """Bytes in memory of what it learned over all shoppers, without vectors of texts."""
 
     def add(self, visit: Visit) -> None:
         """Called after each visit, in time order, from the beginning of the data."""
 
     def scores(self, visit: Visit) -> Scores:
-        """Scores of all rows of the catalogue, [len(catalogue)], knowing what was before the visit."""
+        """Score all rows of the catalogue, [len(catalogue)], knowing what was before the visit."""
 
 
 @dataclass(slots=True)
@@ -134,7 +134,7 @@ class Judge:
 class Question(NamedTuple):
     """A judged visit.
 
-    Columns that were bought, which the shopper had, and as many drawn uniformly.
+    It has the columns that were bought, those the shopper had, and as many drawn uniformly.
     """
 
     truth: set[int]
@@ -162,9 +162,9 @@ def _ranking(ranked: NDArray[np.int64], truth: set[int]) -> tuple[float, float, 
 
 
 class Outcome(NamedTuple):
-    """What came of an evaluation.
+    """The result of an evaluation.
 
-    By split, who was judged and, by contender's name, what it got.
+    By split, it has who was judged and, by contender's name, the figures.
     """
 
     visits: dict[str, Visits]
@@ -182,6 +182,8 @@ def run(
     progress: Callable[[int], None] = lambda done: None,
 ) -> Outcome:
     """Replay the dataset once and judge all contenders on the same visits.
+
+    `popularity` is theirs and is counted along.
 
     `popularity` is theirs and counted along.
 

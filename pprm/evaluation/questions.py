@@ -1,6 +1,6 @@
 """Contenders for the other questions.
 
-Young shoppers, states that stand still, products that nobody bought before.
+These are young shoppers, states that stand still, products that nobody bought before.
 """
 
 from collections.abc import Callable
@@ -136,7 +136,7 @@ def unseen(
     make_scorer: Callable[[Catalogue, Popularity], Scorer],
     progress: Callable[[int], None] = lambda done: None,
 ) -> Outcome:
-    """Rank, at all visits that are judged, the products that nobody bought before them, among themselves."""
+    """Rank products that nobody bought before the visits judged, among themselves."""
     begin, end = plan.until, plan.test.end
     before = np.bincount(dataset.product[dataset.time < begin], minlength=len(catalogue))
     after = np.bincount(

@@ -76,9 +76,9 @@ def difference(
 
 
 def paired(difference: NDArray[np.float64], user: NDArray[np.int64]) -> dict[str, float | None]:
-    """Mean of paired differences [Q], NaN left out, and its standard error clustered by user [Q].
+    """Mean of paired differences [Q], without NaN, and its standard error clustered by user [Q].
 
-    None of nothing.
+    None if there are none.
     """
     known = np.isfinite(difference)
     difference, user = difference[known], user[known]
@@ -104,7 +104,7 @@ def _means(values: Sequence[tuple[float, float, float]]) -> dict[str, float | No
 
 
 def _lists(test: Judged, candidates: int) -> dict[str, float]:
-    """What the lists are like.
+    """Describe the lists.
 
     How much of the catalogue they use, how much of them is repeats or the most listed.
     """
@@ -142,7 +142,10 @@ def _by_week(visits: Visits, test: Judged) -> dict[str, dict[str, float]]:
 def table(found: Results) -> Table:
     """The figures as a table for people."""
     queries = next(iter(found.values()))["queries"]
-    title = f"test, {queries['all']:,} visits, {queries['new']:,} with new products; all figures: --report, --table"
+    title = (
+        f"test, {queries['all']:,} visits, {queries['new']:,}"
+        " with new products; all figures: --report, --table"
+    )
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     shown.add_column("model", min_width=20, max_width=42)
     for column in (
@@ -203,7 +206,7 @@ def markdown(found: Results) -> str:
 
 
 def plot(found: Results, path: Path) -> None:
-    """Draw NDCG@10 of all products and of new ones, a bar each, with one standard error of the difference."""
+    """Draw NDCG@10 of all products and of new ones, with the standard error of the difference."""
     import matplotlib
 
     matplotlib.use("Agg")

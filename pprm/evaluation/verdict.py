@@ -1,6 +1,6 @@
-"""Whether a model is worth anything.
+"""Whether a model is worth anything, in words.
 
-Compared with what a shop has without one (`baselines.trivial`), in words.
+It is compared with what a shop has without one (`baselines.trivial`).
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ CLEAR = 2.0
 
 
 def of(outcome: Outcome, split: str, trivial: Sequence[str]) -> dict[str, Any]:
-    """The model beside the best of the `trivial` contenders (names) in a split, as it stands in metrics.json."""
+    """Compare the model with the best of the `trivial` contenders in a split, for metrics.json."""
     judged, visits = outcome.judged[split], outcome.visits[split]
     figures = {name: report.means(judged[name])["all"]["ndcg_at_10"] for name in (MODEL, *trivial)}
     best = max(trivial, key=lambda name: figures[name] or 0.0)
@@ -34,7 +34,10 @@ def of(outcome: Outcome, split: str, trivial: Sequence[str]) -> dict[str, Any]:
 def words(verdict: dict[str, Any]) -> str:
     """The verdict as sentences."""
     if not verdict["visits"]:
-        return f"No visit of the {verdict['split']} could be judged: nobody knows yet what this model is worth."
+        return (
+            f"No visit of the {verdict['split']} could be judged:"
+            " nobody knows yet what this model is worth."
+        )
     mean, error = verdict["difference"]["mean"], verdict["difference"]["se"]
     model, other = (report.short(verdict["ndcg_at_10"][name]) for name in (MODEL, verdict["best"]))
     figures = (
@@ -43,7 +46,13 @@ def words(verdict: dict[str, Any]) -> str:
         f" has {other} (difference {mean:+.4f}, standard error {error:.4f})."
     )
     if mean <= 0:
-        return f"THIS MODEL DOES NOT BEAT A SHOP WITHOUT ONE: {figures} What helps: docs/small-shops.md."
+        return (
+            "THIS MODEL DOES NOT BEAT A SHOP WITHOUT ONE:"
+            f" {figures} What helps: docs/small-shops.md."
+        )
     if mean < CLEAR * error:
-        return f"This model is not clearly better than a shop without one: {figures} More visits would tell."
+        return (
+            "This model is not clearly better than a shop"
+            f" without one: {figures} More visits would tell."
+        )
     return f"This model is worth something: {figures}"

@@ -1,6 +1,6 @@
 """The job of `pprm evaluate`.
 
-An artifact, its variants and all baselines on the same visits, in one table.
+It judges an artifact, its variants and all baselines on the same visits, in one table.
 """
 
 from collections.abc import Callable, Sequence
@@ -105,7 +105,10 @@ def what_is_judged(directory: Path, loaded: Artifact, source: Source, data: Data
     """Artifact and data by name; says so where the artifact is of another shop."""
     files = f" ({', '.join(path.name for path in source.files)})" if source.files else ""
     learned = loaded.metrics.get("training", {}).get("dataset", "unknown data")
-    said = f"Artifact {directory} ({loaded.name} {loaded.version}, trained on {learned}), judged on {data.name}{files}."
+    said = (
+        f"Artifact {directory} ({loaded.name} {loaded.version},"
+        f" trained on {learned}), judged on {data.name}{files}."
+    )
     if loaded.tables is None:
         return said
     here = catalogue_hashes(data)

@@ -102,7 +102,7 @@ def validate(
     baselines: Sequence[Baseline], visits: Iterable[Visit], queries: Collection[int],
     rows: NDArray[np.int64], products: int,
 ) -> list[float]:  # fmt: skip
-    """Mean NDCG@10 of baselines that have learned, in their order, over the visits that are queries."""
+    """Mean NDCG@10 of baselines that have learned, in their order, over the queries."""
     column = np.full(products, -1)
     column[rows] = np.arange(len(rows))
     gains: list[list[float]] = []

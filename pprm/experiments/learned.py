@@ -18,5 +18,7 @@ ALL: tuple[Callable[[], Baseline], ...] = (
     SasRec,
     LightGbmRanker,
 )
-"""Each method that learns, as chosen by the validation of the groceries: the default settings. See
-`grid.GRIDS`."""
+"""Each method that learns, with the default settings, which the groceries' validation chose.
+
+See `grid.GRIDS`.
+"""

@@ -1,5 +1,7 @@
 """LightGBM on the features of PPRM's first stage.
 
+It shows how much of PPRM is its features, and how much is its network.
+
 How much of PPRM is its features, and how much is its network.
 
 Ke et al., "LightGBM: a highly efficient gradient boosting decision tree" (NIPS 2017), binary
@@ -49,8 +51,7 @@ class LightGbmRanker:
     def learn(self, dataset: Dataset, catalogue: Catalogue, until: int) -> None:
         """Replay the past for training rows, and grow the trees.
 
-        The replay goes without promotions: these features have none, and the catalogue stays as it
-        is.
+        The replay has no promotions: these features have none, and the catalogue stays as it is.
         """
         import lightgbm
 

@@ -1,6 +1,6 @@
 """PPRM in other shapes, for the questions that the paper leaves open.
 
-What each part of it is worth.
+They show what each part of it is worth.
 
 Variants of the first stage learn from the same examples and are judged alone, beside the first
 stage as it is. Variants of the second learn with a group of features taken away; they share the
@@ -129,7 +129,7 @@ def part(examples: TrainingSet, order: NDArray[np.int64], share: float) -> Train
 
 
 def _unread(examples: TrainingSet) -> TrainingSet:
-    """The examples without the sentiment of reviews.
+    """Return the examples without the sentiment of reviews.
 
     An input that never varies gets no say (`fit`).
     """
@@ -155,9 +155,9 @@ def second_stages(
     seed: int,
     told: Callable[[str], None] = lambda name: None,
 ) -> tuple[list[Contender], dict[str, float]]:
-    """The second stage with all and without each group of features.
+    """Make the second stage with all and without each group of features.
 
-    Contenders, and seconds of learning by their names.
+    Returns contenders, and seconds of learning by their names.
 
     Each is one network that learns from a third of the visits: compare them with each other.
     """
@@ -185,7 +185,7 @@ def _third(data: CandidateSet) -> CandidateSet:
 
 @dataclass(slots=True)
 class _Shared:
-    """The first stage's candidates and their features for the visit at hand, made once for all networks."""
+    """The first stage's candidates and features for a visit, made once for all networks."""
 
     scorer: Scorer
     _number: int = -1
@@ -194,7 +194,7 @@ class _Shared:
     )
 
     def of(self, visit: Visit) -> tuple[NDArray[np.int64], Floats, Floats]:
-        """Catalogue rows of the candidates, their features, and the first stage's scores of all rows."""
+        """Return the candidates' rows and features, and the first stage's scores of all rows."""
         if visit.number != self._number:
             found = self.scorer.candidates_of(visit.before, visit.now)
             first = np.full(len(self.scorer.catalogue), -np.inf, np.float32)

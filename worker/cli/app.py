@@ -25,7 +25,8 @@ T = TypeVar("T")
 
 cli = typer.Typer(
     name="pprm",
-    help="Streaming recommendations: Kafka events in, new lists out, milliseconds later. Start with `pprm demo`.",
+    help="Streaming recommendations: Kafka events in, new lists"
+    " out, milliseconds later. Start with `pprm demo`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -76,7 +77,8 @@ Broker = Annotated[
 DatasetName = Annotated[
     str,
     typer.Option(
-        help="complete-journey (bundled), rees46, taobao, google-merchandise, yelp, table (your own)."
+        help="complete-journey (bundled), rees46, taobao,"
+        " google-merchandise, yelp, table (your own)."
     ),
 ]
 Strict = Annotated[
@@ -347,7 +349,8 @@ def evaluate(
     models: Annotated[
         str,
         typer.Option(
-            help="What to judge beside it: baselines, first-stage, second-stage, young, frozen, unseen; or all."
+            help="What to judge beside it: baselines, first-stage,"
+            " second-stage, young, frozen, unseen; or all."
         ),
     ] = "",
     encoder: Annotated[
@@ -561,7 +564,8 @@ cli.add_typer(
     typer.Typer(
         cls=_SendGroup,
         no_args_is_help=True,
-        help="Publish events, checked against their schema first: one from its fields, or many as JSON lines.",
+        help="Publish events, checked against their schema first:"
+        " one from its fields, or many as JSON lines.",
         epilog="pprm send purchases --user 1 --product 826249 --quantity 2",
     ),
     name="send",

@@ -88,7 +88,10 @@ class Lists:
             self._waiting[household] = event, future
             return await self._patiently(future)
         except TimeoutError:
-            said = f"no list for household {household} in answer to {event}: none came for {PATIENCE:.0f} s"
+            said = (
+                f"no list for household {household} in answer"
+                f" to {event}: none came for {PATIENCE:.0f} s"
+            )
             raise NoListError(said) from None
         finally:
             self._waiting.pop(household, None)

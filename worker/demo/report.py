@@ -125,5 +125,12 @@ def what_is_left(progress: Progress) -> str:
     if progress.embedded:
         kept = "The embedded broker kept nothing: it, the topics and the state are gone."
     else:
-        kept = f"The topics {progress.prefix or '(no prefix)'}* stay on {progress.broker} until you delete them."
-    return f"{kept}\nNext: point PPRM_KAFKA__BOOTSTRAP_SERVERS at your cluster, `pprm topics create`, `pprm worker`."
+        kept = (
+            f"The topics {progress.prefix or '(no prefix)'}*"
+            f" stay on {progress.broker} until you delete them."
+        )
+    return (
+        f"{kept}\n"
+        "Next: point PPRM_KAFKA__BOOTSTRAP_SERVERS at your"
+        " cluster, `pprm topics create`, `pprm worker`."
+    )

@@ -180,7 +180,10 @@ def _scores(progress: Progress) -> RenderableType:
     if not online["baskets"]:
         return Text("no basket judged yet", style="dim")
     table = Table.grid(padding=(0, 2))
-    hit_rate = f"{online['hit_rate_at_10']:.0%} of {online['baskets']:,} baskets had a hit in the 10 before"
+    hit_rate = (
+        f"{online['hit_rate_at_10']:.0%} of {online['baskets']:,}"
+        " baskets had a hit in the 10 before"
+    )
     table.add_row("NDCG@10 so far", Text(hit_rate, style="bold"))
     for name, key in SCORES:
         value = float(online[key] or 0.0)

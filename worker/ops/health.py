@@ -145,9 +145,15 @@ def _stalls(health: Health, now: float) -> Iterator[str | None]:
         stalled = progress.answered_at - progress.moved_at
         yield f"{progress.behind} events wait and none has been processed for {stalled:.0f} s"
     if disk_free is not None and disk_free < DISK_FLOOR_BYTES:
-        yield f"disk nearly full: {disk_free} bytes free where the state lies, {DISK_FLOOR_BYTES} are needed"
+        yield (
+            f"disk nearly full: {disk_free} bytes free where"
+            f" the state lies, {DISK_FLOOR_BYTES} are needed"
+        )
     if (free := health.descriptors_free) is not None and free < DESCRIPTOR_FLOOR:
-        yield f"only {free} file descriptors are left: raise the limit (ulimit -n), and see what holds them (lsof)"
+        yield (
+            f"only {free} file descriptors are left: raise the"
+            " limit (ulimit -n), and see what holds them (lsof)"
+        )
 
 
 def ready(health: Health, now: float) -> tuple[bool, str]:
@@ -179,4 +185,7 @@ def _waits_for(health: Health) -> str:
 def _unread(health: Health) -> str:
     if not health.unread_products:
         return ""
-    return f" ({health.unread_products} product records could not be read, the last because of {health.unread_because})"
+    return (
+        f" ({health.unread_products} product records could not"
+        f" be read, the last because of {health.unread_because})"
+    )

@@ -25,12 +25,18 @@ CONFLUENT = (
     " JSON; Kafka Connect: value.converter=org.apache.kafka.connect.json.JsonConverter,"
     " value.converter.schemas.enable=false"
 )
-CONNECT = "Kafka Connect's envelope (schema, payload) is around the message: value.converter.schemas.enable=false"
+CONNECT = (
+    "Kafka Connect's envelope (schema, payload) is around"
+    " the message: value.converter.schemas.enable=false"
+)
 DEBEZIUM = (
     "Debezium's envelope (before, after, op) is around the message: transforms=unwrap,"
     " transforms.unwrap.type=io.debezium.transforms.ExtractNewRecordState"
 )
-KEY = "; the key is plain text, in Kafka Connect key.converter=org.apache.kafka.connect.storage.StringConverter"
+KEY = (
+    "; the key is plain text, in Kafka Connect"
+    " key.converter=org.apache.kafka.connect.storage.StringConverter"
+)
 
 
 class EnvelopeError(ValueError):

@@ -56,7 +56,10 @@ class Finding(Enum):
     GOES_ON = "goes on"
     NEW = "nothing is committed: from the beginning"
     RECREATED = "the topic was deleted and created again: from its beginning"
-    DELETED = "offsets are gone from the broker, the log begins later than what was committed: from its beginning"
+    DELETED = (
+        "offsets are gone from the broker, the log begins"
+        " later than what was committed: from its beginning"
+    )
     CUT = "the log ends before what is committed: from its end"
 
 

@@ -37,7 +37,10 @@ class Als:
     @property
     def name(self) -> str:
         """See `Baseline`."""
-        return f"ALS f{self.factors} reg{self.regularisation:g} conf{self.confidence:g} hl{self.half_life:g}"
+        return (
+            f"ALS f{self.factors} reg{self.regularisation:g}"
+            f" conf{self.confidence:g} hl{self.half_life:g}"
+        )
 
     def learn(self, dataset: Dataset, catalogue: Catalogue, until: int) -> None:
         """Learn the products' factors."""

@@ -15,10 +15,11 @@ from pprm.data.replay import Visit
 
 
 class Baseline(Protocol):
-    """A recommender to compare with. The catalogue's rows are the dataset's products.
+    """A recommender to compare with.
 
-    Order of the calls: `learn` once, then for each visit in time order, from the beginning of the
-    data, `scores` where the visit is judged and `add`.
+    The catalogue's rows are the dataset's products. Order of the calls: `learn` once, then for each
+    visit in time order, from the beginning of the data, `scores` where the visit is judged and
+    `add`.
     """
 
     @property
@@ -35,16 +36,17 @@ class Baseline(Protocol):
         """Take a visit into the live state."""
 
     def scores(self, visit: Visit) -> NDArray[np.floating]:
-        """Scores of all rows of the catalogue, [len(catalogue)], for the visit's shopper, from what was before it.
+        """Score all rows of the catalogue for the visit's shopper, [len(catalogue)].
 
-        Rows that are not available may have any score, -inf too.
+        Only what was before the visit counts. Rows that are not available may have any score, -inf
+        too.
         """
 
 
 class Purchases(NamedTuple):
-    """Purchases in time order, those of a basket together, [purchases] each.
+    """Purchases in time order, those of a basket together.
 
-    Columns of the dataset.
+    The columns are the dataset's, [purchases] each.
     """
 
     user: NDArray[np.int32]
@@ -64,7 +66,7 @@ def purchases_before(dataset: Dataset, until: int) -> Purchases:
 def single_thread() -> AbstractContextManager[object]:
     """Keep BLAS and OpenMP to one thread.
 
-    The same parameters on every machine, and implicit warns otherwise.
+    So parameters are the same on every machine; implicit warns otherwise.
     """
     from threadpoolctl import threadpool_limits
 

@@ -21,7 +21,10 @@ Floats = NDArray[np.float32]
 
 @dataclass(slots=True)
 class Bpr:
-    """Trained by stochastic gradient ascent, an iteration being as many samples as (shopper, product) pairs."""
+    """Factors trained by stochastic gradient ascent.
+
+    An iteration has as many samples as there are (shopper, product) pairs.
+    """
 
     factors: int = 64
     learning_rate: float = 0.01
@@ -35,7 +38,10 @@ class Bpr:
     @property
     def name(self) -> str:
         """See `Baseline`."""
-        return f"BPR f{self.factors} lr{self.learning_rate:g} reg{self.regularisation:g} it{self.iterations}"
+        return (
+            f"BPR f{self.factors} lr{self.learning_rate:g}"
+            f" reg{self.regularisation:g} it{self.iterations}"
+        )
 
     def learn(self, dataset: Dataset, catalogue: Catalogue, until: int) -> None:
         """Learn the factors of shoppers and available products."""

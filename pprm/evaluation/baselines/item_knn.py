@@ -20,7 +20,7 @@ from pprm.evaluation.baselines.history import DecayedCounts
 
 @dataclass(slots=True)
 class ItemKnn:
-    """A product's score is the sum of its similarities to the products bought, times their decayed counts."""
+    """Scores a product by its similarities to products bought, weighted with decayed counts."""
 
     over: Literal["households", "baskets"] = "baskets"
     """What two products must share to be similar."""

@@ -1,7 +1,4 @@
-"""Popularity.
-
-What sells, to everybody alike, in a window that ends at the very moment of the visit.
-"""
+"""Popularity: what sells, to everybody alike, until the very moment of the visit."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -20,7 +17,7 @@ from pprm.state.user_state import DAY
 class Popularity:
     """Purchases in the last `days` days, or (None) all of them, strictly before the visit.
 
-    Learns nothing.
+    Nothing is learned.
 
     Whole days would leave out what sold since midnight: a weaker contender than a shop can have.
     """
@@ -62,9 +59,9 @@ class Popularity:
         return self.at(visit.now).copy()
 
     def at(self, now: int) -> NDArray[np.float32]:
-        """Purchases of each product in the window that ends now.
+        """Return the purchases of each product in the window that ends now.
 
-        The counts themselves, not to be written.
+        These are the counts themselves, not to be written.
         """
         while self._waiting and self._waiting[0][0] < now:
             self._counted.append(self._waiting.popleft())

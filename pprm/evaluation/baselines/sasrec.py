@@ -42,7 +42,10 @@ class SasRec:
     @property
     def name(self) -> str:
         """See `Baseline`."""
-        return f"SASRec d{self.width} L{self.length} lr{self.learning_rate:g}, {self.steps} steps of {self.batch}"
+        return (
+            f"SASRec d{self.width} L{self.length} lr{self.learning_rate:g},"
+            f" {self.steps} steps of {self.batch}"
+        )
 
     def learn(self, dataset: Dataset, catalogue: Catalogue, until: int) -> None:
         """Train the network."""

@@ -39,9 +39,10 @@ class SasRecNetwork(nn.Module):
             nn.init.normal_(embedding.weight, std=width**-0.5)
 
     def forward(self, sequences: Tensor) -> Tensor:
-        """Codes [B, L], oldest first and padded at the end, to vectors of what comes next at each place, [B, L, d].
+        """Predict a vector of the product that comes next at each place, [B, L, d].
 
-        No place sees the padding: it is later than all that is real.
+        The codes [B, L] are oldest first and padded at the end. No place sees the padding: it is
+        later than all that is real.
         """
         n = sequences.shape[1]
         x = self.dropout(self.product(sequences) + self.place.weight[:n])
@@ -87,9 +88,10 @@ def fit(
 def _windows(
     rng: np.random.Generator, sequences: Sequence[NDArray[np.int64]], batch: int, length: int
 ) -> NDArray[np.int64]:
-    """Windows [batch, length], padded at the end.
+    """Draw windows [batch, length], padded at the end.
 
-    A shopper is as likely as the sequence is long, so is a place.
+    The probability of a shopper is proportional to the sequence's length; places are equally
+    likely.
     """
     ends = np.cumsum([len(sequence) for sequence in sequences])
     drawn = rng.integers(0, ends[-1], batch)
@@ -105,7 +107,7 @@ def _windows(
 
 
 def _loss(network: SasRecNetwork, windows: Tensor, negatives: Tensor) -> Tensor:
-    """Sampled softmax of the next product against the negatives, over all places that have a next one."""
+    """Sampled softmax of the next product against the negatives, over all places that have one."""
     real = windows[:, 1:] != PADDING
     vectors, following = network(windows[:, :-1])[real], windows[:, 1:][real]
     positive = (vectors * network.product(following)).sum(-1, keepdim=True)

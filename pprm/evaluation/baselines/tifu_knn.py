@@ -1,10 +1,8 @@
-"""TIFU-KNN.
-
-A shopper's purchase frequencies, decayed in two steps, blended with those of the nearest shoppers.
+"""TIFU-KNN: decayed purchase frequencies, blended with those of the nearest shoppers.
 
 Hu, He, Gao, Zhang, "Modeling personalized item frequency information for next-basket
 recommendation" (SIGIR 2020). The shopper's own vector is live; the neighbours' vectors are those of
-the moment of learning.
+the moment of learning. Purchases decay in two steps, within groups of baskets and between them.
 """
 
 from collections import defaultdict
@@ -42,13 +40,15 @@ class TifuKnn:
     _vectors: Any = field(init=False, repr=False)
     """CSR matrix, [users, products]."""
     _squares: Floats = field(init=False, repr=False)
-    """Squared length of each, [users]; inf for shoppers without purchases, who are nobody's
-    neighbours."""
+    """Squared lengths, [users]; inf for shoppers without purchases, who are nobody's neighbours."""
 
     @property
     def name(self) -> str:
         """See `Baseline`."""
-        return f"TIFU-KNN m{self.groups} rb{self.within} rg{self.between} a{self.alpha} k{self.neighbours}"
+        return (
+            f"TIFU-KNN m{self.groups} rb{self.within}"
+            f" rg{self.between} a{self.alpha} k{self.neighbours}"
+        )
 
     def learn(self, dataset: Dataset, catalogue: Catalogue, until: int) -> None:
         """Compute everybody's vector as of `until`."""

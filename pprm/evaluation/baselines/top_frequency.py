@@ -1,6 +1,6 @@
-"""Personal top frequency.
+"""Personal top frequency: what a shopper buys most, mixed with what everybody buys.
 
-What a shopper buys most, recent purchases first, mixed with what everybody buys.
+Recent purchases count more.
 """
 
 from collections.abc import Collection, Iterator
@@ -26,15 +26,14 @@ WINDOWS = (7, 28, None)
 HALF_LIVES = (1.0, 2.0, 4.0, 7.0, 14.0, 28.0, 40.0, 56.0, 80.0, 112.0, 160.0, inf)
 """Of a personal purchase, days."""
 WEIGHTS = (1e-6, 0.03, 0.1, 0.3, 0.6, 1.0, 1.5, 3.0)
-"""What the best seller of all counts, in purchases of one's own just now; the least one only fills
-up."""
+"""Counts of the best seller, in own purchases just now; the least weight only fills up."""
 
 
 @dataclass(slots=True)
 class PersonalTopFrequency:
     """Decayed counts of the shopper's own purchases, plus `weight` times popularity.
 
-    Learns nothing.
+    Nothing is learned.
 
     The defaults are what the validation of the groceries chose; see `choose`.
     """
@@ -94,9 +93,9 @@ def _share(popularity: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 class Asked(NamedTuple):
-    """A visit to choose by.
+    """A visit to choose the settings by.
 
-    What was bought at it, what the shopper bought before, what sold, by window.
+    It has what was bought at it, what the shopper bought before, and what sold, by window.
     """
 
     truth: set[int]
@@ -110,11 +109,12 @@ class Asked(NamedTuple):
 def choose(
     dataset: Dataset, available: NDArray[np.bool_], queries: Collection[int]
 ) -> PersonalTopFrequency:
-    """The settings with the best NDCG@10 at some visits (numbers).
+    """Return the settings with the best NDCG@10 at some visits (numbers).
 
-    The defaults where there is none.
+    They are the defaults where there is no visit.
 
-    First the window, by which popularity alone is best, then half-life and weight together.
+    First the window is chosen by which popularity alone is best, then half-life and weight
+    together.
     """
     gains = [
         [
@@ -151,7 +151,7 @@ def _asked(
     queries: Collection[int],
     windows: Collection[int | None],
 ) -> Iterator[Asked]:
-    """Visits in time order, with what was before each.
+    """Yield visits in time order, with what was before each.
 
     Only products that may be recommended are looked at.
     """

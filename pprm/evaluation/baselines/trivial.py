@@ -1,4 +1,4 @@
-"""What a shop has without a model.
+"""Recommendations without a model.
 
 Each fits on a page: a model that does not beat them all is worth nothing.
 """
@@ -20,7 +20,7 @@ from pprm.evaluation.baselines.top_frequency import WINDOWS
 def contenders(
     dataset: Dataset, catalogue: Catalogue, validation: Collection[int]
 ) -> list[Baseline]:
-    """All that make sense for a shop, ready to follow a replay.
+    """Return all that make sense for a shop, ready to follow a replay.
 
     `validation` are the visits that tune them.
     """
