@@ -8,10 +8,18 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.structs import OffsetAndMetadata
 
-from tests.faults.harness import PRODUCTS, assert_clean, load, open_shop, supervised, until_ready
+from tests.faults.harness import (
+    PRODUCTS,
+    assert_clean,
+    load,
+    only_in_full,
+    open_shop,
+    supervised,
+    until_ready,
+)
 from tests.faults.oracle.state import parse_version
 from tests.integration.shop import PARTITIONS, Shop, Worker, product, purchase
 from worker.kafka import topics
@@ -285,6 +293,32 @@ async def committed(shop: Shop, family: str, partitions: int) -> int:
         return sum([await consumer.committed(tp) or 0 for tp in tps])
     finally:
         await consumer.stop()
+
+
+@only_in_full
+def test_t32_while_lists_have_nowhere_to_go_events_wait_and_are_answered_afterwards(
+    shop: Shop, exactly_once: bool
+) -> None:
+    async def story() -> None:
+        await open_shop(shop)
+        worker = await until_ready(shop.start_worker())
+        await answered(shop, await buy(shop, 0), 0)
+        await delete(shop, "recommendations")
+        await until(says(worker, f"cannot write to {shop.topic('recommendations')}"))
+        fewer = [NewTopic(shop.topic("recommendations"), PARTITIONS - 1, 1)]
+        async with asyncio.timeout(30):
+            while (await with_admin(shop, lambda a: a.create_topics(fewer))).topic_errors[0][1]:
+                await asyncio.sleep(0.5)
+        await until(says(worker, f"recommendations has {PARTITIONS - 1}"))
+        sent = await buy(shop, 100, 6)
+        await asyncio.sleep(1)
+        assert worker.alive and worker.get("/live")[0] == 200
+        await grow(shop, "recommendations", PARTITIONS)
+        await answered(shop, sent, 100)
+        await until_ready(worker)
+        assert await counted(shop) == dict.fromkeys(SHOPPERS, 3)
+
+    asyncio.run(story())
 
 
 def test_t32_products_in_partitions_that_came_later_are_seen_and_judged(shop: Shop) -> None:

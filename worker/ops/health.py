@@ -81,6 +81,8 @@ class Health:
     encoder_loading: bool = False
     nothing_to_recommend: bool = False
     """No product is available, so events wait in Kafka."""
+    nowhere_to_write: bool = False
+    """A topic that is written is missing, or too small, so events wait in Kafka."""
     unread_products: int = 0
     """Product records that could not be read,"""
     unread_because: str = ""
@@ -135,7 +137,8 @@ def _stalls(health: Health, now: float) -> Iterator[str | None]:
     for stage, since in health.stages.items():
         if stage != WAITS_FOR_BROKER and (stalled := now - since) > STALLED_SECONDS:
             yield f"a micro-batch has been in the stage {stage} for {stalled:.0f} s"
-    at_rest = not (health.stages or health.rebalancing or recovery or health.nothing_to_recommend)
+    waits = health.nothing_to_recommend or health.nowhere_to_write
+    at_rest = not (health.stages or health.rebalancing or recovery or waits)
     if (
         progress
         and progress.behind

@@ -36,8 +36,7 @@ class Components:
     """The thread in which BERT reads: a new product must not hold up the scoring."""
     catalogue_read: asyncio.Event = field(default_factory=asyncio.Event)
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while there is something to recommend, once the catalogue is read; else events wait in
-    Kafka."""
+    """Set while events are answered, see `answer_or_wait`; else they wait in Kafka."""
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the changelog and the table are written: one writer at a time."""
     owned: frozenset[int] = frozenset()
@@ -112,3 +111,15 @@ class Components:
                 except StateError:  # it becomes a dead letter when its shopper's next event comes
                     continue
                 yield state
+
+
+def answer_or_wait(c: Components) -> None:
+    """Answer events while there is something to recommend and somewhere to write it.
+
+    Before, and without, they wait in Kafka.
+    """
+    waits = c.health.nothing_to_recommend or c.health.nowhere_to_write
+    if c.catalogue_read.is_set() and not waits:
+        c.may_answer.set()
+    else:
+        c.may_answer.clear()

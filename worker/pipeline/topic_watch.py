@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import structlog
 
 from worker.kafka import topics
-from worker.pipeline.context import Components
+from worker.pipeline.context import Components, answer_or_wait
 from worker.runtime import metadata
 from worker.runtime.metadata import Topic
 
@@ -27,7 +27,7 @@ async def watch(c: Components) -> None:
     """Watch for ever."""
     async with metadata.connected(c.app.kafka_client_settings) as client:
         while True:
-            look(c, await metadata.describe(client, names(c)))
+            await see(c, await metadata.describe(client, names(c)))
             await _next_turn(c)
 
 
@@ -48,6 +48,13 @@ def names(c: Components) -> list[str]:
     return [spec.name for spec in topics.plan(c.settings)]
 
 
+async def see(c: Components, found: Mapping[str, Topic]) -> None:
+    """Look, once the producers know what there is to write to now: they ask every few minutes."""
+    if any(found.get(name) != c.topics.get(name) for name in written(c)):
+        await c.app.delivery.ask_for_partitions()
+    look(c, found)
+
+
 def look(c: Components, found: Mapping[str, Topic]) -> None:
     """Tell what is wrong, and have the group look again where a topic is another one than before."""
     missing = [name for name in names(c) if name not in found]
@@ -60,10 +67,13 @@ def look(c: Components, found: Mapping[str, Topic]) -> None:
     for name in sorted(differ.keys() & _read(c)):
         # at once: its shoppers may have moved, and the group takes seconds to assign anew
         c.app.consumer.doubt(name)
-    said = "; ".join(_wrong(c, missing, differ)) or None
+    short = [name for name, count in written(c).items() if _partitions(found, name) < count]
+    said = "; ".join(_wrong(c, missing, differ, short)) or None
     if said != c.health.topics:
         log.error(said) if said else log.info("the topics are as they should be again")
     c.health.topics, c.topics = said, dict(found)
+    c.health.nowhere_to_write = bool(short)
+    answer_or_wait(c)
     count_partitions(c)
     if why := _changed(c, found):
         c.app.consumer.rejoin(why)
@@ -82,19 +92,39 @@ def cut_alike(c: Components) -> list[str]:
     return [*sorted(c.app.keyed), c.settings.topics.name("recommendations"), c.settings.changelog]
 
 
+def written(c: Components) -> dict[str, int]:
+    """Topics that a micro-batch writes to, and the partitions that each needs."""
+    needed = [
+        c.settings.topics.name("recommendations"), c.settings.rekeyed_topic, c.settings.changelog,
+    ]  # fmt: skip
+    return dict.fromkeys(needed, c.app.partitions) | {c.settings.topics.name("dead_letters"): 1}
+
+
+def _partitions(found: Mapping[str, Topic], name: str) -> int:
+    return found[name].partitions if name in found else 0
+
+
 def _read(c: Components) -> set[str]:
     """Topics that are assigned."""
     return set() if c.app._consumer is None else {topic for topic, _ in c.app.consumer.notes}
 
 
-def _wrong(c: Components, missing: list[str], differ: Mapping[str, int]) -> Iterator[str]:
+def _wrong(
+    c: Components, missing: list[str], differ: Mapping[str, int], short: list[str]
+) -> Iterator[str]:
     if missing:
         yield f"these topics do not exist: {', '.join(missing)}; run `pprm topics create`"
     if differ:
         listed = ", ".join(f"{name} has {count}" for name, count in differ.items())
+        unread = ", ".join(name for name in differ if name in c.app.keyed)
+        waits = f"; {unread}: not read, its events wait in Kafka" if unread else ""
         yield (
-            f"the states have {c.app.partitions} partitions, but {listed}: these topics are"
-            " not read, their events wait; see PprmPartitionsDiffer in docs/operations.md"
+            f"the states have {c.app.partitions} partitions, but {listed}{waits}; see"
+            " PprmPartitionsDiffer in docs/operations.md"
+        )
+    if short:
+        yield (
+            f"the worker cannot write to {', '.join(short)}: all events wait in Kafka until it can"
         )
 
 

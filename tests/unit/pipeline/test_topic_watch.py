@@ -1,7 +1,10 @@
 """What is told of the topics, and when the group is asked to look again."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from worker.ops import metrics
 from worker.ops.health import Health, ready
@@ -28,9 +31,11 @@ def worker(doubts: set[str] = frozenset(), rebalancing: bool = False) -> tuple[A
         tables=SimpleNamespace(recovery=SimpleNamespace(changelog=9, in_recovery=False)),
     )  # fmt: skip
     c = SimpleNamespace(
-        settings=SETTINGS, app=app, health=Health(0.0, True), metrics=metrics.create(), topics={}
-    )
+        settings=SETTINGS, app=app, health=Health(0.0, True), metrics=metrics.create(), topics={},
+        may_answer=asyncio.Event(), catalogue_read=asyncio.Event(),
+    )  # fmt: skip
     c.health.catalogue_read = True
+    c.catalogue_read.set()
     return c, joined
 
 
@@ -85,3 +90,55 @@ def test_what_was_doubted_is_read_again_when_it_is_there() -> None:
     assert not joined
     topic_watch.look(c, found())
     assert joined == ["to be read again: purchases"]
+
+
+WRITTEN = [
+    SETTINGS.topics.name("recommendations"), SETTINGS.topics.name("dead_letters"),
+    SETTINGS.rekeyed_topic, CHANGELOG,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_nothing_more_is_begun_while_it_could_not_be_written(name: str) -> None:
+    c, _ = worker()
+    topic_watch.look(c, found())
+    assert c.may_answer.is_set()
+    smaller = Topic(2, 3) if name != SETTINGS.topics.name("dead_letters") else None
+    for there in (None, smaller):
+        topic_watch.look(c, found(**{name: there}))
+        is_ready, said = ready(c.health, 0.0)
+        assert not is_ready and f"cannot write to {name}: all events wait in Kafka" in said
+        assert not c.may_answer.is_set()
+    topic_watch.look(c, found(**{name: Topic(9, 4)}))
+    assert c.may_answer.is_set() and ready(c.health, 0.0)[0]
+
+
+def test_a_topic_that_is_written_only_is_not_said_to_be_read() -> None:
+    c, _ = worker()
+    topic_watch.look(c, found(recommendations=Topic(1, 6)))
+    said = ready(c.health, 0.0)[1]
+    assert "recommendations has 6" in said and "read" not in said
+    assert c.may_answer.is_set(), "it has all the partitions that are written to"
+
+
+def test_events_wait_for_the_catalogue_whatever_becomes_of_the_topics() -> None:
+    c, _ = worker()
+    c.catalogue_read.clear()
+    topic_watch.look(c, found(recommendations=None))
+    topic_watch.look(c, found())
+    assert not c.may_answer.is_set()
+
+
+def test_producers_learn_of_partitions_before_anything_is_written_to_them() -> None:
+    c, _ = worker()
+    asked: list[bool] = []
+
+    async def ask() -> None:
+        asked.append(c.may_answer.is_set())
+
+    c.app.delivery = SimpleNamespace(ask_for_partitions=ask)
+    topic_watch.look(c, found())
+    for there, times in ((found(), 0), (found(recommendations=Topic(2, 3)), 1), (found(), 2)):
+        asyncio.run(topic_watch.see(c, there))
+        assert len(asked) == times
+    assert asked == [True, False]
