@@ -229,10 +229,9 @@ async def score(c: Components, shoppers: list[Shopper]) -> None:
     counted = [
         (s.partition, purchase) for s in shoppers if s.folded for purchase in s.folded.counted
     ]
-    # then the newest of the events need not be sought
-    all_live = c.settings.recommendations.score_from is None
-    answered = [s for s in shoppers if not s.forgotten and (all_live or c.is_live(s.newest))]
-    requests = [Request(shopper.state, shopper.state.active_at) for shopper in answered]
+    answered = [s for s in shoppers if not s.forgotten and c.is_live(s.newest)]
+    # an event that counts for nothing leaves no time in the state, and is answered as of its own
+    requests = [Request(s.state, max(s.state.active_at, s.newest)) for s in answered]
     await c.encode(shopper.state.text.decode() for shopper in answered)
     ranked = await c.model.run(lambda: c.recommender.answer(counted, requests))
     c.metrics.scores_not_finite.inc(c.recommender.newly_not_finite())

@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
+from pprm.core.events import Interaction, Kind, Position
 from pprm.state import user_state
+from pprm.state.fold import fold_into
 from pprm.state.user_state import UserState
 from worker.model_thread import ModelThread
 from worker.ops import metrics
 from worker.ops.health import Health
 from worker.pipeline import pipeline as agents
+from worker.pipeline.recommender import Ranked
 from worker.pipeline.work import Shopper, Work
 from worker.runtime.consumer import LedgerConsumer
 from worker.runtime.delivery import NotOurs
@@ -167,6 +170,28 @@ def test_purchases_get_the_promotions_that_their_products_have(known: bool) -> N
         else ["bread", "milk", "tea"]
     )
     assert [*ann.events, *bob.events] == said
+
+
+@pytest.mark.parametrize("active_at", [0, 1_500_000_000, 1_700_000_000])
+def test_a_list_is_as_of_the_newest_event_whether_it_counts_or_not(active_at: int) -> None:
+    asked: list[int] = []
+
+    def answer(counted: Any, requests: Any) -> list[Ranked]:
+        asked.extend(request.now for request in requests)
+        return [Ranked([], []) for _ in requests]
+
+    async def encode(texts: Any) -> None:
+        """Has nothing to read."""
+
+    components: Any = SimpleNamespace(
+        recommender=SimpleNamespace(answer=answer, newly_not_finite=lambda: 0),
+        model=ModelThread(), encode=encode, is_live=lambda time: True, metrics=metrics.create(),
+    )  # fmt: skip
+    none_bought = Interaction(Position(0, 0, 1), Kind.NOTHING, 7, 1_600_000_000)
+    state = UserState(active_at=active_at)
+    ann = Shopper(0, b"ann", [none_bought], folded=fold_into(state, [none_bought]))
+    asyncio.run(agents.score(components, [ann]))
+    assert asked == [max(active_at, 1_600_000_000)]
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
