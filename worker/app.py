@@ -30,7 +30,7 @@ from worker.pipeline import (
 )
 from worker.pipeline import pipeline as agents
 from worker.pipeline.catalogue import Change, Changes, Decode
-from worker.pipeline.context import Components
+from worker.pipeline.context import Components, answer_or_wait
 from worker.pipeline.newest import Newest
 from worker.runtime import app as runtime
 from worker.runtime.services import Background, Before
@@ -70,7 +70,7 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
     monitor.listen(c)
     _answer_the_runtime(c)
     app.services_before_kafka = [
-        Before("taking the state directory", lambda: _take_directory(settings)),
+        Before("taking the state directory", lambda: _take_directory(c)),
         Before("starting HTTP", lambda: _serve_http(c)),
         Background("the monitor", lambda: monitor.watch(c)),
         Before("loading the model", lambda: _load_model(c)),
@@ -126,8 +126,8 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
-async def _take_directory(settings: Settings) -> None:
-    state_directory.lock(settings.state.directory)
+async def _take_directory(c: Components) -> None:
+    state_directory.lock(c.settings.state.directory, c.app.conf.tabledir)
 
 
 async def _serve_http(c: Components) -> None:
@@ -206,7 +206,7 @@ async def _follow_catalogue(c: Components) -> None:
         c.metrics.catalogue_products.labels("available").set(available)
         c.metrics.catalogue_products.labels("known").set(known)
         c.metrics.catalogue_records.inc(count)
-        _answer_or_wait(c, available)
+        _count_available(c, available)
         return known
 
     async def read(products: set[str]) -> None:
@@ -218,7 +218,7 @@ async def _follow_catalogue(c: Components) -> None:
         c.metrics.catalogue_products.labels("available").set(available)
         c.health.catalogue_read = True
         c.catalogue_read.set()
-        _answer_or_wait(c, available)
+        _count_available(c, available)
 
     await catalogue.follow(
         c.app.kafka_client_settings, c.settings.topics.name("products"), decoder, apply, read
@@ -239,15 +239,9 @@ def _product_change(c: Components, record: Any) -> Change | None:
     return None
 
 
-def _answer_or_wait(c: Components, available: int) -> None:
-    """Answer events while so many products are available.
-
-    While there is none they wait in Kafka.
-    """
+def _count_available(c: Components, available: int) -> None:
+    """Answer events while so many products are available: while there is none they wait."""
     c.health.nothing_to_recommend = not (available or c.settings.recommendations.empty_catalogue)
-    if c.health.nothing_to_recommend:
-        if c.may_answer.is_set():
-            log.warning("no product is available any more: events wait in Kafka until one is")
-        c.may_answer.clear()
-    elif c.catalogue_read.is_set():
-        c.may_answer.set()
+    if c.health.nothing_to_recommend and c.may_answer.is_set():
+        log.warning("no product is available any more: events wait in Kafka until one is")
+    answer_or_wait(c)

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pprm.core.errors import Foreseen
+
 BATCH = 64
 MAX_TOKENS = 256
 """Longer texts are cut, as the bundled model was trained."""
@@ -27,7 +29,7 @@ Progress = Callable[[int, int], None]
 """Called with (texts encoded, texts in all)."""
 
 
-class EncoderError(RuntimeError):
+class EncoderError(Foreseen, RuntimeError):
     """The encoder's directory is missing or not what it must be; the message says what to do."""
 
 

@@ -22,6 +22,7 @@ from safetensors import torch as tensors
 
 from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.popularity import Popularity
+from pprm.core.errors import Foreseen
 from pprm.encoders.text_encoder import TextEncoder
 from pprm.ranking.second_stage import SecondStage
 from pprm.ranking.slow_tables import SlowTables
@@ -42,7 +43,7 @@ SECOND_STAGE = ("second_stage.safetensors", "tables.safetensors")
 """Of a model with two stages, besides."""
 
 
-class ArtifactError(ValueError):
+class ArtifactError(Foreseen, ValueError):
     """The directory is not an artifact this version can trust; the message says why."""
 
 

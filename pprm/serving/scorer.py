@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pprm.catalogue.catalogue import Catalogue, Product
 from pprm.catalogue.popularity import Popularity
+from pprm.core.errors import Foreseen
 from pprm.core.events import Interaction, Kind, Position
 from pprm.core.ids import stable_hash
 from pprm.core.sizes import nbytes
@@ -41,14 +42,18 @@ MOST_LOGIT = 700.0
 NOTHING = np.zeros(0, np.int64)
 
 
+class DeviceError(Foreseen, ValueError):
+    """The device wanted is not there."""
+
+
 def choose_device(wanted: str) -> torch.device:
     """`auto` takes the GPU where there is one.
 
     Raises:
-        ValueError: cuda is wanted and there is none.
+        DeviceError: cuda is wanted and there is none.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device cuda is wanted, but torch sees no GPU: set device auto or cpu")
+        raise DeviceError("device cuda is wanted, but torch sees no GPU: set device auto or cpu")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 

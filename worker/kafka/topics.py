@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, for_code
 
+from pprm.core.errors import Foreseen
 from schemas.families import DAY_MS, FAMILIES, Configuration
 from worker.kafka import acls, refusal
 from worker.settings import Settings
@@ -29,7 +30,7 @@ _POPULARITY = {"cleanup.policy": "compact", "segment.ms": "3600000"}
 log = structlog.get_logger(__name__)
 
 
-class TopicsError(RuntimeError):
+class TopicsError(Foreseen, RuntimeError):
     """The topics on the broker cannot be used; the message says what to do."""
 
 

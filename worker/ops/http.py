@@ -16,6 +16,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
+from pprm.core.errors import Foreseen
 from worker.ops.health import Health, live, ready
 
 Render = Callable[[str], tuple[bytes, str]]
@@ -48,11 +49,15 @@ class Server:
             self.thread.join(timeout=5)
 
 
+class PortError(Foreseen, OSError):
+    """Host and port cannot be bound; the message names the settings to change."""
+
+
 def start(host: str, port: int, render: Render, health: Health) -> Server:
     """Serve until `Server.stop`; returns when the port is bound.
 
     Raises:
-        OSError: Host and port cannot be bound; the message names the settings to change.
+        PortError: they cannot be bound.
     """
     bound: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
     thread = Thread(
@@ -64,8 +69,7 @@ def start(host: str, port: int, render: Render, health: Health) -> Server:
     try:
         server = Server(*bound.result(), thread)
     except OSError as error:
-        raise OSError(
-            error.errno,
+        raise PortError(
             f"cannot serve HTTP on {host}:{port} ({error.strerror}); change http.host or http.port"
             " (PPRM_HTTP__HOST, PPRM_HTTP__PORT; port 0 takes any free one)",
         ) from error

@@ -11,10 +11,12 @@ import os
 import stat
 from pathlib import Path
 
+from pprm.core.errors import Foreseen
+
 LOCK_FILE = "worker.lock"
 
 
-class StateDirectoryError(RuntimeError):
+class StateDirectoryError(Foreseen, RuntimeError):
     """The directory cannot be used; the message says what to do."""
 
 
@@ -24,10 +26,10 @@ PRIVATE = 0o077
 """Permissions that no file made by this process has: those of group and others."""
 
 
-def lock(directory: Path) -> None:
+def lock(directory: Path, *inside: Path) -> None:
     """Make the directory, where it is missing, and take it for this process.
 
-    Close it to other users.
+    Close it to other users. Make those `inside` it, too.
 
     Raises:
         StateDirectoryError: another process has it, or it cannot be written.
@@ -36,6 +38,8 @@ def lock(directory: Path) -> None:
         os.umask(PRIVATE)
         directory.mkdir(parents=True, exist_ok=True)
         _close_to_others(directory.resolve())
+        for made in inside:
+            made.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StateDirectoryError(

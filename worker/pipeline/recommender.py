@@ -136,7 +136,7 @@ def load(
 
     Raises:
         pprm.serving.artifact.ArtifactError: it cannot be trusted.
-        ValueError: the device wanted is not there.
+        pprm.serving.scorer.DeviceError: the device wanted is not there.
     """
     tell("loading the model")
     use_threads(settings.threads)

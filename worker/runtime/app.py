@@ -61,6 +61,13 @@ class _Worker(faust.Worker):  # type: ignore[misc]
         )
         self.spinner = None  # it writes to terminals, and its last word everywhere
 
+    async def start(self) -> None:
+        """Start; what fails here ends the process as anything else does."""
+        try:
+            await super().start()
+        except Exception as error:
+            exit_now("the worker cannot start", error)
+
     def _schedule_shutdown(self, number: signal.Signals) -> None:
         consumer = self.app._consumer
         if consumer is None or not consumer.started:
@@ -120,6 +127,9 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
             table.write(
                 partition, {}, table.next_append[partition] - 1, table.generation(partition)
             )
+
+    def _create_directories(self) -> None:
+        """The first of `services_before_kafka` makes them, and says so when it cannot."""
 
     def _crash(self, reason: BaseException) -> None:
         """What any part of Faust, or of a Kafka client, failed at ends here.

@@ -14,6 +14,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from pprm.core.errors import Foreseen
 from worker.kafka.batches import Unreadable
 from worker.kafka.reader import consumer as consumer_of
 from worker.runtime.delivery import Append, Headers
@@ -30,7 +31,7 @@ class Superseded(RuntimeError):
     """A later generation owns the partition: this worker is the one that was suspended."""
 
 
-class ChangelogError(RuntimeError):
+class ChangelogError(Foreseen, RuntimeError):
     """A record of the changelog cannot be read.
 
     To pass it over would take a shopper back to an older state.

@@ -20,6 +20,7 @@ from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as ClientPartition
 from mode import Service
 
+from pprm.core.errors import Foreseen
 from worker.runtime.absence import is_away
 from worker.runtime.ledger import TopicPartition
 
@@ -81,7 +82,7 @@ class NotOurs(Exception):
     """
 
 
-class DeliveryError(RuntimeError):
+class DeliveryError(Foreseen, RuntimeError):
     """The broker cannot do what the delivery promises; the message says what to change."""
 
 
@@ -98,6 +99,9 @@ class Delivery(Protocol):
 
         Whoever held them before can write no more, if the promise says so.
         """
+
+    async def ask_for_partitions(self) -> None:
+        """Have the producers learn what partitions there are now."""
 
     async def write(self, unit: str, rows: Rows, offsets: Offsets, ours: "Ours") -> Appends:
         """Write the rows of a unit of work and wait until the broker holds them.
@@ -141,6 +145,10 @@ class AtLeastOnce(Service):  # type: ignore[misc]
         Foreign records are found and outlived, see `worker.runtime.changelog`.
         """
 
+    async def ask_for_partitions(self) -> None:
+        """Ask the broker."""
+        await self._producer.client.force_metadata_update()
+
     async def write(self, unit: str, rows: Rows, offsets: Offsets, ours: Ours) -> Appends:
         """Write; see `Delivery.write`. Waits as long as the broker is away."""
         return await append_rows(self._producer, rows, self.limits)
@@ -174,6 +182,11 @@ class ExactlyOnce(Service):  # type: ignore[misc]
         new = sorted(wanted - self._producers.keys())
         started = await asyncio.gather(*(self._start(unit) for unit in new))
         self._producers.update(zip(new, started, strict=True))
+
+    async def ask_for_partitions(self) -> None:
+        """Ask the broker, each producer for itself."""
+        asked = (producer.client.force_metadata_update() for producer in self._producers.values())
+        await asyncio.gather(*asked)
 
     async def write(self, unit: str, rows: Rows, offsets: Offsets, ours: Ours) -> Appends:
         """Write in one transaction with the offsets; see `Delivery.write`."""

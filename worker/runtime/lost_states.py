@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from aiokafka.structs import OffsetAndMetadata
 
+from pprm.core.errors import Foreseen
 from worker.runtime.commits import note_of
 from worker.runtime.table import Covered
 
@@ -26,7 +27,7 @@ class Verdict(Enum):
     LOST = "the changelog lacks states, and so do the files here"
 
 
-class StatesLost(RuntimeError):
+class StatesLost(Foreseen, RuntimeError):
     """Neither the changelog nor the files hold the states of what is committed.
 
     The message says what to do.
