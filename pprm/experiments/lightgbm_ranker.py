@@ -2,8 +2,6 @@
 
 It shows how much of PPRM is its features, and how much is its network.
 
-How much of PPRM is its features, and how much is its network.
-
 Ke et al., "LightGBM: a highly efficient gradient boosting decision tree" (NIPS 2017), binary
 objective: the second stage's experiments found it better than lambdarank.
 """

@@ -1,9 +1,9 @@
-"""What the last 64 baskets of a shopper say of a product or a type, and of the shopper's rhythm.
+"""What the last 64 baskets tell of a product or a type, and of the shopper's rhythm.
 
-All from one bit a basket and product (`user_state.COUNTERS_DTYPE`), and the times, stores and sizes
-of the baskets: exact, bounded, and kept in O(1) an event. The bits of a type are those of its
-products together. So is what is asked of the baskets: those of this weekday, say, are a mask of
-bits.
+All is made from one bit a basket and product (`user_state.COUNTERS_DTYPE`), and the times, stores
+and sizes of the baskets: exact, bounded, and kept in O(1) an event. The bits of a type are those of
+its products together. Questions about the baskets are masks of bits: those of this weekday, for
+instance.
 """
 
 import math
@@ -54,11 +54,9 @@ class Baskets(NamedTuple):
     newest_size: int
     """Products in the newest one, 0 where there is none."""
     masks: Rings
-    """All of them; those on the weekday of the moment; in its part of the day; at the usual store;
-    [4]."""
+    """Masks, [4]: all; on the moment's weekday; in its part of the day; at the usual store."""
     usual_store: int
-    """The most frequent store of the last 10 baskets, the lowest of several; 0 where none is known.
-    """
+    """The most frequent store of the last 10 baskets, of several the lowest; 0: unknown."""
 
     @classmethod
     def of(cls, state: UserState, now: float) -> "Baskets":
@@ -124,7 +122,7 @@ def _lowest(bits: np.uint64) -> Any:
 
 
 def patterns(rings: Rings, baskets: Baskets, out: Floats) -> None:
-    """Fill `out` [n, 16], which is 0, as `PATTERN`, for rings [n] aligned with the newest basket."""
+    """Fill `out` [n, 16], all 0, as `PATTERN`, for rings [n] aligned with the newest basket."""
     _patterns(rings, baskets, out)
 
 
@@ -165,11 +163,10 @@ def _fill(bits: np.uint64, b: Baskets, out: Floats) -> None:
 
 
 def rings(counters: NDArray[Any], places: NDArray[np.int64], baskets: int) -> tuple[Rings, float]:
-    """Rings of the counters at `places`, aligned with the newest basket.
+    """Align the rings of the counters at `places` with the newest basket.
 
-    And how much the shopper explores.
-
-    That is the share of the products of the last five baskets that were never bought before them.
+    Also returns how much the shopper explores: the share of the products of the last five baskets
+    that were never bought before them.
     """
     return _rings(counters, places, baskets)  # type: ignore[no-any-return]
 

@@ -1,6 +1,6 @@
-"""The second stage's input.
+"""The second stage's input: features of a few hundred candidates.
 
-What is worth knowing of a few hundred candidates and too dear for a whole catalogue.
+They are too expensive for a whole catalogue.
 
 In groups: the first stage's own input and verdict; promotions, at the shopper's store and by their
 affinity; the pattern of the last 64 baskets, per product and type; the hazard of the gap;
@@ -86,7 +86,7 @@ _TYPE_PRODUCTS = COLUMNS["type_pattern"].stop - 1
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
-    """Per catalogue row, what does not depend on the shopper and changes with popularity or the catalogue."""
+    """What is the same for all shoppers until popularity or the catalogue changes, per row."""
 
     popularity: Floats
     """As `features.GLOBAL`, [rows, 4]."""
@@ -111,7 +111,10 @@ class CandidateFeatures:
         candidates: Candidates,
         keep: NDArray[np.int64] | None = None,
     ) -> Floats:
-        """Features at Unix time `now`, [K, len(NAMES)], or of those candidates only whose indices are in `keep`."""
+        """Make features at Unix time `now`, [K, len(NAMES)].
+
+        Where `keep` is given, only of the candidates with these indices.
+        """
         rows, catalogue, baskets = candidates.rows, self.catalogue, Baskets.of(state, now)
         shared, promoted = self._shared(), catalogue.promoted(now)
         out = np.zeros((len(rows), len(NAMES)), np.float32)
@@ -141,9 +144,9 @@ class CandidateFeatures:
         rows: NDArray[np.int64],
         baskets: Baskets,
     ) -> float:
-        """What the shopper bought: patterns, hazards, factors, neighbours.
+        """Fill in what the shopper bought: patterns, hazards, factors, neighbours.
 
-        Returns how much they explore.
+        Returns how much the shopper explores.
         """
         if not len(groups.rows):
             return 0.0
@@ -184,9 +187,9 @@ class CandidateFeatures:
 def _fill_shared(
     rows: NDArray[np.int64], shares: Floats, others: Floats, same: Floats, out: Floats
 ) -> None:
-    """What is known of products by catalogue row, and what is the same for all candidates.
+    """Fill in what is known of products by catalogue row, and what is the same for all candidates.
 
-    Own promotions, moment.
+    These are their own promotions, and the moment.
     """
     for k in range(len(rows)):
         row = rows[k]
@@ -206,11 +209,9 @@ def _fill_types(
     masks: NDArray[np.uint64],
     out: Floats,
 ) -> Any:  # fmt: skip
-    """Log of the products of each candidate's type that the shopper had, and `SUBSTITUTION`.
+    """Fill in the products of each candidate's type that the shopper had, and `SUBSTITUTION`.
 
-    Returns rings.
-
-    Those of the candidates, and of their types.
+    The number of products is a logarithm. Returns the rings of the candidates, and of their types.
     """
     of_types = np.zeros(len(g.type), np.uint64)
     products, sums = np.zeros(len(g.type)), np.zeros((len(g.type), 2))
@@ -248,9 +249,9 @@ def _fill_stage(
     sizes: NDArray[np.int64],
     out: Floats,
 ) -> None:
-    """As `STAGE`.
+    """Fill in `STAGE`.
 
-    The first stage's verdict and the place that it gives a candidate among the others.
+    That is the first stage's verdict, and the place that it gives a candidate among the others.
     """
     of_type, of_category, mass = (
         np.zeros(sizes[0], np.int32),

@@ -1,6 +1,6 @@
-"""Collaborative factors.
+"""Collaborative factors: alternating least squares over shoppers and products.
 
-Alternating least squares over shoppers and products, with a live shopper folded in.
+Live shoppers are folded in.
 
 Hu, Koren, Volinsky, "Collaborative filtering for implicit feedback datasets" (2008), by the library
 implicit. Only the products' factors are kept; a shopper's are made from the counters of the state

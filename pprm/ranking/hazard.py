@@ -1,6 +1,6 @@
-"""How likely a visit brings a product again, by the time since it was bought last.
+"""How likely a visit brings a product again, by the time since it was last bought.
 
-The hazard of the gap.
+This is the hazard of the gap.
 
 Counted over all shoppers, per product and per type, in buckets of days. A visit of somebody who
 bought a product before is an exposure in the bucket of the gap; if the visit brings it, a return.

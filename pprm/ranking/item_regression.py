@@ -17,8 +17,7 @@ SOURCES = 100
 """Weights kept of a product."""
 REGULARISATION = 150.0
 MOST_SHOPPERS, MOST_PRODUCTS = 5_000, 20_000
-"""Those with the most purchases: memory grows with their product, time with the product of products
-and both."""
+"""At most so many, those with most purchases: memory and time grow with products of both."""
 Floats = NDArray[np.float32]
 
 
@@ -75,7 +74,7 @@ def _matrix(
 
 
 def scores(regression: Regression, at: NDArray[np.int64], product_at: NDArray[np.int32]) -> Floats:
-    """Of products for a shopper, [n].
+    """Score products for a shopper, [n].
 
     Args:
         regression: its sources are catalogue rows.

@@ -1,6 +1,6 @@
-"""The second stage at work.
+"""The second stage's scoring, compiled for a CPU, or by torch on a GPU.
 
-On a CPU in compiled loops, on a GPU with torch for the whole micro-batch in one call.
+A GPU takes the whole micro-batch in one call.
 
 The loops keep candidates side by side in memory, an input or a hidden unit below the other, so that
 a vector of the CPU holds one number of many candidates, and weights are its scalars. They are
@@ -23,11 +23,13 @@ from pprm.retrieval.device import concatenate
 Floats = NDArray[np.float32]
 
 LINE = 16
-"""Numbers in a cache line and in the longest vector: one that lies across two lines is loaded
-twice."""
+"""Numbers in a cache line and in the longest vector: one across two lines is loaded twice."""
 ROWS = 23 * LINE
-"""Rows at once at most: what lies between two layers stays in the caches. An odd number of lines,
-or the rows below each other would fall into a few places of a cache."""
+"""Most rows at once: what lies between two layers stays in the caches.
+
+It is an odd number of lines: otherwise the rows below each other would fall into a few places of a
+cache.
+"""
 
 
 class _Network(NamedTuple):
@@ -81,10 +83,10 @@ class SecondPass:
         )
 
     def lifts(self, inputs: Floats, at: NDArray[np.int64], columns: NDArray[np.bool_]) -> Floats:
-        """How far logits fall when groups of features become what is usual among candidates, their mean, [n].
+        """How far logits fall when groups of features become their mean among candidates, [n].
 
-        Of rows `at` [n] of the features [k, len(NAMES)], each without the columns of a row of `columns`
-        [n, len(NAMES)]. Few rows: a CPU is as fast as a GPU.
+        The rows `at` [n] are of the features [k, len(NAMES)]. Each loses the columns of a row of
+        `columns` [n, len(NAMES)]. The rows are few: a CPU is as fast as a GPU.
         """
         without = np.where(columns, self._network.mean, inputs[at])
         logits = _logits(self._network, self._room, np.concatenate([inputs, without]))
@@ -130,7 +132,7 @@ def _standardise(net: _Network, inputs: Floats, z: Floats) -> None:
 
 @compiled
 def _varying(net: _Network, z: Floats, rows: int) -> Any:
-    """Which inputs differ between rows, and the first layer's bias with those that do not.
+    """Find the inputs that differ between rows, and the first layer's bias with the others.
 
     Shopper and moment are the same for all candidates, and what a shopper never did is 0 for all: a
     fourth of the inputs. Those that differ are filled up to a multiple of four with the one that is

@@ -17,7 +17,7 @@ CLIP = 4.0
 
 
 class SecondStage(nn.Module):
-    """The mean of a few networks that learned from the same examples with other beginnings.
+    """The mean of a few networks that learned from the same examples with different seeds.
 
     Each errs in its own way.
 

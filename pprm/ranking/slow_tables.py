@@ -1,8 +1,8 @@
-"""What is learned over all shoppers and changes slowly, by the hash of a product or a type.
+"""Tables over all shoppers that change slowly, by the hash of a product or a type.
 
 Hazards, factors, and the item regression: made from purchases, part of the artifact, and laid out
 over a catalogue when that changes. A product or type that was not there when they were made has the
-hazard of its type, or of all, no factors, and nothing that speaks for it.
+hazard of its type, or of all, no factors, and no weights of the item regression.
 """
 
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ class SlowTables:
 
     @classmethod
     def from_arrays(cls, stored: Mapping[str, NDArray[Any]]) -> "SlowTables":
-        """The inverse of `to_arrays`.
+        """Make tables of arrays, the inverse of `to_arrays`.
 
         Raises:
             KeyError: one is missing.
@@ -102,8 +102,7 @@ class LaidOut:
     codes: NDArray[np.int32]
     """Of the catalogue."""
     at: NDArray[np.int64]
-    """Row of the tables by product for each catalogue row, -1, their last, where nothing is known.
-    """
+    """Row of the tables by product for each catalogue row; -1, their last row: unknown."""
     product_hazards: Floats
     """[p + 1, BUCKETS]"""
     type_hazards: Floats
@@ -114,7 +113,10 @@ class LaidOut:
     """[p]; -1 is none."""
 
     def hazard(self, groups: Groups, rows: NDArray[np.int64]) -> Floats:
-        """Log hazards of candidate rows and of their types, 0 of what the shopper never had, [len(rows), 2]."""
+        """Log hazards of candidate rows and of their types, [len(rows), 2].
+
+        They are 0 where the shopper never had the product or type.
+        """
         out = np.zeros((len(rows), 2), np.float32)
         buckets = hazard.bucket(groups.ages)
         _fill_hazards(
@@ -174,11 +176,11 @@ def nothing() -> SlowTables:
 
 
 def learn(dataset: Dataset, catalogue: Catalogue, until: int) -> SlowTables:
-    """Tables from the purchases before a Unix time.
+    """Make tables from the purchases before a Unix time.
 
     `catalogue` has the dataset's products in its rows.
 
-    Of products that may be recommended: nobody asks for another's.
+    Only products that may be recommended are in them.
     """
     bought = dataset.purchases() & (dataset.time < until)
     user, product, time = dataset.user[bought], dataset.product[bought], dataset.time[bought]

@@ -1,6 +1,6 @@
 """Lays a catalogue out in blocks that can be left out as a whole.
 
-Like products of a (type, category) pair.
+A block holds similar products of a (type, category) pair.
 
 The pair's part of the first layer is the same for all products of a block. What else they share
 should be as much as can be: they are sorted by what their own part of the first layer does to the
@@ -19,13 +19,15 @@ from pprm.retrieval.first_layer import Blocks, Floats, Ints, Products, Weights
 BLOCK = 24
 """Products of a block at most."""
 NEAR = np.float32(0.25)
-"""How far from a block's centre a product vector is taken to be, as a share of the largest
-distance. At 1 the bounds hold whatever comes; but a vector that is so far off in the direction that
-suits each hidden unit most was never seen."""
+"""How far from a block's centre a vector is taken to be, as a share of the largest distance.
+
+At 1 the bounds hold whatever comes; but a vector that is so far off in the direction that suits
+each hidden unit most was never seen.
+"""
 
 
 def order(pair: Ints, logit: Floats) -> Ints:
-    """Candidates by pair, and in each by what their own part of the first layer does to the logit."""
+    """Order candidates by pair, and in each by their own part of the first layer's logit."""
     # of floats that are not negative, the bits are in their order
     bits = (logit - logit.min(initial=0)).view(np.int32)
     return np.argsort(pair << 32 | bits, kind="stable")

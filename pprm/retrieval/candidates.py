@@ -1,6 +1,6 @@
 """What the first stage hands to the second.
 
-The best of what was bought, of what is new, of what was looked at.
+These are the best of what was bought, of what is new, of what was looked at.
 """
 
 from dataclasses import dataclass
@@ -55,9 +55,9 @@ def _choose(logits: NDArray[np.float32], seen: NDArray[np.bool_], looked: NDArra
 
 @compiled
 def _bar(logits: NDArray[np.float32], seen: NDArray[np.bool_], k: int) -> Any:
-    """A logit that k new products reach, and few more.
+    """Return a logit that k new products reach, and few more.
 
-    The k-th best of the best of every 2 k-th one.
+    It is the k-th best of the best of every 2 k-th product.
     """
     best = np.full(2 * k, np.float32(-np.inf))
     for start in range(0, len(logits), 2 * k):
@@ -83,9 +83,9 @@ POPULAR = 20
 
 
 def popular_from(week: NDArray[np.float32]) -> float:
-    """The week's sales from which a product is popular among others [n].
+    """Return the week's sales from which a product is popular among others [n].
 
-    They are more than nothing.
+    They are above zero.
     """
     n = len(week) // POPULAR
     return max(

@@ -1,8 +1,8 @@
-"""A device and the way to it: the same calls on a GPU and, where there is none, on the CPU.
+"""A device and its transfers: the same calls on a GPU and, where there is none, on the CPU.
 
 On a GPU transfers go through page-locked memory while the host goes on, those to it on a stream of
 their own; functions are recorded as CUDA graphs, so that dozens of small kernels cost one launch.
-On the CPU all this is nothing.
+On the CPU nothing of this is needed.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -48,9 +48,9 @@ class Link:
         return torch.zeros(size, pin_memory=self._is_gpu)
 
     def send(self, host: Tensor) -> Tensor:
-        """What `zeros` gave, on the device.
+        """Return what `zeros` gave, on the device.
 
-        What is computed from it there waits for the transfer, not the host.
+        What is computed from it there waits for the transfer; the host does not.
         """
         if self._sending is None:
             return host.to(self.device)
@@ -84,10 +84,10 @@ class _Recording(NamedTuple):
 
 
 class Recorded(Generic[Size]):
-    """A function of a size and a tensor whose shape the size tells, recorded once a size on a GPU and then replayed.
+    """A function of a size and a tensor of that size, recorded once per size on a GPU and replayed.
 
-    What else the function reads has to stay where it is in memory. Its result is overwritten by the next call, so that
-    a copy of it has to begin before.
+    The other inputs of the function must stay at their place in memory. The next call overwrites
+    its result, so a copy of it must begin before.
     """
 
     def __init__(self, function: Callable[[Size, Tensor], Tensor], device: torch.device) -> None:

@@ -1,6 +1,6 @@
-"""What travels to the device of a micro-batch.
+"""The input of a micro-batch on the device: one buffer.
 
-One buffer, in which each shopper has the same space.
+Each shopper has the same space in it.
 
 Sizes are powers of two, so that there are few of them to record. Codes and columns are counted from
 1: a 0, as in all space that is not used, is nothing.
@@ -98,7 +98,7 @@ _INTEGERS = {"rows", "type_codes", "category_codes", "maker_codes", "columns"}
 
 
 def size_of(shoppers: Sequence[Shopper]) -> Size:
-    """The least that they fit in.
+    """Return the least size that they fit in.
 
     Types, categories and makers bought are not more than products bought.
     """

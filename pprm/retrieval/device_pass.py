@@ -1,9 +1,9 @@
 """The first stage for whole micro-batches with torch.
 
-On a GPU, and on the CPU for networks of more hidden layers.
+It runs on a GPU, and on the CPU for networks of more hidden layers.
 
-What is known of products stays on the device. Of a shopper only what they bought and looked at
-travels, a few rows, and back come the second stage's candidates with their logits. The catalogue is
+What is known of products stays on the device. Only what shoppers bought and looked at is sent, a
+few rows each, and the second stage's candidates come back with their logits. The catalogue is
 scored in blocks, in the device's fast precision; what is chosen is scored again in float32, so that
 precision matters only at the border of the candidates. Row 0 of every table of products is nothing:
 candidate n is at n + 1.
@@ -44,19 +44,22 @@ from pprm.retrieval.features import (
 from pprm.retrieval.model import PPRM
 
 MOST_SHOPPERS = 32
-"""Of one call; a power of two. A micro-batch is several: the host prepares one while the device
-computes another."""
+"""Shoppers of a call, a power of two.
+
+A micro-batch is several calls: the host prepares one while the device computes another.
+"""
 MOST_AT_ONCE = 1 << 26
-"""Numbers per candidate, type, category and maker that the shoppers of a call may have together:
-256 MB."""
+"""Numbers per candidate, type, category and maker for the shoppers of a call: 256 MB."""
 BLOCKS = {"cuda": 1 << 25, "cpu": 1 << 18}
-"""Numbers of the hidden layer computed at once: 1 MB, which a core's cache holds several times; on
-a GPU so many that what a kernel costs, however little it does, no longer counts."""
+"""Numbers of the hidden layer computed at once.
+
+1 MB on the CPU, which a core's cache holds several times; on a GPU so many that a kernel's fixed
+cost no longer counts.
+"""
 COUNT = GROUP_WIDTH - 1
 """Column of a type's purchases."""
 LINE = 4
-"""Numbers that are gathered at once, as if they were one: a GPU takes as long for a number of two
-bytes."""
+"""Numbers gathered at once, as one: a GPU takes as long for a number of two bytes."""
 WIDE = {torch.bfloat16: torch.int64, torch.float32: torch.complex128}
 """A number as large as a line."""
 LINES = (-(-GROUP_WIDTH // LINE), -(-GROUP_WIDTH // LINE), -(-len(MAKER) // LINE))
@@ -94,8 +97,10 @@ class _Resident(NamedTuple):
     row: Tensor
     """Catalogue row of each candidate, [columns]."""
     lines: Tensor
-    """Where in `_Given.lines` each candidate's type, category and maker are, and as many zeros as
-    there are lines of `_Given.queries`, [columns, 8]."""
+    """Indices in `_Given.lines` of each candidate's type, category and maker, [columns, 8].
+
+    As many zeros follow as there are lines of `_Given.queries`.
+    """
     daily: Tensor
     """The share that product and popularity have in the first layer, [columns, H]."""
     bar: Tensor
@@ -110,8 +115,10 @@ class _Given(NamedTuple):
     queries: Tensor
     """With one that is zeros at least, in whole lines, [B, 4, d]."""
     lines: Tensor
-    """Types, categories (as `features.GROUP`, and the count) and makers by code, each some lines,
-    [B, all, LINE]."""
+    """Types, categories and makers by code, each some lines, [B, all, LINE].
+
+    Categories have what `features.GROUP` names, and the count.
+    """
 
 
 class _Network(NamedTuple):
@@ -152,7 +159,7 @@ class DevicePass:
         daily: Tensor,
         sizes: Indices,
     ) -> None:
-        """Take in what is known of products, in the place of what was.
+        """Load what is known of products, in the place of what was.
 
         Vectors of all catalogue rows [all, d]; the candidates' catalogue rows [N], codes of type,
         category and maker [N, 3] and `daily` share of the first layer [N, H]; how many types,
@@ -184,9 +191,9 @@ class DevicePass:
             yield from zip(some, made[:, 1 : 1 + self._products], strict=True)
 
     def choose(self, shoppers: Iterable[Shopper]) -> Iterator[tuple[Shopper, Chosen]]:
-        """The second stage's candidates, shopper by shopper.
+        """Yield the second stage's candidates, shopper by shopper.
 
-        Those that `second_stage.choose` takes by the logits.
+        They are those that `second_stage.choose` takes by the logits.
         """
         for some, made in self._run(self._choose, shoppers):
             for shopper, columns, logits in zip(
@@ -230,9 +237,9 @@ class DevicePass:
         return _score_all(self._exact, self._resident, given).scatter_(1, bought, of_bought)
 
     def _chosen(self, size: Size, buffer: Tensor) -> Tensor:
-        """Places and logits of the best new and bought ones and of what was looked at, [B, 2, 380].
+        """Return places and logits of the best new and bought products and those looked at.
 
-        Some are twice.
+        They are [B, 2, 380]. Some products are there twice.
         """
         sent, r = unpack(buffer, size), self._resident
         given, columns = self._given(sent), sent.columns.long()
@@ -281,7 +288,7 @@ def shopper_part(
     ages: Tensor,
     weights: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """The shoppers' share of the first layer [B, H], and their queries [B, pools, d].
+    """Compute the shoppers' share of the first layer [B, H], and their queries [B, pools, d].
 
     `vectors` of all catalogue rows [all, d]; the others as in `Shopper`, [B, ...].
     """
@@ -292,9 +299,9 @@ def shopper_part(
 
 
 def first_best(values: Tensor, k: int) -> Tensor:
-    """Columns of the k highest of `values` [B, n], in any order.
+    """Return columns of the k highest of `values` [B, n], in any order.
 
-    Of equal ones the first, which topk does not promise.
+    Of equal ones the first are taken, which topk does not promise.
 
     So it is asked for integers: the bits of a float, in the float's order, and below them the
     column, backwards.
@@ -318,9 +325,9 @@ def _score_all(net: _Network, r: _Resident, given: _Given) -> Tensor:
 def _score(
     net: _Network, r: _Resident, given: _Given, columns: Tensor, items: Tensor | None = None
 ) -> Tensor:
-    """Logits, float32 [B, C], of `columns` [B, C], or [1, C] for all shoppers the same.
+    """Compute logits, float32 [B, C], of `columns` [B, C], or [1, C] if all shoppers' are the same.
 
-    `items` [B, C, 15].
+    `items` are [B, C, 15].
     """
     x = embedding(columns, r.daily).to(net.output.dtype) + given.user
     rows = x.flatten(0, 1)
@@ -405,11 +412,9 @@ def _with_room(n: int) -> int:
 
 
 def _by_code(codes: Tensor, rows: Tensor, room: int) -> Tensor:
-    """Rows [B, s, f] at their codes [B, s], zeros elsewhere, [B, room, f].
+    """Scatter rows [B, s, f] to their codes [B, s], zeros elsewhere, [B, room, f].
 
-    What has code 0 is zeros itself.
-
-    With zeros behind the f numbers, up to whole lines.
+    Rows with code 0 must be zeros. The f numbers are padded with zeros to whole lines.
     """
     table = rows.new_zeros(len(rows), room, _whole(rows.shape[2]))
     table[..., : rows.shape[2]].scatter_(1, codes.long()[..., None].expand_as(rows), rows)

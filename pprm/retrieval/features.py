@@ -1,9 +1,9 @@
 """The input layer: one definition for training, evaluation and the worker.
 
-Numbers about a shopper (`scalars`), about a shopper and a product (`CROSS`), and the sequence for
-pooling. The cross features of a shopper are a row per product, type, category and maker bought
-(`Groups`), which the scorer adds up and `dense` lays out as a row per candidate. All are functions
-of the state's counters, the catalogue and `now`.
+It has numbers about a shopper (`scalars`), about a shopper and a product (`CROSS`), and the
+sequence for pooling. The cross features of a shopper are a row per product, type, category and
+maker bought (`Groups`), which the scorer adds up and `dense` lays out as a row per candidate. All
+are functions of the state's counters, the catalogue and `now`.
 """
 
 import math
@@ -19,8 +19,10 @@ from pprm.state.user_state import BASKET_DECAY, DAY, UserState
 Floats = NDArray[np.float32]
 
 GROUP = ("count", "decay7", "decay28", "decay112", "recent7", "recent28", "due", "rate112", "seen")
-"""Per type and per category: log counts, exp(-gap/7 d) and exp(-gap/28 d), gap / mean interval,
-rate per basket, 1."""
+"""Features per type and per category.
+
+Log counts, exp(-gap/7 d) and exp(-gap/28 d), gap / mean interval, rate per basket, 1.
+"""
 ITEM = (
     *GROUP[:7],
     "due_distance",
@@ -91,8 +93,8 @@ def _sentiment(state: UserState) -> float:
 class Groups(NamedTuple):
     """Cross features of a shopper per product, type, category and maker bought.
 
-    Row 0 of each table is zeros, that of whatever was never bought; the others are in the order of
-    the state.
+    Row 0 of each table is zeros, for what was never bought; the others are in the order of the
+    state.
     """
 
     rows: NDArray[np.int64]
@@ -104,8 +106,7 @@ class Groups(NamedTuple):
     ages: NDArray[np.float64]
     """Days since the newest purchase, [p]."""
     product_at: NDArray[np.int32]
-    """Row of `product` for each row of the catalogue; likewise `type_at` for each type, and so on.
-    """
+    """Row of `product` for each catalogue row; likewise `type_at` for each type, and so on."""
     product: Floats
     """[1 + p, 14]"""
     product_count: Floats
@@ -137,8 +138,7 @@ def groups(state: UserState, catalogue: Catalogue, now: float) -> Groups:
 
 
 COUNT, DECAY7, DECAY28, DECAY112, PER_BASKET, FIRST_AGE, LAST_AGE = range(7)
-"""Columns of what was bought, as of now. Ages are days before now, so the oldest purchase has the
-largest."""
+"""Columns of what was bought, as of now; ages are days before now."""
 
 
 @compiled
@@ -177,7 +177,7 @@ def _groups(
 
 @compiled
 def _bought(counters: NDArray[Any], rows: NDArray[np.int64], now: float, baskets: int) -> Any:
-    """Catalogue rows of the known products, their places among the counters, and these as of now."""
+    """Return the known products' rows, places among the counters, and counters as of now."""
     known, places, n = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64), 0
     bought = np.empty((len(rows), 7))
     for i in range(len(rows)):
@@ -205,7 +205,7 @@ def _bought(counters: NDArray[Any], rows: NDArray[np.int64], now: float, baskets
 def _grouped(bought: NDArray[np.float64], codes: NDArray[np.int32], size: int) -> Any:
     """Index + 1 of each of `size` groups, 0 where nothing of it was bought.
 
-    And sums, oldest and newest of each.
+    Also returns the sums, oldest and newest of each group.
     """
     at, sums, n = np.zeros(size, np.int32), np.empty(bought.shape), 0
     for i in range(len(codes)):
@@ -290,7 +290,7 @@ def lay_out(
     popularity: Floats,
     out: Floats,
 ) -> None:
-    """`dense` into the first columns of `out` [len(candidates), 40 or more].
+    """Write `dense` into the first columns of `out` [len(candidates), 40 or more].
 
     `codes` are the catalogue's.
     """

@@ -1,6 +1,6 @@
-"""Logits of a network with one hidden layer.
+"""Logits of a network with one hidden layer, in compiled loops.
 
-Its first layer added up from parts, in compiled loops.
+The first layer is added up from parts.
 
 Of all products (`score`), of some (`score_some`), or of as many blocks of similar products as may
 hold one of the best (`bounds` and `best`). H is the hidden layer's width, d the product vector's.
@@ -28,8 +28,7 @@ Ints = NDArray[np.int64]
 SLACK = np.float32(1e-4)
 """By so much a bound may be too low: sums are added up in another order."""
 AT_ONCE = 256
-"""Product vectors whose dot products are made at once: with these they stay in the nearest cache.
-"""
+"""Product vectors whose dot products are made at once: so they stay in the nearest cache."""
 
 
 class Weights(NamedTuple):
@@ -56,7 +55,7 @@ class Weights(NamedTuple):
 class Shopper(NamedTuple):
     """A shopper's parts of the first layer.
 
-    The rows of `groups` times their weights, and what is the same for all.
+    These are the rows of `groups` times their weights, and what is the same for all products.
     """
 
     groups: Groups
@@ -72,9 +71,9 @@ class Shopper(NamedTuple):
 
 
 class Products(NamedTuple):
-    """The candidates' parts of it, N of them, in an order in which those of a (type, category) pair are neighbours.
+    """The N candidates' parts of the first layer, those of a (type, category) pair together.
 
-    That order is of places. Columns are in the order of the hashes.
+    Places are in this order. Columns are in the order of the hashes.
     """
 
     codes: NDArray[np.int32]
@@ -111,8 +110,11 @@ class Blocks(NamedTuple):
     pair: Ints
     """Pair of each block, [b]."""
     corner: Floats
-    """The most that `daily` of one of its products can do for the logit: per hidden unit the
-    greatest where the output's weight is positive, else the smallest, [b, H]."""
+    """Upper bound of `daily` for the logit in each block, per hidden unit, [b, H].
+
+    It is the largest of the block's products where the output's weight is positive, else the
+    smallest.
+    """
     centres: Floats
     """Means of the product vectors, as `dot_products` takes them."""
     radius: Floats
@@ -210,8 +212,8 @@ def dot_products(queries: Floats, across: Floats) -> Any:
 
     What is beyond d is 0.
 
-    Some hundred vectors at a time, and four of their numbers, so that a sum is loaded and stored
-    for four products.
+    Some hundred vectors are taken at a time, and four of their numbers, so that a sum is loaded and
+    stored for four products.
     """
     out, q = np.zeros((3, across.shape[1]), np.float32), np.zeros((3, len(across)), np.float32)
     q[:, : queries.shape[1]] = queries
@@ -236,9 +238,9 @@ def dot_products(queries: Floats, across: Floats) -> Any:
 
 
 def across(vectors: Floats) -> Floats:
-    """Vectors [n, d] as `dot_products` takes them.
+    """Lay vectors [n, d] out as `dot_products` takes them.
 
-    Transposed, and filled up with zeros to a multiple of four.
+    They are transposed, and padded with zeros to a multiple of four.
     """
     return np.ascontiguousarray(np.pad(vectors, ((0, 0), (0, -vectors.shape[1] % 4))).T)
 
@@ -257,9 +259,9 @@ def score(s: Shopper, p: Products, w: Weights) -> Any:
 
 @compiled
 def _score_new(s: Shopper, p: Products, w: Weights, matches: Floats, out: Floats) -> None:
-    """As if nothing had been bought.
+    """Score as if nothing had been bought.
 
-    Two products of a pair at a time: what they share is loaded once.
+    Two products of a pair are taken at a time: what they share is loaded once.
 
     Written out, without a slice of any table: so it becomes vector instructions, and nothing else.
     """
@@ -293,7 +295,7 @@ def score_some(s: Shopper, p: Products, w: Weights, columns: Ints) -> Any:
 
 @compiled
 def bounds(s: Shopper, p: Products, w: Weights, b: Blocks, match: Floats) -> Any:
-    """What no product of a block that the shopper never had exceeds, [b].
+    """Upper bound of each block's products that the shopper never had, [b].
 
     `match` [3, b] are of the centres.
     """
@@ -350,9 +352,10 @@ def best(
     left_out: NDArray[np.bool_],
     k: int,
 ) -> Any:
-    """Columns of the k best candidates but those `left_out` [N], and of equal ones the first, in no order.
+    """Return columns of the k best candidates that are not `left_out` [N], in no order.
 
-    `ranked` are the blocks, those with the highest `bound` first: the rest is not looked at when a bound is too low.
+    Of equal ones the first are taken. `ranked` are the blocks, those with the highest `bound`
+    first: when a bound is too low, the rest is not looked at.
     """
     base = np.empty_like(w.output)
     columns, logits, held, bar = (
@@ -387,7 +390,7 @@ def _first(columns: Ints, logits: Floats, k: int) -> Any:
 
 @compiled
 def _most_of_makers(s: Shopper, p: Products, b: Blocks) -> Any:
-    """The most that a product of each block has of a maker's cross features, [b, 2].
+    """Upper bounds of a maker's cross features in each block, [b, 2].
 
     They are never negative.
     """

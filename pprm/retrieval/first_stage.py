@@ -142,9 +142,10 @@ class FirstStage:
     def score(
         self, states: Sequence[UserState], nows: Sequence[float]
     ) -> Iterator[tuple[int, Floats, Groups]]:
-        """Index of a shopper, the logits of all candidates [N], and the cross features that these were made from.
+        """Yield a shopper's index, logits of all candidates [N], and cross features behind them.
 
-        Earlier times first, each with the popularity of its own day, so that no batch-mate's day looks into another's.
+        Earlier times come first, each with the popularity of its own day, so that no shopper's day
+        looks into a later one.
         """
         if self._pass is not None:
             read = self._read(states, nows)
@@ -164,10 +165,11 @@ class FirstStage:
         nows: Sequence[float],
         excluded: Sequence[NDArray[np.int64]],
     ) -> Iterator[tuple[int, Found]]:
-        """Index of a shopper, and the second stage's candidates, without the catalogue rows `excluded` for each.
+        """Yield a shopper's index and second-stage candidates, without the `excluded` rows of each.
 
-        In the order of `score`; -1 in `excluded` is nothing. Of a large catalogue only those blocks are scored that may
-        hold one of the best: the candidates are the same, in all lists that were measured (ADR 12).
+        The order is that of `score`; -1 in `excluded` is nothing. Of a large catalogue only those
+        blocks are scored that may hold one of the best: the candidates are the same, in all lists
+        that were measured (ADR 12).
         """
         if self._pass is not None:
             read = self._read(states, nows)
@@ -208,9 +210,9 @@ class FirstStage:
     def _find_in_blocks(
         self, state: UserState, s: Shopper, b: Blocks, excluded: NDArray[np.int64]
     ) -> Found:
-        """As `find`: what is new to the shopper from the blocks.
+        """Find what is new to the shopper from the blocks, and the rest one by one.
 
-        What is not, and what was looked at, one by one.
+        The rest is what was bought or looked at. See `find`.
         """
         p, w, looked = self._products, self._weights, self._looked_at(state)[:LOOKED]
         bought, gone = np.zeros((2, len(p.rows)), bool)
@@ -249,7 +251,10 @@ class FirstStage:
     def _by_day(
         self, states: Sequence[UserState], nows: Sequence[float]
     ) -> Iterator[tuple[list[int], Iterator[Groups]]]:
-        """Indices of the shoppers of each day, on which popularity then is, and their cross features, one by one."""
+        """Yield the shoppers of each day by index, and their cross features one by one.
+
+        Popularity is then that of the day.
+        """
         order = np.argsort(nows, kind="stable").tolist()
         for _, same_day in groupby(order, lambda i: nows[i] // DAY):
             some = list(same_day)
@@ -284,7 +289,7 @@ class FirstStage:
         read: _Read,
         excluded: Sequence[NDArray[np.int64]] | None = None,
     ) -> Iterator[device_input.Shopper]:
-        """Some of a micro-batch, as the device takes them, one by one.
+        """Yield some of a micro-batch, as the device takes them, one by one.
 
         It computes while the next ones are made.
         """
@@ -407,9 +412,9 @@ def _share_of_type(g: Groups, catalogue: Catalogue) -> Floats:
 def sequences(
     states: Sequence[UserState], nows: Sequence[float], catalogue: Catalogue
 ) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """Sequences of shoppers for `PPRM.pool`.
+    """Return sequences of shoppers for `PPRM.pool`.
 
-    Catalogue rows, ages in days, weights, each [B, MAX_SEQUENCE].
+    They are catalogue rows, ages in days, and weights, each [B, MAX_SEQUENCE].
     """
     shape = (len(states), MAX_SEQUENCE)
     rows, ages, weights = (

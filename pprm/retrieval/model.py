@@ -1,7 +1,4 @@
-"""PPRM.
-
-Text of shopper and product, and the interaction sequence, through fully connected layers to a
-probability.
+"""PPRM: texts and the interaction sequence, through fully connected layers, to a probability.
 
 He, "Personalized product recommendations based on deep learning": R(u, b) = PPRM(U, B, theta).
 Notable choices: the first layer is kept in parts, W [u; b; x] = Wu u + Wb b + Wx x, so that a
@@ -27,11 +24,9 @@ KIND_WEIGHTS = {
     Kind.REMOVE_FROM_CART: 0.0,
     Kind.REVIEW: 0.0,
 }
-"""What an interaction weighs in the pooled sequence; set by hand, since the bundled data has
-purchases only."""
+"""Weights in the pooled sequence, set by hand: the bundled data has only purchases."""
 LONGEST = 4.0
-"""Times the usual length of what a network learned from: no vector of a product is read longer than
-that."""
+"""The longest vector of a product, in usual lengths of the training; longer ones are shortened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +37,7 @@ class PPRMConfig:
     text_dimensions: int = 384
     """Of the encoder's vectors."""
     product_dimensions: int = 0
-    """Of vectors of products that were made elsewhere; 0: the encoder reads products as it reads
-    shoppers."""
+    """Of products' vectors that were made elsewhere; 0: the encoder reads products, too."""
     projected: int = 96
     """Principal components of the product text that are kept; 0 keeps the text as it is."""
     product: int = 32
@@ -66,7 +60,7 @@ class PPRMConfig:
 
     @classmethod
     def paper(cls) -> "PPRMConfig":
-        """Exactly as published: both texts in, FC and ReLU, one sigmoid.
+        """The network exactly as published: both texts in, FC and ReLU, one sigmoid.
 
         MSE, Adam, learning rate 0.001, batch 16.
         """
@@ -128,9 +122,9 @@ class PPRM(nn.Module):
 
     @property
     def is_light(self) -> bool:
-        """Whether the network is of the default shape.
+        """Whether the network has the default shape.
 
-        The one that is scored in one compiled pass.
+        That one is scored in one compiled pass.
         """
         return (
             self.config.sequence
@@ -142,7 +136,7 @@ class PPRM(nn.Module):
     def longest(self) -> Tensor:
         """Length to which longer vectors of products are shortened.
 
-        Infinite where inputs were not standardised.
+        It is infinite where inputs were not standardised.
 
         The axes were scaled so that what the network learned from spreads by 1 along each, so mean
         and axes tell how long it usually was.
@@ -165,9 +159,9 @@ class PPRM(nn.Module):
         return (shortened(text, self.longest) - self.text_mean) @ self.text_axes
 
     def pool(self, vectors: Tensor, ages: Tensor, weights: Tensor) -> Tensor:
-        """Recency-weighted means of sequences: [B, L, d], days [B, L], weights [B, L] (0.
+        """Compute recency-weighted means of sequences, [B, pools, d].
 
-        None) to [B, pools, d].
+        Sequences are [B, L, d], days [B, L], weights [B, L] (0: none).
         """
         assert self.log_pool_days is not None
         recency = torch.exp2(-ages[..., None] / self.log_pool_days.exp()) * weights[..., None]
@@ -177,9 +171,9 @@ class PPRM(nn.Module):
         return pooled
 
     def user_part(self, text: Tensor, scalars: Tensor, pooled: Tensor | None) -> Tensor:
-        """The shopper's share of the first layer.
+        """Compute the shopper's share of the first layer, [B, H].
 
-        [B, text_dimensions], [B, 7], [B, pools, d] to [B, H].
+        The inputs are [B, text_dimensions], [B, 7] and [B, pools, d].
         """
         parts = [text] if pooled is None else [text, scalars, pooled.flatten(1)]
         part: Tensor = self.user_layer(torch.cat(parts, 1))
@@ -197,11 +191,10 @@ class PPRM(nn.Module):
         return part
 
     def cross_weights(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The same share's weights.
+        """Return the weights of the same share.
 
-        Of cross features as they come [40, H] and of dot products [pools, H]; a constant.
-
-        The constant [H] is the standardisation's.
+        They are of cross features as they come [40, H], of dot products [pools, H], and the
+        standardisation's constant [H].
         """
         assert self.cross_layer is not None
         weight = self.cross_layer.weight.detach()
@@ -218,9 +211,9 @@ class PPRM(nn.Module):
 
 
 def shortened(vectors: Tensor, longest: Tensor) -> Tensor:
-    """Vectors [n, dimensions], those above a length scaled down to it.
+    """Scale vectors [n, dimensions] above a length down to it.
 
-    A direction is what an embedding says.
+    An embedding's meaning is its direction.
     """
     within: Tensor = vectors * (longest / vectors.norm(dim=1, keepdim=True)).clamp(max=1)
     return within

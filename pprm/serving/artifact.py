@@ -1,6 +1,6 @@
 """A trained model as a directory.
 
-Weights, configuration, text vectors, figures, card, and the hash of every file.
+It holds weights, configuration, text vectors, figures, card, and the hash of every file.
 
 No pickle anywhere: loading runs no code of the artifact's maker.
 """
@@ -83,9 +83,7 @@ class Artifact:
 
 
 def check_writable(directory: Path) -> None:
-    """Whether an artifact can be written to a directory.
-
-    To be asked before the minutes that learning takes.
+    """Check that an artifact can be written to a directory, before the minutes that learning takes.
 
     Raises:
         ArtifactError: it is a file, holds what is no artifact's, or may not be written.
@@ -191,9 +189,9 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _is_finite(model: PPRM, second: SecondStage | None, vectors: NDArray[np.float16]) -> bool:
-    """Whether there is a score to be had; scales may be infinite.
+    """Check that there is a score to be had; scales may be infinite.
 
-    What was always the same says nothing.
+    An input that never varied has no say.
     """
     weights = [*model.parameters(), *(second.parameters() if second else ())]
     return all(bool(weight.isfinite().all()) for weight in weights) and bool(

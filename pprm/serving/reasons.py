@@ -18,9 +18,9 @@ DUE = (0.35, 1.0)
 
 
 def reasons(cross: NDArray[np.float32], popular: float) -> list[str]:
-    """Why a product is in a list, from its cross features [40].
+    """Return why a product is in a list, from its cross features [40].
 
-    What is true of it, the strongest first.
+    What is true of it comes with the strongest first.
     """
     if cross[_SEEN]:
         return ["bought_before", "due"] if DUE[0] <= cross[_DUE] <= DUE[1] else ["bought_before"]
@@ -61,9 +61,9 @@ MOST_REASONS = 2
 
 
 def facts(inputs: NDArray[np.float32], popular: float) -> NDArray[np.bool_]:
-    """Which reasons are true of a shopper's candidates, from their features [K, len(NAMES)], [K, reasons].
+    """Which reasons are true of candidates with features [K, len(NAMES)], [K, reasons].
 
-    `popular` is what `popular_from` says of all that is available.
+    `popular` is what `popular_from` gives for all that is available.
     """
     made: NDArray[np.bool_] = _facts(inputs, np.float32(popular))
     return made
@@ -101,11 +101,11 @@ def telling(true: NDArray[np.bool_]) -> NDArray[np.float64]:
 def why(
     second: SecondPass, inputs: NDArray[np.float32], tells: NDArray[np.float64]
 ) -> list[list[str]]:
-    """Why each product is in a list, from its candidate features [k, len(NAMES)].
+    """Return why each product is in a list, from its candidate features [k, len(NAMES)].
 
-    Of what is true of it, `tells` [k, reasons] above 0, that which lifted it most and tells most:
-    by how much the logit falls when the features that speak for it are replaced by what is usual
-    among candidates, times what it tells.
+    Only reasons that are true of it count, those with `tells` [k, reasons] above 0. The one is
+    chosen that has the largest product of two numbers: how far the logit falls when its features
+    are replaced by what is usual among candidates, and `tells`.
     """
     at, which = np.nonzero(tells)
     worth = np.full(tells.shape, -np.inf)

@@ -1,4 +1,4 @@
-"""Recommends.
+"""Recommends products in two stages.
 
 The first stage scores the whole catalogue, the second the best few hundred of it once more.
 
@@ -47,7 +47,7 @@ class DeviceError(Foreseen, ValueError):
 
 
 def choose_device(wanted: str) -> torch.device:
-    """`auto` takes the GPU where there is one.
+    """Choose a device; `auto` takes the GPU where there is one.
 
     Raises:
         DeviceError: cuda is wanted and there is none.
@@ -58,7 +58,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def use_threads(threads: int) -> None:
-    """How many CPU threads one call takes, in torch and in numpy's linear algebra, from now on.
+    """Set how many CPU threads one call takes, in torch and in numpy's linear algebra.
 
     Small matrices on many threads cost more than they save: the threads wait for each other,
     spinning.
@@ -73,8 +73,7 @@ class _Asked(NamedTuple):
     states: Sequence[UserState]
     nows: Sequence[float]
     excluded: Sequence[NDArray[np.int64]]
-    """Catalogue rows that the rules or the shopper leave out for each, -1 among them where one is
-    not known."""
+    """Catalogue rows that rules or shopper exclude, for each shopper; -1: unknown product."""
     k: int
     rules: Rules
 
@@ -145,9 +144,9 @@ class Scorer:
     def recommend(
         self, states: Sequence[UserState], nows: Sequence[float], k: int, rules: Rules = NO_RULES
     ) -> list[Ranking]:
-        """The k best available products for each shopper, by the shop's rules.
+        """Return the k best available products for each shopper, by the shop's rules.
 
-        Equal scores in the order of hashes.
+        Equal scores are in the order of hashes.
         """
         left_out = [
             self._left_out(state, now, rules) for state, now in zip(states, nows, strict=True)
@@ -211,7 +210,7 @@ class Scorer:
 
     @torch.inference_mode()
     def rank_scores(self, state: UserState, now: float) -> NDArray[np.float32]:
-        """Scores of all candidates, [N], in whose order `recommend` would list them.
+        """Score all candidates, [N], in whose order `recommend` would list them.
 
         The second stage's logit for those that it sees, and below all of these the first stage's
         for the others.
@@ -248,7 +247,7 @@ class Scorer:
 def warm_up(scorer: Scorer) -> None:
     """Compile what a list needs, before the first shopper waits for it.
 
-    One for somebody over two products.
+    A list of two products is made for an empty state.
     """
     catalogue, now = Catalogue(scorer.catalogue.dimensions), 30 * int(DAY)
     products = [Product(name, "", name, "category", "maker") for name in ("a", "b")]

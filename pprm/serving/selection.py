@@ -27,8 +27,7 @@ class Rules:
     """What a shop wants of its lists, whatever the scores."""
 
     exclude_bought_days: float = 0.0
-    """Leave out what the shopper bought within so many days: fashion does not repeat, groceries do.
-    """
+    """Exclude what was bought within so many days: fashion does not repeat, groceries do."""
     most_of_a_type: int | None = None
     """So many products of one type at most, so that a list is not ten kinds of yogurt."""
 
@@ -39,9 +38,9 @@ NO_RULES = Rules()
 def top(
     scores: NDArray[np.floating], excluded: NDArray[np.bool_] | None = None, k: int = 10
 ) -> NDArray[np.int64]:
-    """Columns of the k highest scores [N], best first, equal ones by column.
+    """Return columns of the k highest scores [N], best first, equal ones by column.
 
-    Excluded ones [N] never.
+    Excluded ones [N] are never taken.
     """
     if excluded is not None:
         scores = np.where(excluded, -np.inf, scores)
@@ -57,9 +56,9 @@ def top(
 def pick(
     scores: NDArray[np.float32], types: NDArray[np.int32], k: int, rules: Rules
 ) -> NDArray[np.int64]:
-    """Indices of the best of K scored products, best first, equal ones in their order.
+    """Return indices of the best of K scored products, best first, equal ones in their order.
 
-    Only finite ones are picked.
+    Only finite scores are taken.
     """
     scores = np.where(np.isfinite(scores), scores, -np.inf)
     order = top(scores, k=k if rules.most_of_a_type is None else len(scores))

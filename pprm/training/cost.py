@@ -1,6 +1,6 @@
-"""What training will take, told before it begins.
+"""The cost of a training, estimated before it begins.
 
-From counts of the data, and what each of them cost where measured.
+It follows from counts of the data, and from measured costs of each.
 
 Measured on one idle core by `python -m benchmarks.train` (docs/performance.md, Training), whose
 phases are the parts here; another core is as much faster or slower in all of them.

@@ -62,7 +62,7 @@ def fit(
 
 
 def passes(epochs: int, per_epoch: int) -> int:
-    """How often examples of so many steps are gone through.
+    """Return how often examples of so many steps are gone through.
 
     `epochs` times, or until there are `LEAST_STEPS`.
     """
@@ -87,7 +87,7 @@ def _loss(config: PPRMConfig, logits: Tensor, labels: Tensor) -> Tensor:
 def _standardise(model: PPRM, data: TrainingSet, catalogue: Catalogue) -> None:
     """Centre and scale the cross features.
 
-    Principal axes of the candidates' texts, scaled alike.
+    The principal axes of the candidates' texts are scaled, too.
     """
     if not model.config.sequence:
         return
@@ -108,7 +108,7 @@ def _standardise(model: PPRM, data: TrainingSet, catalogue: Catalogue) -> None:
 
 
 def _without_giants(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors as the network will read them.
+    """Return vectors as the network will read them.
 
     One that is a million times longer would be all that the axes show.
     """

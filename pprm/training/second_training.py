@@ -1,6 +1,6 @@
 """How the second stage learns.
 
-Visits replayed, the first stage's candidates for each, and what was bought of them.
+Visits are replayed for the first stage's candidates, and for what was bought of them.
 
 Negatives are hard by themselves, so a sample of them is enough: a kept share r of a stratum shifts
 the logit by -log r, which the loss takes into account, so that the network's own output is the
@@ -28,8 +28,10 @@ from pprm.training.fit import passes
 SEEN_NEGATIVES, NEW_NEGATIVES = 40, 50
 """Kept of a visit's candidates that were bought before, and of others."""
 VISIT = 0.5
-"""Between 0, all candidates count alike, and 1, all visits do: NDCG counts visits, but large ones
-say more."""
+"""Between 0, all candidates count alike, and 1, all visits do.
+
+NDCG counts visits, but large ones hold more examples.
+"""
 SERVED = 3
 """One in so many visits is also learned from as the worker serves it."""
 BATCH = 2048
@@ -64,7 +66,9 @@ def build(
     seed: int,
     progress: Callable[[int], None] = lambda done: None,
 ) -> CandidateSet:
-    """Replay until a Unix time and take candidates at all `visits`, and at some also as served, one visit before.
+    """Replay until a Unix time and take candidates at all `visits`.
+
+    At some visits they are also taken as served, one visit before.
 
     Args:
         dataset: what is replayed; its products are the rows of the scorer's catalogue.
@@ -92,9 +96,9 @@ def build(
 
 
 def tables_for(tables: Mapping[int, SlowTables], now: int) -> SlowTables:
-    """The newest tables that have seen nothing of a moment's future.
+    """Return the newest tables that have seen nothing of a moment's future.
 
-    The oldest ones where all have.
+    They are the oldest where all have.
     """
     return tables[max((until for until in tables if until <= now), default=min(tables))]
 
@@ -148,7 +152,7 @@ class _Sample:
 def enough(data: CandidateSet, until: int) -> bool:
     """Whether there is anything to learn from before a Unix time.
 
-    Where nobody comes back there is not.
+    There is not where no shopper comes back.
     """
     return bool((data.bought_at < until).any())
 

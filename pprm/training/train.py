@@ -1,6 +1,6 @@
 """The whole job of `pprm train`.
 
-Read the data, encode texts, replay, learn, judge, and write the artifact.
+It reads the data, encodes texts, replays, learns, judges, and writes the artifact.
 """
 
 import resource
@@ -52,9 +52,9 @@ VERSION = "2"
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What is worked with.
+    """The data, their products and texts, a seed, and where progress is shown.
 
-    The data, their products and texts, a seed, and where progress is shown.
+    All steps of a training work with it.
     """
 
     plan: Plan
@@ -73,9 +73,9 @@ class Workshop:
         return 0 if made == self.texts.dimensions else made
 
     def replaying(self, what: str, until: int) -> Callable[[int], None]:
-        """A bar for a replay until a Unix time.
+        """Show a bar for a replay until a Unix time.
 
-        Returns what is told the number of each visit passed.
+        Returns a function that takes the number of each visit passed.
         """
         total = int(np.searchsorted(self.data.time[self.data.visits()[:-1]], until))
         task = self.bars.add_task(f"replaying, {what}", total=total)
@@ -123,7 +123,7 @@ class Job:
 def run(job: Job, out: Path, console: Console) -> None:
     """Train and write an artifact.
 
-    Prints what it does, its figures, and the time and memory it took.
+    It prints what it does, its figures, and the time and memory it took.
 
     Raises:
         KeyError: no such dataset or model. pprm.data.files.TableError: the data cannot be read, or
@@ -186,9 +186,9 @@ def summary(training: Mapping[str, Any]) -> str:
 def _learn(
     shop: Workshop, config: PPRMConfig, start: PPRM | None
 ) -> tuple[Artifact, Artifact, dict[str, Any]]:
-    """The model to validate, which has seen nothing of the validation, the one to test and serve, and facts of both.
+    """Train the model to validate and the one to test and serve; also returns facts of both.
 
-    They share the first stage, which never sees the validation.
+    The first has seen nothing of the validation. They share the first stage, which never sees it.
     """
     examples, began = first_examples(shop), perf_counter()
     first = first_stage(shop, config, examples, start)
@@ -215,7 +215,7 @@ def _learn(
 
 
 def validate(shop: Workshop, made: Artifact) -> tuple[dict[str, Any], dict[str, Any]]:
-    """NDCG and so on of a model on the validation's visits, and whether it beats a shop without one."""
+    """Judge a model on the validation's visits, and beside a shop without one."""
     popularity, splits = Popularity(), {"validation": shop.plan.validation}
     scorer = made.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
     without = trivial.contenders(shop.data, shop.catalogue, shop.validation())
@@ -345,9 +345,10 @@ def judge(
     more: Sequence[Contender] = (),
     popularity: Popularity | None = None,
 ) -> tuple[Results, dict[str, Any]]:
-    """Figures of a model on a dataset's test period, beside what a shop has without one, and the verdict.
+    """Judge a model on a dataset's test period, beside what a shop has without one.
 
-    `more` contenders share the replay, and its `popularity` if it is theirs.
+    Returns the figures and the verdict. `more` contenders share the replay, and its `popularity` if
+    it is theirs.
     """
     popularity = popularity or Popularity()
     scorer = made.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))

@@ -1,6 +1,6 @@
-"""Training examples.
+"""Training examples from visits replayed.
 
-Visits replayed, each with a sample of candidates, in the input layer's features.
+Each has a sample of candidates, in the input layer's features.
 
 Half of the visits are seen at the visit (state before it, features at its time). Half are seen as
 the worker serves them: right after the shopper's previous visit, whose list is what the shop has
@@ -25,8 +25,7 @@ CANDIDATES = 80
 POSITIVES = 8
 """Of a basket, at most; the rest of the candidates are drawn uniformly from the catalogue."""
 COLD = 0.1
-"""Share of visits whose history is cut to its last 0 to 11 purchases, so that young shoppers are
-known too."""
+"""Share of visits with only the last 0 to 11 purchases, so that young shoppers are known too."""
 IGNORED = -1
 """Label of a drawn candidate that was bought: neither a negative nor a chosen positive."""
 
@@ -61,7 +60,7 @@ def build(
 ) -> TrainingSet:
     """Replay until a Unix time and make examples.
 
-    Half of `visits` (numbers, in any order) as seen, half as served.
+    Half of `visits` (numbers, in any order) are as seen, half as served.
     """
     rng, popularity = np.random.default_rng(seed), Popularity()
     sample = _Sample(catalogue, popularity, rng, len(visits))
