@@ -15,7 +15,7 @@ T = TypeVar("T")
 class ModelThread:
     """Runs functions one after the other in a thread of its own.
 
-    One event loop gives them to it.
+    One event loop submits them.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class ModelThread:
         return await asyncio.wrap_future(future)
 
     async def run_short(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `run`, but here and now where the thread has nothing to do.
+        """Run at once, in this thread, where the model's thread is idle; else as `run`.
 
         Nobody else touches the model then.
 

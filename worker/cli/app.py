@@ -254,7 +254,7 @@ def _source(
     vectors: Path | None = None,
     strict: bool = False,
 ) -> Any:
-    """Where the data is; a wrong combination ends the command.
+    """Read where the data is from the options; a wrong combination ends the command.
 
     `tables` are events, products and users.
     """

@@ -1,6 +1,6 @@
-"""`pprm backfill`: a shop's tables (docs/data.md) published to the topics.
+"""`pprm backfill` publishes a shop's tables (docs/data.md) to the topics.
 
-Products, users, then events in time order.
+Products come first, then users, then events in time order.
 
 All rows are read, checked and sorted before the first is published, and what the topics hold
 already is not published again (ADR 22). Set `recommendations.score_from` to where the past ends:

@@ -1,6 +1,6 @@
 """The job of `pprm backfill`.
 
-Look what the topics hold, read and sort the tables, publish what is missing, say so.
+It looks what the topics hold, reads and sorts the tables, and publishes what is missing.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
 """Sorts more rows than fit into memory: sorted runs on disk, merged (external merge sort).
 
-Stable.
+The sort is stable.
 """
 
 import struct
@@ -25,7 +25,7 @@ _KEY = itemgetter(0)
 
 
 class Sorter:
-    """Takes rows in any order and gives them back in the order of their keys, equal keys as they came."""
+    """Takes rows in any order and yields them by key, equal keys in the order of their coming."""
 
     def __init__(self, directory: Path, memory: int = MEMORY) -> None:
         """`directory` is for the runs; whoever made it removes it."""
@@ -49,7 +49,7 @@ class Sorter:
         return merge(*map(_read, self._runs), sorted(self._rows, key=_KEY), key=_KEY)
 
     def _merged(self) -> Path:
-        """One run of all, which come in the order in which they were written.
+        """Merge all runs, which come in the order in which they were written.
 
         So the sort stays stable.
         """

@@ -17,8 +17,7 @@ from worker.kafka import reader
 from worker.kafka.topics import TopicsError, partition_counts
 
 BYTES = 16
-"""Of what an event is known by: one of 100 million is taken for another with a probability of
-10^-22."""
+"""Size of an event's hash: among 100 million, two are equal with a probability of 10^-22."""
 STALLED_MS = 30_000
 
 
@@ -43,7 +42,7 @@ class Published:
 
 
 def known_by(family: str, fields: Mapping[str, Any]) -> bytes:
-    """What makes two records one event: id, shopper, product and kind.
+    """Make the identity of an event: id, shopper, product and kind.
 
     Lines of an order may share the order's id.
     """

@@ -1,6 +1,6 @@
-"""`pprm refresh`.
+"""`pprm refresh` sends a request for each shopper.
 
-A request for each shopper, never many more at a time than the workers have just answered.
+There are never many more on their way than the workers have just answered.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ STALLED_SECONDS = 60.0
 
 
 def moment(settings: Settings, text: str | None) -> datetime:
-    """The time as of which lists are wanted.
+    """Read the time as of which lists are wanted.
 
     Raises:
         ValueError: it is none, lies ahead, or in the past that is not answered.
@@ -53,7 +53,7 @@ def moment(settings: Settings, text: str | None) -> datetime:
 async def run(
     settings: Settings, users: Sequence[str], every: bool, at: datetime, console: Console
 ) -> None:
-    """Ask for the lists of these shoppers, or of every one whom a state knows, and wait until they are answered.
+    """Ask for the lists of these shoppers, or of all whom a state knows, and await them.
 
     Raises:
         ValueError: nobody was named, or an id is none.

@@ -1,6 +1,6 @@
-"""`pprm repartition`.
+"""`pprm repartition` makes more partitions, and moves the states.
 
-More partitions for the user-keyed topics, every shopper's state moved to its new one.
+The user-keyed topics get more partitions, and every shopper's state moves to its new one.
 
 The input topics grow last. Until then their numbers of partitions differ from the changelog's, so
 no worker starts on states that are half moved; and whoever was killed in the middle runs the
@@ -245,7 +245,7 @@ def _table() -> Iterator["_Table"]:
 class _Table:
     """As much of a table as reading a changelog needs, in a RocksDB of its own.
 
-    Memory does not grow with states.
+    So memory does not grow with the states.
     """
 
     follows = staticmethod(user_state.follows)

@@ -93,9 +93,9 @@ def _json(fields: Mapping[str, Any]) -> bytes:
 
 
 def _check_names(model: type[Message], fields: Mapping[str, Any]) -> None:
-    """An unknown field is passed over, as by the worker.
+    """Pass over an unknown field, as the worker does.
 
-    But not one that is a known one misspelt.
+    A field that is a known one misspelt is refused.
     """
     for name in fields.keys() - model.model_fields.keys():
         if meant := get_close_matches(name.lower(), model.model_fields, n=1, cutoff=0.8):
@@ -105,8 +105,7 @@ def _check_names(model: type[Message], fields: Mapping[str, Any]) -> None:
 def parse_lines(family: str, lines: Iterable[bytes]) -> list[Envelope]:
     """Read JSON lines, one message each; all are checked before any is sent.
 
-    Raises:
-        SendError: the first line that is not a valid message, with its number.
+    Raises:     SendError: a line is not a valid message; the error has its number.
     """
     messages = []
     for number, line in enumerate(lines, start=1):

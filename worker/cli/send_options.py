@@ -1,6 +1,6 @@
 """The options of `pprm send`.
 
-A command for each topic family, an option for each field of its messages.
+It has a command for each topic family, and an option for each field of its messages.
 """
 
 import json
@@ -26,7 +26,9 @@ Run = Callable[..., None]
 
 
 def command(family: str, run: Run, common: Mapping[str, Any]) -> Run:
-    """A function for typer, which calls `run` with the family, the common parameters, and a mapping `given` of fields.
+    """Make a function for typer that calls `run` with a family's options.
+
+    `run` gets the family, the common parameters, and a mapping `given` of fields.
 
     Args:
         family: the topic family.

@@ -89,7 +89,7 @@ async def records(
 
 
 def as_dict(record: Any) -> dict[str, Any]:
-    """A record as JSON can hold it.
+    """Make of a record what JSON can hold.
 
     Bytes that are no JSON come as text with replacement characters.
     """
@@ -125,9 +125,9 @@ def _table(topic: str, newest: deque[Any], titles: Mapping[str, str]) -> Table:
 
 
 def summary(said: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    """One line on a record.
+    """Describe a record in one line.
 
-    A list's products by title and id, a dead letter's reason, else the value itself.
+    A list has its products by title and id, a dead letter its reason, another record its value.
     """
     value, headers = said["value"], said["headers"]
     if isinstance(value, dict) and isinstance(items := value.get("items"), list):

@@ -1,6 +1,6 @@
-"""`pprm demo`.
+"""`pprm demo`: real purchases through a real broker and worker.
 
-Real purchases through a real broker and worker, every basket compared with the list before it.
+Every basket is compared with the list before it.
 
 Pure: `households` (who takes part, what happens when), `records` (to the wire), `lists` (what was
 recommended), `prequential` (the comparison), `progress`, `report`. Shell: `processes`, `kafka`,

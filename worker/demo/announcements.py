@@ -1,6 +1,6 @@
-"""What the shop says of its products.
+"""The shop's announcements of its products.
 
-The catalogue at the start, then each week's promotions when the week begins.
+They are the catalogue at the start, then each week's promotions when the week begins.
 """
 
 import asyncio
@@ -34,7 +34,10 @@ class Announcer:
         self.waiting = [said for said in shop.promotions if said.time > shop.begin][::-1]
 
     async def announce(self, day: int) -> None:
-        """Publish what a day (Unix seconds of its start) begins with, and wait until the worker knows it."""
+        """Publish what a day begins with, and wait until the worker knows it.
+
+        The day is given as Unix seconds of its start.
+        """
         due: list[PromotedProduct] = []
         while self.waiting and self.waiting[-1].time <= day:
             due.append(self.waiting.pop())

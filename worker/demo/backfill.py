@@ -1,6 +1,6 @@
-"""The first act.
+"""The first act of the demo.
 
-Catalogue and what was before the replay as a backfill, then each shopper's first list.
+The catalogue and the past are published as a backfill, then each shopper's first list comes.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ async def publish(stage: Stage, reading: Awaitable[Shop]) -> Shop:
 
 
 async def _backfill(stage: Stage, shop: Shop, step: Step) -> None:
-    """Shopper by shopper, so that the worker writes each one's state a few times, not thousands of times."""
+    """Publish the past by shopper, so that each one's state is written a few times only."""
     histories = list(shop.history.values())
     for begin in range(0, len(histories), CHUNK):
         visits = chain.from_iterable(histories[begin : begin + CHUNK])
@@ -74,7 +74,7 @@ async def _backfill(stage: Stage, shop: Shop, step: Step) -> None:
 async def first_lists(stage: Stage, shop: Shop) -> None:
     """Wait until the past is folded, then publish the profiles.
 
-    They are events, so each household gets a list.
+    Profiles are events, so each household gets a list.
     """
     progress = stage.progress
     with progress.step("backfill folded") as step:
@@ -108,7 +108,7 @@ async def _introduce(stage: Stage, shop: Shop, names: Sequence[str]) -> None:
 
 
 async def _folded(stage: Stage) -> int:
-    """Events taken so far.
+    """Count the events taken so far.
 
     Micro-batches follow one another, so an event published now finds them folded.
     """

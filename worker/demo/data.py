@@ -1,6 +1,6 @@
-"""A shop as the demo tells it: its catalogue, and what each shopper did.
+"""A shop of the demo: its catalogue, and what each shopper did.
 
-The Complete Journey, or any other dataset.
+It is The Complete Journey, or any other dataset.
 """
 
 from collections.abc import Collection
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from pprm.data.plan import Plan
 
 BEGIN = int(datetime(2017, 12, 1, tzinfo=UTC).timestamp())
-"""Where the replay of The Complete Journey begins, known before it is read; so the worker starts
-meanwhile."""
+"""Begin of The Complete Journey's replay, known before it is read: the worker starts meanwhile."""
 WITHOUT_EVENTS = 2
 """Households of The Complete Journey that bought nothing that counts; they take no part."""
 
@@ -33,8 +32,10 @@ class Shop:
 
     dataset: Dataset
     begin: int
-    """Where the backfill ends and the replay begins, Unix seconds; a model of this shop has learned
-    nothing later."""
+    """End of the backfill and begin of the replay, Unix seconds.
+
+    A model of this shop has learned nothing later.
+    """
     end: int
     universe: list[str]
     """Ids of the products that can be recommended, in a fixed order."""
@@ -89,7 +90,7 @@ def _complete_journey(households: int | None) -> tuple[Dataset, list[str]]:
 
 
 def _buyers(dataset: Dataset, made: "Plan") -> list[str]:
-    """Who buys in the time that is replayed.
+    """Return who buys in the time that is replayed.
 
     A few of all the others would have no basket to judge.
     """
@@ -101,9 +102,9 @@ def _buyers(dataset: Dataset, made: "Plan") -> list[str]:
 
 
 def history(dataset: Dataset, shoppers: Collection[str]) -> dict[str, list[Visit]]:
-    """What each of these shoppers did, in time order.
+    """Return what each of these shoppers did, in time order.
 
-    Baskets, and what they looked at or thought of at a moment.
+    That is baskets, and what they looked at or reviewed at a moment.
     """
     index = {user: number for number, user in enumerate(dataset.users)}
     visits: dict[str, list[Visit]] = {user: [] for user in shoppers}

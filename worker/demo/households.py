@@ -1,6 +1,6 @@
 """Who takes part and what happens when: baskets, looks, reviews, in time order.
 
-Pure and deterministic.
+The functions are pure and deterministic.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ LOOKS = 3
 class Visit(NamedTuple):
     """What one shopper does at one time.
 
-    A basket or a return (`purchases`), a look (`browses`), a review.
+    It is a basket or a return (`purchases`), a look (`browses`), or a review.
     """
 
     time: int
@@ -33,8 +33,10 @@ class Visit(NamedTuple):
     store: str = ""
     """Id of a basket's store."""
     action: str = ""
-    """Of a look, as in the topic; a simulated session has none: its first product goes into the
-    cart. Or `return`."""
+    """The action of a look, as in the topic, or `return`.
+
+    A simulated session has none: its first product goes into the cart.
+    """
     dwell: float = 0.0
     """Seconds, of a look."""
     sentiment: float = 0.0
@@ -49,7 +51,7 @@ class Visit(NamedTuple):
 def choose(households: Iterable[str], count: int | None) -> list[str]:
     """Return so many households (None: all).
 
-    Always the same ones, without regard to what they buy.
+    They are always the same ones, whatever they buy.
     """
     return sorted(households, key=lambda household: (stable_hash(household), household))[:count]
 
@@ -63,14 +65,12 @@ def browses(household: str) -> bool:
 
 
 def sessions(history: Mapping[str, Sequence[Visit]], begin: int) -> Iterator[Visit]:
-    """Simulate one look about a day after each basket from `begin` on, for the households that browse.
+    """Simulate one look about a day after each basket from `begin` on.
 
-    The products come from the household's baskets until then, evenly by a hash; neither they nor the time depend on
-    anything that the household does later.
+    Only households that browse look. The products come from the household's baskets until then,
+    evenly by a hash. Neither products nor time depend on what the household does later.
 
-    Args:
-        history: Each household's baskets in time order.
-        begin: Unix seconds.
+    Args:         history: each household's baskets in time order.         begin: Unix seconds.
     """
     for household, baskets in history.items():
         if not browses(household):
@@ -92,7 +92,7 @@ def _session(basket: Visit, seen: Iterable[str]) -> Visit:
 def replay_order(
     history: Mapping[str, Sequence[Visit]], begin: int, end: int, simulates: bool = True
 ) -> list[Visit]:
-    """Return all visits from `begin` until before `end` in time order, simulated ones included if there are any."""
+    """Return all visits from `begin` until before `end` in time order, with simulated ones."""
     simulated = sessions(history, begin) if simulates else ()
     visits = chain(chain.from_iterable(history.values()), simulated)
     return sorted(visit for visit in visits if begin <= visit.time < end)

@@ -15,8 +15,7 @@ from worker.settings import Partitioner
 
 BATCH_BYTES = 256 * 1024
 FETCH_WAIT_MS = 10
-"""How long a broker may wait for more: the embedded one always waits that long, which would count
-as latency."""
+"""How long a broker may wait for more: the embedded one always does, which adds latency."""
 
 OnList: TypeAlias = Callable[[Mapping[str, Any], float], None]
 OnDeadLetter: TypeAlias = Callable[[Any], None]
@@ -69,7 +68,7 @@ async def publisher(
 async def reader(
     client: Mapping[str, Any], topics: Iterable[str], partitions: int
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """Connect a consumer, without a group, at the beginning of these topics of so many partitions."""
+    """Connect a consumer without a group at the beginning of these topics' partitions."""
     consumer = consumer_of(client, auto_offset_reset="earliest", fetch_max_wait_ms=FETCH_WAIT_MS)
     await consumer.start()
     try:
@@ -84,7 +83,7 @@ async def reader(
 async def listen(
     consumer: AIOKafkaConsumer, lists_topic: str, on_list: OnList, on_dead_letter: OnDeadLetter
 ) -> None:
-    """Hand every list (decoded, with the time of its receipt) and every other record to its function, for ever."""
+    """Pass every list (decoded, with the time of receipt) and other record to its function."""
     while True:
         fetched = await consumer.getmany(timeout_ms=200)
         at = perf_counter()

@@ -33,7 +33,7 @@ class Listed:
     def answers(self, event: Position) -> bool:
         """Whether the list was made with this event folded.
 
-        It is the trigger, or came before it in its topic.
+        It was if the event is the trigger, or came before it in its topic.
         """
         return self.trigger[:2] == event[:2] and self.trigger.offset >= event.offset
 
@@ -75,7 +75,9 @@ class Lists:
         self._wake(household, listed)
 
     async def answer(self, household: str, event: Position | None = None) -> Listed:
-        """Wait for the household's list that answers this event, or, where there is none, for any list.
+        """Wait for the household's list that answers this event.
+
+        Where there is none, any list will do.
 
         Raises:
             NoListError: it did not come, and no other came for `PATIENCE` seconds.

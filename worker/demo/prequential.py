@@ -1,7 +1,7 @@
-"""Each basket against the list that was published before it, and against what a shop has without a model. Pure.
+"""Compares each basket with the list before it, and with what a shop has without a model.
 
-The baselines see everything strictly before the basket; the list was made right after the household's previous event.
-That favours the baselines.
+Pure. The baselines see everything strictly before the basket; the list was made right after the
+household's previous event. That favours the baselines.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -79,13 +79,11 @@ class Baselines:
 
     _row: Mapping[str, int]
     _visits: Sequence[Visit]
-    """All, of the replay too, in time order: only those before the moment asked for are looked at.
-    """
+    """All visits, later ones too, in time order: only those before the moment asked for count."""
     _windows: Mapping[str, Popularity]
     _own: PersonalTopFrequency
     _looks: dict[str, dict[int, int]] | None
-    """When each shopper looked at each row last, Unix seconds; None where nobody looks at anything.
-    """
+    """Unix seconds of each shopper's last look at each row; None where nobody browses."""
     _seen: int = 0
 
     def rows(self, products: Iterable[str]) -> Rows:

@@ -19,8 +19,7 @@ from worker.settings import inherited_environment
 
 COMMAND = [sys.executable, "-m", "worker", "worker"]
 START_SECONDS = 120.0
-"""Without a product taken in: texts that the model's artifact does not know take BERT milliseconds
-each."""
+"""For an empty catalogue: BERT takes milliseconds for each text that the artifact lacks."""
 TAKEN_IN = "pprm_catalogue_records_total"
 """Metric: product records that the worker has taken in."""
 STOP_SECONDS = 15.0
@@ -56,7 +55,7 @@ class Worker:
 def worker(
     settings: Mapping[str, Any], log: Path, command: Sequence[str] = COMMAND
 ) -> Iterator[Worker]:
-    """Run a worker with these settings (nested, on top of the environment's) for as long as the context lasts."""
+    """Run a worker while the context lasts, with settings on top of the environment's (nested)."""
     with log.open("wb") as out:
         process = subprocess.Popen(
             command,
@@ -149,7 +148,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 def seconds_since_start() -> float:
     """Seconds since this process was started.
 
-    Where the system says (Linux), before Python itself was loaded.
+    Where the system knows (Linux), they begin before Python itself was loaded.
     """
     try:
         ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])

@@ -1,6 +1,6 @@
 """What is known while the demo runs.
 
-The one thing that the story writes, and that the view and the report read.
+Only the story writes it, and the view and the report read it.
 """
 
 from collections import deque
@@ -89,7 +89,7 @@ class Progress:
     def show(self, visit: Visit, before: Listed, after: Listed) -> None:
         """Show this household if the last one has been seen long enough.
 
-        The newest at that moment, not the best.
+        It is the newest at that moment, not the best.
         """
         now = perf_counter()
         if self.shown is None or now - self.shown.at >= SHOWN_SECONDS:

@@ -1,6 +1,6 @@
-"""The replay.
+"""The replay of visits in time order.
 
-Visits in time order, each household's next one only when the list that follows its last one is out.
+A household's next visit waits for the list that follows its last one.
 """
 
 import asyncio

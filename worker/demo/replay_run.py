@@ -1,6 +1,6 @@
-"""The second act.
+"""The second act of the demo.
 
-The time that no model has learned from, each basket judged by the list before it.
+In the time that no model has learned from, each basket is judged by the list before it.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class _Judge:
     def judge(self, visit: Visit) -> None:
         """Compare a basket with the newest list.
 
-        Not where browsing is simulated, nor where nothing could be listed.
+        This is left out where browsing is simulated, or nothing could be listed.
         """
         if not visit.is_basket or (self.progress.simulates and households.browses(visit.household)):
             return

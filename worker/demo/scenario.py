@@ -1,6 +1,6 @@
 """The story of the demo.
 
-Broker, topics and worker, then the past (`past`), then the replay (`live`).
+Broker, topics and worker come first, then the past (`past`), then the replay (`live`).
 """
 
 import asyncio
@@ -31,7 +31,7 @@ FOREIGN = (
 async def tell(
     options: DemoOptions, progress: Progress, command: Sequence[str] = processes.COMMAND
 ) -> None:
-    """Tell the whole story.
+    """Run the whole story.
 
     `progress` holds what came of it, also when this is cancelled or raises.
 

@@ -83,7 +83,7 @@ def progress_line(progress: Progress) -> str:
 def shown(progress: Progress, console: Console, live: bool) -> Iterator[Callable[[], None]]:
     """Yield a function that brings what is shown up to date.
 
-    To be called several times a second, and at the end.
+    It is to be called several times a second, and at the end.
     """
     if not (live and console.is_terminal):
         yield _Lines(progress, console).update
@@ -116,9 +116,10 @@ class _Meanwhile:
 
 @dataclass(slots=True)
 class _Lines:
-    """Plain lines: each step when it has ended and, if that takes long, now and then before.
+    """Print plain lines.
 
-    Then the figures.
+    Each step has one when it has ended and, if that takes long, now and then before. The figures
+    follow.
     """
 
     progress: Progress

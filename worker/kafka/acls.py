@@ -1,6 +1,6 @@
-"""What a worker must be allowed to do on the broker.
+"""The rights that a worker needs on the broker.
 
-One list, for the documentation, the tests and the start.
+The documentation, the tests and the start use this one list.
 """
 
 import shlex
@@ -36,9 +36,9 @@ class Acl:
 
 
 def needed(settings: Settings) -> list[Acl]:
-    """All that a worker needs; creating topics is not among it.
+    """Return all rights that a worker needs; creating topics is not among them.
 
-    Transactional ids: for delivery exactly_once only.
+    Transactional ids are for delivery exactly_once only.
     """
     name = settings.topics.name
     own = settings.changelog, settings.rekeyed_topic, settings.popularity_topic
@@ -52,7 +52,7 @@ def needed(settings: Settings) -> list[Acl]:
 
 
 def commands(acls: Iterable[Acl], principal: str) -> Iterator[list[str]]:
-    """Arguments of `kafka-acls.sh` that allow it, one list a command.
+    """Return arguments of `kafka-acls.sh` that allow it, one list a command.
 
     The broker's address comes before them.
     """
@@ -71,10 +71,10 @@ def script(settings: Settings, principal: str) -> Iterator[str]:
 
 
 async def missing(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
-    """What the broker would refuse to this client, readable, e.g. `Write on topic recommendations`.
+    """Return what the broker would refuse to this client, readable.
 
-    Topics that do not exist and brokers that do not tell are passed over. Transactional ids cannot
-    be asked about.
+    An example is `Write on topic recommendations`. Topics that do not exist and brokers that do not
+    answer this are passed over. Rights to transactional ids cannot be asked for.
     """
     refused = []
     for acl in needed(settings):
@@ -160,7 +160,7 @@ class _MetadataRequest(RequestStruct):  # type: ignore[misc]
 
 
 class _Metadata(Request[_MetadataRequest]):  # type: ignore[misc]
-    """Topics with what the client may do on them: Kafka 2.3 and later tell.
+    """Ask for topics with what the client may do on them, which Kafka 2.3 and later know.
 
     Aiokafka has older versions only.
     """

@@ -18,8 +18,7 @@ from aiokafka.record.legacy_records import LegacyRecordBatch
 from msgspec import Struct
 
 MAX_BATCH_BYTES = 64 << 20
-"""What a batch may become when it is decompressed: bounds memory, and the time that a bomb takes.
-"""
+"""Largest decompressed batch: it bounds memory, and the time that a bomb takes."""
 REFUSED = (ValueError, OverflowError, SystemError, CorruptRecordException)
 """What the parsers raise where bytes are not what they should be."""
 
@@ -54,7 +53,7 @@ class Record(Struct, gc=False):
 
 
 class Unreadable(Record, gc=False):
-    """What stands where a record, or a whole batch, cannot be read.
+    """Stands where a record, or a whole batch, cannot be read.
 
     Its value is the bytes of the log.
 
@@ -80,7 +79,7 @@ class Batches:
         return self._at + _OVERHEAD <= len(self._fetched) and self._end() <= len(self._fetched)
 
     def next_batch(self) -> memoryview:
-        """The next batch.
+        """Read the next batch.
 
         Raises:
             CorruptRecordException: it says a length that none can have.
@@ -101,16 +100,16 @@ class Batches:
 def parser(batch: Bytes) -> Any:
     """Parse a batch as aiokafka does.
 
-    What its header says, and its records where they are not compressed.
+    Returns what its header says, and its records where they are not compressed.
     """
     magic = batch[_MAGIC_AT]
     return LegacyRecordBatch(batch, magic) if magic < 2 else DefaultRecordBatch(batch)
 
 
 def uncompressed(batch: memoryview) -> Bytes:
-    """The batch with its records decompressed.
+    """Return the batch with its records decompressed.
 
-    Itself where they are not compressed, or of before Kafka 0.11.
+    A batch that is not compressed, or of before Kafka 0.11, is returned as it is.
 
     Raises:
         ValueError: it is damaged, or would become larger than `MAX_BATCH_BYTES`.
@@ -155,7 +154,7 @@ def _decompress_into(made: bytearray, codec: Any, body: memoryview) -> bytearray
 
 
 def _decompress_snappy(body: memoryview) -> bytearray:
-    """Of one block, as librdkafka makes it, or of Java's framing (xerial).
+    """Decompress one block, as librdkafka makes it, or Java's framing (xerial).
 
     A block says how long it will be.
     """
@@ -183,7 +182,7 @@ def _too_large() -> ValueError:
 
 
 def salvage(topic: str, partition: int, batch: Bytes) -> Iterator[Record]:
-    """The records of a batch that is not compressed, in order.
+    """Read the records of a batch that is not compressed, in order.
 
     One that cannot be read is `Unreadable`.
 

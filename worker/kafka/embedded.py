@@ -1,6 +1,6 @@
 """The embedded Kafka-compatible broker (Tansu, in memory).
 
-For the demo and the tests, never for real events.
+It is for the demo and the tests, never for real events.
 """
 
 import random
@@ -63,7 +63,9 @@ def _binary() -> str:
 
 
 def free_port(count: int = 1) -> int:
-    """First of so many consecutive free loopback ports, below those that the system gives to outgoing connections.
+    """Find the first of so many consecutive free loopback ports.
+
+    They are below those that the system gives to outgoing connections.
 
     Raises:
         EmbeddedBrokerError: none was found.

@@ -1,6 +1,6 @@
 """Which partition a producer puts a key into.
 
-Murmur2 as the Java client, crc32 as librdkafka by default. Pure.
+Murmur2 is the Java client's default, crc32 librdkafka's. Pure.
 
 Kafka itself does not say: clients with different partitioners write one shopper to two partitions,
 and so to two states. https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
@@ -19,7 +19,7 @@ POSITIVE = 0x7FFFFFFF
 
 
 def partition_of(partitioner: Partitioner, key: bytes, count: int) -> int:
-    """The partition of a key, of so many in its topic.
+    """Return the partition of a key, of so many in its topic.
 
     `worker.kafka.placement` has the same for many keys at once.
     """
@@ -35,8 +35,8 @@ def producer_settings(settings: Settings) -> dict[str, Any]:
 
 
 def for_producer(partitioner: Partitioner) -> Callable[[bytes, Sequence[int], Any], int]:
-    """The partitioner as aiokafka takes it.
+    """Make the partitioner as aiokafka takes it.
 
-    By a key and all partitions of the topic in their order.
+    It takes a key and all partitions of the topic in their order.
     """
     return lambda key, partitions, _: partitions[partition_of(partitioner, key, len(partitions))]

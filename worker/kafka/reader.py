@@ -1,6 +1,6 @@
 """How aiokafka's consumers read here.
 
-Committed records only, whatever a batch holds, and never silently no more.
+They read committed records only, whatever a batch holds, and an error never ends them silently.
 
 All of the worker's consumers are made by `consumer`, except for Faust's, which `worker.runtime`
 sets up the same way. aiokafka has no settings for this, so `install` puts our classes in the place
@@ -24,11 +24,9 @@ from worker.kafka.batches import Record
 READ_COMMITTED = "read_committed"
 """What an upstream's transaction aborted never happened (KIP-98)."""
 MAX_READ_BYTES = 32 << 20
-"""Of decompressed batches after which a read ends, of all partitions together; the batch in hand
-comes on top."""
+"""Decompressed bytes after which a read ends; the batch in hand comes on top."""
 CRC_TRIES = 3
-"""A checksum that does not fit may be the network's fault: fetched again, before the batch counts
-as unreadable."""
+"""Fetches before a wrong checksum makes a batch unreadable: it may be the network's fault."""
 
 log = structlog.get_logger(__name__)
 
@@ -53,9 +51,9 @@ def install() -> None:
 
 
 class Fetcher(fetcher.Fetcher):  # type: ignore[misc]
-    """aiokafka's fetcher, whose readers hear of it when its task has failed.
+    """aiokafka's fetcher, whose readers learn when its task has failed.
 
-    They would wait for ever.
+    Otherwise they would wait for ever.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -190,12 +188,12 @@ _crc_tries = Counter[tuple[Any, int]]()
 
 
 class RunResult(fetcher.FetchResult):  # type: ignore[misc]
-    """aiokafka's fetch result, which also says where it began, so that a compacted log is told from a lost record."""
+    """aiokafka's fetch result with its first offset, which tells compaction from a lost record."""
 
     def getall(self, max_records: int | None = None) -> list[Any]:
         """Return what was fetched, as a `Run`.
 
-        All of it, so many records, or what the read has room for.
+        That is all of it, so many records, or what the read has room for.
         """
         part, assignment = self._partition_records, self._assignment
         if part is None or not self.check_assignment(self._topic_partition):
@@ -234,6 +232,6 @@ _NONE = (-1, -1)
 
 
 def only_markers(state: Any, offset: int) -> bool:
-    """Whether all that was fetched of a partition from an offset on were transaction markers, or aborted records."""
+    """Whether all fetched of a partition from an offset on is markers or aborted records."""
     began, ended = getattr(state, "markers", _NONE)
     return bool(began <= offset and ended == state.position)

@@ -1,8 +1,8 @@
-"""Why a broker that is there does not take us: wrong password, certificate or protocol.
+"""Why a broker refuses us: wrong password, certificate or protocol.
 
-A broker that is down is none.
+A broker that is down does not count.
 
-aiokafka tells only that no broker could be reached, for all of these alike. So each is tried once
+aiokafka only reports that no broker could be reached, for all of these alike. So each is tried once
 more by itself; where TLS or SASL do not fit the listener, that is proven by asking it the other way
 round, without credentials.
 """

@@ -45,9 +45,9 @@ class TopicSpec:
 
 
 def plan(settings: Settings) -> list[TopicSpec]:
-    """All topics of a worker, its own last.
+    """Return all topics of a worker, its own last.
 
-    Popularity, which has one partition, and its state's changelog.
+    Its own are popularity, which has one partition, and its state's changelog.
     """
     topics = settings.topics
     named = [
@@ -142,9 +142,9 @@ def _differences(
 async def configurations(
     client: Mapping[str, Any], names: Iterable[str], setting: str
 ) -> dict[str, str]:
-    """What a setting of each topic is, the broker's default included.
+    """Read a setting of each topic, the broker's default included.
 
-    The embedded broker does not tell.
+    The embedded broker does not have them.
     """
     async with admin_client(client) as admin:
         return await _configurations(admin, list(names), setting)
@@ -200,7 +200,7 @@ async def require_allowed(client: Mapping[str, Any], settings: Settings) -> None
 
 
 def require_equal(counts: Mapping[str, int]) -> None:
-    """Refuse topics that are not cut alike.
+    """Refuse topics that have different numbers of partitions.
 
     A shopper must have the same partition number in all of them.
 
@@ -261,10 +261,11 @@ async def _start(admin: AIOKafkaAdminClient, client: Mapping[str, Any]) -> None:
 
 
 async def _until_it_knows_itself(admin: AIOKafkaAdminClient) -> None:
-    """A broker that has just started answers before it names any broker, or a controller.
+    """Wait until a new broker names its brokers and a controller.
 
-    Raises:
-        KafkaConnectionError: it goes on like that.
+    It answers before that.
+
+    Raises:     KafkaConnectionError: it goes on like that.
     """
     for _ in range(KNOWS_ITSELF_SECONDS * 5):
         if admin._client.cluster.brokers() and admin._client.cluster.controller:

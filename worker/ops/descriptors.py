@@ -8,9 +8,9 @@ ENOUGH = 65_536
 
 
 def raise_limit() -> None:
-    """Allow enough, as far as the administrator does.
+    """Allow enough open files, as far as the administrator does.
 
-    What a shell gives (1,024, 256) is meant for smaller programs.
+    What a shell allows (1,024, 256) is meant for smaller programs.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
@@ -19,9 +19,9 @@ def raise_limit() -> None:
 
 
 def free() -> int | None:
-    """How many the process may still open.
+    """Return how many files the process may still open.
 
-    None where there is no limit, or no /proc to say how many are open.
+    None where there is no limit, or no /proc that lists the open ones.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY or not os.path.isdir("/proc/self/fd"):

@@ -10,7 +10,7 @@ EXTRAS = {
 
 
 def words(error: ModuleNotFoundError) -> str:
-    """What to install.
+    """Name what to install.
 
     Raises:
         ModuleNotFoundError: none of the extras has it, so it is a mistake of ours.

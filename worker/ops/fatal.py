@@ -1,6 +1,6 @@
-"""The end of the process when something went wrong that nobody foresaw.
+"""The end of the process after an unforeseen error.
 
-Before anything is acknowledged, and loudly.
+It comes before anything is acknowledged, and is logged.
 """
 
 import logging
@@ -13,8 +13,7 @@ import structlog
 from pprm.core.errors import Foreseen
 
 EXIT_CODE = 70
-"""EX_SOFTWARE of sysexits.h: a supervisor restarts the worker and the unfinished micro-batch is
-read again."""
+"""EX_SOFTWARE of sysexits.h: a supervisor restarts the worker, which reads the batch again."""
 
 log = structlog.get_logger(__name__)
 

@@ -10,23 +10,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 LOOP_BLOCKED_SECONDS = 30.0
-"""The event loop beats every second; this long without a beat, something blocks it that should not.
-"""
+"""The event loop beats every second; so long without a beat, something blocks it."""
 
 RECOVERY_STALLED_SECONDS = 120.0
-"""Recovery counts as stalled when the broker still answers this long after the last changelog
-record was read."""
+"""Recovery is stalled if the broker answers so long after the last changelog record was read."""
 
 STALLED_SECONDS = 120.0
-"""This long without progress, where there is something to do and the broker answers, the worker is
-not alive."""
+"""Without progress for so long, with work to do and a broker that answers, it is not alive."""
 
 DISK_FLOOR_BYTES = 256 * 2**20
 """A store that runs out of space breaks for good: below this the worker counts as not alive."""
 
 DESCRIPTOR_FLOOR = 16
-"""Without a file descriptor the store and the broker's connections fail: below this many the worker
-is not alive."""
+"""With fewer file descriptors the worker is not alive: store and connections would fail."""
 
 WAITS_FOR_BROKER = "publish"
 """The stage that lasts as long as the broker is away."""
@@ -68,14 +64,12 @@ class Health:
     heartbeat: float | None = None
     """Monotonic time of the event loop's last beat; None until it runs."""
     assigned: bool = False
-    """An assignment has been received since the start; it may hold no partitions, and an idle
-    worker is ready."""
+    """Whether an assignment was received; without partitions, too: an idle worker is ready."""
     rebalancing: bool = False
     recovery: Recovery | None = None
     """None while no table is being recovered."""
     starting: str | None = None
-    """What the start is at; None before, and once all is loaded and Kafka is asked for partitions.
-    """
+    """The step of the start; None before it, and when Kafka is asked for partitions."""
     catalogue_read: bool = False
     """The products topic has been read to its end once."""
     encoder_loading: bool = False
@@ -125,9 +119,9 @@ def live(health: Health, now: float) -> tuple[bool, str]:
 
 
 def _stalls(health: Health, now: float) -> Iterator[str | None]:
-    """What stands still that should not.
+    """Return what stands still that should not.
 
-    Measured by the broker's answers: while it is away, waiting is no fault.
+    It is measured by the broker's answers: while it is away, waiting is no fault.
     """
     recovery, progress, disk_free = health.recovery, health.progress, health.disk_free
     if recovery and (stalled := recovery.answered_at - recovery.fell_at) > RECOVERY_STALLED_SECONDS:

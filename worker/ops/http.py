@@ -100,7 +100,7 @@ async def _serve(
 
 
 class _Bounded(web.Server):
-    """At most `MAX_CONNECTIONS` at a time, each for `CONNECTION_SECONDS`.
+    """Serves at most `MAX_CONNECTIONS` at a time, each for `CONNECTION_SECONDS`.
 
     That bounds whoever sends half a request, a body without end, or does not read the answer:
     aiohttp waits for all of them. Where there are too many the oldest gives way: an honest one has

@@ -11,8 +11,7 @@ import structlog
 from worker.settings import Log
 
 NOISY = ("aiokafka", "faust", "mode", "worker.runtime", "transformers", "urllib3")
-"""Libraries heard from WARNING on: at INFO they say a page per rebalance, at DEBUG they print keys
-and values."""
+"""Logged from WARNING on: INFO is a page per rebalance, DEBUG has keys and values."""
 
 
 def configure(log: Log) -> None:

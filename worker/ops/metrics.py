@@ -197,7 +197,9 @@ def create(
     tables: Sequence[str] = (),
     mended: Sequence[str] = (),
 ) -> Metrics:
-    """Make all instruments in a registry of their own, beside the process's figures (CPU, memory, open files).
+    """Make all instruments, and the process's figures, in a registry of their own.
+
+    The process's figures are CPU, memory and open files.
 
     Args:
         topics: Names of the input topics, for label values that are known from the start.
@@ -238,16 +240,19 @@ def _make(
 
 
 def forget_partitions(metrics: Metrics) -> None:
-    """Drop what is said per partition or topic.
+    """Drop what is measured per partition or topic.
 
-    After a rebalance another worker speaks for them.
+    After a rebalance another worker exports it.
     """
     metrics.consumer_lag.clear()
     metrics.event_time_lag_seconds.clear()
 
 
 def renderer(metrics: Metrics) -> Callable[[str], tuple[bytes, str]]:
-    """Function from a request's Accept header to the exposition and its content type (OpenMetrics where asked for)."""
+    """Return the metrics page and its content type, which follows a request's Accept header.
+
+    OpenMetrics is used where it is asked for.
+    """
 
     def render(accept: str) -> tuple[bytes, str]:
         encode, content_type = choose_encoder(accept)

@@ -1,6 +1,6 @@
 """The worker's directory on disk belongs to one process at a time.
 
-A lock on a file in it, held until the process ends.
+A lock on a file in it is held until the process ends.
 
 It holds what shoppers did: nobody but the worker's user may look into it. RocksDB locks each
 partition too, but the second worker would learn it one partition and half a minute at a time.
@@ -61,7 +61,7 @@ def lock(directory: Path, *inside: Path) -> None:
 
 
 def _close_to_others(directory: Path) -> None:
-    """Take the permissions of group and others from what is there, where it is a worker's, or nobody's yet."""
+    """Remove the rights of group and others, where the directory is a worker's, or new."""
     if not (directory / LOCK_FILE).exists() and {path.name for path in directory.iterdir()} - {
         "lost+found"
     }:

@@ -26,9 +26,11 @@ Decode: TypeAlias = Callable[[Any], Change | None]
 IDLE_MS = 200
 READ_RECORDS = 5000
 KNOWN_A_SECOND = 50_000
-"""Products known for each second that a change waits for others: what is laid out over all of them
-is made anew before the next list, in about 2 us a product, so that takes a tenth of the time at
-most."""
+"""Products known for each second that a change waits for others.
+
+What is laid out over all of them is made anew before the next list, in about 2 us a product, so
+that takes a tenth of the time at most.
+"""
 
 log = structlog.get_logger(__name__)
 

@@ -1,6 +1,6 @@
 """Bytes to events and lists to bytes.
 
-Pure; bad input is a value (`Invalid`), never an exception, and keeps its place.
+Pure. Bad input is a value (`Invalid`), never an exception, and keeps its place.
 
 Limits come before parsing. What almost every producer sends is read by
 `worker.pipeline.plain_json`; the rest, and all that is refused, by pydantic's own parser, which
@@ -46,15 +46,12 @@ from worker.pipeline.sentiment import sentiment
 MAX_VALUE_BYTES = 512 * 1024
 """What the schema allows, every character of every text written as JSON escapes, fits."""
 FUTURE_SECONDS = 300.0
-"""How far ahead of our clock an event may be: clocks differ, but tomorrow's purchase is a mistake.
-"""
+"""How far ahead of our clock an event may be: clocks differ, but not by a day."""
 MAX_TRACEPARENT, MAX_TRACESTATE = 256, 512
-"""Bytes: the W3C's trace parent has 55, later versions may have more; a trace state is passed on up
-to 512."""
+"""In bytes. W3C's trace parent has 55, later ones may have more; trace states have up to 512."""
 SOURCE = "pprm-worker"
 PLACEMENT = "home"
-"""Where in the shop a list is shown: there is one kind of list, and its ids are not those of
-another kind to come."""
+"""The place of a list in the shop. There is one; lists for another place will have other ids."""
 
 Headers = list[tuple[str, bytes]]
 Mended: TypeAlias = defaultdict[str, int]
@@ -81,9 +78,9 @@ class Decoded(Struct, frozen=True, gc=False):
 
 
 class Answer(Struct, frozen=True, gc=False):
-    """What a recommendation record says.
+    """The content of a recommendation record.
 
-    The shopper, the record answered, the model, and the items best first.
+    It has the shopper, the record answered, the model, and the items, best first.
     """
 
     user_id: str
@@ -154,9 +151,9 @@ def _tombstone(
 
 
 def record_time(record: Any, now: float) -> float | None:
-    """The record's own time, Unix seconds.
+    """Return the record's own time, Unix seconds.
 
-    None where it lies outside of the limits that hold for event times.
+    None where it lies outside of the limits for event times.
 
     Producers have written Unix seconds where Kafka has milliseconds, or -1.
     """
@@ -165,9 +162,9 @@ def record_time(record: Any, now: float) -> float | None:
 
 
 def _time_of(record: Any, now: float, mended: Mended) -> int:
-    """When a record without a time of its own was made.
+    """Return when a record without a time of its own was made.
 
-    The worker's clock stands in for what cannot be.
+    The worker's clock is used where the record's time is impossible.
     """
     time = record_time(record, now)
     if time is None:
@@ -180,7 +177,7 @@ def decode_product(
 ) -> tuple[str, catalogue.Product | None] | Invalid:
     """Read a record of the products topic.
 
-    Product id, and the product or None where it is withdrawn.
+    Returns the product's id, and the product, None where it is withdrawn.
 
     `dimensions` are those of the vectors that the model reads, `mended` counts what was mended.
     """
@@ -312,8 +309,7 @@ def _purchase(message: Purchase, position: Position) -> Interaction:
 
 
 _basket_hash = lru_cache(maxsize=1 << 12)(stable_hash.__wrapped__)
-"""`stable_hash`, remembered apart: a basket's purchases come together and never again, products'
-ids come for ever."""
+"""`stable_hash` of baskets' ids, cached apart: they come together, products' ids for ever."""
 _BOUGHT = Kind.PURCHASE
 """Looked up once: an enum's attribute costs as much as the event."""
 _ACTIONS = {kind.name.lower(): kind for kind in Kind if SOURCE_OF[kind] == SOURCES.index("browses")}
@@ -381,9 +377,9 @@ def _entries(promotion: Promotion) -> Iterator[tuple[int, int, int, int]]:
 
 
 def recommendation_id(user_id: str, version: int, items: bytes, model_sha256: str) -> str:
-    """128 bits of all that a list says to whom.
+    """Make the id of a list: 128 bits of its content and its shopper.
 
-    What has the same id is the same list, and may be dropped as a repeat.
+    A list with the same id is the same list, and may be dropped as a repeat.
 
     Not of the record answered: after a crash the same record is answered again, from popularity and
     catalogue of then.
@@ -393,10 +389,9 @@ def recommendation_id(user_id: str, version: int, items: bytes, model_sha256: st
 
 
 def encode_recommendation(answer: Answer, now: datetime) -> tuple[bytes, bytes, Headers]:
-    """Key, value and headers (CloudEvents 1.0, Kafka binary mode) of a list.
+    """Make key, value and headers (CloudEvents 1.0, Kafka binary mode) of a list.
 
-    Raises:
-        ValueError: a score is not finite; JSON would turn it into null.
+    Raises:     ValueError: a score is not finite; JSON would turn it into null.
     """
     record, generated_at, items = answer.record, _rfc3339(now), _items(answer)
     identity = recommendation_id(answer.user_id, answer.version, items, answer.model["sha256"])
@@ -445,9 +440,9 @@ def _cloud_event(identity: str, time: str) -> Headers:
 
 
 def _trace(record: Any) -> Headers:
-    """W3C trace context, passed on within its limits.
+    """Return W3C trace context within its limits.
 
-    Whole members of a state, nothing of a parent that is none.
+    A trace state keeps whole members; a parent that is none is dropped.
 
     https://www.w3.org/TR/trace-context/#tracestate-limits
     """

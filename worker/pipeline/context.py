@@ -42,8 +42,10 @@ class Components:
     owned: frozenset[int] = frozenset()
     """Partitions of the table that are this worker's."""
     popularity_published: dict[int, int] = field(default_factory=dict)
-    """Version of each partition's popularity that was published last; the model thread forgets, the
-    loop sets."""
+    """The last published version of each partition's popularity.
+
+    The model thread removes, the event loop sets.
+    """
     topics: dict[str, Topic] = field(default_factory=dict)
     """The topics as they were seen last."""
     past: Past = field(default_factory=Past)
@@ -62,7 +64,7 @@ class Components:
         return self.loaded
 
     def log_of(self, topic: str, partition: int) -> int:
-        """Number of the log that an assigned partition is read from.
+        """Return the number of the log that an assigned partition is read from.
 
         See `worker.runtime.commits.Note`.
         """
@@ -83,9 +85,9 @@ class Components:
 
     @staticmethod
     def unit(family: str, partition: int) -> str:
-        """What is written together.
+        """Return the partitions that are written together.
 
-        A partition of all user-keyed topics, which one worker always has at once.
+        They are those of one number in all user-keyed topics, which one worker always has at once.
         """
         return f"products-{partition}" if family == "products" else str(partition)
 

@@ -1,6 +1,6 @@
-"""What lies around a message: CloudEvents are unwrapped.
+"""Envelopes around a message: CloudEvents are unwrapped.
 
-Of other envelopes the reader is told how to take them off.
+Of other envelopes the error says how to take them off.
 
 CloudEvents 1.0 over Kafka,
 https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/kafka-protocol-binding.md. Looked
@@ -44,9 +44,9 @@ class EnvelopeError(ValueError):
 
 
 def opened(record: Any, model: type[Message]) -> bytes:
-    """The message's own JSON.
+    """Return the message's own JSON.
 
-    Of a CloudEvent in structured mode its data, which get id and time where they lack them.
+    Of a CloudEvent in structured mode it is the data, which get id and time where they lack them.
 
     Raises:
         EnvelopeError: it is a batch, or its data are none.
@@ -63,9 +63,9 @@ def opened(record: Any, model: type[Message]) -> bytes:
 
 
 def completed(record: Any, model: type[Message]) -> bytes | None:
-    """The message with id and time of a CloudEvent in binary mode where it lacks them.
+    """Add id and time of a CloudEvent in binary mode to a message that lacks them.
 
-    None where there is none.
+    None where there is no CloudEvent.
     """
     attributes = {
         name[3:]: _text(value) for name, value in record.headers if name in ("ce_id", "ce_time")
@@ -123,7 +123,7 @@ def _data(event: Mapping[str, Any]) -> bytes:
 
 
 def _with(model: type[Message], data: bytes, attributes: Mapping[str, Any]) -> bytes:
-    """The data with the envelope's id and time, where the message has such fields and the data do not say them."""
+    """Add the envelope's id and time to data without them, where the message has such fields."""
     said, time = _object(data), attributes.get("time")
     if said is None:
         return data

@@ -1,6 +1,6 @@
-"""All partitions of a compacted topic, outside of the consumer group.
+"""Follows all partitions of a compacted topic, outside of the consumer group.
 
-Also those that come later, and a topic anew.
+Partitions that come later are followed, and a topic made anew.
 """
 
 import asyncio
@@ -40,9 +40,7 @@ class Followed:
         await self._take(there)
 
     async def keep_up(self) -> bool:
-        """Take in what has become of the topic since, every few seconds.
-
-        True where it was made anew.
+        """Look for changes of the topic, every few seconds; True where it was made anew.
 
         Then it is read from its beginning, and what only the one before held is gone.
         """
@@ -72,7 +70,7 @@ class Followed:
             return None
 
     async def _take(self, there: Topic) -> None:
-        """Go on where we are in the partitions that we have, and read new ones from their beginning."""
+        """Keep the positions of the partitions held, and read new ones from their beginning."""
         positions = {tp: await self.consumer.position(tp) for tp in self.partitions}
         self.partitions = [TopicPartition(self.topic, number) for number in range(there.partitions)]
         self.consumer.assign(self.partitions)

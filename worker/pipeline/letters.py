@@ -71,9 +71,9 @@ _WIDEST = {"cut_from_bytes": 1 << 40, "sha256": "0" * 64}
 
 
 def _cut(data: bytes | None, most: int, prefix: str, said: dict[str, Any]) -> bytes | None:
-    """The beginning of the bytes that fits.
+    """Cut bytes to the beginning that fits.
 
-    `said` gets the headers that tell how long they were.
+    Headers that say how long they were are appended to `said`.
     """
     if data is None or len(data) <= most:
         return data

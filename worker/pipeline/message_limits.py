@@ -18,7 +18,7 @@ AROUND = 1024
 
 
 async def read(client: Mapping[str, Any], settings: Settings) -> dict[str, int]:
-    """Bytes of the largest batch that each topic takes to which a worker writes.
+    """Return the size of the largest batch that each topic takes to which a worker writes.
 
     Raises:
         worker.kafka.topics.TopicsError: one takes less than we may have to write; it says how much
@@ -36,9 +36,9 @@ async def read(client: Mapping[str, Any], settings: Settings) -> dict[str, int]:
 
 
 def largest(settings: Settings) -> dict[str, int]:
-    """Bytes of the largest row that is written to each topic.
+    """Return the size of the largest row that is written to each topic.
 
-    Dead letters are cut to what is there.
+    Dead letters are cut to the room there is.
     """
     return {
         settings.changelog: user_state.MAX_BYTES + AROUND,

@@ -1,6 +1,6 @@
 """What changes by itself: heartbeat, lag, sizes, recovery.
 
-Looked at every second and written to health and metrics.
+It is measured every second and written to health and metrics.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ async def watch(c: Components) -> None:
 async def _pause(c: Components) -> None:
     """Wait until it is time to look again.
 
-    At once where a rebalance or a recovery ends, so that /ready follows.
+    This ends at once where a rebalance or a recovery ends, so that /ready follows.
     """
     until = monotonic() + EVERY
     while (left := until - monotonic()) > 0:
@@ -65,10 +65,10 @@ async def _pause(c: Components) -> None:
 async def ask_for_ends(c: Components) -> None:
     """Ask the broker for ever where the topics end.
 
-    How far we are behind, and whether a former owner still writes.
+    This shows how far we are behind, and whether a former owner still writes.
 
-    By a consumer of its own: Faust's says only what came with the last fetch, and a fetch that
-    hangs says nothing.
+    A consumer of its own asks: Faust's knows only what came with the last fetch, and a fetch that
+    hangs brings nothing.
     """
     consumer = reader.consumer(c.app.kafka_client_settings)
     await consumer.start()
@@ -122,7 +122,7 @@ def _tell_past(c: Components, folded: dict[str, Any]) -> None:
 
 
 def listen(c: Components) -> None:
-    """Count rebalances, time recoveries, and rebuild what is derived from the states of the partitions owned."""
+    """Count rebalances, time recoveries, and rebuild what the owned partitions' states yield."""
     started = [monotonic()]
 
     async def revoked(*_: Any, **__: Any) -> None:

@@ -1,8 +1,8 @@
 """Which record of a product is its newest, when its records lie in more than one partition.
 
-Within a partition the log's order says it. Between two, only the records' times can: a shop that
-withdraws with another client than it publishes with has both in the log, and a reader meets them in
-any order.
+Within a partition it is the later one in the log. Between two, only the records' times can say: a
+shop that withdraws with another client than it publishes with has both in the log, and a reader
+meets them in any order.
 """
 
 from typing import Any
@@ -10,8 +10,7 @@ from typing import Any
 from worker.pipeline.codec import record_time
 
 KEPT_SECONDS = 86_400
-"""For which a withdrawal is remembered: for so long compaction keeps it, too (Kafka's
-`delete.retention.ms`)."""
+"""Time for which withdrawals are remembered, as by compaction (Kafka's `delete.retention.ms`)."""
 FIRST_SWEEP = 10_000
 _PARTITION_BITS, _WITHDRAWN = 16, 1 << 16
 
@@ -19,7 +18,7 @@ _PARTITION_BITS, _WITHDRAWN = 16, 1 << 16
 class Newest:
     """The rank of each product's newest record.
 
-    Its time (Unix milliseconds), whether it withdraws, its partition.
+    It is made of the record's time (Unix milliseconds), whether it withdraws, and its partition.
 
     In this order, in one number. Of two of one time a withdrawal wins: it recommends nothing that
     the shop may not have; then the higher partition, so that all workers agree.
@@ -62,8 +61,8 @@ class Newest:
 
 
 def _time(record: Any, now: float) -> int:
-    """Of a record that says none, or one that cannot be.
+    """Return the time of a record, or 0 where it has none that is possible.
 
-    0, older than any, so that it keeps nothing out.
+    0 is older than any, so that it keeps nothing out.
     """
     return 0 if record_time(record, now) is None else record.timestamp

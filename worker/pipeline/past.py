@@ -1,6 +1,6 @@
 """The past: events before `recommendations.score_from`, folded and not answered.
 
-Told in the log when all is folded.
+The log says when all are folded.
 """
 
 from dataclasses import dataclass

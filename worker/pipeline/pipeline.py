@@ -1,8 +1,10 @@
-"""The story of the worker: the way of a micro-batch from bytes to published lists.
+"""The way of a micro-batch from bytes to published lists.
 
 decode ─ fold into the shoppers' states ─ score ─ encode ─ publish, await every acknowledgement ─
-store. While a batch is published and stored, the next one is made ready up to there, on states that
-are not stored yet. If a rebalance takes the partitions away in between, nothing more of either is
+store.
+
+While a batch is published and stored, the next one is made ready up to there, on states that are
+not stored yet. If a rebalance takes the partitions away in between, nothing more of either is
 written; if anything else goes wrong, the process ends and both are read again.
 """
 
@@ -32,8 +34,10 @@ from worker.runtime.delivery import NotOurs
 from worker.runtime.stream import LedgerStream, MicroBatch
 
 TURNS = 5
-"""Of the event loop, until what a micro-batch writes is on its way to the broker (aiokafka takes
-four): the next one would keep it waiting while it is decoded and folded."""
+"""Turns of the event loop until what a micro-batch writes is on its way (aiokafka takes 4).
+
+The next batch would keep it waiting while it is decoded and folded.
+"""
 
 
 def attach(c: Components) -> None:
@@ -83,7 +87,7 @@ async def work_on(c: Components, stream: LedgerStream) -> None:
 
 
 async def make_ready(c: Components, batch: MicroBatch, unstored: Values) -> Work:
-    """All of a micro-batch up to the rows to be written.
+    """Do all of a micro-batch up to the rows to be written.
 
     `unstored` are states that are newer than the table's.
     """
@@ -133,9 +137,9 @@ def _stage(c: Components, name: str) -> Iterator[None]:
 
 
 def decode(c: Components, batch: MicroBatch) -> Work:
-    """Records to shoppers with their events.
+    """Group records by shopper.
 
-    What cannot be decoded keeps its place as a refusal.
+    A record that cannot be decoded keeps its place as a refusal.
     """
     work, now, dimensions = Work(), time(), c.recommender.catalogue.dimensions
     # Topics in the order of their families, whatever they are called: a replay folds in the same
@@ -210,7 +214,7 @@ def fold_batch(c: Components, work: Work, unstored: Values) -> None:
 def _read_state(c: Components, shopper: Shopper, value: bytes | None) -> UserState:
     """Read the state held.
 
-    One that is damaged becomes a dead letter, and the shopper starts anew.
+    A state that is damaged becomes a dead letter, and the shopper starts anew.
     """
     try:
         return user_state.decode(value)
@@ -225,7 +229,7 @@ def _read_state(c: Components, shopper: Shopper, value: bytes | None) -> UserSta
 
 
 async def score(c: Components, shoppers: list[Shopper]) -> None:
-    """Count what was bought, then rank the catalogue once for every shopper with an event to be answered."""
+    """Count purchases, then rank the catalogue once per shopper with an event to be answered."""
     counted = [
         (s.partition, purchase) for s in shoppers if s.folded for purchase in s.folded.counted
     ]

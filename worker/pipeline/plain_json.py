@@ -1,4 +1,4 @@
-"""A fast way to read the plain cases of a message.
+"""A fast way to read plain messages.
 
 Whatever else comes is left to the model, and so is every refusal.
 
@@ -30,9 +30,10 @@ _LIMITS = {
 
 
 def reader(model: type[Message], time: str) -> Callable[[Sequence[bytes]], list[Any]]:
-    """Function from JSON texts to as many objects with the model's fields, None where the model must decide.
+    """Make a function from JSON texts to as many objects with the model's fields.
 
-    What it returns, the model takes with the same values; `time` is the model's field of type `Time`.
+    An object is None where the model must decide; the model takes any other with the same values.
+    `time` is the model's field of type `Time`.
     """
     fields: list[Any] = [
         (
@@ -71,11 +72,10 @@ def _lines(decode: Callable[[bytes], list[Any]], values: Sequence[bytes]) -> lis
 
 
 def _is_plain(text: bytes, lines: int) -> bool:
-    """ASCII without escapes has as many bytes as characters; nothing is nested deeply.
+    """Whether a text is plain: ASCII without escapes, not deeply nested, no second rounded up.
 
-    No second is rounded up.
-
-    A value is one line and an object, so that no two of them can pass for two others.
+    ASCII without escapes has as many bytes as characters. A value is one line and an object, so
+    that no two of them can pass for two others.
     """
     return (
         text.isascii() and b"\\" not in text and b"[" not in text and text.count(b"{") <= lines + 1

@@ -1,6 +1,6 @@
 """Popularity across workers.
 
-Each publishes what it counts of its partitions, and takes in what the others say.
+Each publishes the counts of its partitions, and reads those of the others.
 
 A small compacted topic, `{app_id}-popularity`, keyed by partition. A partition's owner publishes it
 when its counters have changed, at most every `popularity.snapshot_seconds`; also when somebody else
@@ -39,7 +39,7 @@ _me = uuid.uuid4().hex.encode()
 async def take_over(c: Components, owned: frozenset[int]) -> None:
     """Count the states of the partitions that are new here.
 
-    Leave those that are gone to their next owner.
+    Partitions that are gone are left to their next owner.
     """
     new, gone = owned - c.owned, c.owned - owned
     c.owned = owned
@@ -50,7 +50,7 @@ async def take_over(c: Components, owned: frozenset[int]) -> None:
 async def recount(c: Components, partitions: Iterable[int]) -> None:
     """Count partitions anew from the shoppers' states.
 
-    After a take-over, or a batch that was counted but not kept.
+    This follows a take-over, or a batch that was counted but not kept.
     """
 
     def count() -> None:

@@ -1,6 +1,6 @@
-"""Writing what a micro-batch came to: states to the changelog, lists, dead letters.
+"""Writes the results of a micro-batch: states to the changelog, lists, dead letters.
 
-Then the states to RocksDB.
+Then the states go to RocksDB.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from worker.runtime.stream import MicroBatch
 def encode(c: Components, work: Work) -> None:
     """Make `work.values` and `work.rows`.
 
-    States, lists and dead letters, by unit of work and partition.
+    Rows are states, lists and dead letters, by unit of work and partition.
     """
     now = datetime.now(UTC)
     lists, dead = c.settings.topics.name("recommendations"), c.settings.topics.name("dead_letters")
@@ -57,8 +57,7 @@ def encode(c: Components, work: Work) -> None:
 async def publish(c: Components, batch: MicroBatch, rows: Mapping[str, Rows]) -> Appends:
     """Send a micro-batch's rows and await all; returns what the changelog's partitions took.
 
-    Raises:
-        NotOurs: a rebalance took the partitions meanwhile: nothing of the batch counts.
+    Raises:     NotOurs: a rebalance took the partitions meanwhile: nothing of the batch counts.
     """
     offsets = defaultdict[str, dict[TopicPartition, OffsetAndMetadata]](dict)
     for (topic, partition), end in batch.ends.items():
@@ -107,13 +106,13 @@ def _list_row(c: Components, shopper: Shopper, now: datetime) -> Row | None:
 
 
 async def store(c: Components, batch: MicroBatch, values: Values, appended: Appends) -> None:
-    """One RocksDB WriteBatch of encoded states per partition, with the changelog offset that covers it.
+    """Store a micro-batch's states: one RocksDB WriteBatch per partition.
 
-    Before, look whether somebody else wrote to the changelog; afterwards, write over what a former owner left there.
+    It has the changelog offset that covers it. Before, look whether another worker wrote to the
+    changelog; afterwards, write over what a former owner left there.
 
-    Raises:
-        NotOurs: a rebalance took the partitions meanwhile.
-        worker.runtime.changelog.Superseded: this worker was suspended, and others went on without it.
+    Raises:     NotOurs: a rebalance took the partitions meanwhile.
+    worker.runtime.changelog.Superseded: this worker was suspended; others went on without it.
     """
     foreign = {tp[1]: await _foreign(c, tp, appends) for tp, appends in appended.items()}
     if c.epoch != batch.epoch:

@@ -1,7 +1,7 @@
-"""Records on their way to the partition that their key has: `{app_id}-rekeyed`. Pure.
+"""Records on their way to the partition that their key has: `{app_id}-rekeyed`.
 
-A record is re-keyed as it is; a first header says where it came from, so that what is made of it
-(state, list, dead letter) names the original. Its position stays the original's: one that is
+Pure. A record is re-keyed as it is; a first header says where it came from, so that what is made of
+it (state, list, dead letter) names the original. Its position stays the original's: one that is
 re-keyed twice, by a worker that was killed in between, counts once by the shopper's watermark of
 that partition.
 """
@@ -19,8 +19,10 @@ from worker.runtime.delivery import Row
 
 FAMILY = "rekeyed"
 HEADER = "pprm-source"
-"""Topic, partition, offset, timestamp (Unix milliseconds) and number of the log (KIP-516), with
-colons between."""
+"""Topic, partition, offset, timestamp (Unix milliseconds), number of the log; colons between.
+
+The log's number follows from the topic's id (KIP-516).
+"""
 MAX_HEADER_BYTES = 64 * 1024
 _HEADER_OVERHEAD = 8
 
@@ -56,7 +58,7 @@ def _bounded(headers: Iterable[tuple[str, bytes | None]]) -> Headers:
 def originals(
     records: Iterable[Any], topics: Container[str]
 ) -> tuple[dict[Origin, list[Record]], Refused]:
-    """Re-keyed records as they were, by their origin and in their order, and those that are none of these topics'."""
+    """Return re-keyed records as they were, by origin and in order; apart those of other topics."""
     found, refused = defaultdict[Origin, list[Record]](list), list[tuple[Any, Invalid]]()
     for record in records:
         read = _original(record)

@@ -1,7 +1,7 @@
-"""Where records belong: in the partition of their key, for there is their shopper's state.
+"""The partition that a record belongs in: that of its key, where its shopper's state is.
 
 Producers with different partitioners write one shopper to two partitions. What lies in another one
-than the key has is counted and told; with `topics.partitioner = "any"` it is re-keyed instead. A
+than the key has is counted and logged; with `topics.partitioner = "any"` it is re-keyed instead. A
 null on `users` goes to every partition in any case: no worker can know whether another one holds a
 state of that key.
 """
@@ -72,9 +72,9 @@ def _rekey(
 
 
 def _everywhere(c: Components, partition: int, read: Read, record: Any, home: int) -> list[int]:
-    """Where else a shopper has to be forgotten.
+    """Return where else a shopper has to be forgotten.
 
-    Of what is on its way already, where the key belongs by now.
+    A record that is re-keyed already has come to the key's partition.
     """
     if read.direct:
         return [target for target in range(c.partitions) if target != partition]
@@ -92,9 +92,9 @@ def _send_on(
 def count_misplaced_products(
     c: Components, topic: str, partition: int, records: Sequence[Any]
 ) -> None:
-    """Count products alike.
+    """Count products in another partition than their key has.
 
-    Which of a product's records in two partitions is the newer one, only their times say.
+    Only their times say which of a product's records in two partitions is the newer one.
     """
     keys = [record.key for record in records if record.key]
     homes = placement.homes(c.settings.topics.partitioner, keys, c.product_partitions)

@@ -1,9 +1,9 @@
 """Watches the topics while the worker runs.
 
-What went missing, came back, is another one, or has more partitions.
+Topics may go missing, come back, be replaced, or get more partitions.
 
-What becomes of it is the next assignment's to decide (`worker.runtime.assignor`, `anchoring`,
-`recovery`). Here it is noticed, told, and, where Kafka does not do it by itself, brought about.
+The next assignment decides what follows (`worker.runtime.assignor`, `anchoring`, `recovery`). Here
+changes are noticed and logged; where Kafka does not assign anew by itself, that is requested.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ async def see(c: Components, found: Mapping[str, Topic]) -> None:
 
 
 def look(c: Components, found: Mapping[str, Topic]) -> None:
-    """Tell what is wrong, and have the group look again where a topic is another one than before."""
+    """Log what is wrong, and have the group assign anew where a topic was replaced."""
     missing = [name for name in names(c) if name not in found]
     differ = {name: found[name].partitions for name in cut_alike(c) if name in found}
     differ = {name: count for name, count in differ.items() if count != c.app.partitions}

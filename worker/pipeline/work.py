@@ -21,9 +21,9 @@ Values: TypeAlias = Mapping[int, Mapping[bytes, bytes]]
 
 @dataclass(slots=True)
 class Shopper:
-    """One user-keyed shopper of a batch.
+    """A user-keyed shopper of a batch.
 
-    What came, what became of the state, what is recommended.
+    It has what came, what became of the state, what is recommended.
     """
 
     partition: int
@@ -54,7 +54,7 @@ class Shopper:
 
     @property
     def withdraws(self) -> bool:
-        """Whether the shopper's list in this partition goes.
+        """Whether the shopper's list in this partition is deleted.
 
         Forgotten by way of another partition, mostly there is none; and a null that comes late
         could meet a consumer who has a newer list of the shopper from the partition of the key. A
@@ -66,16 +66,16 @@ class Shopper:
 
     @property
     def forgotten(self) -> bool:
-        """The last word on this shopper was to forget.
+        """Whether the last event of this shopper was to forget.
 
-        One that was known before, and is a repeat, is no such word.
+        One that was known before, and is a repeat, does not count.
         """
         event = self.events[-1]
         return isinstance(event, Profile) and event.text is None and not self.state.active_at
 
 
 class Refused(NamedTuple):
-    """A record for the dead letters.
+    """Make a record for the dead letters.
 
     `partition` is where it was read, a re-keyed record names where it was first.
     """
