@@ -120,6 +120,8 @@ def parsed(source: Source, records: Iterable[R | Unusable], parse: Callable[[R],
             row = parse(record)
         except PassedOver as reason:
             report.passed_over(name, str(reason), source.place())
+        except TableError:  # strict, about a cell: it names its place
+            raise
         except (ValueError, KeyError) as error:
             report.unusable(name, _reason(source, error), source.place())
         else:

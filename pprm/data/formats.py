@@ -10,6 +10,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -108,24 +109,41 @@ def lines(path: Path, read: Callable[[int], None], cut: Callable[[], None]) -> I
 
 def _chunks(path: Path, read: Callable[[int], None]) -> Iterator[bytes | None]:
     """The file's content; None where it ends before its end."""
+    done = 0
     try:
         with path.open("rb") as raw:
             name, stream = _stream(raw)
-            first = True
             while chunk := stream.read(CHUNK):
-                if first:
+                if not done:
                     _refuse_others(path, chunk, name)
-                first = False
+                done += len(chunk)
                 yield chunk
                 read(raw.tell())
+        return
     except EOFError:
-        yield None
+        pass
     except _DAMAGE as error:
         if _TRUNCATED not in str(error):
             raise TableError(
                 f"{path}: it cannot be read ({error}): copy or download it again"
             ) from error
-        yield None
+    yield _whole_before_the_break(path, done)
+    yield None
+
+
+def _whole_before_the_break(path: Path, done: int) -> bytes:
+    """What can be unpacked behind `done` bytes of a truncated file.
+
+    Read byte by byte: of a chunk that goes beyond the break, nothing is handed out.
+    """
+    found = bytearray()
+    with path.open("rb") as raw, suppress(EOFError, *_DAMAGE):
+        _, stream = _stream(raw)
+        while done and (chunk := stream.read(min(done, CHUNK))):
+            done -= len(chunk)
+        while byte := stream.read(1):
+            found += byte
+    return bytes(found)
 
 
 def _stream(raw: BinaryIO) -> tuple[str, Any]:

@@ -83,6 +83,11 @@ class Lines:
 
     def _broken_off(self) -> None:
         """Compressed data ended before its end: the row in which that is is lost."""
+        if not self._number:
+            raise TableError(
+                f"{self.path}: it is broken off, and nothing of it can be unpacked: copy or download"
+                f" it again"
+            )
         self.is_cut = True
         report = self.reading.report
         report.part(str(self.path)).read += 1
@@ -130,6 +135,8 @@ def _header(lines: Lines, reader: Iterator[list[str]], check: Check) -> list[str
         if names is not None:
             check_names(names)
             check(names)
+    except TableError:  # the file cannot be read: it says which
+        raise
     except (ValueError, csv.Error) as error:
         raise TableError(f"{lines.path}, {lines.place()}: {error}") from error
     return names or []

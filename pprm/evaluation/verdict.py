@@ -14,6 +14,10 @@ from pprm.evaluation.protocol import Outcome
 MODEL = "PPRM"
 CLEAR = 2.0
 """Standard errors from which on a difference is no accident."""
+FEWEST = 30
+"""Visits from which on a standard error tells anything."""
+TOO_GOOD = 0.99
+"""NDCG@10 that nobody without a model reaches, unless the answer is in the input."""
 
 
 def of(outcome: Outcome, split: str, trivial: Sequence[str]) -> dict[str, Any]:
@@ -41,10 +45,17 @@ def words(verdict: dict[str, Any]) -> str:
     mean, error = verdict["difference"]["mean"], verdict["difference"]["se"]
     model, other = (report.short(verdict["ndcg_at_10"][name]) for name in (MODEL, verdict["best"]))
     figures = (
-        f"NDCG@10 {model} on {verdict['visits']:,} visits of the"
+        f"NDCG@10 {model} on {verdict['visits']:,} visit{'s' * (verdict['visits'] != 1)} of the"
         f" {verdict['split']}; the best without a model, {verdict['best']!r},"
         f" has {other} (difference {mean:+.4f}, standard error {error:.4f})."
     )
+    few = verdict["visits"] < FEWEST
+    return f"{_judged(mean, error, few, figures)}{'' if few else _leak(verdict)}"
+
+
+def _judged(mean: float, error: float, few: bool, figures: str) -> str:
+    if few:
+        return f"Too few visits to tell what this model is worth ({FEWEST} are needed): {figures}"
     if mean <= 0:
         return (
             "THIS MODEL DOES NOT BEAT A SHOP WITHOUT ONE:"
@@ -56,3 +67,13 @@ def words(verdict: dict[str, Any]) -> str:
             f" without one: {figures} More visits would tell."
         )
     return f"This model is worth something: {figures}"
+
+
+def _leak(verdict: dict[str, Any]) -> str:
+    best = verdict["ndcg_at_10"][verdict["best"]]
+    if best < TOO_GOOD:
+        return ""
+    return (
+        f" THE ANSWER IS IN THE INPUT: {verdict['best']!r} cannot be right so often by itself."
+        " docs/small-shops.md says which events give it away."
+    )

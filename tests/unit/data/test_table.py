@@ -1,6 +1,8 @@
 """The table format, read and written as CSV, gzip and parquet."""
 
+import bz2
 import gzip
+import lzma
 import re
 import tracemalloc
 from collections.abc import Callable
@@ -281,13 +283,49 @@ def test_a_cut_off_gzip_file(save: Save) -> None:
     assert 0 < len(data.user) < len(lines) and data.left_out[CUT] == 1
 
 
+def _zstd(content: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as file:
+        file.write(content)
+    return bytes(sink.getvalue())
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, _zstd])
+def test_of_a_file_that_is_cut_off_all_is_read_that_can_be_unpacked(
+    save: Save, compress: Callable[[bytes], bytes]
+) -> None:
+    rng = np.random.default_rng(0)
+    lines = [f"u{n},tea,{1_700_000_000 + n}\n" for n in rng.integers(0, 1 << 20, 80_000)]
+    whole = compress(("user_id,product_id,occurred_at\n" + "".join(lines)).encode())
+    data = table.load(save("e.csv.x", whole[:-9]), save("p.csv", PRODUCTS))
+    assert len(data.user) > 30_000 and data.left_out.pop(CUT) == 1
+
+
+SMALL = "user_id,product_id,occurred_at\n" + "".join(
+    f"u{n},tea,{1_700_000_000 + n}\n" for n in range(300)
+)
+
+
+def test_a_small_file_that_is_cut_off_keeps_the_rows_before(save: Save) -> None:
+    data = table.load(
+        save("e.csv.gz", gzip.compress(SMALL.encode())[:-20]), save("p.csv", PRODUCTS)
+    )
+    assert 200 < len(data.user) < 300 and data.left_out == {CUT: 1}
+
+
+def test_a_file_of_which_nothing_can_be_unpacked_is_told_so(save: Save) -> None:
+    only_block = save("e.csv.zst", _zstd(SMALL.encode())[:-4])
+    with pytest.raises(table.TableError, match=r"e.csv.zst: it is broken off, and nothing of it"):
+        table.load(only_block, save("p.csv", PRODUCTS))
+
+
 def test_gzip_that_is_none(save: Save) -> None:
     # a name says nothing
     assert len(table.load(save("e.csv.gz", ROWS), save("p.csv", PRODUCTS)).user) == 2
     damaged = bytearray(gzip.compress(ROWS.encode() * 1000))
     damaged[40:60] = b"x" * 20
     with pytest.raises(
-        table.TableError, match=r"e.csv.gz: it cannot be read .*: copy or download it again"
+        table.TableError, match=r"^[^:]*e.csv.gz: it cannot be read \(.*: copy or download it again"
     ):
         table.load(save("e.csv.gz", bytes(damaged)), save("p.csv", PRODUCTS))
 

@@ -186,12 +186,32 @@ def judged_as_pprm(
 
 
 def test_a_model_that_beats_nobody_is_called_so(outcome: protocol.Outcome) -> None:
-    good, bad = (verdict.of(judged_as_pprm(outcome, *who), "test", ["chance"]) for who in WHO)
+    good, bad = (
+        verdict.of(judged_as_pprm(outcome, *who), "test", ["chance"]) | {"visits": verdict.FEWEST}
+        for who in WHO
+    )
     assert good["difference"]["mean"] > 0.5 and "is worth something" in verdict.words(good)
     assert bad["difference"]["mean"] < -0.5 and "DOES NOT BEAT" in verdict.words(bad)
     assert bad["ndcg_at_10"]["chance"] == 1.0 and "has 1.0000" in verdict.words(bad)
     unclear = good | {"difference": {"mean": 0.01, "se": 0.01}}
     assert "not clearly better" in verdict.words(unclear)
+
+
+def test_of_few_visits_nothing_is_said_but_the_figures(outcome: protocol.Outcome) -> None:
+    found = verdict.of(judged_as_pprm(outcome, *WHO[0]), "test", ["chance"])
+    one = found | {"visits": 1, "difference": {"mean": 0.6, "se": 0.0}}
+    said = verdict.words(one)
+    assert said.startswith("Too few visits to tell") and "on 1 visit of the test" in said
+    assert "worth something" not in said
+
+
+def test_where_looking_at_the_last_is_always_right_the_answer_is_in_the_input(
+    outcome: protocol.Outcome,
+) -> None:
+    leaks = verdict.of(judged_as_pprm(outcome, *WHO[1]), "test", ["chance"]) | {"visits": 30}
+    assert "THE ANSWER IS IN THE INPUT: 'chance'" in verdict.words(leaks)
+    honest = leaks | {"ndcg_at_10": {"PPRM": 1.0, "chance": 0.98}}
+    assert "THE ANSWER" not in verdict.words(honest)
 
 
 WHO = (("oracle", "chance"), ("chance", "oracle"))
