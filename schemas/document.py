@@ -1,6 +1,6 @@
 """The contract for other languages.
 
-AsyncAPI 3.1 with Kafka bindings 0.5, and one JSON Schema a message.
+It is AsyncAPI 3.1 with Kafka bindings 0.5, and one JSON Schema a message.
 """
 
 import json

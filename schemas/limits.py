@@ -45,7 +45,7 @@ def _within(value: datetime) -> datetime:
 
 
 class _BeginsWithADate:
-    """A time as text that begins with a year.
+    """Check that a time as text begins with a year.
 
     Pydantic would take a text of digits for Unix seconds.
     """
@@ -70,9 +70,9 @@ class _BeginsWithADate:
 
 @dataclass(frozen=True)
 class Kept:
-    """A text of which so many characters are kept.
+    """Make a text of which so many characters are kept.
 
-    That it was cut is told to the validation's `context`, a list.
+    That it was cut is noted in the validation's `context`, a list.
     """
 
     max_length: int
@@ -96,7 +96,7 @@ def _tell(info: ValidationInfo) -> None:
 
 
 def _texts(value: Any, info: ValidationInfo) -> Any:
-    """Attributes as they may come.
+    """Mend attributes as they may come.
 
     Null and names without a letter are left out, numbers and booleans become text.
     """
@@ -156,8 +156,7 @@ Attributes = Annotated[
     Field(max_length=MAX_ATTRIBUTES),
     BeforeValidator(_texts, json_schema_input_type=dict[str, str | float | bool | None]),
 ]
-"""Names with short texts: the first 32, 64 characters of each name and 512 of each text are kept.
-"""
+"""Short texts by name: 32 names of up to 64 characters, texts of up to 512, are kept."""
 
 
 @dataclass(frozen=True)

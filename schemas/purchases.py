@@ -11,8 +11,8 @@ class Purchase(Message):
     """A shopper bought a product, or brought it back.
 
     A return takes back what its purchase counted: that in the basket named, else the newest of the
-    product. Quantities are not counted, so it takes all of it back. One of what is not known to be
-    bought counts for nothing.
+    product. Quantities are not counted, so it takes all of it back. A return of a product that is
+    not known to be bought counts for nothing.
     """
 
     event_id: Id

@@ -22,11 +22,11 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Trigger(Message):
-    """The last record of those that this list answers together.
+    """The last of the records that this list answers together.
 
-    To find a list by an event, not to put lists in order: after a crash the worker reads on from
-    its last commit, and a list may name an earlier record than the one before it. `version` never
-    goes back.
+    It serves to find a list by an event, not to put lists in order: after a crash the worker reads
+    on from its last commit, and a list may name an earlier record than the one before it. `version`
+    never goes back.
     """
 
     topic: Annotated[str, Field(min_length=1, max_length=249)]

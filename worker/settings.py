@@ -34,15 +34,16 @@ from rich.table import Table
 PREFIX = "PPRM_"
 SETTINGS_FILE = "PPRM_CONFIG"
 OF_THE_TESTS = "PPRM_TEST_"
-"""Names with our prefix that are not settings: the settings file itself, and what the tests read.
-"""
+"""Names with our prefix that are not settings: the settings file, and what the tests read."""
 OF_A_SERVICE = re.compile(
     r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$"
 )
 ADDRESS = re.compile(r"(tcp|udp|sctp)://")
-"""Kubernetes tells every container of each Service of its namespace, one called `pprm` or
-`pprm-worker` included:
-https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables"""
+"""What Kubernetes puts into a container's environment for a Service of its namespace.
+
+One that is called `pprm` or `pprm-worker` shares our prefix:
+https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+"""
 
 
 Partitioner: TypeAlias = Literal["murmur2", "consistent_random", "any"]
@@ -353,7 +354,7 @@ def _refuse_unknown_environment() -> None:
 
 
 def _is_of_kubernetes(name: str, value: str) -> bool:
-    """Whether a Service's name made the variable's.
+    """Whether the variable comes from a Service's name.
 
     `..._PORT` is an address there, a number where ours is misspelt.
     """

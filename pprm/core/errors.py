@@ -2,4 +2,4 @@
 
 
 class Foreseen(Exception):
-    """Its message is a sentence that says what is wrong and what to do: a traceback adds nothing."""
+    """Data to learn from that cannot be read, or is too little; the message is for its owner."""

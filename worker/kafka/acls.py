@@ -162,7 +162,7 @@ class _MetadataRequest(RequestStruct):  # type: ignore[misc]
 class _Metadata(Request[_MetadataRequest]):  # type: ignore[misc]
     """Ask for topics with what the client may do on them, which Kafka 2.3 and later know.
 
-    Aiokafka has older versions only.
+    aiokafka has older versions only.
     """
 
     API_KEY = 3

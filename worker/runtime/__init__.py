@@ -1,4 +1,4 @@
-"""What corrects or speeds up Faust, a module an idea.
+"""What corrects or speeds up Faust, one module per idea.
 
-Docs/adr/0001-faust-with-a-runtime-of-our-own.md says why.
+The reasons are in docs/adr/0001-faust-with-a-runtime-of-our-own.md.
 """

@@ -1,6 +1,6 @@
 """Is the broker just away?
 
-Then it is waited for, however long: a worker that ends or restarts would help nobody.
+Then the worker waits, however long: to end or to restart would help nobody.
 """
 
 from aiokafka.errors import KafkaError, KafkaTimeoutError
@@ -9,7 +9,7 @@ RETRY_SECONDS = 1.0
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether an error says no more than that a broker did not answer, or asks to be tried again."""
+    """Whether an error only means that a broker did not answer, or asks for another try."""
     if isinstance(error, KafkaError):
         return bool(error.retriable) or isinstance(error, KafkaTimeoutError)
     return isinstance(error, TimeoutError)

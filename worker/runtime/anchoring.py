@@ -1,6 +1,6 @@
-"""Where each assigned partition is gone on from.
+"""Finds where each assigned partition goes on.
 
-The broker's answers, for `commits.anchor` to judge.
+It asks the broker, and `commits.anchor` judges the answers.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,9 +78,9 @@ async def _ends(
     tps: Sequence[TopicPartition],
     commits: Mapping[TopicPartition, OffsetAndMetadata],
 ) -> dict[TopicPartition, int]:
-    """Ends of the logs.
+    """Return ends of the logs.
 
-    Some brokers tell one that is too low: below the group's offset, a fetch from there decides.
+    Some brokers name one that is too low: below the group's offset, a fetch from there decides.
     """
     ends: dict[TopicPartition, int] = await consumer.end_offsets(tps) if tps else {}
     for tp, commit in commits.items():

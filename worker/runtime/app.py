@@ -27,8 +27,7 @@ from worker.runtime.stream import LedgerStream
 from worker.runtime.table import BatchTable, Covered, Memory
 
 METADATA_SECONDS = 5
-"""After so long the group's leader sees that a topic came, went, or has more partitions, and deals
-out anew."""
+"""After so long the group's leader sees that a topic came, went or grew, and assigns anew."""
 NO_LIMIT = 1 << 20
 """Of what waits in a Faust channel: the consumer has one of its own."""
 
@@ -92,16 +91,14 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
     on_owned: Callable[[Iterable[Any]], Awaitable[None]]
     """Awaited with the partitions assigned, before their changelog is read."""
     on_overwritten: Callable[[int, Iterable[bytes]], Awaitable[None]]
-    """Awaited with a table partition and the keys whose last changelog record is a former owner's.
-    """
+    """Awaited with a table partition and the keys whose last record is a former owner's."""
     delivery: Delivery
     kafka_client_settings: dict[str, Any]
     """Keyword arguments of plain aiokafka clients to the same broker."""
     state_table: BatchTable
     """The table that all is folded into."""
     keyed: frozenset[str] = frozenset()
-    """Topics that are cut like it: what lies in one of their partitions belongs to its partition of
-    that number."""
+    """Topics cut like it: partitions of the same number belong together."""
     partitions: int
     """Of the table: as many as its changelog has."""
     goes_on_without_lost_states: bool = False
@@ -113,7 +110,7 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
         return str(self.state_table.changelog_topic_name)
 
     def on_anchored(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Have the table keep that its states hold all below these offsets.
+        """Note in the table that its states hold all below these offsets.
 
         They were read back just now.
         """
@@ -132,9 +129,9 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
         """The first of `services_before_kafka` makes them, and says so when it cannot."""
 
     def _crash(self, reason: BaseException) -> None:
-        """What any part of Faust, or of a Kafka client, failed at ends here.
+        """End the process where any part of Faust, or of a Kafka client, failed.
 
-        It would end the process with code 1.
+        Faust would end it with code 1.
         """
         if not self.should_stop:
             exit_now(
@@ -221,7 +218,7 @@ def source(app: RuntimeApp, topics: Sequence[str]) -> Any:
 
 
 def table(app: RuntimeApp, name: str, partitions: int, memory: int = 256 << 20) -> BatchTable:
-    """A table of raw bytes.
+    """Make a table of raw bytes.
 
     All its partitions together take about `memory` bytes for caches and write buffers.
     """
@@ -249,14 +246,17 @@ def _credentials(client: dict[str, Any]) -> Any:
 
 
 SWITCH_SECONDS = 0.0001
-"""After so long a busy thread lets another one go on: the event loop, the model's. By default it is
-fifty times that; with five times that, an event waited half as long again at 360 lists/s."""
+"""After so long a busy thread yields to another one: the event loop, or the model's.
+
+By default it is fifty times that; with five times that, an event waited half as long again at 360
+lists/s.
+"""
 
 
 def run(app: RuntimeApp) -> None:
     """Run a worker process for the app until SIGTERM or SIGINT.
 
-    Ends the process, with code 1 after a crash.
+    This ends the process, with code 1 after a crash.
     """
     descriptors.raise_limit()
     sys.setswitchinterval(SWITCH_SECONDS)

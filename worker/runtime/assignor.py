@@ -1,6 +1,6 @@
 """Who gets which partitions.
 
-Those of the topics that are cut like the table always together, or not at all.
+Partitions of one number, of the topics that are cut like the table, go to one worker, or to none.
 
 Faust's own puts topics together that happen to have equal numbers of partitions. One that gets more
 of them while the workers run is dealt out by itself then, to workers that do not hold the shoppers'
@@ -19,7 +19,7 @@ from faust.assignor import PartitionAssignor
 def together(
     counts: Mapping[str, int], keyed: frozenset[str], changelog: str, partitions: int
 ) -> list[set[str]]:
-    """Topics to be dealt out, those together whose partitions of one number go to one worker.
+    """Find the topics to be assigned, those together whose partitions of one number go together.
 
     Args:
         counts: partitions by topic, of those that exist.
@@ -40,9 +40,9 @@ class TableAssignor(PartitionAssignor):  # type: ignore[misc]
         return super()._perform_assignment(cluster, member_metadata)
 
     def _get_client_metadata(self, metadata: Any) -> Any:
-        """What a member had before, without partitions that are not there any more.
+        """Return what a member had before, without partitions that do not exist any more.
 
-        Faust never takes one away.
+        Faust never removes any.
         """
         client = super()._get_client_metadata(metadata)
         for assigned in (client.assignment.actives, client.assignment.standbys):

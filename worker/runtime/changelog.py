@@ -1,4 +1,4 @@
-"""The changelog of a table: reading it back, and telling its owner's records from a former owner's.
+"""The changelog of a table: it is read back, and a former owner's records are recognised.
 
 Without transactions nobody can keep a worker that was suspended past its session from sending what
 it had in hand. Such a record is older than what the new owner wrote, but it is the last one in the
@@ -51,9 +51,9 @@ def generation_of(record: Any) -> int:
 
 @asynccontextmanager
 async def reader(client: Mapping[str, Any], tp: TopicPartition) -> AsyncIterator[AIOKafkaConsumer]:
-    """Plain consumer of what is committed in one partition.
+    """Make a plain consumer of what is committed in one partition.
 
-    `OffsetOutOfRangeError` instead of starting over.
+    It raises `OffsetOutOfRangeError` instead of starting over.
     """
     consumer = consumer_of(client, auto_offset_reset="none", max_partition_fetch_bytes=FETCH_BYTES)
     await consumer.start()
@@ -67,7 +67,7 @@ async def reader(client: Mapping[str, Any], tp: TopicPartition) -> AsyncIterator
 async def to_the_end(
     client: Mapping[str, Any], tp: TopicPartition, start: int | None = None
 ) -> AsyncIterator[list[Any]]:
-    """What is committed in a partition, from an offset or the beginning to the end, a fetch at a time."""
+    """Yield what is committed in a partition, from an offset to the end, a fetch at a time."""
     async with reader(client, tp) as consumer:
         begin = (await consumer.beginning_offsets([tp]))[tp]
         consumer.seek(tp, max(begin, start or 0))
@@ -104,7 +104,10 @@ class Replay:
         self.table.write(self.partition, updates, offset, self.generation)
 
     def _is_foreign(self, record: Any, updates: Mapping[bytes, bytes | None]) -> bool:
-        """An earlier generation's record, after a later one's, that was not made from the state held."""
+        """Whether a record of an earlier generation was not made from the state held.
+
+        Only a record that follows a later generation's is judged.
+        """
         generation = generation_of(record)
         if generation >= self.generation:
             self.generation = generation
@@ -127,7 +130,7 @@ class Replay:
 class Merge(Replay):
     """Applies a changelog that is not the one of the files.
 
-    What they hold stays, unless a record was made from it.
+    What the files hold stays, unless a record was made from it.
     """
 
     def _is_foreign(self, record: Any, updates: Mapping[bytes, bytes | None]) -> bool:

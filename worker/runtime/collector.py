@@ -4,7 +4,7 @@ import gc
 
 
 def spare() -> None:
-    """Look seldom, and no more at what is there now: call it when all is loaded that stays.
+    """Collect seldom, and leave out all objects of now: call it when all is loaded that stays.
 
     A micro-batch makes ten thousands of small objects, and few of them in a cycle. By default they
     have the collector go through all modules and all records that wait, again and again.

@@ -23,8 +23,7 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     topic: int = NONE
     """Of the topic that the offset is of."""
     log: int = NONE
-    """Of the log, as watermarks say it: the topic's number, and one more each time that the log
-    lost its end."""
+    """Number of the log as in watermarks: the topic's, plus one each time the log lost its end."""
     changelog: int = NONE
     """Of the changelog that holds the states of all that lies below the offset."""
     end: int = 0
@@ -95,9 +94,9 @@ def anchor(commit: OffsetAndMetadata | None, topic: int, begins: int, ends: int)
 
 
 def _lost_its_end(log: int, topic: int, begins: int, ends: int) -> Anchor:
-    """Offsets are given out again.
+    """Return the number of a log whose offsets are given out again.
 
-    What watermarks say of them is of other records, so the log gets another number.
+    What watermarks have of these offsets is of other records, so the log gets another number.
 
     Without topic ids nobody can tell it from a topic created again: then nothing of the new one may
     be passed over.

@@ -23,12 +23,10 @@ from worker.runtime.metadata import NONE
 from worker.runtime.records import Fetched
 
 FETCH_MAX_WAIT_MS = 20
-"""How long a broker may wait for more data; Faust fixes 1500, which a broker that waits it out
-turns into latency."""
+"""How long a broker may wait for more data; Faust's 1500 becomes latency at some brokers."""
 
 MAX_WAITING_RANGES = 256
-"""Ranges (at most 1,000 records each) that wait for the agent before no more are taken: bounds
-memory."""
+"""Ranges (at most 1,000 records each) that may wait for the agent: this bounds memory."""
 MAX_WAITING_BYTES = 64 << 20
 """The same for their bytes."""
 FULL_SECONDS = 0.002
@@ -117,8 +115,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self.notes: dict[TopicPartition, Note] = {}
         """Which logs the offsets of the assigned partitions are of."""
         self.doubts: set[str] = set()
-        """Topics that may be others than before; nothing of them is taken until the next `anchor`.
-        """
+        """Topics that may be others than before; nothing of them is taken until `anchor`."""
         self.doubted = asyncio.Event()
         super().__init__(*args, **kwargs)
         self._ahead: dict[TopicPartition, int] = {}
@@ -160,9 +157,9 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
             await self.wait_first(self.callback(message), self.suspend_flow.wait())
 
     async def anchor(self) -> None:
-        """Seek every assigned partition to where it is gone on from, and tell the ledger.
+        """Seek every assigned partition to where it goes on, and reset the ledger to it.
 
-        After the delivery owns them: no commit of a last owner comes later.
+        This comes after the delivery owns them: no commit of a last owner comes later.
 
         Raises:
             IllegalStateError: they were given away while the broker was asked; the next assignment
@@ -190,12 +187,12 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
             self._tell(tp, each)
 
     def _require(self, epoch: int) -> None:
-        """Else a ledger of partitions that are no longer ours would be written over the one that was revoked."""
+        """Raise if partitions were revoked: the ledger of other ones must not be replaced."""
         if self.ledger.epoch != epoch:
             raise IllegalStateError("the partitions were given away meanwhile")
 
     async def _keep_notes(self, found: Mapping[ClientPartition, Anchored]) -> None:
-        """Commit again what says another thing than is true now.
+        """Commit again where the commit is not true any more.
 
         A log that grows past it would hide it.
 
@@ -232,9 +229,9 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
             self.app.on_other_log(tp.topic)
 
     def doubt(self, topic: str) -> None:
-        """The topic is not there, or does not hold the offset asked for.
+        """Doubt a topic that is not there, or does not hold the offset asked for.
 
-        Take nothing of it until it was looked at.
+        Nothing of it is taken until it was looked at.
         """
         if topic not in self.doubts:
             self.log.warning(
@@ -245,10 +242,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self.doubted.set()
 
     def rejoin(self, why: str) -> None:
-        """Have the group assign anew, so that everything is looked at again.
-
-        States, offsets, topics.
-        """
+        """Have the group assign anew, so that states, offsets and topics are looked at again."""
         self.log.warning("joining the group again: %s", why)
         self._thread._ensure_consumer()._coordinator.request_rejoin()
 
@@ -311,12 +305,12 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self._thread.seek(driver.ensure_aiokafka_TP(TP(*tp)), offset)
 
     async def wait_empty(self) -> None:
-        """Before partitions are given away.
+        """Finish the batches in hand before partitions are given away.
 
-        Let the batches in hand finish, commit, and disown the rest.
+        Then commit, and disown the rest.
 
-        Bounded, since the broker waits: one that takes longer finds another epoch and writes
-        nothing.
+        This is bounded, since the broker waits: a batch that takes longer finds another epoch and
+        writes nothing.
         """
         try:
             await asyncio.wait_for(self.idle.wait(), self.app.conf.broker_session_timeout / 2)
@@ -329,7 +323,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self.ledger.revoke()
 
     def position_of(self, tp: TopicPartition) -> int | None:
-        """Offset of the next fetch of a partition, None where it is not assigned (any more), or not yet sought."""
+        """Return the offset of a partition's next fetch; None where it is not assigned or sought."""
         state = self._state_of(tp)
         return int(state.position) if state is not None and state.has_valid_position else None
 

@@ -29,12 +29,10 @@ Headers: TypeAlias = Sequence[tuple[str, bytes]]
 DEFAULT_LIMIT = 1_048_588
 """Bytes of a Kafka batch that a topic takes (`max.message.bytes`) where nobody has set it."""
 MAX_BATCH_BYTES = 512 * 1024
-"""Largest Kafka batch of several rows that we produce: above any one state or list, below the
-default limit."""
+"""Largest batch of several rows: above any one state or list, below the default limit."""
 _NEVER = 10 * 365 * 86_400.0
 START_TIMEOUT = 60.0
-"""Seconds that a broker may take to hand out a transactional id; it first ends the transaction of
-its last owner."""
+"""Seconds to get a transactional id: the broker first ends the last owner's transaction."""
 
 
 class Row(NamedTuple):
@@ -58,9 +56,9 @@ class Append(NamedTuple):
 
 
 def row_bytes(row: Row) -> int:
-    """Bytes that a row takes in Kafka's log at most, as a batch of its own.
+    """Return the most bytes that a row takes in Kafka's log, as a batch of its own.
 
-    Key, value, headers and all around them.
+    They include key, value, headers and framing.
     """
     size: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(
         row.key, row.value, list(row.headers)
@@ -97,7 +95,7 @@ class Delivery(Protocol):
     async def own(self, units: Iterable[str]) -> None:
         """Take over these units of work.
 
-        Whoever held them before can write no more, if the promise says so.
+        With transactions, whoever held them before can write no more.
         """
 
     async def ask_for_partitions(self) -> None:
@@ -140,9 +138,9 @@ class AtLeastOnce(Service):  # type: ignore[misc]
         await self._producer.stop()
 
     async def own(self, units: Iterable[str]) -> None:
-        """Nobody can be kept from writing.
+        """Delivers at least once, and cannot keep anybody from writing.
 
-        Foreign records are found and outlived, see `worker.runtime.changelog`.
+        Foreign records are found and replaced, see `worker.runtime.changelog`.
         """
 
     async def ask_for_partitions(self) -> None:
@@ -254,7 +252,10 @@ _NONE_KNOWN: Limits = {}
 
 
 async def append_rows(producer: Any, rows: Rows, limits: Limits = _NONE_KNOWN) -> Appends:
-    """Append rows with an aiokafka producer, in as few Kafka batches as they fit in, and wait for acknowledgements."""
+    """Append rows with an aiokafka producer, in as few Kafka batches as they fit in.
+
+    Acknowledgements are awaited.
+    """
     sent = {
         tp: await _send_rows(producer, tp, wanted, limits.get(tp[0], DEFAULT_LIMIT))
         for tp, wanted in rows.items()
@@ -291,7 +292,7 @@ async def _send_rows(
 def _has_room(batch: Any, row: Row, limit: int) -> bool:
     """Whether a topic takes the batch with the row, too.
 
-    That it takes what we call a batch needs no counting.
+    Batches up to our own limit need no counting.
     """
     return (
         limit >= MAX_BATCH_BYTES

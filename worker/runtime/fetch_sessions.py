@@ -1,6 +1,6 @@
 """Fetch sessions (KIP-227) for aiokafka.
 
-The broker remembers what a consumer fetches, each request says what changed.
+The broker remembers what a consumer fetches, and each request names only changes.
 
 Without, every fetch names all partitions and every answer does, too: with five topics of eight
 partitions, of which a few have new records, most of what a consumer does is to encode and decode
@@ -44,7 +44,7 @@ class Session:
     known: Positions = field(default_factory=dict)
 
     def ask(self, wanted: Positions) -> Asked:
-        """The next request.
+        """Make the next request.
 
         Whatever becomes of it, the one after begins a new session, unless `answered` comes.
         """
@@ -73,7 +73,7 @@ class _Request(FetchRequest):  # type: ignore[misc]
         )
 
     def build(self, version: Any) -> Any:
-        """As aiokafka builds it, with the session's fields.
+        """Make the request as aiokafka does, with the session's fields.
 
         A version without sessions leaves them out.
         """
@@ -113,10 +113,11 @@ class Sessions:
 
 
 def install(consumer: Any, doubt: Callable[[str], None]) -> None:
-    """Have an aiokafka consumer that has not started fetch in sessions; it has no setting for it.
+    """Have an aiokafka consumer that has not started fetch in sessions.
 
-    `doubt` is told a topic that is not there any more, or whose log does not hold the offset that
-    was asked for: aiokafka goes on from the log's beginning then, without a word.
+    It has no setting for it. `doubt` is called with a topic that does not exist any more, or whose
+    log does not hold the offset that was asked for: aiokafka would silently go on from the log's
+    beginning.
     """
     consumer._client.send = Sessions(consumer._client, doubt).send
 

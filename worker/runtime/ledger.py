@@ -43,7 +43,7 @@ class Ledger:
     _entries: dict[TopicPartition, _Entry] = field(default_factory=dict)
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Start over with the partitions assigned and the offsets to go on from, see `worker.runtime.commits`."""
+        """Start over with the partitions assigned and their offsets (`worker.runtime.commits`)."""
         self.epoch += 1
         self._entries = {tuple_of(tp): _Entry(at, at, at) for tp, at in positions.items()}
 
@@ -53,7 +53,7 @@ class Ledger:
         self._entries = {}
 
     def disown(self, topic: str) -> None:
-        """Nothing of this topic is ours until the next `assign`.
+        """Disown a topic until the next `assign`.
 
         What is fetched may be of another log.
         """
@@ -128,7 +128,7 @@ class Ledger:
 
 
 def tuple_of(tp: TopicPartition) -> TopicPartition:
-    """Plain tuple of any client's topic-partition type.
+    """Return the plain tuple of any client's topic-partition type.
 
     Their hashes agree, their printed forms do not.
     """

@@ -1,6 +1,6 @@
-"""Does the changelog still hold all that the group has processed, and if not, do the files here?
+"""Does the changelog still hold all that the group has processed?
 
-Pure.
+If not, do the files here? Pure.
 
 A changelog that was deleted and created again, or that has lost its end, lacks states of events
 that nobody will read again. Every commit says which changelog was complete for it and how far it

@@ -34,8 +34,7 @@ class Topic(NamedTuple):
     """A topic that exists."""
 
     log: int
-    """32 bits of its id: another topic of the same name has another number. `NONE` where the broker
-    tells no id."""
+    """32 bits of the topic's id, which tell logs of one name apart; `NONE` where it has none."""
     partitions: int
 
 

@@ -1,6 +1,6 @@
 """From what a fetch returned to Faust messages.
 
-One per partition and fetched range, instead of one per record.
+There is one per partition and fetched range, instead of one per record.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,8 +20,7 @@ class Fetched(NamedTuple):
     """Consecutive records of one partition and when they arrived (monotonic seconds)."""
 
     start: int
-    """Where the fetch began: between it and the first record the log holds nothing (compacted,
-    transaction markers)."""
+    """Where the fetch began; up to the first record the log may hold only markers, or nothing."""
     end: int
     """Where the next fetch goes on: between the last record and it the log holds nothing."""
     records: list[Any]
@@ -57,7 +56,7 @@ class RecordRange:
 class RangeScheduler(DefaultSchedulingStrategy):  # type: ignore[misc]
     """Hands ranges of records over, round robin between partitions.
 
-    Filters nothing, the ledger decides.
+    It filters nothing: the ledger decides.
     """
 
     def iterate(self, records: Mapping[Any, Run]) -> Iterator[tuple[Any, RecordRange]]:
@@ -79,7 +78,7 @@ class RangeScheduler(DefaultSchedulingStrategy):  # type: ignore[misc]
 class RawSchema(faust.Schema):  # type: ignore[misc]
     """Passes records through.
 
-    Decoding is ours, so that bad bytes can neither stop nor overtake their neighbours.
+    We decode ourselves, so that bad bytes can neither stop nor overtake their neighbours.
     """
 
     def compile(self, app: Any, **_: Any) -> Any:

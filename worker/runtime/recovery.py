@@ -53,9 +53,9 @@ class Progress:
 
 
 class ChangelogRecovery(Recovery):  # type: ignore[misc]
-    """Restores the assigned partitions after each rebalance and then, in this order.
+    """Restores the assigned partitions after each rebalance.
 
-    Seeks, clears queues, resumes.
+    Then, in this order, it seeks, clears queues, and resumes.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -110,7 +110,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         }
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
-        """Seek to where the ledger will start, drop what was fetched before, and only then let records flow."""
+        """Seek to where the ledger starts, drop what was fetched before, then let records flow."""
         app, consumer = self.app, self.app.consumer
         await app.on_rebalance_complete.send()
         assignment = consumer.assignment()
@@ -148,7 +148,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
             await self._patiently(lambda: self._restore_once(table, tp))
 
     async def _restore_once(self, table: BatchTable, tp: TopicPartition) -> None:
-        """Bring a partition's files up to date, or the changelog, where that is what lacks states."""
+        """Bring a partition's files up to date, or the changelog, whichever lacks states."""
         partition = tp.partition
         files = Files(table.changelog_of(partition), table.covered(partition))
         is_theirs = not (files.changelog and self.changelog) or files.changelog == self.changelog
@@ -210,7 +210,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
     async def _read_changelog(
         self, table: BatchTable, tp: TopicPartition, replay: Replay, persisted: int | None = None
     ) -> int:
-        """Apply what is behind the persisted offset, all where there is none.
+        """Apply what is behind the persisted offset, or all where there is none.
 
         Returns where the changelog ends.
         """

@@ -21,18 +21,16 @@ from worker.runtime.records import Fetched
 MAX_BATCH = 4000
 """Records per micro-batch: bounds memory."""
 MIN_BATCH = 32
-"""Records that are taken however long the last ones took: so many lists share what a micro-batch
-itself costs."""
+"""Records that are taken however long the last ones took: they share a batch's fixed cost."""
 REMEMBERED = 2
-"""Micro-batches by which the next is measured: one that was small, or waited for the broker, is
-soon forgotten."""
+"""Micro-batches that the next is measured by: an untypical one is soon forgotten."""
 
 
 def allowance(took: Iterable[tuple[int, float]], seconds: float) -> int:
-    """Records that a micro-batch may take, so that it takes about so many seconds.
+    """Return how many records a micro-batch may take, to last about so many seconds.
 
-    By what the last ones took, (records, seconds) each: the slowest of them counts, since a record
-    that is only folded costs a hundredth of one that is answered with a list.
+    The last ones decide, (records, seconds) each: the slowest of them counts, since a record that
+    is only folded costs a hundredth of one that is answered with a list.
     """
     slowest = max((spent / records for records, spent in took), default=seconds / MIN_BATCH)
     return int(min(max(seconds / max(slowest, 1e-9), MIN_BATCH), MAX_BATCH))
@@ -44,7 +42,7 @@ async def _at_once() -> None:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Records that are next in order and without holes, per partition, and the ledger's epoch they belong to."""
+    """Records that are next in order and without holes, per partition, and the ledger's epoch."""
 
     epoch: int
     records: dict[TopicPartition, list[Any]]
@@ -71,8 +69,8 @@ class LedgerStream(Stream):  # type: ignore[misc]
 
         The next may be asked for before.
 
-        `allowed` is awaited before one is cut. Should partitions change meanwhile, the ledger tells
-        what is still ours.
+        `allowed` is awaited before one is cut. Should partitions change meanwhile, the ledger
+        decides what is still ours.
         """
         self.enable_acks = False
         consumer: LedgerConsumer = self.app.consumer
@@ -100,7 +98,7 @@ class LedgerStream(Stream):  # type: ignore[misc]
 
     @contextmanager
     def finishing(self, batch: MicroBatch) -> Iterator[None]:
-        """A batch counts as finished when the block ends without an error, if its epoch is still valid."""
+        """Count a batch as finished when the block ends without an error and in the same epoch."""
         consumer: LedgerConsumer = self.app.consumer
         try:
             yield
@@ -109,9 +107,9 @@ class LedgerStream(Stream):  # type: ignore[misc]
             consumer.let_go()
 
     def _take(self, first: Any, most: int) -> tuple[list[Any], "_Held | None"]:
-        """The event in hand and what waits behind it, up to so many records.
+        """Take the event in hand and up to so many records that wait behind it.
 
-        And what is left of the last one.
+        The rest of the last event is returned, too.
         """
         queue, generation = self.channel.queue, first.message.generation_id
         events, count = [first], len(first.value.records)
@@ -130,9 +128,9 @@ class LedgerStream(Stream):  # type: ignore[misc]
     def _admit(
         consumer: LedgerConsumer, events: list[Any]
     ) -> tuple[MicroBatch, set[TopicPartition]]:
-        """A batch of what is next, and the partitions where something is missing, which are sought back.
+        """Cut a batch of what is next, and find the partitions with a gap, which are sought back.
 
-        Awaits nothing: no rebalance can come in between.
+        Nothing is awaited: no rebalance can come in between.
         """
         ledger = consumer.ledger
         batch = MicroBatch(ledger.epoch, {}, {}, events[0].value.arrived)

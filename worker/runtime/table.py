@@ -1,4 +1,7 @@
-"""A Faust table that is read and written a micro-batch at a time, in RocksDB files that are replaced when broken."""
+"""A Faust table that is read and written a micro-batch at a time.
+
+Its RocksDB files are replaced when broken.
+"""
 
 import gc
 import shutil
@@ -20,13 +23,11 @@ _META = (Store.offset_key, GENERATION_KEY, LOG_KEY, COVERED_KEY)
 BROKEN = ".broken"
 """A file of this suffix beside a partition's directory: it failed in use, do not open it again."""
 ARENA = 64 << 10
-"""Bytes that a write buffer grows by, and has as soon as there is something in it: it counts times
-the partitions."""
+"""Bytes by which a write buffer grows, the first record included; per partition."""
 BLOOM_BITS = 10
 """Per key: one in a hundred reads of an unknown shopper touches a file."""
 Covered: TypeAlias = dict[str, tuple[int, int]]
-"""By input topic: number of its log, and the offset below which all is in the states of a
-partition."""
+"""By input topic: the log's number, and the offset below which a partition's states hold all."""
 _LOCK_MESSAGES = ("lock hold by current process", "While lock file")
 
 
@@ -132,19 +133,17 @@ def _is_locked_or_full(error: Exception) -> bool:
 
 
 class BatchTable(Table):  # type: ignore[misc]
-    """Raw bytes per key.
+    """A table of raw bytes per key.
 
     Explicit partitions, so no current event is needed and two partitions never mix.
     """
 
     follows: Callable[[bytes, bytes], bool] = staticmethod(lambda value, held: True)
-    """Whether a value was made from another one or a later one, as far as the values themselves can
-    say."""
+    """Whether a value was made from another one or a later one, as far as values can tell."""
     on_quarantine: Callable[[], None] = staticmethod(lambda: None)
     """Told when a partition's files were moved aside."""
     next_append: dict[int, int]
-    """The offset that the next changelog record of a partition will get, if nobody else writes
-    there."""
+    """Offset of a partition's next changelog record, if nobody else writes there."""
     logs: dict[int, int]
     """By partition, number of the changelog topic that its files belong to; 0: unknown."""
 
@@ -163,9 +162,9 @@ class BatchTable(Table):  # type: ignore[misc]
         )  # fmt: skip
 
     def forget(self, partition: int) -> None:
-        """The files of a partition are opened anew, or gone.
+        """Forget what is known of a partition's files, which are opened anew, or gone.
 
-        What is known of them is asked of them again.
+        They are asked again.
         """
         self._covered.pop(partition, None)
 
@@ -180,9 +179,10 @@ class BatchTable(Table):  # type: ignore[misc]
         changelog_offset: int,
         generation: int,
     ) -> None:
-        """Write values (None deletes) in one RocksDB WriteBatch, with the newest changelog offset that it covers.
+        """Write values (None deletes) and the changelog offset that covers them in one WriteBatch.
 
-        `generation` is the consumer group's, of whoever appended them to the changelog.
+        The offset is the newest one. `generation` is the consumer group's, of whoever appended them
+        to the changelog.
         """
         batch = rocksdict.WriteBatch(raw_mode=True)
         for key, value in updates.items():
@@ -201,9 +201,9 @@ class BatchTable(Table):  # type: ignore[misc]
 
     @contextmanager
     def loading(self, partition: int) -> Iterator[None]:
-        """Until the end of the block, writes of a partition go around RocksDB's log.
+        """Write a partition's records around RocksDB's log until the end of the block.
 
-        Then its files get them.
+        Then they are flushed to its files.
 
         A crash in between loses the newest of them together with the offset that covers them, never
         one without the other: they are in one WriteBatch, and RocksDB flushes in their order.
@@ -221,7 +221,7 @@ class BatchTable(Table):  # type: ignore[misc]
         return int(self.data._db_for_partition(partition).get(GENERATION_KEY) or 0)
 
     def changelog_of(self, partition: int) -> int:
-        """Number of the changelog topic that the partition's files were written beside, 0 where they do not say."""
+        """Number of the changelog that a partition's files were written beside; 0: unknown."""
         return int(self.data._db_for_partition(partition).get(LOG_KEY) or 0)
 
     def covered(self, partition: int) -> Covered:
@@ -237,7 +237,7 @@ class BatchTable(Table):  # type: ignore[misc]
         self._covered.setdefault(partition, self.covered(partition)).update(covered)
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
-        """All keys and values of a partition.
+        """Yield all keys and values of a partition.
 
         Exhaust it at once: a live iterator keeps the database locked.
         """
