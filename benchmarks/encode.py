@@ -105,7 +105,7 @@ def of_length(words: int, number: int) -> list[str]:
 
 
 def memory(texts: Sequence[str]) -> dict[str, float]:
-    """Bytes in use before the weights are loaded, with them, at most while reading, and per text known."""
+    """Bytes in use before and with the weights, at most while reading, and per text known."""
     torch.set_num_threads(1)
     before, encoder = resident(), new_encoder()
     loaded = resident()
@@ -131,8 +131,11 @@ def run(size: Size, rounds: int) -> dict[str, Any]:
         for name in ("cpu", "cuda")
         if name == "cpu" or torch.cuda.is_available()
     }
-    ways = {"one at a time": (one_at_a_time, size.one), "batched, as they come": (in_their_order, size.batched),
-            "batched, by length": (as_it_is, size.batched)}  # fmt: skip
+    ways = {
+        "one at a time": (one_at_a_time, size.one),
+        "batched, as they come": (in_their_order, size.batched),
+        "batched, by length": (as_it_is, size.batched),
+    }
     products = {
         f"{device}, {name}": partial(per_second, encoder, texts[:number], read)
         for device, encoder in encoders.items()
@@ -165,8 +168,11 @@ def _known(encoder: TextEncoder, number: int) -> float:
 
 def render(report: Mapping[str, Any]) -> None:
     """Print the tables."""
-    for title, rows in (("Texts of products", report["products"]), ("Texts by length, CPU", report["lengths"]),
-                        ("Texts that are known", {"from the cache": report["known"]})):  # fmt: skip
+    for title, rows in (
+        ("Texts of products", report["products"]),
+        ("Texts by length, CPU", report["lengths"]),
+        ("Texts that are known", {"from the cache": report["known"]}),
+    ):
         show(
             title,
             ("", "texts/s, median", "ms each", "lowest - highest"),

@@ -72,7 +72,9 @@ class Shop:
         return popularity
 
     def states(self, weeks_ago: Sequence[int], most: int) -> list[UserState]:
-        """States of so many households, drawn once, with what they had bought so many weeks before the data's end.
+        """Make states of so many households, drawn once.
+
+        They hold what was bought until so many weeks before the data's end.
 
         All as of `NOW`: the times are moved by as many weeks.
         """

@@ -140,7 +140,7 @@ def figures(latency: NDArray[np.float64], planned: NDArray[np.float64]) -> dict[
 
 
 def percentile(latency: NDArray[np.float64], q: float) -> float | None:
-    """A percentile, None where it is no more than the highest few values or an event without an answer."""
+    """Return a percentile; None where too few events are above it or one has no answer."""
     if len(latency) * (100 - q) < 200:
         return None
     value = float(np.percentile(latency, q, method="higher"))

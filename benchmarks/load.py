@@ -154,7 +154,7 @@ def _purchase(plan: Plan, number: int, user: str, product: int) -> bytes:
 def receive(
     address: str, topic: str, partitions: int, positions: Positions, plan: Plan
 ) -> tuple[Received, Positions]:
-    """Time the arrival of every list on a topic, or of what the echo writes, until all of a plan have come.
+    """Time the arrival of every list, or of what the echo writes, until a plan's have come.
 
     Args:
         address: of the broker.
@@ -236,9 +236,10 @@ async def _follow(
 
 
 def latencies(sent: Sent, received: Received) -> NDArray[np.float64]:
-    """Per event the seconds from its planned time to the first list that knows it, infinite where none came.
+    """Return the seconds per event from its planned time to the first list that knows it.
 
-    A list answers all events of its user up to the one that triggered it: a micro-batch makes one list per user.
+    They are infinite where none came. A list answers all events of its user up to the one that
+    triggered it: a micro-batch makes one list per user.
     """
     asked, answered = _place(sent.user, sent.offset), _place(received.user, received.offset)
     order = np.argsort(answered, kind="stable")

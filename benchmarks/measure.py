@@ -46,7 +46,7 @@ def parser(doc: str | None, rounds: int = 5) -> argparse.ArgumentParser:
 
 
 def in_turn(contenders: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """Run every contender once a round, in an order that turns around each round, so that noise strikes all alike."""
+    """Run every contender once a round, in rotating order, so that noise strikes all alike."""
     taken: dict[str, list[T]] = {name: [] for name in contenders}
     for round_ in range(rounds):
         for name in list(contenders)[:: 1 if round_ % 2 == 0 else -1]:

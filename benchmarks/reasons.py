@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def lists(made: Artifact, data: Dataset, most: int) -> Iterator[tuple[Ranking, list[bool]]]:
-    """Lists at visits of the test period, and which of their products the shopper had bought before."""
+    """Make lists at visits of the test period; also which products were bought before."""
     texts, popularity, split = made.encoder(None), Popularity(), plan.of(data).test
     catalogue = train.make_catalogue(data, texts)
     scorer = made.scorer(catalogue, popularity, texts.encode, choose_device("cpu"))
@@ -73,7 +73,7 @@ def lists(made: Artifact, data: Dataset, most: int) -> Iterator[tuple[Ranking, l
 
 
 def shares(made: Iterable[tuple[Ranking, list[bool]]]) -> dict[str, Any]:
-    """Shares of the items of lists, by reason, and of the shopper's own products that are said to be."""
+    """Return the shares of reasons among all items, and among the shopper's own products."""
     said, count, own, own_said, silent = Counter[str](), 0, 0, 0, 0
     for ranking, bought in made:
         for reasons, is_own in zip(ranking.reasons, bought, strict=True):

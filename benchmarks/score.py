@@ -135,7 +135,7 @@ def _measure(
 
 
 def _same_lists(whole: Scorer, by_blocks: Scorer, states: list[UserState]) -> dict[str, float]:
-    """Share of lists whose ten products, and their order, are the same with all products scored and by blocks."""
+    """Share of lists that are the same, in order, with all products scored and by blocks."""
     same = 0
     for start in range(0, len(states), 8):
         some = states[start : start + 8]
@@ -209,7 +209,10 @@ def naive(scorer: Scorer, state: UserState) -> NDArray[np.float32]:
 
 
 def _agreement(scorer: Scorer, states: list[UserState]) -> dict[str, float]:
-    """Share of shoppers whose ten best are the same with and without factorising, and the largest difference."""
+    """Share of shoppers with the same ten best with and without factorising.
+
+    The second result is the largest difference.
+    """
     same, difference = 0, 0.0
     for state in states:
         dense, ours = naive(scorer, state), scorer.score([state], [NOW])[0].numpy()

@@ -1,4 +1,4 @@
-"""Shoppers of the bundled data with all that they bought before December, and the catalogue, as a worker holds them."""
+"""The bundled data's shoppers before December, and the catalogue, as a worker holds them."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -18,7 +18,7 @@ from worker.runtime.delivery import Row
 
 
 def state_rows(shop: Shop, copies: int) -> Iterator[Row]:
-    """States for the changelog, so many of each household, under the numbers from 0 on as user ids."""
+    """Yield states for the changelog, so many of each household, with user ids from 0 on."""
     states = [
         user_state.encode(state_of(visits, shop.dataset.profile(name)))
         for name, visits in shop.history.items()
@@ -30,7 +30,7 @@ def state_rows(shop: Shop, copies: int) -> Iterator[Row]:
 
 
 def state_of(visits: list[Visit], profile: str) -> UserState:
-    """A household's state before December, as if its events had come from topics that are empty again since."""
+    """A household's state before December, as if its events' topics had been emptied since."""
     bought = (
         (visit, product)
         for visit in visits

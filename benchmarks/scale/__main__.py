@@ -110,7 +110,10 @@ def _observe(address: str, size: Size, rounds: int) -> list[dict[str, Any]]:
 
 
 def flatness(curve: Mapping[str, list[float]]) -> dict[str, float]:
-    """Resident bytes after a tenth and at the end of the run, and the slope of its second half per million events."""
+    """Return resident bytes after a tenth and at the end, and their slope per million events.
+
+    The slope is that of the second half.
+    """
     events, resident = np.array(curve["events"]), np.array(curve["resident"])
     late = events >= events[-1] / 2
     slope = (

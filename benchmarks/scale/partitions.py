@@ -52,7 +52,10 @@ def full(partitions: int) -> dict[str, Any]:
 
 
 def popularity(partitions: int) -> dict[str, Any]:
-    """Memory, and milliseconds per snapshot, of a worker that knows so many partitions' popularity by snapshots."""
+    """Measure a worker that knows so many partitions' popularity by snapshots.
+
+    Returns its memory, and milliseconds per snapshot.
+    """
     rng, popularity, before = np.random.default_rng(0), Popularity(), resident()
     products = rng.integers(1 << 63, size=MAX_SNAPSHOT).astype(np.uint64)
     snapshot = Snapshot(DAYS, products, rng.random((MAX_SNAPSHOT, COLUMNS)).astype(np.float32))
@@ -68,7 +71,10 @@ def popularity(partitions: int) -> dict[str, Any]:
 
 
 def today(purchases: int) -> dict[str, Any]:
-    """Memory of the current day's purchases, which popularity keeps until midnight, and what midnight takes."""
+    """Measure the current day's purchases, which popularity keeps until midnight.
+
+    Returns their memory, and what midnight takes.
+    """
     rng, popularity, before = np.random.default_rng(0), Popularity(), resident()
     popularity.advance(DAYS * DAY)
     for number in range(purchases // 1000):

@@ -69,7 +69,7 @@ def record(
 def state_after(
     user: int, purchases: int, products: Sequence[str] = PRODUCTS, pool: int = POOL
 ) -> UserState:
-    """A shopper's state after so many purchases and a list of 10, made by the worker's own codec and fold."""
+    """Make a shopper's state after so many purchases and a list of 10, by the worker's code."""
     events = []
     for number in range(purchases):
         said = codec.decode("purchases", record(user, number, number, 1, products, pool), 4e9)

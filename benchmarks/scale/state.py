@@ -54,7 +54,9 @@ def weigh(dataset: Dataset) -> dict[str, Any]:
         "bytes": _spread(list(map(len, values))),
         "within_goal": float(np.mean([len(v) <= GOAL for v in values])),
         "parts": _parts(states),
-        "bought_once": float(np.mean(np.concatenate([s.product_counters()["count"] for s in states]) == 1)),
+        "bought_once": float(
+            np.mean(np.concatenate([s.product_counters()["count"] for s in states]) == 1)
+        ),
         "after_events": {number: _spread(found) for number, found in weighed.items() if found},
         "disk_bytes_per_user": {name: _on_disk(values,
         name) / len(values) for name in COMPRESSIONS},
@@ -131,7 +133,10 @@ def render(name: str, found: Mapping[str, Any]) -> None:
     }  # fmt: skip
     names = ("median", "p95", "max", "mean")
     rows = [(what, *(f"{spread[name]:,.0f}" for name in names)) for what, spread in spreads.items()]
-    within = f"{found['within_goal']:.0%} within {GOAL} B, {found['bought_once']:.0%} of products bought once"
+    within = (
+        f"{found['within_goal']:.0%} within {GOAL} B,"
+        f" {found['bought_once']:.0%} of products bought once"
+    )
     show(f"State of {found['shoppers']:,} shoppers of {name}: {within}", ("", *names), rows)
     rows = [(f"{name}, mean bytes", f"{size:,.0f}") for name, size in found["parts"].items()]
     rows += [

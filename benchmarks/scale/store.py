@@ -1,8 +1,8 @@
-"""Cost per event of decode, fold, codec and RocksDB, the worker's own, in one process without a broker.
+"""Cost per event of decode, fold, codec and RocksDB in one process without a broker.
 
-What is left out is the same however many shoppers there are: Kafka, and scoring. It goes through the table as
-`worker.pipeline.pipeline` does: one multi-get and one WriteBatch per partition and micro-batch, no shopper twice in a
-batch, so that coalescing makes nothing look cheap.
+All are the worker's own. Kafka and scoring are left out: they cost the same however many shoppers
+there are. The table is used as in `worker.pipeline.pipeline`: one multi-get and one WriteBatch per
+partition and micro-batch, no shopper twice in a batch.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,15 +1,18 @@
-"""Events a second of the stream machinery, beside four other ways to do the same job on the same broker.
+"""Events a second of the stream machinery, and of four other ways to do the same job.
 
-`python -m benchmarks.stream [--quick] [--broker embedded|apache] [--report FILE]`; Apache Kafka is where
-PPRM_TEST_KAFKA names it. `benchmarks.stream.job` says what the job is, `benchmarks.stream.contenders` who does it.
+`python -m benchmarks.stream [--quick] [--broker embedded|apache] [--report FILE]`; Apache Kafka is
+where PPRM_TEST_KAFKA names it. `benchmarks.stream.job` says what the job is,
+`benchmarks.stream.contenders` who does it. All use the same broker.
 
-How it is measured: each run is a fresh process on a core of its own, broker and harness on the other. It reads a topic
-that is full already. Both ends are seen from outside, in the output topic: each record says which event it answers and
-when it was written. The clock starts where the first `skip` events are answered (start, prefetch, warm-up), and stops
-with the last record. CPU time is the process's, all threads, between the same moments. Contenders take turns, medians
-count. Plain Faust gets fewer events, since only its rate matters; its states stay smaller, which favours it.
+How it is measured: each run is a fresh process on a core of its own, broker and harness on the
+other. It reads a topic that is full already. Both ends are seen from outside, in the output topic:
+each record says which event it answers and when it was written. The clock starts where the first
+`skip` events are answered (start, prefetch, warm-up), and stops with the last record. CPU time is
+the process's, all threads, between the same moments. Contenders take turns, medians count. Plain
+Faust gets fewer events, since only its rate matters; its states stay smaller, which favours it.
 
-Every run is judged: the newest state and list of every shopper, and the offsets committed, against the input.
+Every run is judged: the newest state and list of every shopper, and the offsets committed, against
+the input.
 """
 
 import json
@@ -251,7 +254,10 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _stretch(lists: Sequence[Any], skip: int) -> tuple[float, float, int]:
-    """When the first `skip` events were answered and when all were, Unix seconds, and how many lie between."""
+    """Return when the first `skip` events were answered and when all were, and how many.
+
+    Times are Unix seconds. The number is that of the events between.
+    """
     reached: dict[int, int] = {}
     began = None
     for record in sorted(lists, key=lambda r: r.timestamp):

@@ -126,8 +126,12 @@ def events(count: int, seed: int = 1) -> Iterator[tuple[int, str, bytes]]:
 
 def _basket(rng: random.Random, number: int) -> list[tuple[int, str, dict[str, Any]]]:
     shopper = rng.randrange(SHOPPERS)
-    said = {"user_id": f"u{shopper}", "basket_id": f"b{number}", "store_id": f"s{shopper % 300}",
-            "occurred_at": f"2017-{1 + number // 5000 % 12:02d}-{1 + number // 200 % 25:02d}T10:00:00Z"}  # fmt: skip
+    said = {
+        "user_id": f"u{shopper}",
+        "basket_id": f"b{number}",
+        "store_id": f"s{shopper % 300}",
+        "occurred_at": f"2017-{1 + number // 5000 % 12:02d}-{1 + number // 200 % 25:02d}T10:00:00Z",
+    }
     products = rng.sample(range(PRODUCTS), rng.randint(1, 2 * BASKET - 1))
     return [
         (
@@ -158,7 +162,7 @@ class Verdict(NamedTuple):
 
 
 def expect(source: Iterable[Any]) -> dict[bytes, Expected]:
-    """Per shopper what a right state and list must say, computed without the code that makes them."""
+    """Compute each shopper's right state and list without the code that makes them."""
     expected: dict[bytes, Expected] = {}
     for record in source:
         value = json.loads(record.value)
@@ -195,6 +199,8 @@ def _holds(value: bytes | None, wanted: Expected) -> bool:
 def _answers(value: bytes | None, key: bytes, offset: int) -> bool:
     """Whether a list is the shopper's, answers this event, and is of a state that knows it."""
     said = json.loads(value) if value else {}
-    return bool(said) and (said["user_id"].encode(), said["trigger"]["offset"], said["version"]) == (
-        key, offset, offset + 1,
-    )  # fmt: skip
+    return bool(said) and (
+        said["user_id"].encode(),
+        said["trigger"]["offset"],
+        said["version"],
+    ) == (key, offset, offset + 1)

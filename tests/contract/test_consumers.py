@@ -1,4 +1,4 @@
-"""The three lines of docs/reliability.md, taken from the document, against what a consumer may get."""
+"""The three lines of docs/reliability.md against what a consumer may get."""
 
 import inspect
 import re

@@ -1,4 +1,7 @@
-"""The compose file and the image fit the worker's settings and each other, checked without a network or an engine."""
+"""The compose file and the image fit the worker's settings and each other.
+
+They are checked without a network or an engine.
+"""
 
 import importlib.util
 import re

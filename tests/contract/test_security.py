@@ -1,4 +1,4 @@
-"""What is promised about input, pickle, HTTP and rights, wherever in the tree it could be broken."""
+"""The promises about input, pickle, HTTP and rights, wherever they could be broken."""
 
 import ast
 import ipaddress

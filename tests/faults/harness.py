@@ -68,7 +68,7 @@ class Verdict:
 
 
 async def judge(shop: Shop, seconds: int = SETTLE_SECONDS, exactly_once: bool = False) -> Verdict:
-    """Have the oracle, a process of its own, look at the topics until all is well or the time is over."""
+    """Have the oracle's process look at the topics until all is well or time is over."""
     report = shop.directory / "oracle.json"
     command = [
         sys.executable, "-m", "tests.faults.oracle", "--broker", shop.broker, "--app-id", shop.name,

@@ -84,7 +84,7 @@ def test_t22_of_a_header_name_that_is_not_utf8_only_the_record_is_put_aside(
 
 
 async def _goes_on(shop: Shop, worker: Worker, count: int) -> None:
-    """It is alive, and a worker that starts now reads the same topics from their beginning and repeats no letter."""
+    """The worker is alive, and one that starts now reads all again and repeats no letter."""
     assert worker.alive and await asyncio.to_thread(worker.terminate) == 0
     worker = await until_ready(shop.start_worker())
     (sent,) = await shop.publish("purchases", [purchase("ann", "p5", 99)])

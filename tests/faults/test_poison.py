@@ -123,7 +123,7 @@ def _every_letter_once(poison: list[Any], sent: list[Any], letters: list[Any]) -
 
 
 def _not_held_up(inputs: list[Any], lists: list[Any]) -> None:
-    """Lists of shoppers between the poison (n...) take no longer than those of shoppers before it (m...)."""
+    """Lists of shoppers between the poison (n...) take no longer than before it (m...)."""
     sent_ms = {(r.partition, r.offset): r.timestamp for r in inputs}
     waited: dict[bytes, list[float]] = {b"m": [], b"n": []}
     for record in lists:

@@ -1,4 +1,4 @@
-"""Topics that are deleted and created again, that go away, that get more partitions, and offsets that do not fit."""
+"""Topics that are deleted, created again or enlarged, and offsets that do not fit."""
 
 import asyncio
 import json
@@ -209,7 +209,7 @@ def test_t31_a_changelog_that_was_deleted_and_created_again_gets_the_states_back
 
 
 def test_t31_states_that_nobody_has_are_a_reason_not_to_start(shop: Shop) -> None:
-    """The changelog is new, and the directory is gone, or older than what the group has processed."""
+    """The changelog is new, and the directory is gone, or older than what was processed."""
 
     async def story() -> None:
         await open_shop(shop)
@@ -373,7 +373,7 @@ def available(worker: Worker) -> float:
 
 @pytest.mark.parametrize("note", ["", '{"topic":1}'], ids=["no note", "of another topic"])
 def test_t33_an_offset_beyond_the_end_loses_nothing_of_what_comes(shop: Shop, note: str) -> None:
-    """As after an unclean election of a leader, or where the offsets of a deleted topic were kept."""
+    """As after an unclean leader election, or with the offsets of a deleted topic."""
 
     async def story() -> None:
         await open_shop(shop)

@@ -85,7 +85,7 @@ async def watching(shop: Shop) -> AsyncIterator[list[Any]]:
 def test_t4_bounced_workers_and_broker_repeat_nothing_to_a_reader(
     transactional: Shop, kafka: ApacheKafka
 ) -> None:
-    """Clean and hard bounces of two workers, a clean one of the broker, under load, with a reader beside."""
+    """Bounce two workers, cleanly and hard, and the broker, under load, with a reader."""
     rng, shop = random.Random(4), transactional
 
     async def story() -> None:

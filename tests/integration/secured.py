@@ -112,7 +112,8 @@ def _properties(port: int, keystore: Path, users: Iterable[str]) -> list[str]:
     plain_login = "org.apache.kafka.common.security.plain.PlainLoginModule"
     scram_login = "org.apache.kafka.common.security.scram.ScramLoginModule"
     return [
-        f"listeners=SASL_SSL://127.0.0.1:{port},CONTROLLER://127.0.0.1:{port + 1},PLAINTEXT://127.0.0.1:{port + 2}",
+        f"listeners=SASL_SSL://127.0.0.1:{port},CONTROLLER://127.0.0.1:{port + 1},"
+        f"PLAINTEXT://127.0.0.1:{port + 2}",
         f"advertised.listeners=SASL_SSL://127.0.0.1:{port},PLAINTEXT://127.0.0.1:{port + 2}",
         "inter.broker.listener.name=SASL_SSL",
         "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512",

@@ -261,7 +261,7 @@ def answers(trigger: Mapping[str, Any], acknowledged: Any) -> bool:
 
 
 def product(i: int, **changes: Any) -> tuple[str, Any]:
-    """A product whose text the bundled artifact knows, so that no test waits for BERT unless it wants to."""
+    """A product whose text the bundled artifact knows, so that a test need not wait for BERT."""
     kinds = [
         ("FLUID MILK WHITE ONLY", ["GROCERY", "FLUID MILK PRODUCTS", "FLUID MILK WHITE ONLY"]),
         ("BANANAS", ["PRODUCE", "TROPICAL FRUIT", "BANANAS"]),

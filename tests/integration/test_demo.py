@@ -40,7 +40,10 @@ def start(
 
 
 def left_behind(output: str, directory: Path) -> list[str]:
-    """Command lines of the demo's worker (the directory is an argument of it) and broker, where they still run."""
+    """Command lines of the demo's worker and broker that still run.
+
+    The worker's has the directory as an argument.
+    """
     broker = re.search(r"embedded broker: (\S+)", output)
     assert broker
     lines = subprocess.run(

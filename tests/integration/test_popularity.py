@@ -35,7 +35,10 @@ def purchases() -> list[tuple[str, Any]]:
 
 
 def the_next_day(number: int) -> list[tuple[str, Any]]:
-    """One more purchase of everybody, which moves every partition on and counts itself only a day later."""
+    """One more purchase of everybody, which moves every partition on.
+
+    It counts itself only a day later.
+    """
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((FIRST_DAY + DAYS) * DAY + 3600 + number))
     return [purchase(f"u{user}", "p1", 10_000 + 100 * number + user, at) for user in range(USERS)]
 

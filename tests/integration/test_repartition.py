@@ -82,7 +82,7 @@ def killed_after(shop: Shop, line: str) -> None:
 
 
 async def buy(shop: Shop, first: int, count: int) -> None:
-    """Purchases and looks of all shoppers in turn, each at a second of its own, of a basket of its own."""
+    """Purchases and looks of all shoppers in turn, each in a second and a basket of its own."""
     for family in ("purchases", "browses"):
         await shop.publish(
             family,

@@ -140,7 +140,7 @@ class Kept:
 
 @dataclass
 class Published:
-    """The lists that the worker published, best first, by the number of the visit that they are judged at."""
+    """The lists that the worker published, best first, by the number of the visit judged."""
 
     catalogue: Catalogue
     lists: dict[int, tuple[str, ...]]

@@ -323,7 +323,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self.ledger.revoke()
 
     def position_of(self, tp: TopicPartition) -> int | None:
-        """Return the offset of a partition's next fetch; None where it is not assigned or sought."""
+        """Return the offset of a partition's next fetch; None if it is not assigned or sought."""
         state = self._state_of(tp)
         return int(state.position) if state is not None and state.has_valid_position else None
 

@@ -19,7 +19,7 @@ class Record(NamedTuple):
 
 @dataclass
 class Log:
-    """All that is in the topics, in their order, and what the group has committed per family and partition."""
+    """All that is in the topics, in order, and the group's commits by family and partition."""
 
     inputs: list[Record] = field(default_factory=list)
     changelog: list[Record] = field(default_factory=list)

@@ -15,7 +15,7 @@ INPUTS = ("purchases", "browses", "reviews", "users", "requests")
 
 @dataclass
 class Reader:
-    """A consumer outside of every group, one that asks for the group's offsets, and what has been read so far."""
+    """A consumer outside of groups, one that asks for the group's offsets, and what was read."""
 
     consumer: AIOKafkaConsumer
     group: AIOKafkaConsumer

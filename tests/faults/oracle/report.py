@@ -13,7 +13,8 @@ CLASSES = {
     "regress": "a state in the changelog is older than one before it",
     "unseen": "not committed, and not arrived either",
     "unanswered": "the shopper's newest list is not that of the newest state",
-    "redone_output": "the newest state's list came, but after another one of its version, which a consumer keeps",
+    "redone_output": "the newest state's list came, but after another"
+    " one of its version, which a consumer keeps",
     "missing_output": "a state without its list, or a list without its state (exactly_once)",
     "duplicate_letter": "one record in the dead letters twice",
     "duplicate_output": "one recommendation_id twice",

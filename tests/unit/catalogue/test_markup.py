@@ -16,10 +16,12 @@ from worker.settings import Model
 
 SAID = "Green tea from the hills of Uji, loose, 100 g"
 MARKED = {
-    "tags": "<div class='x'><p>Green tea from the <b>hills</b> of&nbsp;Uji,<br/>loose, 100&#160;g</p></div>",
+    "tags": "<div class='x'><p>Green tea from the <b>hills</b>"
+    " of&nbsp;Uji,<br/>loose, 100&#160;g</p></div>",
     "spaces": "&nbsp;" * 200 + SAID,
     "escaped": "&lt;p&gt;Green tea from the hills of Uji,&amp;nbsp;loose, 100 g&lt;/p&gt;",
-    "script": f"<style>p {{color: red}}</style><script>if (a < b) steal('cookies')</script>{SAID}<!-- sold out? -->",
+    "script": "<style>p {color: red}</style><script>if (a < b)"
+    f" steal('cookies')</script>{SAID}<!-- sold out? -->",
     "cdata": f"<![CDATA[<p>{SAID}</p>]]>",
     "quotes": f'<img alt="a > b" src=x><a href=\'/tea?a=1&b=2\' title="it\'s">{SAID}</a>',
     "word": f"<!DOCTYPE html><o:p>\u00a0</o:p><my-tea>{SAID}</my-tea>",

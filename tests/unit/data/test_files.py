@@ -228,7 +228,7 @@ fields = st.sampled_from(["a", "", 'x"y', "line\nbreak", "com,ma", "\r\n"])
 def test_what_stands_behind_an_unclosed_quote_is_read(
     tmp_path: Path, rows: Sequence[tuple[str, str]], at: int
 ) -> None:
-    """Whole rows before it and simple rows after it come out as they are, whatever stands between."""
+    """Whole rows before it and simple rows after it are read as they are."""
     quoted = ['"{}","{}"\n'.format(*(field.replace('"', '""') for field in row)) for row in rows]
     path = tmp_path / "rows.csv"
     broken = [*quoted[:at], 'left,"open\n', *quoted[at:], *["plain,row\n"] * 3]
@@ -251,7 +251,12 @@ def test_a_price_that_cannot_be_used_costs_no_row(tmp_path: Path) -> None:
 
 
 def test_returns_and_zero_quantities_do_not_refuse_a_file(tmp_path: Path) -> None:
-    rows = "quantity,user_id,product_id,occurred_at\n1,u,tea,1700000000\n-1,u,tea,1700000100\n0,u,tea,1700000200\n"
+    rows = (
+        "quantity,user_id,product_id,occurred_at\n"
+        "1,u,tea,1700000000\n"
+        "-1,u,tea,1700000100\n"
+        "0,u,tea,1700000200\n"
+    )
     data = read(tmp_path, rows.encode())
     assert data.kind is not None and data.kind.tolist() == [Kind.PURCHASE, Kind.RETURN]
     assert data.left_out == {table.NONE_BOUGHT: 1}

@@ -1,4 +1,4 @@
-"""Periods by quantiles of the baskets, dates that cannot be right, and whether there is enough, known before BERT."""
+"""Periods by quantiles of baskets, impossible dates, and the check for enough data."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

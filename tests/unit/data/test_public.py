@@ -21,7 +21,7 @@ REES46 = """event_time,event_type,product_id,category_id,category_code,brand,pri
 2019-10-01 00:00:09 UTC,purchase,44600062,2103807459595387724,,shiseido,35.79,5547,9333
 2019-10-02 00:00:09 UTC,purchase,3900821,2053013552326770905,appliances.environment.water_heater,aqua,33.20,5547,9333
 2019-10-02 00:00:10 UTC,remove_from_cart,17200506,2053013559792632471,furniture.living_room.sofa,,543.10,5191,
-2019-10-02 02:50:00 UTC,view,10900305,2053013555069845885,appliances.kitchen.mixer,elenberg,25.71,5204"""
+2019-10-02 02:50:00 UTC,view,10900305,2053013555069845885,appliances.kitchen.mixer,elenberg,25.71,5204"""  # noqa: E501
 
 
 def told(data: Dataset) -> list[tuple[str, str, Kind, str]]:
@@ -279,7 +279,8 @@ def test_yelp_that_is_wrong(published: dict[str, Path]) -> None:
     save(published["review"], "[1]\n")
     with pytest.raises(
         table.TableError,
-        match=r"_review.json: 1 of 1 rows cannot be used:\n  1: a line must be one JSON object \(line 1\)",
+        match=r"_review.json: 1 of 1 rows cannot be used:\n"
+        r"  1: a line must be one JSON object \(line 1\)",
     ):
         yelp.load(published["business"], published["review"])
 

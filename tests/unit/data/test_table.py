@@ -26,7 +26,8 @@ from pprm.data.files import CUT
 from pprm.data.report import Unusable
 from pprm.data.rows import Event, Rows, User, collect
 
-EVENTS = """event_id,user_id,product_id,occurred_at,kind,basket_id,store_id,quantity,price,dwell_seconds,rating,text
+EVENTS = """event_id,user_id,product_id,occurred_at,kind,basket_id,store_id,quantity,price,\
+dwell_seconds,rating,text
 e1,u1,tea,2024-05-31T18:00:00Z,view,,,,,12.5,,
 e2,u1,tea,2024-05-31T20:02:00+02:00,purchase,b1,s1,2,3.5,,,
 e3,u1,mug,1717178525,,b1,s1,1,8,,,
@@ -83,8 +84,8 @@ def test_all_columns(save: Save) -> None:
         data.dwell[0] == 12.5 and data.sentiment[3] == -0.5 and data.store[1] == data.store[2] != 0
     )
     tea, mug = data.products
-    assert tea == Product("tea", "Green tea", ["Drinks", "Hot", "Tea"], "Leaf", {"origin": "Japan"}, True,
-                          "loose, 100 g", 3.5)  # fmt: skip
+    assert tea == Product("tea", "Green tea", ["Drinks", "Hot", "Tea"], "Leaf", {"origin": "Japan"},
+                          True, "loose, 100 g", 3.5)  # fmt: skip
     assert mug.attributes == {"material": "stoneware"} and not mug.available and not mug.categories
     assert data.users == ["u1"] and data.profile("u1") == "likes tea. city Oslo"
     assert not data.left_out

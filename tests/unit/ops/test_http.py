@@ -178,7 +178,7 @@ def test_stop_frees_the_port_and_may_be_called_twice(health: Health) -> None:
 
 
 def test_the_thread_ends_before_the_interpreter_does() -> None:
-    """A loop that still runs when the interpreter goes away takes the process down with signal 11."""
+    """A loop that still runs when the interpreter ends kills the process with signal 11."""
     code = (
         "import atexit; from worker.ops import http; from worker.ops.health import Health\n"
         "atexit.register(lambda: print(server.thread.is_alive()))\n"

@@ -159,8 +159,9 @@ def test_a_review_within_the_limits_is_taken_whatever_its_escapes():
     attributes = ",".join(f'"{n:02}{smile * 62}":"{smile * 512}"' for n in range(32))
     key = "\1" * 128
     value = (
-        f'{{"event_id":"{control * 128}","user_id":"{control * 128}","product_id":"{control * 128}",'
-        f'"occurred_at":"2026-01-02T03:04:05Z","rating":4.5,"text":"{smile * 8192}","attributes":{{{attributes}}}}}'
+        f'{{"event_id":"{control * 128}","user_id":"{control * 128}",'
+        f'"product_id":"{control * 128}","occurred_at":"2026-01-02T03:04:05Z","rating":4.5,'
+        f'"text":"{smile * 8192}","attributes":{{{attributes}}}}}'
     ).encode()
     mended, of = defaultdict(int), record(value, key.encode())
     said = codec.decode("reviews", of, NOW, mended)

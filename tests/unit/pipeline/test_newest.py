@@ -1,4 +1,4 @@
-"""The newest record of a product, whatever its partition and whatever the order in which they are read."""
+"""The newest record of a product, whatever its partition and the order of reading."""
 
 from itertools import permutations
 from types import SimpleNamespace

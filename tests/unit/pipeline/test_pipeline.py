@@ -53,8 +53,10 @@ class Stream:
 def play(
     monkeypatch: pytest.MonkeyPatch, *batches: MicroBatch, fails: str = ""
 ) -> tuple[Story, dict[str, Any]]:
-    """What `work_on` does with batches that are on their way after four turns of the loop, as aiokafka's, and written
-    after twelve; making them ready takes one."""
+    """What `work_on` does with batches that are sent after four turns of the loop, as aiokafka's.
+
+    They are written after twelve turns; making them ready takes one.
+    """
     story: Story = []
     unstored: dict[str, Any] = {}
 

@@ -18,7 +18,7 @@ CHANGELOG = SETTINGS.changelog
 
 
 def worker(doubts: set[str] = frozenset(), rebalancing: bool = False) -> tuple[Any, list[str]]:  # type: ignore[assignment]
-    """A worker that reads purchases of the topic 1 with the changelog 9, and why it joined its group again."""
+    """A worker that reads purchases of topic 1 with changelog 9, and why it rejoined its group."""
     joined: list[str] = []
     consumer = SimpleNamespace(
         notes={("purchases", 0): Note(1, 1)}, doubts=set(doubts), rejoin=joined.append,

@@ -362,7 +362,7 @@ def test_a_repeat_in_the_input_itself_is_no_fault_of_the_worker() -> None:
 def published_again(
     log: Log, family: str, fields: dict[str, object], *, folded: dict[str, Any] | None
 ) -> Log:
-    """The log with one more message on a family's topic, and a worker that made of it what `folded` says."""
+    """The log with one more message on a family's topic, and a worker that folded it."""
     offset = log.committed[family, 0]
     log.inputs.append(Record(family, 0, offset, KEY, json.dumps(fields).encode()))
     log.committed[family, 0] = offset + 1

@@ -55,7 +55,7 @@ def on_device(
 
 
 def shopper(seed: int, bought: int, looked: int = 0) -> UserState:
-    """Somebody who knows products that are in the catalogue, that are not available and that nobody knows."""
+    """A shopper of products that are in the catalogue, not available, and unknown."""
     rng = np.random.default_rng(seed)
     events = [
         Interaction(

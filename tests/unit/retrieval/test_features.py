@@ -53,7 +53,7 @@ def state_of(events: list[tuple[float, int, int]]) -> UserState:
 
 
 def group(ages: list[float], basket_ages: list[float]) -> dict[str, float]:
-    """The common columns of a product, type or category bought so many days ago, one entry a purchase."""
+    """The common columns of what was bought so many days ago, one entry a purchase."""
     if not ages:
         return {}
     count, gap = len(ages), min(ages)

@@ -1,4 +1,4 @@
-"""The offset ledger against a broker that drops, repeats and reorders fetched ranges as it likes."""
+"""The offset ledger against a broker that drops, repeats and reorders fetched ranges."""
 
 from hypothesis import given
 from hypothesis import strategies as st

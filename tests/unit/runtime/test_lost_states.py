@@ -34,7 +34,7 @@ def test_a_changelog_that_holds_all_is_believed_whatever_the_files_are() -> None
 
 
 @pytest.mark.parametrize("end", [0, 99])
-def test_of_a_changelog_that_was_made_anew_the_files_are_believed_if_they_hold_all_that_was_processed(
+def test_files_of_a_deleted_changelog_are_believed_if_they_hold_all_that_was_processed(
     end: int,
 ) -> None:
     commits = {"purchases": (5, OLD, 20), "browses": (9, OLD, 21)}
@@ -67,8 +67,6 @@ def test_files_of_another_log_of_the_input_prove_nothing() -> None:
     assert verdict(held, 0, False, purchases=(5, OLD, 20)) is LOST
 
 
-def test_commits_that_say_nothing_are_trusted_with_the_changelog_but_not_with_files_of_another() -> (
-    None
-):
+def test_commits_without_notes_are_trusted_with_the_changelog_but_not_with_others_files() -> None:
     assert verdict(files(0), 20, True, purchases=(5, 0, 0)) is IN_THE_CHANGELOG
     assert verdict(files(OLD), 20, False, purchases=(5, 0, 0)) is LOST

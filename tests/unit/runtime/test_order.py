@@ -294,7 +294,7 @@ def test_what_never_arrived_is_fetched_again_also_when_nothing_comes_after_it() 
 def test_partitions_given_away_while_they_are_anchored_stay_given_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Else the ledger would hold partitions of another worker, and the next one who asks where they are would fail."""
+    """Else the ledger would hold another worker's partitions, and asking for them would fail."""
     consumer = LedgerConsumer.__new__(LedgerConsumer)
     consumer.ledger, consumer.app = (
         Ledger(),

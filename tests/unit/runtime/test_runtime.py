@@ -171,7 +171,7 @@ def test_generations_that_begin_again_lose_nothing() -> None:
 
 
 def run_result(position: int, offsets: list[int], end: int) -> tuple[Any, Any]:
-    """aiokafka's state of a partition at a position, and a fetch result that holds these offsets."""
+    """aiokafka's state of a partition at a position, and a fetch result with these offsets."""
     state = SimpleNamespace(has_valid_position=True, position=position, paused=False)
     state.consumed_to = lambda at: setattr(state, "position", at)
     return state, fetch(state, position, offsets, end)

@@ -1,4 +1,4 @@
-"""The fold against a plain recount of the raw events, whatever comes, however often and in whatever cuts."""
+"""The fold against a plain recount of the raw events, however often and cut they come."""
 
 import math
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""What of a state depends on the order in which events come, and what does not (docs/data.md, "Order").
+"""What of a state depends on the order of events, and what does not (docs/data.md, "Order").
 
 A backfill need not be in time order for what is asked here; for the rest it has to be.
 """
@@ -98,7 +98,7 @@ def test_what_does_not_depend_on_the_order(events: list[Interaction], rng: Any) 
 
 
 def test_what_does_depend_on_the_order() -> None:
-    """Numbers of baskets and all that is counted by them, the order of acts, which ones are the last that are kept."""
+    """Numbers of baskets and what is counted by them, the order of acts, the last ones kept."""
     events = [
         Interaction(
             Position(0, 0, 0), Kind.PURCHASE, number % 3 + 1, START + number * DAY, number + 1

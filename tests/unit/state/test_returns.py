@@ -44,7 +44,7 @@ def folded(acts: Iterable[Act], state: UserState | None = None, offset: int = 0)
 
 @st.composite
 def stories(draw: st.DrawFn) -> list[Act]:
-    """Orders of some products, lines at times of their own, and returns that name their order or do not."""
+    """Orders of some products, lines at times of their own, and returns with and without orders."""
     acts: list[Act] = []
     for number in range(draw(st.integers(1, 15))):
         basket = draw(st.sampled_from([number + 1, number // 2 + 1]))
@@ -56,7 +56,7 @@ def stories(draw: st.DrawFn) -> list[Act]:
 
 
 def kept(acts: list[Act]) -> list[tuple[int, int, int]]:
-    """Product, number of the basket and time of the purchases that were not returned, worked out plainly."""
+    """Product, basket number and time of the purchases not returned, worked out plainly."""
     held: list[tuple[int, int, int]] = []
     baskets: list[int] = []
     for act in acts:

@@ -1,4 +1,4 @@
-"""States that no fold makes are refused when they are read, before they make the next fold or a score fail."""
+"""States that no fold makes are refused when they are read, before they fail a fold."""
 
 import math
 import struct

@@ -152,7 +152,7 @@ def test_fingerprints_are_of_kind_id_and_product() -> None:
 def test_records_of_any_other_partitions_count_once_however_many_come_again(
     partitions: tuple[int, ...],
 ) -> None:
-    """More than the fingerprints remember, as after the death of a worker that had re-keyed them."""
+    """More than the fingerprints remember, as after a worker's death while it re-keyed."""
     events = [
         Interaction(
             Position(elsewhere(1), partition, offset, 9), Kind.VIEW, 7, START + offset,

@@ -54,7 +54,7 @@ def a_shop(
     looks: float,
     seconds: int,
 ) -> Dataset:
-    """Baskets of up to so many products at one of so many seconds, among looks at a share of them."""
+    """Baskets of up to so many products at one of so many seconds, among looks at some."""
     rng = np.random.default_rng(seed)
     times = np.sort(BEGIN + rng.integers(0, seconds, baskets))
     rows = []
