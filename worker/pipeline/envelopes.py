@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
-from schemas.limits import Message
+from schemas.limits import Message, Time
 
 STRUCTURED, BATCH = b"application/cloudevents+json", b"application/cloudevents-batch+json"
 IDS = ("event_id", "request_id")
@@ -131,9 +132,25 @@ def _with(model: type[Message], data: bytes, attributes: Mapping[str, Any]) -> b
         *((name, attributes.get("id")) for name in IDS),
         *((name, time) for name in TIMES),
     ):
-        if name in model.model_fields and value is not None and said.get(name) is None:
+        field = model.model_fields.get(name)
+        if field is None or value is None or said.get(name) is not None:
+            continue
+        # what is needed is refused for what it says; what is not is better without what cannot be
+        if field.is_required() or _is_a_time(value):
             said[name] = value
     return orjson.dumps(said)
+
+
+_TIME = TypeAdapter[Any](Time)
+
+
+def _is_a_time(value: Any) -> bool:
+    """Whether a message could say this time."""
+    try:
+        _TIME.validate_json(orjson.dumps(value))
+    except ValidationError:
+        return False
+    return True
 
 
 def _text(value: bytes | None) -> str | None:

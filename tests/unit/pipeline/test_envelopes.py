@@ -80,6 +80,23 @@ def test_what_the_data_say_wins(mode: str) -> None:
     )
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("year", [1970, 2200])
+def test_a_time_of_the_envelope_that_cannot_be_is_passed_over(mode: str, year: int) -> None:
+    event = cloud_event(
+        SAID["users"], datacontenttype="application/json", time=TIME.replace(year=year)
+    )
+    assert read("users", MODES[mode](event)).event.time == 1_500_000_000, "the record's own"
+
+
+def test_a_time_that_is_needed_and_cannot_be_is_refused_for_that() -> None:
+    event = cloud_event(
+        SAID["purchases"], datacontenttype="application/json", time=TIME.replace(year=1970)
+    )
+    said = read("purchases", to_structured_event(event))
+    assert said.reason == "schema" and "between 2000 and 2100" in said.detail
+
+
 def test_data_as_bytes_are_base64_in_structured_mode() -> None:
     message = to_structured_event(cloud_event(json.dumps(SAID["purchases"]).encode()))
     assert b"data_base64" in message.value and read("purchases", message).event_id == "e1"
