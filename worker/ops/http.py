@@ -10,11 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from threading import Thread
 from time import monotonic
 from typing import Any
 
+import structlog
 from aiohttp import hdrs, web
+from aiohttp.web_protocol import RequestHandler
 
 from pprm.core.errors import Foreseen
 from worker.ops.health import Health, live, ready
@@ -30,6 +33,8 @@ MAX_CONNECTIONS = 32
 """At a time: a Prometheus or two, probes, somebody who looks."""
 CONNECTION_SECONDS = 10.0
 """From connecting until all of the answer is read; a connection has one request."""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,25 @@ async def _serve(
         await runner.cleanup()
 
 
+class _Connection(RequestHandler):
+    """Tells of our faults loudly, of a client's briefly: anybody can send junk."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is no request, or what we failed at."""
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return super().handle_error(request, status, exc, message)
+        log.debug("what came is no request", error=type(exc).__name__)
+        response = web.Response(status=status, text="this is no request")
+        response.force_close()
+        return response
+
+
 class _Bounded(web.Server):
     """Serves at most `MAX_CONNECTIONS` at a time, each for `CONNECTION_SECONDS`.
 
@@ -110,6 +134,10 @@ class _Bounded(web.Server):
     def __init__(self, handler: Handler) -> None:
         super().__init__(handler, access_log=None)
         self._open: dict[object, tuple[asyncio.Transport, asyncio.TimerHandle]] = {}
+
+    def __call__(self) -> RequestHandler:
+        """Make what talks to a client."""
+        return _Connection(self, loop=asyncio.get_running_loop(), **self._kwargs)
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         """Keep count."""

@@ -102,6 +102,31 @@ def half_sent(server: http.Server) -> Iterator[Callable[[bytes], socket.socket]]
         yield send
 
 
+JUNK = {
+    "half a POST": b"POST /live HTTP/1.1\r\nContent-Length: 100000\r\n\r\nab",
+    "bytes": b"\x00\xff\xfe" * 1000 + b"\r\n\r\n",
+    "a long header": b"GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: " + b"a" * 20_000 + b"\r\n\r\n",
+    "no chunk": b"GET /ready HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+}
+
+
+@pytest.mark.parametrize("part", JUNK.values(), ids=JUNK)
+def test_junk_gets_a_short_answer_and_no_error_in_the_log(
+    server: http.Server,
+    half_sent: Callable[[bytes], socket.socket],
+    part: bytes,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    connection, answer = half_sent(part), b""
+    while more := connection.recv(65_536):
+        answer += more
+    assert answer.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400", b"HTTP/1.1 405"))
+    assert len(answer) < 300
+    time.sleep(0.1)
+    assert not [record for record in caplog.records if record.levelname != "DEBUG"]
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def is_closed(connection: socket.socket) -> bool:
     """Whether the server has closed it, once what it sent is read."""
     try:
