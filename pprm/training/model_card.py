@@ -3,10 +3,21 @@
 It says what the model is, how it was made, what it reaches, what it must not be used for.
 """
 
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
+from pprm.core.events import LOOKS, Kind
+from pprm.data.dataset import Dataset
+from pprm.data.source import BUNDLED
 from pprm.evaluation import report, verdict
 from pprm.retrieval.model import PPRMConfig
+
+GROCERIES = """
+These are US grocery households of 2017; half of what is bought there is bought again."""
 
 
 def write(config: PPRMConfig, results: dict[str, Any]) -> str:
@@ -49,6 +60,50 @@ recall: one uniform negative per positive, threshold of the validation period.
 
 ## Limits
 BERT as bundled reads English: of texts in other languages it tells little apart.
-What the data is, the model knows: on Complete Journey, US grocery households of 2017, purchases
-without browsing, no reviews. Half of what is bought there is bought again.
+{_learned_from(training)}
 """
+
+
+def facts(data: Dataset) -> dict[str, Any]:
+    """What a shop is, as it stands in metrics.json."""
+    kinds = Counter[int]({int(Kind.PURCHASE): len(data.user)})
+    if data.kind is not None:
+        values, counts = np.unique(data.kind, return_counts=True)
+        kinds = Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    return {
+        "shoppers": len(data.users),
+        "products": len(data.products),
+        "first_day": _day(data.time[0]),
+        "last_day": _day(data.time[-1]),
+        "events": {kind.name.lower(): kinds[kind] for kind in Kind if kinds[kind]},
+        "profiles": len(data.profiles.keys() | data.about.keys()),
+    }
+
+
+def _day(time: np.int64) -> str:
+    return f"{datetime.fromtimestamp(int(time), UTC):%Y-%m-%d}"
+
+
+def _learned_from(training: Mapping[str, Any]) -> str:
+    """What the model knows, and what it cannot know."""
+    shop, groceries = training["shop"], training["dataset"] == BUNDLED
+    events = shop["events"]
+    there = ", ".join(f"{count:,} {kind}" for kind, count in events.items())
+    missing = [
+        what
+        for what, is_there in {
+            "purchases": Kind.PURCHASE.name.lower() in events,
+            "looks": any(kind.name.lower() in events for kind in LOOKS),
+            "reviews": Kind.REVIEW.name.lower() in events,
+            "profiles": shop["profiles"] > 0,
+        }.items()
+        if not is_there
+    ]
+    said = (
+        f"It knows {shop['shoppers']:,} shoppers and {shop['products']:,} products from"
+        f" {shop['first_day']} to {shop['last_day']}.\nEvents: {there}. Shoppers with a profile:"
+        f" {shop['profiles']:,}."
+    )
+    if missing:
+        said += f"\nOf these it has seen none, and cannot know what they are worth: {', '.join(missing)}."
+    return said + (GROCERIES if groceries else "")

@@ -157,7 +157,7 @@ def run(job: Job, out: Path, console: Console) -> None:
     for name in ("PPRM", "PPRM as served"):
         results[name]["train_seconds"] = training["fit_seconds"]
     results["training"] = training | {
-        "test_verdict": tested,
+        "test_verdict": tested, "shop": model_card.facts(shop.data),
         "dataset": shop.data.name, "seed": seed, "seconds": round(perf_counter() - started, 1),
         "peak_memory_bytes": _peak_memory(),
     }  # fmt: skip

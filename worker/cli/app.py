@@ -301,7 +301,13 @@ def train(
             min=1, help="Learn from so many visits at most, drawn at random: less time and memory."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="The same seed gives the same weights and lists; the artifact's hash differs, since"
+            " its figures of time and memory do."
+        ),
+    ] = 0,
     encoder: Annotated[
         Path | None, typer.Option(help="BERT directory; the bundled one where not given.")
     ] = None,

@@ -46,7 +46,7 @@ def command(family: str, run: Run, common: Mapping[str, Any]) -> Run:
 
     parameters = [_parameter(name, kind) for name, kind in common.items()]
     parameters += [
-        _parameter(name, _option(name, field)) for name, field in model.model_fields.items()
+        _parameter(name, _option(model, name, field)) for name, field in model.model_fields.items()
     ]
     send.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     send.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -55,23 +55,66 @@ def command(family: str, run: Run, common: Mapping[str, Any]) -> Run:
 
 
 def value(model: type[Message], name: str, text: str) -> Any:
-    """What an option's text stands for: itself where the field may be a text, else JSON."""
-    kinds = model.model_json_schema()["properties"][name]
-    if any(kind.get("type") == "string" for kind in (kinds, *kinds.get("anyOf", []))):
+    """What an option's text stands for: itself where the field may be a text, else JSON.
+
+    Raises:
+        typer.BadParameter: the field is a list or a map, and the text no JSON.
+    """
+    kinds = _kinds(model, name)
+    if any(kind.get("type") == "string" for kind in kinds):
         return text
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except json.JSONDecodeError as error:
+        if example := _example(kinds):
+            raise typer.BadParameter(
+                f"it takes JSON, e.g. {example}, not {text!r}", param_hint=_flag(name)
+            ) from error
         return text  # the schema says what it must be
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _kinds(model: type[Message], name: str) -> list[dict[str, Any]]:
+    """The JSON schemas of which a field fits one."""
+    field = model.model_json_schema()["properties"][name]
+    return [field, *field.get("anyOf", [])]
+
+
+def _example(kinds: list[dict[str, Any]]) -> str:
+    """JSON as a shell takes it, of a list or a map; empty for what is neither."""
+    types = {kind.get("type"): kind for kind in kinds}
+    if "object" in types:
+        return """'{"colour": "red"}'"""
+    if "array" not in types:
+        return ""
+    items = types["array"]["items"]
+    if "$ref" in items:
+        return "'[{...}, {...}]', as its schema has it"
+    return "'[0.12, -0.03]'" if items.get("type") == "number" else """'["Home", "Kitchen"]'"""
+
+
+def _values(kinds: list[dict[str, Any]]) -> str:
+    """The words that a field may be; empty where it may be any."""
+    return ", ".join(word for kind in kinds for word in kind.get("enum", []))
 
 
 def _parameter(name: str, annotation: Any) -> Parameter:
     return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _option(name: str, field: FieldInfo) -> Any:
-    flags = [f"--{name.replace('_', '-')}", *([SHORT[name]] if name in SHORT else [])]
-    about = [field.description or "", MADE.get(name, "needed" if field.is_required() else "")]
+def _option(model: type[Message], name: str, field: FieldInfo) -> Any:
+    flags = [_flag(name), *([SHORT[name]] if name in SHORT else [])]
+    kinds = _kinds(model, name)
+    values, example = _values(kinds), _example(kinds)
+    about = [
+        field.description or "",
+        f"one of {values}" if values else "",
+        f"JSON, e.g. {example}" if example else "",
+        MADE.get(name, "needed" if field.is_required() else ""),
+    ]
     return Annotated[
         str | None, typer.Option(*flags, metavar="VALUE", help="; ".join(filter(None, about)))
     ]

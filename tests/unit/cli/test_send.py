@@ -105,6 +105,20 @@ def test_every_field_of_every_topic_has_an_option(sent: list[tuple[str, dict[str
     assert "--dwell-seconds" in run("browses", "--help").output
 
 
+def test_lists_and_maps_are_json_and_words_are_named(
+    sent: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert "one of view, search_click, add_to_cart" in run("browses", "--help").output
+    assert "one of purchase, return" in run("purchases", "--help").output
+    said = run("products", "--help").output
+    for example in ("""'["Home", "Kitchen"]'""", """'{"colour": "red"}'""", "'[0.12, -0.03]'"):
+        assert f"JSON, e.g. {example}" in said
+    wrong = run("products", "--product", "2", "--title", "7", "--categories", "Home")
+    assert wrong.exit_code == 2 and "--categories: it takes JSON" in wrong.output and not sent
+    assert """'["Home", "Kitchen"]'""" in wrong.output
+
+
 def test_a_misspelt_option_or_topic_is_refused(sent: list[tuple[str, dict[str, Any]]]) -> None:
     wrong = run(
         "purchases", "--user", "1", "--product", "2", "--occured-at", "2026-03-01T00:00:00Z"

@@ -5,6 +5,7 @@ Scikit-learn, brute force, and contenders whose worth is known.
 
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from sklearn.metrics import accuracy_score, ndcg_score, precision_score, recall_
 
 from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.popularity import Popularity
+from pprm.core.events import Kind
 from pprm.data.plan import COMPLETE_JOURNEY, Split
 from pprm.data.replay import Visit
+from pprm.data.source import BUNDLED
 from pprm.evaluation import protocol, report, verdict
 from pprm.evaluation.protocol import Judged, Question
 from pprm.retrieval.model import PPRMConfig
@@ -168,10 +171,22 @@ def test_the_card_is_written_from_the_figures(outcome: protocol.Outcome) -> None
         "peak_memory_bytes": 2**30,
         "verdict": verdict.of(judged_as_pprm(outcome), "validation", ["chance"]),
         "test_verdict": verdict.of(judged_as_pprm(outcome), "test", ["chance"]),
+        "shop": model_card.facts(SHOP),
     }  # fmt: skip
     card = model_card.write(PPRMConfig(), found)
     assert "| chance |" in card and "trained on small" in card and "1.0 GiB" in card
     assert "the best without a model, 'chance'" in card
+
+
+def test_the_card_is_of_the_shop_that_was_learned_from() -> None:
+    training = {"dataset": "table", "shop": model_card.facts(SHOP)}
+    said = model_card._learned_from(training)
+    assert f"{len(SHOP.users):,} shoppers and {len(SHOP.products):,} products" in said
+    assert "looks, reviews" in said and "grocery" not in said
+    looks = replace(SHOP, kind=np.full(len(SHOP.user), Kind.VIEW, np.uint8))
+    said = model_card._learned_from({"dataset": "table", "shop": model_card.facts(looks)})
+    assert f"{len(SHOP.user):,} view" in said and "purchases, reviews" in said
+    assert "US grocery households" in model_card._learned_from(training | {"dataset": BUNDLED})
 
 
 def judged_as_pprm(
