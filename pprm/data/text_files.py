@@ -85,8 +85,8 @@ class Lines:
         """Compressed data ended before its end: the row in which that is is lost."""
         if not self._number:
             raise TableError(
-                f"{self.path}: it is broken off, and nothing of it can be unpacked: copy or download"
-                f" it again"
+                f"{self.path}: it is broken off, and nothing of it can be unpacked:"
+                " copy or download it again"
             )
         self.is_cut = True
         report = self.reading.report
