@@ -117,7 +117,7 @@ class Bench:
 
 
 def figures(latency: NDArray[np.float64], planned: NDArray[np.float64]) -> dict[str, Any]:
-    """What is said of a run: latency in ms, by planned time in seconds."""
+    """Report of a run: latency in ms, by planned time in seconds."""
     begin, end = planned[0], planned[-1]
     quarter = (end - begin) / 4
     first, last = (

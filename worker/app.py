@@ -87,7 +87,7 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
 
 
 def _answer_the_runtime(c: Components) -> None:
-    """What the runtime asks or tells us."""
+    """Callbacks of the runtime."""
     app, table = c.app, c.table
 
     async def own(assigned: Iterable[Any]) -> None:

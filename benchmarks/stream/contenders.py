@@ -12,7 +12,7 @@ aiokafka loop: a `getmany`, two `send_batch` a partition, all awaited. States in
 else confluent       a confluent-kafka loop: a `consume`, a `produce` a record, a `flush`. States in
 a dict, nothing else
 
-The two loops spare the garbage collector as our worker does, since whoever writes such a loop would
+The two loops tune the garbage collector as our worker does, since whoever writes such a loop would
 find that out.
 """
 

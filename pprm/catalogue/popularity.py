@@ -135,7 +135,7 @@ class Popularity:
         self._disowned: set[int] = set()
 
     def knows(self, product: int) -> bool:
-        """Whether anybody bought the product with this hash, as far as was told here."""
+        """Whether a purchase of the product with this hash was counted here."""
         return product in self._rows
 
     def add(self, purchases: Iterable[Purchase], partition: int = 0) -> None:

@@ -125,7 +125,7 @@ class Promotions:
         self._entries: tuple[NDArray[np.int32], NDArray[Any]] | None = None
         self._days: OrderedDict[tuple[int, int], Promoted] = OrderedDict()
         self._stores: dict[int, int] = {}
-        """How many stores promote anything, by day; -1 where nobody does: the shop has not said."""
+        """How many stores promote anything, by day; -1 where none does: promotions are unknown."""
 
     def __len__(self) -> int:
         return len(self._of)

@@ -15,7 +15,7 @@ SOURCES = ("purchases", "browses", "reviews", "users", "requests")
 
 
 SLOTS = 6
-"""Watermarks kept for `SOURCES`: one is spare, so that a new source moves no other's watermark."""
+"""Watermarks kept for `SOURCES`: one is in reserve, so that a new source moves no other's."""
 WAYS = 7
 """Watermarks for what other partitions of a topic hold of a shopper, one for each."""
 

@@ -88,8 +88,8 @@ def lines(path: Path, read: Callable[[int], None], cut: Callable[[], None]) -> I
 
     Args:
         path: the file.
-        read: told how many of its bytes are read.
-        cut: told when compressed data ends before its end; the line in which that is is lost.
+        read: called with how many of its bytes are read.
+        cut: called when compressed data ends before its end; the line in which that is is lost.
 
     Raises:
         TableError: it is no text, or its compressed data is damaged.

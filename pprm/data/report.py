@@ -10,7 +10,7 @@ from typing import Any
 PLACES = 3
 """First places that are named of each reason."""
 REASONS = 20
-"""Told apart in a file; what comes later is counted together."""
+"""Distinguished in a file; what comes later is counted together."""
 OTHERS = "other reasons"
 SHARE = 0.5
 """A file of which more than this cannot be used is not what it was taken for."""

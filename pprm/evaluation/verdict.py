@@ -15,7 +15,7 @@ MODEL = "PPRM"
 CLEAR = 2.0
 """Standard errors from which on a difference is no accident."""
 FEWEST = 30
-"""Visits from which on a standard error tells anything."""
+"""Fewest visits from which a standard error is meaningful."""
 TOO_GOOD = 0.99
 """NDCG@10 that nobody without a model reaches, unless the answer is in the input."""
 

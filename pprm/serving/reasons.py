@@ -90,7 +90,7 @@ def _facts(x: NDArray[np.float32], popular: np.float32) -> Any:
 
 
 def telling(true: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """How much each reason tells of a shopper's candidates [K, reasons].
+    """How informative each reason is about a shopper's candidates [K, reasons].
 
     The rarer it is among them, the more.
     """

@@ -21,7 +21,7 @@ def hide(state: UserState, product: int) -> None:
 
 
 def forget_looks(state: UserState, product: int) -> None:
-    """Take back what looks at a product and its way into the cart have said of the shopper.
+    """Remove a product's looks and cart events from the shopper's counters.
 
     So a product that is disliked speaks no longer for its type, its maker, nor for what is like it.
     No counter of dislikes: the product is in no list anyhow, and a model that was trained without

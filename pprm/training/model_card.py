@@ -105,5 +105,9 @@ def _learned_from(training: Mapping[str, Any]) -> str:
         f" {shop['profiles']:,}."
     )
     if missing:
-        said += f"\nOf these it has seen none, and cannot know what they are worth: {', '.join(missing)}."
+        said += (
+            "\n"
+            "Of these it has seen none, and cannot know"
+            f" what they are worth: {', '.join(missing)}."
+        )
     return said + (GROCERIES if groceries else "")

@@ -77,7 +77,7 @@ def build(
         visits: numbers of visits, in any order.
         until: Unix time.
         seed: of the sample of negatives.
-        progress: told the number of each visit passed.
+        progress: called with the number of each visit passed.
     """
     at_visit, served = set(visits.tolist()), set(visits[::SERVED].tolist())
     following, first = next_visits(dataset), dataset.visits()

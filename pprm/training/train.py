@@ -82,7 +82,7 @@ class Workshop:
         return lambda number: self.bars.update(task, completed=number + 1)
 
     def learning(self, what: str) -> Callable[[int, int, float], None]:
-        """A bar for learning; returns what is told step, steps and loss."""
+        """Show a bar for learning; returns a function of step, steps and loss."""
         task = self.bars.add_task(f"learning, {what}", total=None)
 
         def learned(step: int, steps: int, loss: float) -> None:

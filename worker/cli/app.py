@@ -304,8 +304,8 @@ def train(
     seed: Annotated[
         int,
         typer.Option(
-            help="The same seed gives the same weights and lists; the artifact's hash differs, since"
-            " its figures of time and memory do."
+            help="The same seed gives the same weights and lists; the artifact's"
+            " hash differs, since its figures of time and memory do."
         ),
     ] = 0,
     encoder: Annotated[
@@ -316,7 +316,7 @@ def train(
 
     Replays the events through the worker's own fold, learns, judges on the last quarter of the
     baskets, says whether the model beats a shop without one, and writes weights, text vectors,
-    tables, figures, model card and hashes. What it will take is told when the data is read: nine
+    tables, figures, model card and hashes. Its cost is printed when the data is read: nine
     minutes of an idle core and 7 GiB for the bundled data.
 
     pprm train --out my-model --events events.csv --products products.csv

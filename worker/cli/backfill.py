@@ -39,7 +39,7 @@ PRODUCTS, USERS = -2, -1
 FAMILIES = ("products", "users", *families.EVENTS)
 BEFORE = "before --since"
 _HEAD = Struct("<BQ")
-"""Before a message on disk: its family, and what tells a repeat of it."""
+"""Before a message on disk: its family, and what a repeat is recognised by."""
 
 Fields = dict[str, Any]
 Told = Callable[[int, int], None]

@@ -21,7 +21,7 @@ from worker.cli import backfill, published
 from worker.cli.published import Published
 
 EXPECTED = (TableError, OSError)
-"""Errors that are told in words."""
+"""Errors that are reported without a traceback."""
 
 
 class Tables(NamedTuple):
@@ -48,7 +48,7 @@ async def run(
         clients: keyword arguments of an aiokafka client that reads, and of one that writes; None:
             only check.
         topic_of: name of a family's topic.
-        console: where it is told.
+        console: where the report goes.
 
     Raises:
         TableError: the tables cannot be used; nothing is published.

@@ -1,4 +1,4 @@
-"""Events of one id, told wherever they stand in a table; 8 bytes of each in memory."""
+"""Events of one id, found wherever they stand in a table; 8 bytes of each in memory."""
 
 from array import array
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class Found:
 
 
 class Repeats:
-    """Events whose id was there before, by 8 bytes of each, as training tells them."""
+    """Events whose id was there before, by 8 bytes of each, as in training."""
 
     def __init__(self) -> None:
         self._published, self._older = array("Q"), array("Q")

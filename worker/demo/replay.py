@@ -16,7 +16,7 @@ WINDOW = 32
 Answer: TypeAlias = Callable[[Visit], Coroutine[Any, Any, None]]
 """Publishes a visit and returns when its list is out."""
 OnDay: TypeAlias = Callable[[int], Awaitable[None]]
-"""Told the Unix time at which a day begins."""
+"""Called with the Unix time at which a day begins."""
 
 
 async def replay(

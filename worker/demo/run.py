@@ -33,7 +33,7 @@ EXPECTED = (
     KafkaError,
     ModuleNotFoundError,
 )  # fmt: skip
-"""Errors that are told in words; anything else is a mistake of ours and shows where it happened."""
+"""Errors reported without a traceback; others are mistakes of ours, and show where."""
 
 
 def run(options: DemoOptions, command: Sequence[str] = processes.COMMAND) -> int:

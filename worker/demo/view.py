@@ -100,7 +100,7 @@ def shown(progress: Progress, console: Console, live: bool) -> Iterator[Callable
 
 @dataclass(slots=True)
 class _Meanwhile:
-    """What to type in another terminal, told once, when the replay has begun."""
+    """What to type in another terminal, shown once, when the replay has begun."""
 
     progress: Progress
     console: Console

@@ -18,7 +18,7 @@ from worker.settings import Settings
 
 Operation: TypeAlias = Literal["Read", "Write", "Describe", "DescribeConfigs"]
 CODES: dict[Operation, int] = {"Read": 3, "Write": 4, "Describe": 8, "DescribeConfigs": 10}
-"""Numbers of the operations in Kafka's protocol, and their bits where it tells what is allowed."""
+"""Numbers of the operations in Kafka's protocol, and their bits in its answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,7 @@ def salvage(topic: str, partition: int, batch: Bytes) -> Iterator[Record]:
     One that cannot be read is `Unreadable`.
 
     Raises:
-        ValueError: from here on the records cannot be told apart.
+        ValueError: from here on the records cannot be separated.
     """
     if batch[_MAGIC_AT] < 2:
         raise ValueError("it is of a format of before Kafka 0.11")

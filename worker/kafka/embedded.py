@@ -22,7 +22,7 @@ class EmbeddedBrokerError(RuntimeError):
 def broker(advertised: str | None = None) -> Iterator[str]:
     """Run a broker on a free loopback port for as long as the context lasts; yields its host:port.
 
-    Clients are told to use `advertised` from then on, where it is given.
+    Clients use `advertised` from then on, where it is given.
 
     Raises:
         EmbeddedBrokerError: the package is not installed, or the broker does not listen in time.

@@ -74,7 +74,7 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]
         return await super().next_record(partitions)
 
     async def close(self) -> None:
-        """As aiokafka's; what failed was said, and the consumer has more to close."""
+        """Close as aiokafka does; a failure is known by now, and there is more to close."""
         with suppress(KafkaError):
             await super().close()
 
@@ -188,7 +188,7 @@ _crc_tries = Counter[tuple[Any, int]]()
 
 
 class RunResult(fetcher.FetchResult):  # type: ignore[misc]
-    """aiokafka's fetch result with its first offset, which tells compaction from a lost record."""
+    """aiokafka's fetch result with its first offset, to tell compaction from a lost record."""
 
     def getall(self, max_records: int | None = None) -> list[Any]:
         """Return what was fetched, as a `Run`.

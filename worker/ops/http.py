@@ -105,7 +105,7 @@ async def _serve(
 
 
 class _Connection(RequestHandler):
-    """Tells of our faults loudly, of a client's briefly: anybody can send junk."""
+    """Logs our faults as errors, a client's at debug: anybody can send junk."""
 
     def handle_error(
         self,

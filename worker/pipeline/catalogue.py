@@ -50,7 +50,7 @@ async def follow(
         decoder: what decodes a topic's records, from its beginning on.
         apply: takes in what changed, and how many records said so; returns how many products are
             known.
-        on_read: told the ids of all products in it, when it is read to its end: at first, and again
+        on_read: gets the ids of all products in it, when it is read to its end: at first, and again
             where the topic was deleted and created again.
     """
     consumer = reader.consumer(client, auto_offset_reset="earliest")

@@ -55,7 +55,7 @@ class Components:
     """Of each user-keyed topic."""
     product_partitions: int = 1
     misplaced: set[str] = field(default_factory=set)
-    """Topics of which the log has told that records lie in other partitions than their keys'."""
+    """Topics whose records in other partitions than their keys' have been logged."""
 
     @property
     def recommender(self) -> Recommender:

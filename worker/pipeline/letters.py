@@ -67,7 +67,7 @@ def _fitting(
 
 
 _WIDEST = {"cut_from_bytes": 1 << 40, "sha256": "0" * 64}
-"""What is said of a value that was cut, at its longest: room is kept for it."""
+"""The longest headers about a value that was cut: room is kept for them."""
 
 
 def _cut(data: bytes | None, most: int, prefix: str, said: dict[str, Any]) -> bytes | None:

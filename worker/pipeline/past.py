@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 LEAST = 1000
-"""Events of the past after which it is told again: stragglers come one by one."""
+"""Events of the past after which it is logged again: stragglers come one by one."""
 
 
 @dataclass(slots=True)
 class Past:
-    """What was folded since it was told last."""
+    """What was folded since it was logged last."""
 
     events: int = 0
     new_states: int = 0

@@ -5,5 +5,5 @@ from schemas import Review
 
 
 def sentiment(review: Review) -> float:
-    """Sentiment of a review, -1 to 1; 0 where nothing tells it."""
+    """Sentiment of a review, -1 to 1; 0 where it is unknown."""
     return rule.sentiment(review.sentiment, review.rating, review.text)

@@ -81,13 +81,13 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
     services_before_kafka: Sequence[Service] = ()
     """Started before, and stopped after, everything that talks to Kafka."""
     on_commit: Callable[[float], None] = staticmethod(lambda seconds: None)
-    """Told how long each offset commit took."""
+    """Called with the seconds of each offset commit."""
     on_gap: Callable[[str], None] = staticmethod(lambda topic: None)
-    """Told the topic whenever offsets were missing and we sought back."""
+    """Called with the topic whenever offsets were missing and we sought back."""
     on_deleted: Callable[[str, int], None] = staticmethod(lambda topic, count: None)
-    """Told the topic and how many offsets the broker had deleted before they were read."""
+    """Called with the topic and how many unread offsets the broker had deleted."""
     on_other_log: Callable[[str], None] = staticmethod(lambda topic: None)
-    """Told the topic where what is committed was of another log than the one that is there now."""
+    """Called with the topic where the commits are of another log than today's."""
     on_owned: Callable[[Iterable[Any]], Awaitable[None]]
     """Awaited with the partitions assigned, before their changelog is read."""
     on_overwritten: Callable[[int, Iterable[bytes]], Awaitable[None]]

@@ -332,7 +332,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         return subscription.assignment.state_value(driver.ensure_aiokafka_TP(TP(*tp)))
 
     def end_of(self, tp: TopicPartition) -> int | None:
-        """End offset that the broker told with the last fetch of an assigned partition."""
+        """End offset that came with the last fetch of an assigned partition."""
         if TP(*tp) not in self.assignment():
             return None
         end: int | None = self._thread.highwater(driver.ensure_aiokafka_TP(TP(*tp)))

@@ -56,7 +56,7 @@ class Session:
         return Asked(self.id, epoch, changed, [tp for tp in known if tp not in wanted])
 
     def answered(self, asked: Asked, session: int) -> None:
-        """The broker took it, and told the session's id, 0 where it keeps none."""
+        """Note the broker's answer with the session's id, 0 where it keeps none."""
         self.id = session
         if session:
             self.epoch = asked.epoch + 1 if asked.epoch < LAST_EPOCH else 1

@@ -64,7 +64,7 @@ def judge(
 
     Args:
         files: the local ones.
-        changelog: number of the changelog as it is now, 0 where the broker tells none.
+        changelog: number of the changelog as it is now, 0 where the broker has none.
         end: where its partition ends now.
         commits: the group's, by input topic, of the same partition. Without any nothing was
             processed yet, and files that are not of this changelog are of another shop.

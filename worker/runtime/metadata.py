@@ -27,7 +27,7 @@ from aiokafka.protocol.types import (
 )
 
 NONE = 0
-"""The number of a log whose topic has no id: the broker tells none (Apache Kafka before 2.8)."""
+"""The number of a log whose topic has no id: the broker has none (Apache Kafka before 2.8)."""
 
 
 class Topic(NamedTuple):

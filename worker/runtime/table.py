@@ -141,7 +141,7 @@ class BatchTable(Table):  # type: ignore[misc]
     follows: Callable[[bytes, bytes], bool] = staticmethod(lambda value, held: True)
     """Whether a value was made from another one or a later one, as far as values can tell."""
     on_quarantine: Callable[[], None] = staticmethod(lambda: None)
-    """Told when a partition's files were moved aside."""
+    """Called when a partition's files were moved aside."""
     next_append: dict[int, int]
     """Offset of a partition's next changelog record, if nobody else writes there."""
     logs: dict[int, int]
