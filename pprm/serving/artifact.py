@@ -8,8 +8,9 @@ No pickle anywhere: loading runs no code of the artifact's maker.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,16 @@ from safetensors import torch as tensors
 from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.popularity import Popularity
 from pprm.core.errors import Foreseen
-from pprm.encoders.text_encoder import TextEncoder
+from pprm.encoders.text_encoder import EncoderError, Identity, TextEncoder, identity
+from pprm.ranking.candidate_features import NAMES
 from pprm.ranking.second_stage import SecondStage
 from pprm.ranking.slow_tables import SlowTables
+from pprm.retrieval.features import CROSS, SCALARS
 from pprm.retrieval.first_stage import EncodeTexts
 from pprm.retrieval.model import PPRM, PPRMConfig
 from pprm.serving.scorer import Scorer
 
-FORMAT = 2
+FORMAT = 3
 HASHES = "SHA256SUMS"
 FILES = (
     "config.json",
@@ -41,6 +44,11 @@ FILES = (
 )
 SECOND_STAGE = ("second_stage.safetensors", "tables.safetensors")
 """Of a model with two stages, besides."""
+
+
+COLUMNS: dict[str, Sequence[str]] = {"shopper": SCALARS, "pair": CROSS, "candidate": NAMES}
+"""What the networks take, in order: numbers about a shopper and about a shopper and a product, and
+the candidate features of the second stage."""
 
 
 class ArtifactError(Foreseen, ValueError):
@@ -60,6 +68,8 @@ class Artifact:
     metrics: Mapping[str, Any]
     second: SecondStage | None = None
     tables: SlowTables | None = None
+    text_encoder: Identity | None = None
+    """Whose vectors the network learned from; None: of nobody's in particular, as in tests."""
 
     def first_stage(self) -> "Artifact":
         """The lighter model: the first stage alone, under a name of its own."""
@@ -76,7 +86,13 @@ class Artifact:
         return Scorer(self.model, catalogue, popularity, encode, device, self.second, self.tables)
 
     def encoder(self, directory: Path | None, device: torch.device | None = None) -> TextEncoder:
-        """A text encoder that knows the vectors the artifact carries."""
+        """A text encoder that knows the vectors the artifact carries.
+
+        Raises:
+            ArtifactError: it is another encoder than the one whose vectors the network learned.
+        """
+        if self.text_encoder:
+            _require_encoder(self.text_encoder, directory)
         encoder = TextEncoder(directory, self.model.config.text_dimensions, device)
         encoder.vectors.update(self.text_vectors)
         return encoder
@@ -111,7 +127,10 @@ def save(directory: Path, made: Artifact, card: str) -> str:
     directory.mkdir(parents=True, exist_ok=True)
     for name in (HASHES, *SECOND_STAGE):  # of an artifact that was here before
         (directory / name).unlink(missing_ok=True)
-    config = {"format": FORMAT, "version": made.version, "model": made.model.config.to_dict()}
+    config = {
+        "format": FORMAT, "version": made.version, "model": made.model.config.to_dict(),
+        "encoder": made.text_encoder and made.text_encoder._asdict(), "columns": COLUMNS,
+    }  # fmt: skip
     (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (directory / "metrics.json").write_text(json.dumps(made.metrics, indent=2) + "\n")
     (directory / "README.md").write_text(card)
@@ -154,6 +173,7 @@ def load(directory: Path) -> Artifact:
             f"{directory} has format {config.get('format')},"
             f" this version reads {FORMAT}: train it again"
         )
+    _require_columns(config.get("columns"), directory)
     try:
         model = PPRM(PPRMConfig.from_dict(config["model"]))
         model.load_state_dict(tensors.load_file(directory / "model.safetensors"))
@@ -164,6 +184,7 @@ def load(directory: Path) -> Artifact:
         }
         second, tables = _second_stage(directory) if SECOND_STAGE[0] in sums else (None, None)
         version = config["version"]
+        encoder = Identity(**config["encoder"]) if config["encoder"] else None
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"{directory} does not fit together: {error}") from error
     if not _is_finite(model, second, stored["vectors"]):
@@ -172,8 +193,40 @@ def load(directory: Path) -> Artifact:
         )
     sha256 = hashlib.sha256(sums.encode()).hexdigest()
     return Artifact(
-        model.eval(), model.config.name, version, sha256, vectors, metrics, second, tables
+        model.eval(), model.config.name, version, sha256, vectors, metrics, second, tables, encoder
     )
+
+
+def _require_columns(learned: Any, directory: Path) -> None:
+    """Refuse weights that learned from other columns than this code makes: they would be garbage."""
+    if not isinstance(learned, dict):
+        raise ArtifactError(f"{directory}/config.json does not name its columns: train it again")
+    for part, names in COLUMNS.items():
+        theirs = learned.get(part)
+        if theirs != list(names):
+            pairs = zip_longest(theirs if isinstance(theirs, list) else [], names)
+            place, differs = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+            raise ArtifactError(
+                f"{directory} learned from other inputs than this version makes: column {place} of"
+                f" {part} was {differs[0]}, and is {differs[1]}. Train it again, or use the version"
+                " that made it"
+            )
+
+
+def _require_encoder(learned: Identity, directory: Path | None) -> None:
+    try:
+        found = identity(directory)
+    except EncoderError as error:
+        if directory is None:  # a checkout without weights: texts in the artifact are read anyway
+            return
+        raise ArtifactError(str(error)) from error
+    if (found.dimensions, found.sha256) != (learned.dimensions, learned.sha256):
+        raise ArtifactError(
+            f"the artifact learned from texts as {learned.name} reads them ({learned.dimensions}"
+            f" numbers, weights {learned.sha256[:12]}), and this is {found.name}"
+            f" ({found.dimensions}, {found.sha256[:12]}): set model.encoder (--encoder) to that"
+            " encoder's directory, or train with this one"
+        )
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -24,9 +24,9 @@ from pprm.data.files import TableError
 from pprm.data.plan import Plan
 from pprm.data.source import Source, read
 from pprm.data.visits import baskets, choose_visits
-from pprm.encoders import product_vectors
+from pprm.encoders import product_vectors, text_encoder
 from pprm.encoders.product_vectors import Encoder
-from pprm.encoders.text_encoder import TextEncoder
+from pprm.encoders.text_encoder import Identity, TextEncoder
 from pprm.evaluation import protocol, questions, report, verdict
 from pprm.evaluation.baselines import trivial
 from pprm.evaluation.contenders import AsServed, AtVisit
@@ -133,7 +133,8 @@ def run(job: Job, out: Path, console: Console) -> None:
     artifact.check_writable(out)  # now, not after the minutes that learning takes
     use_threads(1)  # one thread: the same weights on every machine, whatever its cores
     started, start, seed = perf_counter(), artifact.load(job.start) if job.start else None, job.seed
-    config = start.model.config if start else MODELS[job.model]
+    read_by = start.text_encoder if start else text_encoder.identity(job.encoder)
+    config = start.model.config if start else _config(job.model, read_by)
     with progress.bars(console) as bars:
         texts = (
             start.encoder(job.encoder)
@@ -161,7 +162,7 @@ def run(job: Job, out: Path, console: Console) -> None:
         "dataset": shop.data.name, "seed": seed, "seconds": round(perf_counter() - started, 1),
         "peak_memory_bytes": _peak_memory(),
     }  # fmt: skip
-    made = replace(made, metrics=results, text_vectors=shop.texts.vectors)
+    made = replace(made, metrics=results, text_vectors=shop.texts.vectors, text_encoder=read_by)
     sha256 = artifact.save(out, made, model_card.write(config, results))
     console.print(
         report.table({name: found for name, found in results.items() if name != "training"})
@@ -171,6 +172,12 @@ def run(job: Job, out: Path, console: Console) -> None:
     console.print(f"{out}  sha256 {sha256}", highlight=False)
     console.print(summary(results["training"]), highlight=False)
     console.print(str(shop.data.report), highlight=False, markup=False, soft_wrap=True)
+
+
+def _config(model: str, read_by: Identity | None) -> PPRMConfig:
+    """A model for texts as this encoder reads them."""
+    config = MODELS[model]
+    return replace(config, text_dimensions=read_by.dimensions) if read_by else config
 
 
 def summary(training: Mapping[str, Any]) -> str:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,14 @@ import pytest
 import torch
 
 import pprm
-from pprm.encoders.text_encoder import text_hash
+from pprm.encoders.text_encoder import identity, text_hash
 from pprm.ranking.item_regression import SOURCES
 from pprm.ranking.second_stage import SecondStage
 from pprm.ranking.slow_tables import SlowTables
 from pprm.retrieval.model import PPRM, PPRMConfig
 from pprm.serving import artifact
 from pprm.serving.artifact import Artifact, ArtifactError
+from tests.unit.encoders import tiny_bert
 from worker.pipeline import recommender
 from worker.settings import Model
 
@@ -157,7 +159,9 @@ def test_broken_json_is_a_sentence(saved: Path, name: str, content: bytes) -> No
 
 def test_a_configuration_that_lacks_something_is_a_sentence(saved: Path) -> None:
     (saved / "config.json").write_text(
-        json.dumps({"format": artifact.FORMAT, "model": CONFIG.to_dict()})
+        json.dumps(
+            {"format": artifact.FORMAT, "model": CONFIG.to_dict(), "columns": artifact.COLUMNS}
+        )
     )
     rehash(saved)
     with pytest.raises(ArtifactError, match="does not fit together: 'version'"):
@@ -206,3 +210,27 @@ def test_the_lighter_model_is_a_setting() -> None:
         < whole.scorer.learned_bytes() / 10
     )
     assert light.model == whole.model | {"name": "pprm-s, first stage"}
+
+
+@pytest.mark.parametrize("part", artifact.COLUMNS)
+def test_weights_that_learned_from_other_columns_are_refused(saved: Path, part: str) -> None:
+    """Two columns that changed places would give lists of garbage, without a word."""
+    config = json.loads((saved / "config.json").read_text())
+    first, second, *others = config["columns"][part]
+    config["columns"][part] = [second, first, *others]
+    (saved / "config.json").write_text(json.dumps(config))
+    rehash(saved)
+    with pytest.raises(ArtifactError, match=f"column 0 of {part} was {second}, and is {first}"):
+        artifact.load(saved)
+
+
+def test_another_encoder_than_the_one_learned_from_is_refused(tmp_path: Path) -> None:
+    learned, other = (tiny_bert.write(tmp_path / str(seed), 8, seed) for seed in (1, 2))
+    made = replace(one(PPRM(CONFIG), "7"), text_encoder=identity(learned))
+    artifact.save(tmp_path / "model", made, "")
+    loaded = artifact.load(tmp_path / "model")
+    assert loaded.text_encoder == identity(learned)
+    loaded.encoder(learned)
+    for wrong, why in ((other, "set model.encoder"), (None, "384"), (tmp_path, "no BERT")):
+        with pytest.raises(ArtifactError, match=why):
+            loaded.encoder(wrong)

@@ -10,19 +10,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from pprm.catalogue.popularity import Popularity
 from pprm.core.events import Kind
 from pprm.data.dataset import Dataset, Product
 from pprm.data.plan import TooLittleData
+from pprm.data.replay import latest
 from pprm.data.source import Source
 from pprm.encoders.text_encoder import TextEncoder
 from pprm.serving import artifact
 from pprm.serving.artifact import ArtifactError
 from pprm.training import fit, train
 from pprm.training.train import Job
+from tests.unit.encoders import tiny_bert
 from tests.unit.small_shop import BEGIN, DAY
 
 
@@ -144,3 +148,19 @@ def test_where_nothing_can_be_written_nothing_is_learned(tmp_path: Path) -> None
     ):
         with pytest.raises(ArtifactError, match=said):
             train.run(Job(Source("table", (tmp_path / "nowhere.csv",))), out, Console(quiet=True))
+
+
+def test_an_encoder_of_any_width_trains_and_serves(tmp_path: Path) -> None:
+    encoder = tiny_bert.write(tmp_path / "bert", 768)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "TextEncoder", TextEncoder)
+        shop = a_shop(1, 160, 12, 60, 50, 4, 0.3, 90 * DAY)
+        assert trained(shop, tmp_path / "model", visits=60, encoder=encoder) == "trained"
+    loaded = artifact.load(tmp_path / "model")
+    assert loaded.model.config.text_dimensions == 768
+    texts, popularity = loaded.encoder(encoder), Popularity()
+    catalogue = train.make_catalogue(shop, texts)
+    (state, *_) = latest(shop, catalogue, popularity).values()
+    scorer = loaded.scorer(catalogue, popularity, texts.encode, torch.device("cpu"))
+    (ranking,) = scorer.recommend([state], [state.active_at], 10)
+    assert len(ranking.rows) == 10
