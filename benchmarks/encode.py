@@ -1,6 +1,6 @@
-"""Texts per second of the BERT encoder: one at a time against batches, in order of length and not.
+"""Texts per second of the BERT encoder, one at a time, in batches, and from its cache.
 
-And from its cache.
+Batches are in order of length, or as texts come.
 
 --quick takes a quarter of a minute, the whole about three minutes. One CPU thread, as the worker
 sets it, and its CPU

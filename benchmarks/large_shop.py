@@ -26,9 +26,11 @@ from pprm.state.user_state import DAY, UserState
 
 NOW = 1_512_000_000
 NOISE = 0.05
-"""Standard deviation in each of a text vector's dimensions, in which products have 0.24. In the
-first layer that is
-0.12, which is what products of one type and category differ by (0.13)."""
+"""Standard deviation of the noise in each of a text vector's dimensions.
+
+Products have 0.24 there. In the first layer the noise is 0.12, which is what products of one type
+and category differ by (0.13).
+"""
 SIGMA = 1.5
 LOYAL = 0.7
 CHUNK = 50_000

@@ -150,7 +150,7 @@ def percentile(latency: NDArray[np.float64], q: float) -> float | None:
 def ladder(bench: Bench, echo: Bench) -> dict[str, Any]:
     """The stub at every rate up to the first that it does not sustain, in turn with the echo.
 
-    Then what it sustains.
+    The rate that it sustains follows.
     """
     runs: list[dict[str, Any]] = []
     floor: list[dict[str, Any]] = []

@@ -26,21 +26,23 @@ from numpy.typing import NDArray
 from worker.runtime.delivery import Row, append_rows
 
 FETCH_WAIT_MS = 10
-"""How long a broker may wait for more: the embedded one always waits that long, which counts as
-latency."""
+"""How long a broker may wait for more: the embedded one always does, which adds latency."""
 AT_ONCE = 1000
 """Events sent together at most."""
 TICK = 0.001
-"""Seconds between two times that the sender looks for what is due: what it adds to an event's
-latency at most. Without, it and the broker took a core at 10,000 events/s, for batches of one
-event."""
+"""Seconds between two looks for what is due, which add to an event's latency at most.
+
+Without a pause, sender and broker took a core at 10,000 events/s, for batches of one event.
+"""
 DRAIN_SECONDS = 30.0
 """How long answers are waited for when all is sent."""
 OCCURRED_AT = "2017-12-01T00:00:00Z"
 
 Positions = dict[int, int]
-"""Where to go on reading, per partition. Kept from run to run: not every broker tells the right end
-of a topic."""
+"""Where to go on reading, per partition.
+
+It is kept from run to run: not every broker knows the right end of a topic.
+"""
 
 
 class Plan(NamedTuple):
@@ -184,9 +186,9 @@ def receive(
 def echo(
     address: str, source: str, target: str, partitions: int, positions: Positions, plan: Plan
 ) -> Positions:
-    """Answer every event with its own bytes, a fetch at a time, await the acknowledgements.
+    """Answer every event with its own bytes, a fetch at a time, and await acknowledgements.
 
-    A worker without work.
+    This is a worker without work.
     """
 
     async def run() -> Positions:

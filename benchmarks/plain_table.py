@@ -21,7 +21,7 @@ from worker.demo.processes import seconds_since_start
 def main() -> None:
     """Run until the table is recovered; the argument is JSON.
 
-    App_id, broker, directory, partitions, topic, report.
+    Its fields are app_id, broker, directory, partitions, topic and report.
     """
     chosen = json.loads(sys.argv[1])
     app = faust.App(

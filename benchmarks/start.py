@@ -1,6 +1,6 @@
-"""From the start of the worker's process until it is ready, its data in place.
+"""Seconds from the start of the worker's process until it is ready, and of each step.
 
-And when it had come how far.
+Its data is in place.
 
 The whole worker with the bundled model, the whole catalogue published, shoppers with the histories
 of the bundled households in its tables. The first start, which makes the tables, does not count.

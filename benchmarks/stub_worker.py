@@ -1,6 +1,6 @@
 """The real worker with a recommender that gives everybody the same list at once.
 
-All that is not the model.
+This measures all that is not the model.
 
 `python -m benchmarks.stub_worker [--counting]` in place of `pprm worker`; settings come from the
 environment. With `--counting` the artifact is loaded and popularity counted as ever, and only the

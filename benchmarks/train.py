@@ -53,9 +53,9 @@ class Phases:
 
 
 def measured(households: int | None) -> dict[str, Any]:
-    """Train on so many households (None.
+    """Train on so many households (None: all) as `pprm.training.train.run` does.
 
-    All) as `pprm.training.train.run` does, with nothing written.
+    Nothing is written.
     """
     torch.set_num_threads(1)
     phase, config = Phases(), train.MODELS["pprm-s"]

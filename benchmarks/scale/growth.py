@@ -51,8 +51,6 @@ def users(number: int, rounds: int) -> dict[str, Any]:
 def history(levels: Sequence[int], users: int, rounds: int, rank: bool) -> list[dict[str, Any]]:
     """Cost per event, state bytes and milliseconds per list, as purchases per user grow.
 
-    Products without end.
-
     Every purchase is of any product there is: the worst case, a state fills up to its bound.
     """
     recommender = _recommender() if rank else None
@@ -127,7 +125,7 @@ def _recommender() -> Any:
 def catalogue(products: int) -> dict[str, Any]:
     """Memory of a worker's model with so many products, and milliseconds per list.
 
-    In a process of its own.
+    It runs in a process of its own.
     """
     from pprm.catalogue.catalogue import Product
     from worker.pipeline import recommender

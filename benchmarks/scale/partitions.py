@@ -31,7 +31,7 @@ FETCH = MIB
 def full(partitions: int) -> dict[str, Any]:
     """Memory and files of so many partitions of the table once their caches are full.
 
-    In a process of its own.
+    It runs in a process of its own.
     """
     rng, keys = np.random.default_rng(0), range(WRITTEN // STATE)
     # RocksDB compacts to the end

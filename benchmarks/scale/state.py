@@ -36,9 +36,9 @@ PARTS = (
 
 
 def measure(households: int | None) -> dict[str, Any]:
-    """Distribution over the households of Complete Journey at the end of their year (None.
+    """Distribution over households of Complete Journey at the end of their year.
 
-    All of them).
+    `households` limits their number (None: all).
     """
     return weigh(complete_journey.load(complete_journey.household_ids()[:households]))
 

@@ -201,7 +201,7 @@ async def look(deployed: Deployment, watch: Watch) -> None:
 async def work(deployed: Deployment, events: int, seconds: float, users: int = USERS) -> Watch:
     """Publish purchases as fast as the workers take them, until so many or for so long.
 
-    Then let them finish.
+    It returns when they have finished.
     """
     watch = Watch(deployed.consumed())
     looking = asyncio.create_task(look(deployed, watch))

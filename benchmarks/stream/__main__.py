@@ -222,7 +222,7 @@ def rekeyed(job: Job) -> str:
 def elsewhere(expected: Mapping[bytes, Expected]) -> int:
     """Events that lie in another partition than murmur2 gives their key.
 
-    Those of half of the shoppers.
+    They are those of half of the shoppers.
     """
     return sum(
         len(said.bought) for key, said in expected.items()

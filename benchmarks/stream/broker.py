@@ -1,6 +1,6 @@
 """What the benchmark does on a broker besides the contenders.
 
-Topics, input, offsets, and reading back.
+It makes topics and input, reads offsets, and reads back the output.
 """
 
 import asyncio

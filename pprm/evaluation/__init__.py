@@ -1,4 +1,4 @@
 """Offline evaluation: every contender on the same visits, in one replay.
 
-Figures with their standard errors.
+All figures have standard errors.
 """

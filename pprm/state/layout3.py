@@ -1,6 +1,6 @@
-"""States of layout 3, which held the counters of every product looked at.
+"""Reads states of layout 3, which held the counters of every product looked at.
 
-To layout 4, when one is read.
+They become states of layout 4.
 """
 
 import struct

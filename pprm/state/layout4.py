@@ -1,6 +1,6 @@
-"""States of layout 4, which knew no fingerprints, no logs and no baskets' keys.
+"""Reads states of layout 4, which had no fingerprints, no logs and no baskets' keys.
 
-To layout 5, when one is read.
+They become states of layout 5.
 """
 
 import struct

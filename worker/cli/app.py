@@ -370,7 +370,7 @@ def evaluate(
 ) -> None:
     """Judge an artifact: NDCG, recall, hit rate of the first 10, all and new products.
 
-    Accuracy, precision, recall.
+    Accuracy, precision and recall of decisions are judged, too.
 
     What a shop has without a model stands beside it (popularity in three windows, own frequency
     with popularity, looked at last), and a sentence says whether the model beats that: about four

@@ -165,8 +165,10 @@ def _with_ids(rows: Iterable[tuple[str, Fields]]) -> Iterator[tuple[str, Fields]
 
 
 IDENTITY = ("user_id", "product_id", "occurred_at", "action", "kind", "basket_id", "store_id")
-"""What makes an event without an id what it is. Not its price, quantity or text: mended, it is the
-same event."""
+"""Fields that identify an event without an id.
+
+Price, quantity and text are not among them: corrected, it is the same event.
+"""
 
 
 def _identity(family: str, fields: Fields) -> bytes:

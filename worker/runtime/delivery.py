@@ -1,6 +1,6 @@
 """Producing what a micro-batch writes, and waiting until the broker holds it.
 
-At least once, or in transactions.
+It is done at least once, or in transactions.
 
 `at_least_once` works on any broker. After a crash a micro-batch is done again: states cannot count
 twice (watermarks), lists come out again, with the same version. `exactly_once` puts states, lists,
