@@ -198,7 +198,7 @@ def load(directory: Path) -> Artifact:
 
 
 def _require_columns(learned: Any, directory: Path) -> None:
-    """Refuse weights that learned from other columns than this code makes: they would be garbage."""
+    """Refuse weights that learned from other columns than this code makes."""
     if not isinstance(learned, dict):
         raise ArtifactError(f"{directory}/config.json does not name its columns: train it again")
     for part, names in COLUMNS.items():
