@@ -6,6 +6,7 @@ Each command is a thin call; slow imports wait until they are needed.
 import asyncio
 import gc
 import json
+import logging
 import sys
 from collections.abc import Coroutine
 from importlib.metadata import version
@@ -622,12 +623,13 @@ def tail(
 
     settings = _settings(config, kafka={"bootstrap_servers": broker})
     client = settings_module.client_settings(settings.kafka)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is gone is told once
     try:
         watched = settings.topics.name(_family(topic))
         _kafka(
             tailing.tail(client, watched, settings.topics.name("products"), user, from_beginning)
         )
-    except LookupError as error:
+    except (LookupError, ConnectionError) as error:
         fail(str(error))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None

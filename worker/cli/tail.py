@@ -5,6 +5,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from time import monotonic, time
 from typing import Any
 
 import orjson
@@ -19,6 +20,10 @@ from worker.kafka.topics import partition_counts
 
 ROWS = 20
 """Newest records kept in the table."""
+GONE_SECONDS = 10
+"""So long a broker may be away, as when it is started again."""
+SETTLE_SECONDS = 2.0
+"""By so much clocks may differ, and so long a first fetch may bring what was there before."""
 
 
 async def tail(
@@ -54,7 +59,7 @@ async def follow_titles(client: Mapping[str, Any], products: str, titles: dict[s
 
     Where their topic is missing or may not be read, there are none.
     """
-    with suppress(LookupError, KafkaError):
+    with suppress(LookupError, ConnectionError, KafkaError):
         async for record in records(client, products, from_beginning=True):
             value, product = _value(record.value), (record.key or b"").decode(errors="replace")
             if isinstance(value, dict) and isinstance(title := value.get("title"), str) and title:
@@ -70,10 +75,11 @@ async def records(
 
     Raises:
         LookupError: the topic does not exist.
+        ConnectionError: the broker went away.
     """
-    consumer = reader.consumer(client)
-    await consumer.start()
+    consumer, began = reader.consumer(client), time()
     try:
+        await consumer.start()
         # not consumer.partitions_for_topic: it does not know a topic that was never subscribed
         count = (await partition_counts(client, [topic]))[topic]
         if not count:
@@ -82,10 +88,30 @@ async def records(
             )
         consumer.assign([TopicPartition(topic, number) for number in range(count)])
         await (consumer.seek_to_beginning() if from_beginning else consumer.seek_to_end())
-        async for record in consumer:
-            yield record
+        async for record in _fetched(consumer):
+            if from_beginning or not _was_there(record, began, time()):
+                yield record
     finally:
         await consumer.stop()
+
+
+async def _fetched(consumer: Any) -> AsyncIterator[Any]:
+    """What comes, as long as the broker is there: aiokafka would try for ever, and say nothing."""
+    answered = monotonic()
+    while True:
+        fetched = await consumer.getmany(timeout_ms=1000)
+        for records in fetched.values():
+            for record in records:
+                yield record
+        if fetched or await consumer._client.force_metadata_update():
+            answered = monotonic()
+        elif monotonic() - answered > GONE_SECONDS:
+            raise ConnectionError(f"the broker has not answered for {GONE_SECONDS} s: is it gone?")
+
+
+def _was_there(record: Any, began: float, now: float) -> bool:
+    """Whether a record that came first was there before: the embedded broker's ends fall short."""
+    return now < began + SETTLE_SECONDS and record.timestamp < (began - SETTLE_SECONDS) * 1000
 
 
 def as_dict(record: Any) -> dict[str, Any]:
@@ -117,7 +143,7 @@ def _value(value: bytes | None) -> Any:
 
 def _table(topic: str, newest: deque[Any], titles: Mapping[str, str]) -> Table:
     table = Table("partition", "offset", "key", "record", title=topic, expand=True)
-    for record in newest:
+    for record in reversed(newest):  # a terminal that is too low cuts the end off
         said = as_dict(record)
         cells = str(record.partition), str(record.offset), said["key"] or "", summary(said, titles)
         table.add_row(*map(escape, cells))
