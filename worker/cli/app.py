@@ -7,6 +7,7 @@ import asyncio
 import gc
 import json
 import logging
+import signal
 import sys
 from collections.abc import Coroutine
 from importlib.metadata import version
@@ -158,6 +159,32 @@ def worker(
     gc.freeze()
     gc.enable()
     run(settings)
+
+
+@cli.command("broker")
+def run_broker(
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port on 127.0.0.1.")] = 9092,
+) -> None:
+    """Run the embedded broker until Ctrl-C: to try things out without a Kafka, on this machine.
+
+    Never for real events: it keeps all in memory, has no transactions (delivery = exactly_once),
+    and librdkafka 2.0 (Debian 12's kcat) cannot talk to it. Then, in another terminal:
+
+    pprm topics create && pprm worker
+    """
+    from worker.kafka import embedded
+
+    # its own process must not outlive this one
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with embedded.process(port=port) as (address, running):
+            typer.echo(f"The embedded broker is on {address}, until Ctrl-C; it keeps nothing.")
+            code = running.wait()
+    except embedded.EmbeddedBrokerError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+    fail(f"the embedded broker ended with code {code}")
 
 
 @cli.command()

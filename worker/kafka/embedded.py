@@ -32,9 +32,13 @@ def broker(advertised: str | None = None) -> Iterator[str]:
 
 
 @contextmanager
-def process(advertised: str | None = None) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
-    """As `broker`, and yields the process, too."""
-    address = f"127.0.0.1:{free_port()}"
+def process(
+    advertised: str | None = None, port: int | None = None
+) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
+    """As `broker`, on this port where one is given, and yields the process, too."""
+    if port is not None:
+        _require_free(port)
+    address = f"127.0.0.1:{port or free_port()}"
     told = f"tcp://{advertised or address}"
     running = subprocess.Popen(
         [_binary(), "broker", "--listener-url", f"tcp://{address}", "--advertised-listener-url",
@@ -81,6 +85,18 @@ def free_port(count: int = 1) -> int:
     raise EmbeddedBrokerError(
         f"no free port between {SERVER_PORTS[0]} and {SERVER_PORTS[1]} on the loopback interface"
     )
+
+
+def _require_free(port: int) -> None:
+    """Else it would be another's listener that answers."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise EmbeddedBrokerError(
+                f"port {port} cannot be taken ({error.strerror}): choose another with --port"
+            ) from error
 
 
 def _wait_until_listening(process: "subprocess.Popen[bytes]", address: str) -> None:
