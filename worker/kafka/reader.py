@@ -7,6 +7,7 @@ sets up the same way. aiokafka has no settings for this, so `install` puts our c
 of its own.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -74,7 +75,16 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]
         return await super().next_record(partitions)
 
     async def close(self) -> None:
-        """Close as aiokafka does; a failure is known by now, and there is more to close."""
+        """As aiokafka's; what failed was said, and the consumer has more to close.
+
+        aiokafka's ends at the first fetch that waits for a broker that is away, with its
+        cancellation.
+        """
+        tasks = [self._fetch_task, *self._pending_tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._pending_tasks.clear()
         with suppress(KafkaError):
             await super().close()
 

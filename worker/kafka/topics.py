@@ -1,9 +1,11 @@
 """The topics as designed: make them, or say how those on the broker differ."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -26,6 +28,9 @@ _CHANGELOG = {"cleanup.policy": "compact", "min.compaction.lag.ms": "3600000"}
 _REKEYED = {"cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)}
 _POPULARITY = {"cleanup.policy": "compact", "segment.ms": "3600000"}
 
+
+SAY_AGAIN_SECONDS = 60.0
+"""Between two lines that say that a broker is waited for."""
 
 log = structlog.get_logger(__name__)
 
@@ -230,13 +235,32 @@ async def wait_for_broker(client: Mapping[str, Any]) -> None:
     Raises:
         TopicsError: it is there and refuses us; waiting would not help.
     """
+    say = 0.0
     while True:
         try:
-            async with admin_client(client):
-                return
+            with _quiet_client():
+                async with admin_client(client):
+                    return
         except KafkaConnectionError as error:
-            log.warning("waiting for the broker", error=str(error))
+            if monotonic() >= say:
+                log.warning(
+                    "waiting for the broker: is it where kafka.bootstrap_servers says?",
+                    error=str(error),
+                )
+                say = monotonic() + SAY_AGAIN_SECONDS
             await asyncio.sleep(2)
+
+
+@contextmanager
+def _quiet_client() -> Iterator[None]:
+    """Aiokafka tells of each try, in its own words."""
+    logger = logging.getLogger("aiokafka")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @asynccontextmanager
