@@ -10,10 +10,12 @@ READY := $(VENV)/.installed
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 FUZZ_SECONDS ?= 600
 UV := 0.13.9
+COMPILE := from worker.kafka import placement; from worker.pipeline import recommender; \
+  from worker.settings import Model; placement.warm_up(); recommender.load(Model(), 10)
 CODE := worker pprm schemas tests benchmarks deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults soak test-fast format lint types imports schemas check fuzz audit train lock clean
+.PHONY: help install compile demo test test-faults soak test-fast format lint types imports schemas check fuzz audit train lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,13 +33,16 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## real purchases through an embedded broker: watch recommendations change
 	$(BIN)/pprm demo $(ARGS)
 
-test: $(READY) ## all tests (integration on the embedded broker; on Apache Kafka too where PPRM_TEST_KAFKA names it)
+compile: $(READY) ## compile the model's loops once, which several processes would do at the same time
+	@$(BIN)/python -c "$(COMPILE)"
+
+test: compile ## all tests (integration on the embedded broker; on Apache Kafka too where PPRM_TEST_KAFKA names it)
 	$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
-test-faults: $(READY) ## the whole fault suite, on the embedded broker and, where PPRM_TEST_KAFKA names it, on Apache Kafka
+test-faults: compile ## the whole fault suite, on the embedded broker and, where PPRM_TEST_KAFKA names it, on Apache Kafka
 	PPRM_TEST_FAULTS=full $(BIN)/pytest tests/faults -n 5 --dist worksteal --durations=0 $(ARGS)
 
-soak: $(READY) ## a million events with random faults; ARGS="--minutes 60 --delivery exactly_once"
+soak: compile ## a million events with random faults; ARGS="--minutes 60 --delivery exactly_once"
 	$(BIN)/python -m tests.faults.soak $(ARGS)
 
 test-fast: $(READY) ## unit and contract tests only
