@@ -212,7 +212,7 @@ def test_a_rebuild_in_mid_day_leaves_the_day_out(
 
 
 def test_many_states_at_once_count_like_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("fold", "popularity"):
+    for module in ("state.fold", "catalogue.popularity"):
         # so that sequences know products that were evicted
         monkeypatch.setattr(f"pprm.{module}.MAX_PRODUCTS", 3)
     rng = np.random.default_rng(5)
