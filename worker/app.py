@@ -15,6 +15,7 @@ from pprm.state import user_state
 from schemas.dead_letters import REASONS
 from schemas.families import READ
 from worker.kafka import placement, topics
+from worker.kafka.batches import Record
 from worker.ops import health, http, logs, metrics, state_directory
 from worker.ops.health import Health
 from worker.pipeline import (
@@ -189,7 +190,7 @@ async def _follow_catalogue(c: Components) -> None:
     def decoder() -> Decode:
         newest = Newest()
 
-        def decode(record: Any) -> Change | None:
+        def decode(record: Record) -> Change | None:
             change = _product_change(c, record)
             return (
                 change
@@ -225,7 +226,7 @@ async def _follow_catalogue(c: Components) -> None:
     )
 
 
-def _product_change(c: Components, record: Any) -> Change | None:
+def _product_change(c: Components, record: Record) -> Change | None:
     """What a record of the products topic says, None where it is not valid."""
     said = codec.decode_product(record, c.recommender.catalogue.dimensions)
     if not isinstance(said, codec.Invalid):
@@ -235,7 +236,7 @@ def _product_change(c: Components, record: Any) -> Change | None:
     c.health.unread_products += 1
     c.health.unread_because = f"{said.reason}: {said.detail}"
     if said.reason == "vector":  # of another model than ours: our agent may have passed it long ago
-        log.warning("a product was passed over", key=record.key.decode(), detail=said.detail)
+        log.warning("a product was passed over", key=codec.readable_key(record), detail=said.detail)
     return None
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.families import EVENTS
 from worker.kafka import reader
+from worker.kafka.batches import Fetch
 from worker.kafka.topics import TopicsError, partition_counts
 
 BYTES = 16
@@ -139,7 +140,7 @@ async def _read(
     known: list[bytes] = []
     left, total = set(begins), sum(ends[tp] for tp in begins)
     while left:
-        fetched = await consumer.getmany(*left, timeout_ms=STALLED_MS)
+        fetched: Fetch = await consumer.getmany(*left, timeout_ms=STALLED_MS)
         chunk = [
             known_by(family_of[tp.topic], _fields(r.value))
             for tp, records in fetched.items()

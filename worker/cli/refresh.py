@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import RecordMetadata
 from rich.console import Console
 
 from pprm.data.files import counting
@@ -98,7 +99,9 @@ async def _known(
             here: set[bytes] = set()  # who was forgotten in one partition may be known in another
             async for records in changelog.to_the_end(client, TopicPartition(topic, number)):
                 for record in records:
-                    (here.add if _knows_something(record.value) else here.discard)(record.key)
+                    if record.key is not None:
+                        known_of = here.add if _knows_something(record.value) else here.discard
+                        known_of(record.key)
             known |= here
             told(number + 1, partitions)
     return sorted(key.decode() for key in known)
@@ -122,7 +125,7 @@ class Pace:
         self.waiting, self.most = 0, LEAST_WAITING
         self._moved = monotonic()
 
-    def note(self, sent: Iterable[Any]) -> None:
+    def note(self, sent: Iterable[RecordMetadata]) -> None:
         """Count requests that the broker holds."""
         for record in sent:
             tp = TopicPartition(record.topic, record.partition)

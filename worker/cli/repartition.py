@@ -24,10 +24,11 @@ from aiokafka.admin import NewPartitions
 from pprm.state import user_state
 from schemas.families import USER_KEYED
 from worker.kafka import reader
+from worker.kafka.batches import Record
 from worker.kafka.partitioner import partition_of
 from worker.kafka.topics import TopicsError, admin_client, partition_counts, require_there
 from worker.runtime import changelog
-from worker.runtime.delivery import MAX_BATCH_BYTES, Row, append_rows
+from worker.runtime.delivery import MAX_BATCH_BYTES, Headers, Row, Rows, append_rows
 from worker.settings import Partitioner, Settings, client_settings
 
 AT_ONCE = 500
@@ -190,7 +191,9 @@ def _leaving(homes: _Homes, table: "_Table", partition: int) -> Iterator[Moving]
             yield target, key, value
 
 
-def _rows(topic: str, partition: int, states: Sequence[Moving], stamp: Any) -> tuple[Any, Any]:
+def _rows(
+    topic: str, partition: int, states: Sequence[Moving], stamp: Headers
+) -> tuple[Rows, Rows]:
     """States to their new partitions, and what deletes them in the old one."""
     there: dict[tuple[str, int], list[Row]] = {}
     for target, key, value in states:
@@ -216,15 +219,21 @@ async def _copy_lists(
             async for records in changelog.to_the_end(client, tp):
                 rows: dict[tuple[str, int], list[Row]] = {}
                 for record in records:
-                    if record.value is None or newest.get(record.key) != record.offset:
+                    if record.value is None or record.key is None:
+                        continue
+                    if newest.get(record.key) != record.offset:
                         continue
                     if (target := homes.target(record.key, partition)) is not None:
                         rows.setdefault((topic, target), []).append(
-                            Row(record.key, record.value, record.headers)
+                            Row(record.key, record.value, _headers(record))
                         )
                 await append_rows(producer, rows)
                 copied += sum(map(len, rows.values()))
     tell(f"{topic}: {copied:,} lists copied")
+
+
+def _headers(record: Record) -> Headers:
+    return [(name, value or b"") for name, value in record.headers]
 
 
 def _producer(client: Mapping[str, Any]) -> AIOKafkaProducer:

@@ -9,13 +9,14 @@ from time import monotonic, time
 from typing import Any
 
 import orjson
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
 from worker.kafka import reader
+from worker.kafka.batches import Fetch, Record
 from worker.kafka.topics import partition_counts
 
 ROWS = 20
@@ -43,7 +44,7 @@ async def tail(
         async for record in wanted:
             print(orjson.dumps(as_dict(record)).decode(), flush=True)
         return
-    newest: deque[Any] = deque(maxlen=ROWS)
+    newest: deque[Record] = deque(maxlen=ROWS)
     titles: dict[str, str] = {}
     following = asyncio.create_task(follow_titles(client, products, titles))
     try:
@@ -70,7 +71,7 @@ async def follow_titles(client: Mapping[str, Any], products: str, titles: dict[s
 
 async def records(
     client: Mapping[str, Any], topic: str, from_beginning: bool
-) -> AsyncIterator[Any]:
+) -> AsyncIterator[Record]:
     """Read a topic without a consumer group: nothing is committed, nobody's position moves.
 
     Raises:
@@ -95,11 +96,11 @@ async def records(
         await consumer.stop()
 
 
-async def _fetched(consumer: Any) -> AsyncIterator[Any]:
+async def _fetched(consumer: AIOKafkaConsumer) -> AsyncIterator[Record]:
     """What comes, as long as the broker is there: aiokafka would try for ever, and say nothing."""
     answered = monotonic()
     while True:
-        fetched = await consumer.getmany(timeout_ms=1000)
+        fetched: Fetch = await consumer.getmany(timeout_ms=1000)
         for records in fetched.values():
             for record in records:
                 yield record
@@ -109,12 +110,12 @@ async def _fetched(consumer: Any) -> AsyncIterator[Any]:
             raise ConnectionError(f"the broker has not answered for {GONE_SECONDS} s: is it gone?")
 
 
-def _was_there(record: Any, began: float, now: float) -> bool:
+def _was_there(record: Record, began: float, now: float) -> bool:
     """Whether a record that came first was there before: the embedded broker's ends fall short."""
     return now < began + SETTLE_SECONDS and record.timestamp < (began - SETTLE_SECONDS) * 1000
 
 
-def as_dict(record: Any) -> dict[str, Any]:
+def as_dict(record: Record) -> dict[str, Any]:
     """Make of a record what JSON can hold.
 
     Bytes that are no JSON come as text with replacement characters.
@@ -141,7 +142,7 @@ def _value(value: bytes | None) -> Any:
         return value.decode(errors="replace")
 
 
-def _table(topic: str, newest: deque[Any], titles: Mapping[str, str]) -> Table:
+def _table(topic: str, newest: deque[Record], titles: Mapping[str, str]) -> Table:
     table = Table("partition", "offset", "key", "record", title=topic, expand=True)
     for record in reversed(newest):  # a terminal that is too low cuts the end off
         said = as_dict(record)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import cramjam
+from aiokafka import TopicPartition as ClientPartition
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
@@ -35,6 +36,9 @@ _FIRST_GUESS, _USUAL_RATIO = 64 << 10, 8
 _OUTPUT_IS_FULL = "failed to write whole buffer"
 
 
+RecordHeaders: TypeAlias = tuple[tuple[str, bytes | None], ...]
+
+
 class Record(Struct, gc=False):
     """A record as aiokafka's looks, without what nobody asks for.
 
@@ -49,7 +53,7 @@ class Record(Struct, gc=False):
     timestamp_type: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
+    headers: RecordHeaders
 
 
 class Unreadable(Record, gc=False):
@@ -62,6 +66,19 @@ class Unreadable(Record, gc=False):
     """
 
     why: str = ""
+
+
+Fetch: TypeAlias = dict[ClientPartition, list[Record | Unreadable]]
+"""What a consumer's `getmany` returns; what cannot be read is among it."""
+
+
+def key_of(record: Record) -> bytes:
+    """The key of a record that has one.
+
+    It was looked at before, or the topic is compacted: there a broker takes no record without.
+    """
+    assert record.key is not None, f"{record.topic}-{record.partition}: a record without a key"
+    return record.key
 
 
 class Batches:

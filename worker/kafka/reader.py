@@ -98,10 +98,10 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]
                 waiter.set_exception(error)
 
 
-class Run(list[Any]):
+class Run(list[Record]):
     """Records of one partition that a fetch returned, and the positions before and after it."""
 
-    def __init__(self, start: int, end: int, records: list[Any], size: int = 0) -> None:
+    def __init__(self, start: int, end: int, records: list[Record], size: int = 0) -> None:
         self.start, self.end = start, end
         self.size = size
         """Bytes of the batches that were opened for it."""
@@ -200,7 +200,7 @@ _crc_tries = Counter[tuple[Any, int]]()
 class RunResult(fetcher.FetchResult):  # type: ignore[misc]
     """aiokafka's fetch result with its first offset, to tell compaction from a lost record."""
 
-    def getall(self, max_records: int | None = None) -> list[Any]:
+    def getall(self, max_records: int | None = None) -> list[Record]:
         """Return what was fetched, as a `Run`.
 
         That is all of it, so many records, or what the read has room for.
@@ -225,7 +225,7 @@ class RunResult(fetcher.FetchResult):  # type: ignore[misc]
         state.markers = _NONE if records else (began, state.position)
         return Run(began, state.position, records, part.opened - opened) if records else []
 
-    def _take(self, part: RunRecords, most: int | None, until: int) -> list[Any]:
+    def _take(self, part: RunRecords, most: int | None, until: int) -> list[Record]:
         records = []
         for record in part:
             records.append(record)

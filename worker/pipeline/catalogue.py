@@ -14,13 +14,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pprm.catalogue.catalogue import Product
 from worker.kafka import reader
+from worker.kafka.batches import Fetch, Record
 from worker.pipeline.following import Followed
 
 Changes: TypeAlias = Mapping[str, Product | None]
 """Newest record per product id; None withdraws it."""
 Change: TypeAlias = tuple[str, Product | None]
 """Product id, and the product or None where it is withdrawn."""
-Decode: TypeAlias = Callable[[Any], Change | None]
+Decode: TypeAlias = Callable[[Record], Change | None]
 """A Kafka record to a change, or None where it is not valid, or not the newest of its product."""
 
 IDLE_MS = 200
@@ -63,7 +64,7 @@ async def follow(
         while True:
             if await followed.keep_up():
                 decode, ids, is_read = decoder(), set(), False
-            fetched = await consumer.getmany(timeout_ms=IDLE_MS, max_records=READ_RECORDS)
+            fetched: Fetch = await consumer.getmany(timeout_ms=IDLE_MS, max_records=READ_RECORDS)
             decoded = (decode(record) for records in fetched.values() for record in records)
             changes = dict(change for change in decoded if change)
             if not is_read:

@@ -39,7 +39,7 @@ from schemas.dead_letters import Why
 from schemas.families import FAMILIES, USER_KEYED
 from schemas.limits import EARLIEST, MAX_ID_BYTES, Message
 from schemas.products import Promotion
-from worker.kafka.batches import Unreadable
+from worker.kafka.batches import Record, RecordHeaders, Unreadable, key_of
 from worker.pipeline import envelopes, plain_json
 from worker.pipeline.sentiment import sentiment
 
@@ -86,7 +86,7 @@ class Answer(Struct, frozen=True, gc=False):
     user_id: str
     version: int
     event_id: str
-    record: Any
+    record: Record
     model: Mapping[str, str]
     """name, version, sha256"""
     items: Iterable[tuple[str, float, list[str]]]
@@ -94,14 +94,14 @@ class Answer(Struct, frozen=True, gc=False):
 
 
 def decode(
-    family: str, record: Any, now: float, mended: Mended | None = None, log: int = 0
+    family: str, record: Record, now: float, mended: Mended | None = None, log: int = 0
 ) -> Decoded | Invalid:
     """Read a record of a user-keyed topic; see `decode_all`."""
     return decode_all(family, [record], now, mended, log)[0]
 
 
 def decode_all(
-    family: str, records: Sequence[Any], now: float, mended: Mended | None = None, log: int = 0
+    family: str, records: Sequence[Record], now: float, mended: Mended | None = None, log: int = 0
 ) -> list[Decoded | Invalid]:
     """Read records of a user-keyed topic, each in its place.
 
@@ -112,17 +112,19 @@ def decode_all(
     id_field = next((name for name in envelopes.IDS if name in model.model_fields), "")
     mended = defaultdict(int) if mended is None else mended
 
-    def read(record: Any, message: Any) -> Decoded | Invalid:
+    def read(record: Record, message: Any) -> Decoded | Invalid:
         user_id = _envelope(record)
         if isinstance(user_id, Invalid):
             return user_id
         position = Position(source, record.partition, record.offset, log)
         if record.value is None:
             return _tombstone(family, record, position, user_id, now, mended)
-        if message is None and isinstance(message := _message(model, record, mended), Invalid):
+        if message is None and isinstance(
+            message := _message(model, record.value, record.headers, mended), Invalid
+        ):
             return message
         if message.user_id != user_id:
-            detail = f"the key is not the value's user_id{envelopes.key_hint(record.key)}"
+            detail = f"the key is not the value's user_id{envelopes.key_hint(user_id)}"
             return Invalid("key", detail, "validate")
         event = (
             to_event(message, position)
@@ -141,7 +143,7 @@ def decode_all(
 
 
 def _tombstone(
-    family: str, record: Any, position: Position, user_id: str, now: float, mended: Mended
+    family: str, record: Record, position: Position, user_id: str, now: float, mended: Mended
 ) -> Decoded | Invalid:
     if family != "users":
         return Invalid("tombstone", "a null value means something on users and products only")
@@ -150,7 +152,7 @@ def _tombstone(
     )
 
 
-def record_time(record: Any, now: float) -> float | None:
+def record_time(record: Record, now: float) -> float | None:
     """Return the record's own time, Unix seconds.
 
     None where it lies outside of the limits for event times.
@@ -161,7 +163,7 @@ def record_time(record: Any, now: float) -> float | None:
     return time if _EARLIEST <= time <= now + FUTURE_SECONDS else None
 
 
-def _time_of(record: Any, now: float, mended: Mended) -> int:
+def _time_of(record: Record, now: float, mended: Mended) -> int:
     """Return when a record without a time of its own was made.
 
     The worker's clock is used where the record's time is impossible.
@@ -173,7 +175,7 @@ def _time_of(record: Any, now: float, mended: Mended) -> int:
 
 
 def decode_product(
-    record: Any, dimensions: int, mended: Mended | None = None
+    record: Record, dimensions: int, mended: Mended | None = None
 ) -> tuple[str, catalogue.Product | None] | Invalid:
     """Read a record of the products topic.
 
@@ -186,13 +188,15 @@ def decode_product(
         return key
     if record.value is None:
         return key, None
-    message = _message(Product, record, defaultdict(int) if mended is None else mended)
+    message = _message(
+        Product, record.value, record.headers, defaultdict(int) if mended is None else mended
+    )
     if isinstance(message, Invalid):
         return message
     if message.product_id != key:
         return Invalid(
             "key",
-            f"the key is not the value's product_id{envelopes.key_hint(record.key)}",
+            f"the key is not the value's product_id{envelopes.key_hint(key)}",
             "validate",
         )
     if message.vector is not None and len(message.vector) != dimensions:
@@ -203,13 +207,13 @@ def decode_product(
     return key, to_catalogue(message)
 
 
-def readable_key(record: Any) -> str | None:
+def readable_key(record: Record) -> str | None:
     """The key of a record whose value is of no interest; None where it is no id."""
     key = _key(record)
     return None if isinstance(key, Invalid) else key
 
 
-def _envelope(record: Any) -> str | Invalid:
+def _envelope(record: Record | Unreadable) -> str | Invalid:
     """The key as text, after the limits that need no parsing."""
     if isinstance(record, Unreadable):
         return Invalid("unreadable", record.why)
@@ -220,7 +224,7 @@ def _envelope(record: Any) -> str | Invalid:
     return _key(record)
 
 
-def _key(record: Any) -> str | Invalid:
+def _key(record: Record) -> str | Invalid:
     if not record.key or len(record.key) > MAX_ID_BYTES:
         return Invalid("key", f"the key must be an id of 1 to {MAX_ID_BYTES} bytes")
     try:
@@ -235,7 +239,7 @@ _PLAIN: dict[type[Message], Callable[[Sequence[bytes]], list[Any]]] = {
 }
 
 
-def _plain(model: type[Message], records: Sequence[Any]) -> list[Any]:
+def _plain(model: type[Message], records: Sequence[Record]) -> list[Any]:
     """What the fast reader makes of the records, None where it makes nothing of one."""
     read = _PLAIN.get(model)
     if read is None:
@@ -243,17 +247,17 @@ def _plain(model: type[Message], records: Sequence[Any]) -> list[Any]:
     return read([r.value if r.value and len(r.value) <= MAX_VALUE_BYTES else b"" for r in records])
 
 
-def _message(model: type[Message], record: Any, mended: Mended) -> Any:
-    """The message of a record, whatever lies around it."""
+def _message(model: type[Message], value: bytes, headers: RecordHeaders, mended: Mended) -> Any:
+    """The message in a record's value, whatever lies around it."""
     try:
-        value = envelopes.opened(record, model)
+        inner = envelopes.opened(value, headers, model)
     except envelopes.EnvelopeError as error:
         return Invalid("envelope", str(error))
-    message, cut = _parse(model, value)
-    if _lacks_something(message) and (completed := envelopes.completed(record, model)):
+    message, cut = _parse(model, inner)
+    if _lacks_something(message) and (completed := envelopes.completed(value, headers, model)):
         again, cut_again = _parse(model, completed)
         message, cut = (message, cut) if isinstance(again, Invalid) else (again, cut_again)
-    if isinstance(message, Invalid) and (detail := envelopes.foreign(value)):
+    if isinstance(message, Invalid) and (detail := envelopes.foreign(inner)):
         return Invalid("envelope", detail)
     if cut:
         mended["text"] += cut
@@ -332,7 +336,9 @@ def _review(message: Review, position: Position) -> Interaction:
     )
 
 
-def _profile(message: User, position: Position, record: Any, now: float, mended: Mended) -> Profile:
+def _profile(
+    message: User, position: Position, record: Record, now: float, mended: Mended
+) -> Profile:
     time = _seconds(message.updated_at) if message.updated_at else _time_of(record, now, mended)
     return Profile(position, time, profile_text(message.text, message.attributes))
 
@@ -407,7 +413,11 @@ def encode_recommendation(answer: Answer, now: datetime) -> tuple[bytes, bytes, 
         "model": answer.model,
         "items": orjson.Fragment(items),
     }  # fmt: skip
-    return record.key, orjson.dumps(value), _cloud_event(identity, generated_at) + _trace(record)
+    return (
+        key_of(record),
+        orjson.dumps(value),
+        _cloud_event(identity, generated_at) + _trace(record),
+    )
 
 
 def _items(answer: Answer) -> bytes:
@@ -439,7 +449,7 @@ def _cloud_event(identity: str, time: str) -> Headers:
     return [*_CLOUD_EVENT, ("ce_id", identity.encode()), ("ce_time", time.encode())]
 
 
-def _trace(record: Any) -> Headers:
+def _trace(record: Record) -> Headers:
     """Return W3C trace context within its limits.
 
     A trace state keeps whole members; a parent that is none is dropped.
@@ -465,7 +475,7 @@ def largest_list(k: int) -> int:
     return k * (text + 512) + 3 * text + 4096
 
 
-def _record_id(record: Any) -> str:
+def _record_id(record: Record) -> str:
     return f"{record.topic}-{record.partition}-{record.offset}"
 
 

@@ -15,6 +15,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.limits import Message, Time
+from worker.kafka.batches import RecordHeaders
 
 STRUCTURED, BATCH = b"application/cloudevents+json", b"application/cloudevents-batch+json"
 IDS = ("event_id", "request_id")
@@ -44,7 +45,7 @@ class EnvelopeError(ValueError):
     """A CloudEvent cannot be unwrapped; the message says why."""
 
 
-def opened(record: Any, model: type[Message]) -> bytes:
+def opened(value: bytes, headers: RecordHeaders, model: type[Message]) -> bytes:
     """Return the message's own JSON.
 
     Of a CloudEvent in structured mode it is the data, which get id and time where they lack them.
@@ -52,26 +53,24 @@ def opened(record: Any, model: type[Message]) -> bytes:
     Raises:
         EnvelopeError: it is a batch, or its data are none.
     """
-    kind = _content_type(record)
+    kind = _content_type(headers)
     if kind == BATCH:
         raise EnvelopeError(
             "a batch of CloudEvents: send each event as a record of its own, with its own key"
         )
-    event = _object(record.value) if kind == STRUCTURED else None
+    event = _object(value) if kind == STRUCTURED else None
     if event is None:
-        return bytes(record.value)
+        return value
     return _with(model, _data(event), event)
 
 
-def completed(record: Any, model: type[Message]) -> bytes | None:
+def completed(value: bytes, headers: RecordHeaders, model: type[Message]) -> bytes | None:
     """Add id and time of a CloudEvent in binary mode to a message that lacks them.
 
     None where there is no CloudEvent.
     """
-    attributes = {
-        name[3:]: _text(value) for name, value in record.headers if name in ("ce_id", "ce_time")
-    }
-    return _with(model, record.value, attributes) if attributes else None
+    attributes = {name[3:]: _text(text) for name, text in headers if name in ("ce_id", "ce_time")}
+    return _with(model, value, attributes) if attributes else None
 
 
 def foreign(value: bytes) -> str | None:
@@ -85,20 +84,20 @@ def foreign(value: bytes) -> str | None:
     return CONNECT if "schema" in said and "payload" in said else None
 
 
-def key_hint(key: bytes) -> str:
+def key_hint(key: str) -> str:
     """What to do about a key that is wrapped; empty where it is not."""
-    return KEY if key[:1] in (b'"', b"{", b"\0") else ""
+    return KEY if key[:1] in ('"', "{", "\0") else ""
 
 
 def _is_change(said: Mapping[str, Any]) -> bool:
     return "op" in said and ("before" in said or "after" in said)
 
 
-def _content_type(record: Any) -> bytes:
+def _content_type(headers: RecordHeaders) -> bytes:
     """Without parameters such as the character set."""
-    for name, value in record.headers:
+    for name, value in headers:
         if value and name.lower() == "content-type":
-            return bytes(value.partition(b";")[0].strip().lower())
+            return value.partition(b";")[0].strip().lower()
     return b""
 
 

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from worker.kafka.batches import Record
 from worker.pipeline.codec import Headers, Invalid
 from worker.runtime.delivery import DEFAULT_LIMIT, Row, row_bytes
 
@@ -21,7 +22,7 @@ SMALLEST_LIMIT = 16 * 1024
 """Of the topic's `max.message.bytes`: our own headers fit, and some of the original."""
 
 
-def dead_letter(record: Any, invalid: Invalid, limit: int = DEFAULT_LIMIT) -> Row:
+def dead_letter(record: Record, invalid: Invalid, limit: int = DEFAULT_LIMIT) -> Row:
     """A dead letter of a record that takes at most `limit` bytes in the log."""
     said: dict[str, Any] = {
         "reason": invalid.reason,
@@ -55,7 +56,7 @@ def _fitting(
     key: bytes | None,
     value: bytes | None,
     said: Mapping[str, Any],
-    originals: Iterable[tuple[str, Any]],
+    originals: Iterable[tuple[str, bytes | None]],
     limit: int,
 ) -> Row:
     cut: dict[str, Any] = {}
@@ -88,7 +89,7 @@ def _as_headers(said: Mapping[str, Any]) -> Headers:
     return [(name, str(text).encode()) for name, text in said.items()]
 
 
-def _original_headers(originals: Iterable[tuple[str, Any]], room: int) -> Headers:
+def _original_headers(originals: Iterable[tuple[str, bytes | None]], room: int) -> Headers:
     """The record's own headers, as many as fit."""
     kept: Headers = []
     empty = row_bytes(Row(None, None))

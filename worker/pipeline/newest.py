@@ -5,8 +5,7 @@ shop that withdraws with another client than it publishes with has both in the l
 meets them in any order.
 """
 
-from typing import Any
-
+from worker.kafka.batches import Record
 from worker.pipeline.codec import record_time
 
 KEPT_SECONDS = 86_400
@@ -28,7 +27,7 @@ class Newest:
         self._ranks: dict[str, int] = {}
         self._sweep_at = FIRST_SWEEP
 
-    def is_newest(self, product_id: str, withdrawn: bool, record: Any, now: float) -> bool:
+    def is_newest(self, product_id: str, withdrawn: bool, record: Record, now: float) -> bool:
         """Whether no newer record of the product is known, and remember this one if so.
 
         `now` is Unix seconds.
@@ -60,7 +59,7 @@ class Newest:
         self._sweep_at = max(2 * len(self._ranks), FIRST_SWEEP)
 
 
-def _time(record: Any, now: float) -> int:
+def _time(record: Record, now: float) -> int:
     """Return the time of a record, or 0 where it has none that is possible.
 
     0 is older than any, so that it keeps nothing out.

@@ -13,13 +13,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic, time
-from typing import Any
 
 from pprm.core.events import SOURCES, topic_of
 from pprm.state import user_state
 from pprm.state.fold import fold_into
 from pprm.state.user_state import StateError, UserState
 from pprm.state.watermarks import NO_MARK
+from worker.kafka.batches import Record
 from worker.ops.fatal import exit_now
 from worker.pipeline import codec, popularity, publishing, rekeying, routing
 from worker.pipeline.codec import Invalid
@@ -169,7 +169,12 @@ def decode(c: Components, batch: MicroBatch) -> Work:
 
 
 def route_rekeyed(
-    c: Components, work: Work, partition: int, records: list[Any], now: float, mended: codec.Mended
+    c: Components,
+    work: Work,
+    partition: int,
+    records: list[Record],
+    now: float,
+    mended: codec.Mended,
 ) -> None:
     """Records that another partition's worker has sent here, as what they were."""
     user_keyed = {topic for topic, family in c.families.items() if family in SOURCES}

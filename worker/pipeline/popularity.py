@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 from time import time
-from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -22,7 +21,7 @@ from aiokafka import AIOKafkaProducer
 from pprm.catalogue.popularity import Snapshot, decode_snapshot, encode_snapshot
 from pprm.state.user_state import DAY
 from worker.kafka import reader
-from worker.kafka.batches import Unreadable
+from worker.kafka.batches import Fetch, Record, Unreadable
 from worker.pipeline.context import Components
 from worker.pipeline.following import Followed
 
@@ -106,7 +105,7 @@ async def follow(c: Components) -> None:
             if await topic.keep_up():
                 c.popularity_published.clear()  # who starts later knows us from there only
             newest: dict[int, Snapshot] = {}
-            fetched = await consumer.getmany(timeout_ms=IDLE_MS, max_records=100)
+            fetched: Fetch = await consumer.getmany(timeout_ms=IDLE_MS, max_records=100)
             for record in (record for records in fetched.values() for record in records):
                 if dict(record.headers).get(WRITER) != _me and (said := _read(c, record)):
                     newest[said[0]] = said[1]
@@ -117,12 +116,12 @@ async def follow(c: Components) -> None:
         await consumer.stop()
 
 
-def _read(c: Components, record: Any) -> tuple[int, Snapshot] | None:
+def _read(c: Components, record: Record | Unreadable) -> tuple[int, Snapshot] | None:
     """Partition and snapshot of a record, None where it is not one."""
     try:
         if isinstance(record, Unreadable):
             raise ValueError(record.why)
-        partition = int(record.key)
+        partition = int(record.key or b"")
         if not 0 <= partition < c.settings.topics.partitions:
             raise ValueError(f"there is no partition {partition}")
         return partition, decode_snapshot(record.value or b"", int(time() // DAY) + 1)

@@ -8,7 +8,7 @@ that partition.
 
 from collections import defaultdict
 from collections.abc import Container, Iterable
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from msgspec.structs import replace
 
@@ -34,10 +34,10 @@ class Origin(NamedTuple):
     log: int
 
 
-Refused: TypeAlias = list[tuple[Any, Invalid]]
+Refused: TypeAlias = list[tuple[Record, Invalid]]
 
 
-def row(record: Any, log: int) -> Row:
+def row(record: Record, log: int) -> Row:
     """What carries a record of a topic, whose log has this number, to another partition."""
     source = f"{record.topic}:{record.partition}:{record.offset}:{record.timestamp}:{log}"
     return Row(record.key, record.value, [(HEADER, source.encode()), *_bounded(record.headers)])
@@ -56,10 +56,10 @@ def _bounded(headers: Iterable[tuple[str, bytes | None]]) -> Headers:
 
 
 def originals(
-    records: Iterable[Any], topics: Container[str]
+    records: Iterable[Record], topics: Container[str]
 ) -> tuple[dict[Origin, list[Record]], Refused]:
     """Return re-keyed records as they were, by origin and in order; apart those of other topics."""
-    found, refused = defaultdict[Origin, list[Record]](list), list[tuple[Any, Invalid]]()
+    found, refused = defaultdict[Origin, list[Record]](list), list[tuple[Record, Invalid]]()
     for record in records:
         read = _original(record)
         if read and read[0].topic in topics:
@@ -74,12 +74,12 @@ def originals(
     return found, refused
 
 
-def _original(record: Any) -> tuple[Origin, Record] | None:
+def _original(record: Record) -> tuple[Origin, Record] | None:
     try:
         name, said = record.headers[0]
-        topic, *numbers = said.decode().split(":")
+        topic, *numbers = (said or b"").decode().split(":")
         partition, offset, timestamp, log = map(int, numbers)
-    except (IndexError, ValueError, AttributeError):
+    except (IndexError, ValueError):
         return None
     if name != HEADER or not (
         0 <= partition < 1 << 31 and 0 <= offset < 1 << 48 and 0 <= log < 1 << 32

@@ -7,11 +7,12 @@ state of that key.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
 from worker.kafka import placement
+from worker.kafka.batches import Record
 from worker.pipeline import rekeying
 from worker.pipeline.codec import Decoded, Invalid
 from worker.pipeline.context import Components
@@ -27,7 +28,7 @@ class Read(NamedTuple):
     origin: Origin
     direct: bool
     """Read from the topic itself, not re-keyed."""
-    records: Sequence[Any]
+    records: Sequence[Record]
     said: Sequence[Decoded | Invalid]
 
 
@@ -71,7 +72,7 @@ def _rekey(
         yield record, answer
 
 
-def _everywhere(c: Components, partition: int, read: Read, record: Any, home: int) -> list[int]:
+def _everywhere(c: Components, partition: int, read: Read, record: Record, home: int) -> list[int]:
     """Return where else a shopper has to be forgotten.
 
     A record that is re-keyed already has come to the key's partition.
@@ -82,7 +83,7 @@ def _everywhere(c: Components, partition: int, read: Read, record: Any, home: in
 
 
 def _send_on(
-    c: Components, work: Work, partition: int, target: int, record: Any, origin: Origin
+    c: Components, work: Work, partition: int, target: int, record: Record, origin: Origin
 ) -> None:
     rows = work.rows[c.unit("users", partition)][c.settings.rekeyed_topic, target]
     rows.append(rekeying.row(record, origin.log))
@@ -90,7 +91,7 @@ def _send_on(
 
 
 def count_misplaced_products(
-    c: Components, topic: str, partition: int, records: Sequence[Any]
+    c: Components, topic: str, partition: int, records: Sequence[Record]
 ) -> None:
     """Count products in another partition than their key has.
 

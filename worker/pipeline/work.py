@@ -3,17 +3,18 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from pprm.core.events import SLOTS, Event, Profile
 from pprm.state.fold import Folded
 from pprm.state.user_state import UserState
+from worker.kafka.batches import Record, key_of
 from worker.pipeline.codec import Decoded, Invalid
 from worker.pipeline.recommender import Ranked
 from worker.runtime.delivery import Row
 from worker.runtime.ledger import TopicPartition
 
-Answered: TypeAlias = tuple[Any, Decoded | Invalid]
+Answered: TypeAlias = tuple[Record, Decoded | Invalid]
 """A record, and what it says."""
 Values: TypeAlias = Mapping[int, Mapping[bytes, bytes]]
 """Encoded states by partition and key."""
@@ -30,7 +31,7 @@ class Shopper:
     key: bytes
     events: list[Event] = field(default_factory=list)
     """What came, in the order it is folded: purchases know the promotion of their product."""
-    last: tuple[Any, Decoded] = field(init=False)
+    last: tuple[Record, Decoded] = field(init=False)
     """The record of the last of them, and what it says."""
     damaged: bytes | None = None
     """What the table held, where it could not be read as a state."""
@@ -81,7 +82,7 @@ class Refused(NamedTuple):
     """
 
     partition: int
-    record: Any
+    record: Record
     invalid: Invalid
 
 
@@ -104,7 +105,7 @@ class Work:
         """Those of all partitions."""
         return [shopper for shoppers in self.partitions.values() for shopper in shoppers.values()]
 
-    def refuse(self, partition: int, refused: Iterable[tuple[Any, Invalid]]) -> None:
+    def refuse(self, partition: int, refused: Iterable[tuple[Record, Invalid]]) -> None:
         """Note records of a partition that go to the dead letters."""
         self.refused += [Refused(partition, record, invalid) for record, invalid in refused]
 
@@ -115,8 +116,9 @@ class Work:
             if isinstance(answer, Invalid):
                 self.refused.append(Refused(partition, record, answer))
                 continue
-            shopper = shoppers.get(record.key)
+            key = key_of(record)
+            shopper = shoppers.get(key)
             if shopper is None:
-                shopper = shoppers[record.key] = Shopper(partition, record.key)
+                shopper = shoppers[key] = Shopper(partition, key)
             shopper.last = record, answer
             shopper.events.append(answer.event)

@@ -15,7 +15,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pprm.core.errors import Foreseen
-from worker.kafka.batches import Unreadable
+from worker.kafka.batches import Fetch, Record, Unreadable, key_of
 from worker.kafka.reader import consumer as consumer_of
 from worker.runtime.delivery import Append, Headers
 from worker.runtime.table import BatchTable
@@ -43,10 +43,15 @@ def stamp(generation: int) -> Headers:
     return [(GENERATION, str(generation).encode())]
 
 
-def generation_of(record: Any) -> int:
+def generation_of(record: Record) -> int:
     """Generation in which a record was written, 0 where it does not say."""
-    said = dict(record.headers).get(GENERATION, b"0")
+    said = dict(record.headers).get(GENERATION) or b""
     return int(said) if said.isdigit() and len(said) < 20 else 0
+
+
+def _require_readable(record: Record | Unreadable) -> None:
+    if isinstance(record, Unreadable):
+        raise ChangelogError(f"{record.topic}-{record.partition}: {record.why}")
 
 
 @asynccontextmanager
@@ -66,13 +71,15 @@ async def reader(client: Mapping[str, Any], tp: TopicPartition) -> AsyncIterator
 
 async def to_the_end(
     client: Mapping[str, Any], tp: TopicPartition, start: int | None = None
-) -> AsyncIterator[list[Any]]:
+) -> AsyncIterator[list[Record]]:
     """Yield what is committed in a partition, from an offset to the end, a fetch at a time."""
     async with reader(client, tp) as consumer:
         begin = (await consumer.beginning_offsets([tp]))[tp]
         consumer.seek(tp, max(begin, start or 0))
         while True:
-            fetched = await consumer.getmany(tp, timeout_ms=IDLE_MS, max_records=READ_RECORDS)
+            fetched: Fetch = await consumer.getmany(
+                tp, timeout_ms=IDLE_MS, max_records=READ_RECORDS
+            )
             if records := fetched.get(tp, []):
                 yield records
             elif await consumer.position(tp) >= (await consumer.end_offsets([tp]))[tp]:
@@ -88,22 +95,21 @@ class Replay:
         self.overwritten: set[bytes] = set()
         """Keys whose last record in the log is a foreign one."""
 
-    def apply(self, records: Iterable[Any]) -> None:
+    def apply(self, records: Iterable[Record | Unreadable]) -> None:
         """Write records, in the order of the log."""
         updates: dict[bytes, bytes | None] = {}
         offset = -1
         for record in records:
             offset = record.offset
-            if isinstance(record, Unreadable):
-                raise ChangelogError(f"{record.topic}-{record.partition}: {record.why}")
+            _require_readable(record)
             if self._is_foreign(record, updates):
-                self.overwritten.add(record.key)
+                self.overwritten.add(key_of(record))
             else:
-                updates[record.key] = record.value
-                self.overwritten.discard(record.key)
+                updates[key_of(record)] = record.value
+                self.overwritten.discard(key_of(record))
         self.table.write(self.partition, updates, offset, self.generation)
 
-    def _is_foreign(self, record: Any, updates: Mapping[bytes, bytes | None]) -> bool:
+    def _is_foreign(self, record: Record, updates: Mapping[bytes, bytes | None]) -> bool:
         """Whether a record of an earlier generation was not made from the state held.
 
         Only a record that follows a later generation's is judged.
@@ -115,13 +121,10 @@ class Replay:
         # The generation alone does not prove it: it starts again at 1 when the group is deleted.
         return self._is_older(record, updates)
 
-    def _is_older(self, record: Any, updates: Mapping[bytes, bytes | None]) -> bool:
+    def _is_older(self, record: Record, updates: Mapping[bytes, bytes | None]) -> bool:
         """Whether it was not made from the state held."""
-        held = (
-            updates[record.key]
-            if record.key in updates
-            else self.table.get_many(self.partition, [record.key])[0]
-        )
+        key = key_of(record)
+        held = updates[key] if key in updates else self.table.get_many(self.partition, [key])[0]
         return held is not None and not (
             record.value is not None and self.table.follows(record.value, held)
         )
@@ -133,7 +136,7 @@ class Merge(Replay):
     What the files hold stays, unless a record was made from it.
     """
 
-    def _is_foreign(self, record: Any, updates: Mapping[bytes, bytes | None]) -> bool:
+    def _is_foreign(self, record: Record, updates: Mapping[bytes, bytes | None]) -> bool:
         self.generation = max(self.generation, generation_of(record))
         return self._is_older(record, updates)
 
@@ -155,19 +158,21 @@ async def foreign_keys(
 
     Raises:
         Superseded: there are records of a later one.
+        ChangelogError: one of them cannot be read.
     """
     keys: set[bytes] = set()
     async with reader(client, tp) as consumer:
         consumer.seek(tp, offsets.start)
         while await consumer.position(tp) < offsets.stop:
-            fetched = await consumer.getmany(tp, timeout_ms=1000, max_records=READ_RECORDS)
+            fetched: Fetch = await consumer.getmany(tp, timeout_ms=1000, max_records=READ_RECORDS)
             for record in fetched.get(tp, []):
                 if record.offset >= offsets.stop:
                     break
+                _require_readable(record)
                 if generation_of(record) > generation:
                     raise Superseded(
                         f"{tp} belongs to generation {generation_of(record)}, this is {generation}"
                     )
                 if generation_of(record) < generation:
-                    keys.add(record.key)
+                    keys.add(key_of(record))
     return keys

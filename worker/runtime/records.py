@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import faust
 from faust.transport.utils import DefaultSchedulingStrategy
+from faust.types import TP
 
+from worker.kafka.batches import Record
 from worker.kafka.reader import Run
 
 MAX_RECORDS = 1000
@@ -23,7 +25,7 @@ class Fetched(NamedTuple):
     """Where the fetch began; up to the first record the log may hold only markers, or nothing."""
     end: int
     """Where the next fetch goes on: between the last record and it the log holds nothing."""
-    records: list[Any]
+    records: list[Record]
     arrived: float
 
     def cut(self, records: int) -> tuple["Fetched", "Fetched"]:
@@ -46,7 +48,7 @@ class RecordRange:
     key = checksum = None
     serialized_key_size = serialized_value_size = 0
 
-    def __init__(self, start: int, end: int, records: list[Any], size: int = 0) -> None:
+    def __init__(self, start: int, end: int, records: list[Record], size: int = 0) -> None:
         last = records[-1]
         self.topic, self.partition, self.offset = last.topic, last.partition, last.offset
         self.timestamp, self.timestamp_type = last.timestamp, last.timestamp_type
@@ -59,7 +61,7 @@ class RangeScheduler(DefaultSchedulingStrategy):  # type: ignore[misc]
     It filters nothing: the ledger decides.
     """
 
-    def iterate(self, records: Mapping[Any, Run]) -> Iterator[tuple[Any, RecordRange]]:
+    def iterate(self, records: Mapping[TP, Run]) -> Iterator[tuple[TP, RecordRange]]:
         """Yield (partition, range) until all records are out."""
         at, todo = 0, list(records.items())
         while todo:

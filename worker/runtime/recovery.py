@@ -18,6 +18,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from mode import Service
 
+from worker.kafka.batches import Fetch, Record
 from worker.ops.fatal import exit_now
 from worker.runtime import metadata
 from worker.runtime.absence import RETRY_SECONDS, is_away
@@ -230,12 +231,16 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         return end
 
     async def _read_to_end(
-        self, consumer: AIOKafkaConsumer, tp: TopicPartition, apply: Callable[[Iterable[Any]], None]
+        self,
+        consumer: AIOKafkaConsumer,
+        tp: TopicPartition,
+        apply: Callable[[Iterable[Record]], None],
     ) -> None:
         while True:
-            records = (
-                await consumer.getmany(tp, timeout_ms=IDLE_MS, max_records=READ_RECORDS)
-            ).get(tp, [])
+            fetched: Fetch = await consumer.getmany(
+                tp, timeout_ms=IDLE_MS, max_records=READ_RECORDS
+            )
+            records = fetched.get(tp, [])
             position = await consumer.position(tp)
             # told with the fetch, it is good enough to show; where nothing comes, only the broker's
             # answer ends it

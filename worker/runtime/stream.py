@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from faust.streams import Stream
 
+from worker.kafka.batches import Record
 from worker.runtime.consumer import LedgerConsumer
 from worker.runtime.ledger import TopicPartition, Verdict, tuple_of
 from worker.runtime.records import Fetched
@@ -45,7 +46,7 @@ class MicroBatch:
     """Records that are next in order and without holes, per partition, and the ledger's epoch."""
 
     epoch: int
-    records: dict[TopicPartition, list[Any]]
+    records: dict[TopicPartition, list[Record]]
     ends: dict[TopicPartition, int]
     """Offsets to go on from afterwards."""
     arrived: float

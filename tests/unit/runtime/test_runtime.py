@@ -4,18 +4,21 @@ import asyncio
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from worker.kafka import reader
+from worker.kafka.batches import Unreadable
 from worker.kafka.reader import Run
-from worker.runtime import app, consumer
-from worker.runtime.changelog import Replay, gaps
+from worker.runtime import app, changelog, consumer
+from worker.runtime.changelog import ChangelogError, Replay, gaps
 from worker.runtime.consumer import LedgerConsumer, _OnTheLoop
 from worker.runtime.delivery import Append, Row, append_rows
 from worker.runtime.fetch_sessions import Sessions
@@ -168,6 +171,42 @@ def test_generations_that_begin_again_lose_nothing() -> None:
     replay = Replay(table, 0)  # type: ignore[arg-type]
     replay.apply(logged(("a", b"x8", 1), ("b", b"x1", 1), ("a", b"x9", 1)))
     assert table.held == {b"a": b"x9", b"b": b"x1"} and not replay.overwritten
+
+
+def test_a_generation_that_is_null_is_none() -> None:
+    table = Table(generation=57, a=b"x7")
+    (record,) = logged(("a", b"x8", 0))
+    record.headers = [("generation", None)]
+    Replay(table, 0).apply([record])  # type: ignore[arg-type]
+    assert table.held == {b"a": b"x8"} and table.started == 57
+
+
+def test_what_cannot_be_read_among_our_appends_is_said_and_not_taken_for_a_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tp = TopicPartition("log", 0)
+    bad = Unreadable("log", 0, 5, 0, 0, None, b"?", (), "its checksum does not fit")
+
+    class Consumer:
+        at = 5
+
+        def seek(self, _: Any, offset: int) -> None:
+            self.at = offset
+
+        async def position(self, _: Any) -> int:
+            return self.at
+
+        async def getmany(self, *_: Any, **__: Any) -> dict[Any, list[Any]]:
+            self.at += 1
+            return {tp: [bad]}
+
+    @asynccontextmanager
+    async def of(*_: Any) -> AsyncIterator[Consumer]:
+        yield Consumer()
+
+    monkeypatch.setattr(changelog, "reader", of)
+    with pytest.raises(ChangelogError, match="checksum"):
+        asyncio.run(changelog.foreign_keys({}, tp, range(5, 6), 3))
 
 
 def run_result(position: int, offsets: list[int], end: int) -> tuple[Any, Any]:
