@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from worker import settings
 from worker.cli import app as cli
+from worker.cli.commands import run
 from worker.settings import Settings, SettingsError, client_settings, describe, load
 
 
@@ -261,4 +262,4 @@ def test_every_setting_by_every_way(
 
 
 def test_every_flag_of_the_worker_is_a_setting() -> None:
-    assert len(signature(cli.worker).parameters) == len(FLAGS) + 1, "and --config"
+    assert len(signature(run.worker).parameters) == len(FLAGS) + 1, "and --config"

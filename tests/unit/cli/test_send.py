@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 from schemas import Purchase
 from worker.cli import app as cli
 from worker.cli import send, send_options, tail
+from worker.cli.commands import messages
 
 
 def test_compose_makes_what_is_absent():
@@ -54,7 +55,9 @@ def test_wrong_line_is_named():
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     calls: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(cli, "_send", lambda family, given, **rest: calls.append((family, given)))
+    monkeypatch.setattr(
+        messages, "_send", lambda family, given, **rest: calls.append((family, given))
+    )
     return calls
 
 
