@@ -1,8 +1,7 @@
 """The topic families: what each holds, who reads and writes it, how it is kept.
 
-Topics, access rights, commands and the AsyncAPI document follow from `FAMILIES`. A new event type
-is a model in a module of this package, a line here, a name in `pprm.core.events.SOURCES` and what
-`worker.pipeline.codec` makes of it.
+Topics, access rights, commands, metrics and the AsyncAPI document follow from `FAMILIES`.
+CONTRIBUTING.md has an example of a new event type with all that it touches.
 """
 
 from typing import Literal, NamedTuple, TypeAlias

@@ -38,6 +38,7 @@ from benchmarks.stream.job import (
     update,
     utc,
 )
+from schemas.families import FAMILIES
 from worker.runtime import collector
 from worker.settings import Partitioner
 
@@ -83,10 +84,8 @@ def ours(job: Job, partitioner: Partitioner = "murmur2") -> None:
 
 def topics(job: Job) -> dict[str, Any]:
     """Settings of our topics: the input is everybody's, the rest is this run's own."""
-    own = ("browses", "reviews", "users", "products", "dead_letters")
-    names = {family: f"{job.group}-{family}" for family in own}
     return {
-        **names,
+        **{family: f"{job.group}-{family}" for family in FAMILIES},
         "purchases": job.source,
         "recommendations": job.output,
         "partitions": PARTITIONS,

@@ -56,6 +56,6 @@ def test_repeats_after_a_crash_and_late_writes_of_a_suspended_worker_are_dropped
 
 @pytest.mark.parametrize("name", ["version", "user_id"])
 def test_the_lines_use_fields_that_lists_have(name: str) -> None:
-    from schemas import Recommendation
+    from schemas.recommendations import Recommendation
 
     assert name in Recommendation.model_fields and f'message["{name}"]' in documented()

@@ -4,11 +4,11 @@ import jsonschema
 import pytest
 import yaml
 
-from schemas import DeadLetterHeaders, Product
 from schemas.__main__ import FOLDER, main
+from schemas.dead_letters import DeadLetterHeaders
 from schemas.document import files
 from schemas.families import FAMILIES
-from schemas.products import Promotion
+from schemas.products import Product, Promotion
 
 TIME = "2026-01-02T03:04:05Z"
 ACT = {"event_id": "e", "user_id": "u", "product_id": "p", "occurred_at": TIME}

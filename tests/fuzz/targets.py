@@ -20,7 +20,7 @@ from pprm.retrieval.first_stage import sequences
 from pprm.state import layout3, layout4, user_state
 from pprm.state.fold import fold
 from pprm.state.user_state import StateError, UserState
-from schemas import DeadLetterHeaders
+from schemas.dead_letters import DeadLetterHeaders
 from worker.pipeline import codec, letters
 from worker.pipeline.codec import Decoded, Invalid
 from worker.runtime.delivery import DEFAULT_LIMIT, row_bytes

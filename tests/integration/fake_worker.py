@@ -14,10 +14,11 @@ from types import SimpleNamespace
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from schemas.families import EVENTS
 from worker.pipeline import codec
 from worker.settings import client_settings, load
 
-consumed = dict.fromkeys(("purchases", "browses", "reviews"), 0)
+consumed = dict.fromkeys(EVENTS, 0)
 asked = itertools.count(1)
 """As if so many million products were taken in between two questions."""
 MODEL = {"name": "fake", "version": "1", "sha256": "0" * 64}

@@ -69,7 +69,7 @@ def test_streamed_scores_equal_offline_scores(shop: Shop) -> None:
 def _catalogue(i: int):  # type: ignore[no-untyped-def]
     import orjson
 
-    from schemas import Product
+    from schemas.products import Product
 
     return f"p{i}", codec.to_catalogue(Product.model_validate_json(orjson.dumps(promoted(i)[1])))
 
@@ -93,7 +93,7 @@ def _event(record, number):  # type: ignore[no-untyped-def]
 
     from pprm.core.events import Interaction, Kind, Position
     from pprm.core.ids import stable_hash
-    from schemas import Purchase
+    from schemas.purchases import Purchase
 
     message = Purchase.model_validate_json(orjson.dumps(record[1]))
     time = int(message.occurred_at.timestamp())

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from schemas import Recommendation
+from schemas.recommendations import Recommendation
 from tests.integration.shop import PARTITIONS, Shop, product, purchase
 from worker.kafka.partitioner import partition_of
 

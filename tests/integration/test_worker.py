@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pprm.state import user_state
-from schemas import Recommendation
+from schemas.recommendations import Recommendation
 from tests.integration.shop import Shop, Worker, product, purchase
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]

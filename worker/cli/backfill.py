@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import blake2b
 from itertools import groupby, islice
 from operator import itemgetter
@@ -30,7 +31,7 @@ from schemas import families
 from worker.cli.external_sort import Sorter
 from worker.cli.published import Published, known_by
 from worker.cli.repeats import Found, Repeats
-from worker.cli.send import Envelope, SendError, check, dress
+from worker.cli.send import MODELS, Envelope, SendError, check, dress
 
 AT_ONCE = 2000
 """Messages that wait for the broker at a time."""
@@ -196,24 +197,38 @@ def _user(user: User, oldest: int) -> Fields:
     return {"user_id": user.user_id, "attributes": user.attributes} | about | since
 
 
+_CARRIED = {
+    family: [
+        name
+        for name in MODELS[family].model_fields
+        if name in Event._fields and name not in ("user_id", "product_id", "occurred_at", "kind")
+    ]
+    for family in families.EVENTS
+}
+"""By family the fields that a row of the table and its message have in common."""
+
+
 def _event(event: Event) -> Fields:
     family = _family(event)
-    wanted = {
-        "purchases": ("basket_id", "store_id", "quantity", "price"),
-        "reviews": ("rating", "text", "sentiment"),
-    }.get(family, ("dwell_seconds",))  # fmt: skip
-    said = {
-        name: value
-        for name in ("event_id", *wanted)
-        if (value := getattr(event, name)) not in (None, "")
-    }
-    if family == "browses" or event.kind is Kind.RETURN:
-        said["action" if family == "browses" else "kind"] = event.kind.name.lower()
-    return {
+    who_and_when = {
         "user_id": event.user_id,
         "product_id": event.product_id,
         "occurred_at": _time(event.occurred_at),
-    } | said
+    }
+    told = {name: getattr(event, name) for name in _CARRIED[family]}
+    said = {name: value for name, value in told.items() if value not in (None, "")}
+    return who_and_when | said | _kind(family, event.kind)
+
+
+@cache
+def _kind(family: str, kind: Kind) -> Fields:
+    """The field by which a family tells what was done, unless it is what is done by default."""
+    fields, name = MODELS[family].model_fields, kind.name.lower()
+    return {
+        field: name
+        for field in ("action", "kind")
+        if field in fields and fields[field].default != name
+    }
 
 
 def _time(seconds: int) -> str:

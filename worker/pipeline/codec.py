@@ -34,11 +34,14 @@ from pprm.core.events import (
 )
 from pprm.core.ids import fingerprint, stable_hash
 from pprm.state.user_state import store_code
-from schemas import Browse, Product, Purchase, Review, User
+from schemas.browses import Browse
 from schemas.dead_letters import Why
 from schemas.families import FAMILIES, USER_KEYED
 from schemas.limits import EARLIEST, MAX_ID_BYTES, Message
-from schemas.products import Promotion
+from schemas.products import Product, Promotion
+from schemas.purchases import Purchase
+from schemas.reviews import Review
+from schemas.users import User
 from worker.kafka.batches import Record, RecordHeaders, Unreadable, key_of
 from worker.pipeline import envelopes, plain_json
 from worker.pipeline.sentiment import sentiment

@@ -1,7 +1,7 @@
 """The sentiment of a review message."""
 
 from pprm.encoders import sentiment as rule
-from schemas import Review
+from schemas.reviews import Review
 
 
 def sentiment(review: Review) -> float:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from tests.faults.oracle.log import Log, Record
-from tests.faults.oracle.state import Unreadable, shorten
+from tests.faults.oracle.state import FAMILIES, Unreadable, shorten
 
 QUIET_MS = 700
-INPUTS = ("purchases", "browses", "reviews", "users", "requests")
 
 
 @dataclass
@@ -28,7 +27,7 @@ class Reader:
 
     async def read_on(self) -> Log:
         """Read to the ends: offsets first, so that all that they cover is in what follows."""
-        inputs = [tp for tp in self.tps if tp.topic.removeprefix(self.prefix) in INPUTS]
+        inputs = [tp for tp in self.tps if tp.topic.removeprefix(self.prefix) in FAMILIES]
         for tp in inputs:
             committed = await self.group.committed(tp)
             if committed is not None and committed >= 0:
@@ -82,7 +81,10 @@ class Reader:
 async def reader(broker: str, app_id: str, prefix: str, partitions: int) -> AsyncIterator[Reader]:
     """Connect; reads what is committed only."""
     changelog = f"{app_id}-user_state-changelog"
-    topics = [*(prefix + name for name in (*INPUTS, "recommendations", "dead-letters")), changelog]
+    topics = [
+        *(prefix + name for name in (*FAMILIES, "recommendations", "dead-letters")),
+        changelog,
+    ]
     tps = [TopicPartition(topic, partition) for topic in topics for partition in range(partitions)]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=broker, enable_auto_commit=False, auto_offset_reset="earliest",
@@ -94,7 +96,7 @@ async def reader(broker: str, app_id: str, prefix: str, partitions: int) -> Asyn
     try:
         consumer.assign(tps)
         await consumer.seek_to_beginning(*tps)
-        group.assign([tp for tp in tps if tp.topic.removeprefix(prefix) in INPUTS])
+        group.assign([tp for tp in tps if tp.topic.removeprefix(prefix) in FAMILIES])
         yield Reader(consumer, group, prefix, changelog, tps, Log())
     finally:
         await consumer.stop()

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from schemas import Purchase
+from schemas.purchases import Purchase
 from worker.cli import app as cli
 from worker.cli import send, send_options, tail
 from worker.cli.commands import messages

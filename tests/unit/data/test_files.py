@@ -26,8 +26,10 @@ from pprm.data.report import TableError, Unusable
 from pprm.data.text_files import QUOTE, Lines, csv_records
 from pprm.state.fold import fold
 from pprm.state.user_state import UserState
-from schemas import Product, Review, User
 from schemas.limits import MAX_ATTRIBUTES, MAX_CATEGORIES, MAX_NAME, MAX_SHORT
+from schemas.products import Product
+from schemas.reviews import Review
+from schemas.users import User
 from tests.unit.data.test_public import REES46
 
 PRODUCTS = "product_id,title\ntea,Tea\nmug,Mug\n"

@@ -13,7 +13,9 @@ from pprm.core.events import Interaction, Kind, Profile
 from pprm.core.ids import stable_hash
 from pprm.data.dataset import Product
 from pprm.state.user_state import store_code
-from schemas import Browse, Purchase, User
+from schemas.browses import Browse
+from schemas.purchases import Purchase
+from schemas.users import User
 from worker.demo import records
 from worker.demo.households import Visit
 from worker.pipeline import codec

@@ -8,7 +8,7 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
 from pprm.core.events import Interaction, Kind, Position, Request
 from pprm.core.ids import fingerprint, stable_hash
-from schemas import Recommendation
+from schemas.recommendations import Recommendation
 from worker.pipeline import codec, letters
 from worker.pipeline.codec import Answer, Invalid
 

@@ -17,8 +17,7 @@ from pprm.catalogue.popularity import COLUMNS
 from pprm.state import user_state
 from pprm.state.fold import fold
 from pprm.state.user_state import UserState
-from schemas import DeadLetterHeaders
-from schemas.dead_letters import REASONS
+from schemas.dead_letters import REASONS, DeadLetterHeaders
 from tests.fuzz.targets import _EVENTS
 from worker.pipeline import codec, letters, message_limits
 from worker.pipeline.codec import Answer, Invalid

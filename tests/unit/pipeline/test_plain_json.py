@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas import Browse, Purchase
+from schemas.browses import Browse
+from schemas.purchases import Purchase
 from worker.pipeline.plain_json import reader
 
 MODELS = (Purchase, Browse)
