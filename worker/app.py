@@ -3,7 +3,6 @@
 `faust -A worker.app worker` finds `app` here; `pprm worker` is the same with flags.
 """
 
-from collections.abc import Iterable
 from importlib.metadata import version
 from time import monotonic, time
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import structlog
 
 from pprm.serving.selection import Rules
-from pprm.state import user_state
 from schemas.dead_letters import REASONS
 from schemas.families import READ
 from worker.kafka import placement, topics
@@ -24,7 +22,6 @@ from worker.pipeline import (
     message_limits,
     monitor,
     popularity,
-    publishing,
     recommender,
     rekeying,
     topic_watch,
@@ -32,6 +29,7 @@ from worker.pipeline import (
 from worker.pipeline import pipeline as agents
 from worker.pipeline.catalogue import Change, Changes, Decode
 from worker.pipeline.context import Components, answer_or_wait
+from worker.pipeline.listener import Listener
 from worker.pipeline.newest import Newest
 from worker.runtime import app as runtime
 from worker.runtime.services import Background, Before
@@ -45,31 +43,34 @@ log = structlog.get_logger(__name__)
 def create_app(settings: Settings) -> runtime.RuntimeApp:
     """Wire a worker; nothing is contacted or loaded before it starts."""
     kafka = settings.kafka
+    families = {settings.topics.name(family): family for family in READ}
+    families[settings.rekeyed_topic] = rekeying.FAMILY
+    instruments = metrics.create(list(families), REASONS, [TABLE], codec.MENDED)
+    listener = Listener(instruments, families)
     app = runtime.create(
         settings.app_id,
         client_settings(kafka),
         settings.state.directory,
+        listener=listener,
         exactly_once=settings.delivery == "exactly_once",
         session_timeout=kafka.session_timeout_seconds,
         commit_interval=kafka.commit_interval_seconds,
         instance_id=kafka.instance_id,
     )
-    families = {settings.topics.name(family): family for family in READ}
-    families[settings.rekeyed_topic] = rekeying.FAMILY
     c = Components(
         settings=settings,
         app=app,
         source=runtime.source(app, list(families)),
         table=runtime.table(app, TABLE, settings.topics.partitions, settings.state.memory),
         families=families,
-        metrics=metrics.create(list(families), REASONS, [TABLE], codec.MENDED),
+        metrics=instruments,
         health=Health(),
     )
     app.keyed = frozenset(families) - {settings.topics.name("products")}
     app.goes_on_without_lost_states = settings.state.accept_lost
     agents.attach(c)
     monitor.listen(c)
-    _answer_the_runtime(c)
+    listener.bind(c)
     app.services_before_kafka = [
         Before("taking the state directory", lambda: _take_directory(c)),
         Before("starting HTTP", lambda: _serve_http(c)),
@@ -85,31 +86,6 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
         Background("watching the topics' ends", lambda: monitor.ask_for_ends(c)),
     ]
     return app
-
-
-def _answer_the_runtime(c: Components) -> None:
-    """Callbacks of the runtime."""
-    app, table = c.app, c.table
-
-    async def own(assigned: Iterable[Any]) -> None:
-        await app.delivery.own(
-            {
-                c.unit(c.families[tp.topic], tp.partition)
-                for tp in assigned
-                if tp.topic in c.families
-            }
-        )
-
-    async def repair(partition: int, keys: Iterable[bytes]) -> None:
-        await publishing.append_again(c, partition, keys)
-
-    app.on_owned, app.on_overwritten = own, repair
-    app.on_commit = c.metrics.commit_duration_seconds.observe
-    app.on_gap = lambda topic: c.metrics.offset_gaps.labels(topic).inc()
-    app.on_other_log = lambda topic: c.metrics.topics_replaced.labels(topic).inc()
-    app.on_deleted = lambda topic, count: c.metrics.events_deleted.labels(topic).inc(count)
-    table.follows = user_state.follows
-    table.on_quarantine = c.metrics.state_quarantines.inc
 
 
 def run(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from pprm.state import user_state
 from pprm.state.fold import fold
 from worker.pipeline import codec
 from worker.runtime import app as runtime
+from worker.runtime.listener import Nobody
 from worker.runtime.table import BatchTable
 
 STAGES = ("decode", "read", "fold", "encode", "write")
@@ -30,7 +31,8 @@ def open_table(directory: Path, partitions: int = PARTITIONS) -> BatchTable:
     """The worker's table, of an app that is never started."""
     app = runtime.create(
         "scale", {"bootstrap_servers": "127.0.0.1:9"}, directory,
-        exactly_once=False, session_timeout=20, commit_interval=1, instance_id=None,
+        listener=Nobody(), exactly_once=False, session_timeout=20, commit_interval=1,
+        instance_id=None,
     )  # fmt: skip
     return runtime.table(app, "user_state", partitions)
 

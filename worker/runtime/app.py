@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from worker.runtime.assignor import TableAssignor
 from worker.runtime.consumer import LedgerTransport
 from worker.runtime.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from worker.runtime.ledger import TopicPartition
+from worker.runtime.listener import RuntimeListener
 from worker.runtime.records import RangeScheduler, RawSchema
 from worker.runtime.stream import LedgerStream
 from worker.runtime.table import BatchTable, Covered, Memory
@@ -80,18 +81,6 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
     BootStrategy = _Boot
     services_before_kafka: Sequence[Service] = ()
     """Started before, and stopped after, everything that talks to Kafka."""
-    on_commit: Callable[[float], None] = staticmethod(lambda seconds: None)
-    """Called with the seconds of each offset commit."""
-    on_gap: Callable[[str], None] = staticmethod(lambda topic: None)
-    """Called with the topic whenever offsets were missing and we sought back."""
-    on_deleted: Callable[[str, int], None] = staticmethod(lambda topic, count: None)
-    """Called with the topic and how many unread offsets the broker had deleted."""
-    on_other_log: Callable[[str], None] = staticmethod(lambda topic: None)
-    """Called with the topic where the commits are of another log than today's."""
-    on_owned: Callable[[Iterable[Any]], Awaitable[None]]
-    """Awaited with the partitions assigned, before their changelog is read."""
-    on_overwritten: Callable[[int, Iterable[bytes]], Awaitable[None]]
-    """Awaited with a table partition and the keys whose last record is a former owner's."""
     delivery: Delivery
     kafka_client_settings: dict[str, Any]
     """Keyword arguments of plain aiokafka clients to the same broker."""
@@ -103,6 +92,10 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
     """Of the table: as many as its changelog has."""
     goes_on_without_lost_states: bool = False
     """Whether to start where the changelog has lost states and nobody has them."""
+
+    def __init__(self, app_id: str, *, listener: RuntimeListener, **options: Any) -> None:
+        self.listener = listener
+        super().__init__(app_id, **options)
 
     @property
     def changelog(self) -> str:
@@ -150,6 +143,7 @@ def create(
     client: dict[str, Any],
     directory: Path,
     *,
+    listener: RuntimeListener,
     exactly_once: bool,
     session_timeout: float,
     commit_interval: float,
@@ -161,6 +155,7 @@ def create(
         app_id: consumer group.
         client: keyword arguments of an aiokafka client.
         directory: where the tables lie.
+        listener: is told what happens.
         exactly_once: write each micro-batch in a transaction.
         session_timeout: seconds that a silent worker keeps its partitions.
         commit_interval: seconds between commits; no matter with `exactly_once`.
@@ -180,6 +175,7 @@ def create(
     reader.install()
     app = RuntimeApp(
         app_id,
+        listener=listener,
         broker=[f"kafka://{server.strip()}" for server in client["bootstrap_servers"].split(",")],
         broker_credentials=_credentials(client),
         store="rocksdb://?driver=rocksdict",

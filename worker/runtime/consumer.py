@@ -224,9 +224,9 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
             "%s: %s (%d was committed, now %d)", tp, found.anchor.finding.value, committed, begins
         )
         if found.anchor.finding is Finding.DELETED:
-            self.app.on_deleted(tp.topic, begins - committed)
+            self.app.listener.on_deleted(tp.topic, begins - committed)
         else:
-            self.app.on_other_log(tp.topic)
+            self.app.listener.on_other_log(tp.topic)
 
     def doubt(self, topic: str) -> None:
         """Doubt a topic that is not there, or does not hold the offset asked for.
@@ -276,7 +276,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
                 self.log.warning(
                     "%s: what was fetched from %d on never arrived: fetching it again", tp, at
                 )
-                self.app.on_gap(tp[0])
+                self.app.listener.on_gap(tp[0])
                 self.seek_back(tp, at)
         self._ahead = ahead
 
@@ -360,7 +360,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
             {tp: self.commit_of(tp, at) for tp, at in offsets.items()}
         ):
             return False
-        self.app.on_commit(monotonic() - started)
+        self.app.listener.on_commit(monotonic() - started)
         self.ledger.committed(offsets)
         return True
 

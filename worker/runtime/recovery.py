@@ -87,7 +87,9 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
     async def _recover(self, generation_id: int) -> None:
         self._set_recovery_started()
         self.progress.left, self.progress.read, self.progress.fell_at = {}, 0, monotonic()
-        await self._wait(self._patiently(lambda: self.app.on_owned(self.app.consumer.assignment())))
+        await self._wait(
+            self._patiently(lambda: self.app.listener.on_owned(self.app.consumer.assignment()))
+        )
         await self._wait(self._patiently(self._look))
         turns = asyncio.Semaphore(AT_ONCE)
         restores = [
@@ -198,7 +200,9 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         await self._read_changelog(table, tp, Merge(table, tp.partition))
         keys = [key for key, _ in table.scan(tp.partition)]
         for first in range(0, len(keys), WRITTEN_AT_ONCE):
-            await self.app.on_overwritten(tp.partition, keys[first : first + WRITTEN_AT_ONCE])
+            await self.app.listener.on_overwritten(
+                tp.partition, keys[first : first + WRITTEN_AT_ONCE]
+            )
         table.logs[tp.partition] = self.changelog
         table.write(
             tp.partition, {}, table.next_append[tp.partition] - 1, self.app.consumer_generation_id
@@ -227,7 +231,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
                 tp,
                 len(replay.overwritten),
             )
-            await self.app.on_overwritten(tp.partition, replay.overwritten)
+            await self.app.listener.on_overwritten(tp.partition, replay.overwritten)
         return end
 
     async def _read_to_end(

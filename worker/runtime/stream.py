@@ -154,10 +154,10 @@ class LedgerStream(Stream):  # type: ignore[misc]
 
     async def _fetch_again(self, consumer: LedgerConsumer, tp: TopicPartition, epoch: int) -> None:
         """What is missing was sought; see whether the broker has deleted it meanwhile."""
-        self.app.on_gap(tp[0])
+        self.app.listener.on_gap(tp[0])
         begins = await consumer.beginning_of(tp)
         if begins is None or consumer.ledger.epoch != epoch:
             return
         if gone := consumer.ledger.begins(tp, begins):
             self.log.error("%s: %d offsets before %d are gone from the broker", tp, gone, begins)
-            self.app.on_deleted(tp[0], gone)
+            self.app.listener.on_deleted(tp[0], gone)

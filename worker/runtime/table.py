@@ -16,6 +16,8 @@ import rocksdict
 from faust.stores.rocksdb import RocksDBOptions, Store
 from faust.tables.table import Table
 
+from worker.runtime.listener import RuntimeListener
+
 GENERATION_KEY = b"__pprm\0generation__"
 LOG_KEY = b"__pprm\0changelog__"
 COVERED_KEY = b"__pprm\0covered__"
@@ -112,7 +114,7 @@ class QuarantiningStore(Store):  # type: ignore[misc]
         if path.exists():
             path.rename(path.with_name(f"{path.name}.quarantined-{time.time_ns()}"))
         self.log.error("moved %s aside, rebuilding it from the changelog: %s", path.name, reason)
-        self.table.on_quarantine()
+        self.app.listener.on_quarantine()
 
     def condemn(self, partition: int) -> None:
         """Have the partition moved aside at the next start: its files failed in use."""
@@ -138,10 +140,6 @@ class BatchTable(Table):  # type: ignore[misc]
     Explicit partitions, so no current event is needed and two partitions never mix.
     """
 
-    follows: Callable[[bytes, bytes], bool] = staticmethod(lambda value, held: True)
-    """Whether a value was made from another one or a later one, as far as values can tell."""
-    on_quarantine: Callable[[], None] = staticmethod(lambda: None)
-    """Called when a partition's files were moved aside."""
     next_append: dict[int, int]
     """Offset of a partition's next changelog record, if nobody else writes there."""
     logs: dict[int, int]
@@ -160,6 +158,11 @@ class BatchTable(Table):  # type: ignore[misc]
             key_serializer=self.key_serializer, value_serializer=self.value_serializer,
             loop=self.loop, options=dict(self.options),
         )  # fmt: skip
+
+    def follows(self, value: bytes, held: bytes) -> bool:
+        """Whether a value was made from another one or a later one, as the listener says."""
+        listener: RuntimeListener = self.app.listener
+        return listener.follows(value, held)
 
     def forget(self, partition: int) -> None:
         """Forget what is known of a partition's files, which are opened anew, or gone.

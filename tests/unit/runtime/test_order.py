@@ -187,8 +187,11 @@ def stream_of(ranges: list[tuple[int, int]], beginning: int) -> tuple[Any, Diary
     class Stream(LedgerStream):
         def __init__(self) -> None:
             self.app = SimpleNamespace(
-                consumer=consumer, flow_control=flow, on_gap=diary.on_gap,
-                on_deleted=lambda topic, count: diary.lines.append(f"deleted {count}"),
+                consumer=consumer, flow_control=flow,
+                listener=SimpleNamespace(
+                    on_gap=diary.on_gap,
+                    on_deleted=lambda topic, count: diary.lines.append(f"deleted {count}"),
+                ),
             )  # fmt: skip
             self.log = SimpleNamespace(error=lambda *said: None)
             self.channel = SimpleNamespace(queue=FlowControlQueue(flow_control=flow))
@@ -264,7 +267,7 @@ def test_what_never_arrived_is_fetched_again_also_when_nothing_comes_after_it() 
         "ledger": Ledger(), "idle": asyncio.Event(), "_ahead": {}, "log": diary,
         "holds_back": False,
         "app": SimpleNamespace(topics=[SimpleNamespace(queue=SimpleNamespace(_queue=queue))],
-        on_gap=diary.on_gap),
+        listener=diary),
         "_state_of": lambda tp: state, "seek_back": diary.seek_back,
     }  # fmt: skip
     consumer.ledger.assign({TP: 9})

@@ -22,6 +22,7 @@ from worker.runtime.changelog import ChangelogError, Replay, gaps
 from worker.runtime.consumer import LedgerConsumer, _OnTheLoop
 from worker.runtime.delivery import Append, Row, append_rows
 from worker.runtime.fetch_sessions import Sessions
+from worker.runtime.listener import Nobody
 from worker.runtime.records import Fetched, RangeScheduler
 
 MAX_BATCH = 1000
@@ -256,16 +257,16 @@ def test_a_faust_without_its_compiled_iterator_is_refused(
     monkeypatch.setattr("faust.streams._CStreamIterator", None)
     with pytest.raises(RuntimeError, match="compiled extension"):
         app.create(
-            "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, exactly_once=False,
-            session_timeout=6,
+            "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, listener=Nobody(),
+            exactly_once=False, session_timeout=6,
             commit_interval=1, instance_id=None,
         )  # fmt: skip
 
 
 def test_what_faust_would_do_by_itself_is_off(tmp_path: Path) -> None:
     made = app.create(
-        "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, exactly_once=False, session_timeout=6,
-        commit_interval=1, instance_id="one",
+        "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, listener=Nobody(),
+        exactly_once=False, session_timeout=6, commit_interval=1, instance_id="one",
     )  # fmt: skip
     assert (
         made.conf.table_standby_replicas == 0
@@ -301,8 +302,8 @@ def test_the_consumer_has_no_thread_and_no_loop_of_its_own(tmp_path: Path) -> No
 
     async def story() -> None:
         made = app.create(
-            "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, exactly_once=False,
-            session_timeout=6,
+            "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, listener=Nobody(),
+            exactly_once=False, session_timeout=6,
             commit_interval=1, instance_id=None,
         )  # fmt: skip
         inner = made.consumer._thread

@@ -5,20 +5,38 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from worker.runtime import app as runtime
+from worker.runtime.listener import Nobody, RuntimeListener
 from worker.runtime.table import BatchTable
 
+NOBODY = Nobody()
 RECORDS = 3000
 VALUE = b"v" * 50_000
 """Large enough that RocksDB writes some of its files before the load has ended."""
 
 
-def table(directory: Path, partitions: int = 1, memory: int = 64 << 20) -> BatchTable:
+def table(
+    directory: Path,
+    partitions: int = 1,
+    memory: int = 64 << 20,
+    listener: RuntimeListener = NOBODY,
+) -> BatchTable:
     app = runtime.create(
-        "table", {"bootstrap_servers": "127.0.0.1:1"}, directory, exactly_once=False,
-        session_timeout=6,
-        commit_interval=1, instance_id=None,
+        "table", {"bootstrap_servers": "127.0.0.1:1"}, directory, listener=listener,
+        exactly_once=False, session_timeout=6, commit_interval=1, instance_id=None,
     )  # fmt: skip
     return runtime.table(app, "user_state", partitions, memory)
+
+
+class Quarantines(Nobody):
+    """Counts them."""
+
+    count = 0
+
+    def on_quarantine(self) -> None:
+        self.count += 1
+
+    def follows(self, value: bytes, held: bytes) -> bool:
+        return value > held
 
 
 def load(directory: Path, end: bool) -> None:
@@ -61,6 +79,18 @@ def test_a_crash_while_loading_leaves_what_the_offset_covers_and_no_more(tmp_pat
 def test_what_was_loaded_outlives_a_crash_after_its_end(tmp_path: Path) -> None:
     offset, there = loaded(tmp_path, end=True)
     assert offset == RECORDS and all(there)
+
+
+def test_the_listener_hears_of_files_that_were_moved_aside_and_judges_states(
+    tmp_path: Path,
+) -> None:
+    listener = Quarantines()
+    made = table(tmp_path, partitions=2, listener=listener)
+    assert made.follows(b"b", b"a") and not made.follows(b"a", b"b")
+    made.write(1, {b"key": b"value"}, 7, 1)
+    made.data.condemn(0)
+    made.write(0, {b"key": b"value"}, 7, 1)
+    assert listener.count == 1 and made.get_many(0, [b"key"]) == [b"value"]
 
 
 def test_partitions_share_what_memory_they_may_take(tmp_path: Path) -> None:
