@@ -104,7 +104,7 @@ async def _fetched(consumer: AIOKafkaConsumer) -> AsyncIterator[Record]:
         for records in fetched.values():
             for record in records:
                 yield record
-        if fetched or await consumer._client.force_metadata_update():
+        if fetched or await reader.client_of(consumer).force_metadata_update():
             answered = monotonic()
         elif monotonic() - answered > GONE_SECONDS:
             raise ConnectionError(f"the broker has not answered for {GONE_SECONDS} s: is it gone?")

@@ -17,6 +17,7 @@ import aiokafka.consumer.consumer as client
 import aiokafka.consumer.fetcher as fetcher
 import structlog
 from aiokafka import AIOKafkaConsumer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from worker.kafka import batches
@@ -41,6 +42,11 @@ def consumer(settings: Mapping[str, Any], **options: Any) -> AIOKafkaConsumer:
     return AIOKafkaConsumer(
         enable_auto_commit=False, isolation_level=READ_COMMITTED, **options, **settings
     )
+
+
+def client_of(consumer: AIOKafkaConsumer) -> AIOKafkaClient:
+    """The connections of a consumer, for questions that it has no method for."""
+    return consumer._client
 
 
 def install() -> None:

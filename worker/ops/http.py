@@ -137,7 +137,7 @@ class _Bounded(web.Server):
 
     def __call__(self) -> RequestHandler:
         """Make what talks to a client."""
-        return _Connection(self, loop=asyncio.get_running_loop(), **self._kwargs)
+        return _Connection(self, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         """Keep count."""

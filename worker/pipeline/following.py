@@ -10,6 +10,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from worker.kafka import reader
 from worker.runtime import metadata
 from worker.runtime.metadata import Topic
 
@@ -62,8 +63,9 @@ class Followed:
     async def _look(self) -> Topic | None:
         self._looked = monotonic()
         try:
-            await self.consumer._client.force_metadata_update()
-            return (await metadata.describe(self.consumer._client, [self.topic])).get(self.topic)
+            client = reader.client_of(self.consumer)
+            await client.force_metadata_update()
+            return (await metadata.describe(client, [self.topic])).get(self.topic)
         # it names no broker, itself included: just started, or too busy
         except KafkaError as error:
             log.warning("waiting for the broker", error=str(error))

@@ -81,7 +81,7 @@ async def ask_for_ends(c: Components) -> None:
 
 
 async def _ask_once(c: Components, consumer: AIOKafkaConsumer) -> None:
-    if c.app._consumer is None or c.app.rebalancing:
+    if c.app.consumer_or_none is None or c.app.rebalancing:
         return
     c.app.consumer.seek_what_never_arrived()
     before = c.app.consumer.ledger.positions()
@@ -164,7 +164,7 @@ def _recovery(c: Components) -> None:
 
 
 def _queue(c: Components) -> None:
-    consumer = c.app._consumer
+    consumer = c.app.consumer_or_none
     if consumer is None:
         return
     for tp, done in consumer.ledger.positions().items():
@@ -178,7 +178,7 @@ def _waiting(c: Components) -> int:
 
 
 def _sizes(c: Components) -> None:
-    open_partitions = list(c.table.data._dbs)
+    open_partitions = c.table.partitions_open
     c.metrics.state_keys.labels(c.table.name).set(sum(map(c.table.estimated_keys, open_partitions)))
     c.metrics.gpu_memory_bytes.set(c.loaded.scorer.gpu_bytes() if c.loaded else 0)
     c.metrics.state_size_bytes.labels(c.table.name).set(

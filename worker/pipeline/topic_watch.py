@@ -106,7 +106,7 @@ def _partitions(found: Mapping[str, Topic], name: str) -> int:
 
 def _read(c: Components) -> set[str]:
     """Topics that are assigned."""
-    return set() if c.app._consumer is None else {topic for topic, _ in c.app.consumer.notes}
+    return set() if c.app.consumer_or_none is None else {topic for topic, _ in c.app.consumer.notes}
 
 
 def _wrong(
@@ -130,7 +130,7 @@ def _wrong(
 
 def _changed(c: Components, found: Mapping[str, Topic]) -> str | None:
     """Why the group should assign anew, None where it need not, or does."""
-    if c.app._consumer is None or c.app.rebalancing or c.app.tables.recovery.in_recovery:
+    if c.app.consumer_or_none is None or c.app.rebalancing or c.app.tables.recovery.in_recovery:
         return None
     used = {topic: note.topic for (topic, _), note in c.app.consumer.notes.items()}
     used[c.settings.changelog] = c.app.tables.recovery.changelog
@@ -144,7 +144,7 @@ def _changed(c: Components, found: Mapping[str, Topic]) -> str | None:
 
 
 async def _next_turn(c: Components) -> None:
-    if c.app._consumer is None:
+    if c.app.consumer_or_none is None:
         return await asyncio.sleep(EVERY)
     doubted = c.app.consumer.doubted
     try:

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
+from worker.kafka.reader import client_of
 from worker.runtime import metadata
 from worker.runtime.changelog import reader
 from worker.runtime.commits import Anchor, Note, anchor
@@ -43,14 +44,14 @@ async def look(
     """
     wanted = list(tps)
     names = {tp.topic for tp in wanted}
-    topics = await metadata.describe(consumer._client, names)
+    topics = await metadata.describe(client_of(consumer), names)
     there = [
         tp for tp in wanted if tp.topic in topics and tp.partition < topics[tp.topic].partitions
     ]
     commits = await committed(consumer, there)
     begins = await consumer.beginning_offsets(there) if there else {}
     ends = await _ends(consumer, client, there, commits)
-    if await metadata.describe(consumer._client, names) != topics:
+    if await metadata.describe(client_of(consumer), names) != topics:
         raise KafkaTimeoutError("topics changed while they were looked at")
     found = {}
     for tp in there:

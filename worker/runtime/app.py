@@ -19,7 +19,7 @@ from worker.ops import descriptors, stop
 from worker.ops.fatal import exit_now
 from worker.runtime import metadata, recovery
 from worker.runtime.assignor import TableAssignor
-from worker.runtime.consumer import LedgerTransport
+from worker.runtime.consumer import LedgerConsumer, LedgerTransport
 from worker.runtime.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from worker.runtime.ledger import TopicPartition
 from worker.runtime.listener import RuntimeListener
@@ -69,7 +69,7 @@ class _Worker(faust.Worker):  # type: ignore[misc]
             exit_now("the worker cannot start", error)
 
     def _schedule_shutdown(self, number: signal.Signals) -> None:
-        consumer = self.app._consumer
+        consumer = self.app.consumer_or_none
         if consumer is None or not consumer.started:
             stop.end()
         super()._schedule_shutdown(number)
@@ -101,6 +101,11 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
     def changelog(self) -> str:
         """Name of the table's changelog topic."""
         return str(self.state_table.changelog_topic_name)
+
+    @property
+    def consumer_or_none(self) -> LedgerConsumer | None:
+        """The consumer, None before there is one; `consumer` makes one."""
+        return self._consumer  # type: ignore[no-any-return]
 
     def on_anchored(self, positions: Mapping[TopicPartition, int]) -> None:
         """Note in the table that its states hold all below these offsets.

@@ -119,11 +119,11 @@ class _Describe(Request[MetadataRequest_v5 | _QuestionForIds]):  # type: ignore[
         )
 
 
-async def describe(client: Any, names: Iterable[str]) -> dict[str, Topic]:
+async def describe(client: AIOKafkaClient, names: Iterable[str]) -> dict[str, Topic]:
     """The topics of these names that exist.
 
     Args:
-        client: an aiokafka client that has started, e.g. a consumer's `_client`.
+        client: an aiokafka client that has started, as `worker.kafka.reader.client_of`.
         names: of topics.
 
     Raises:

@@ -19,6 +19,7 @@ from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from mode import Service
 
 from worker.kafka.batches import Fetch, Record
+from worker.kafka.reader import client_of
 from worker.ops.fatal import exit_now
 from worker.runtime import metadata
 from worker.runtime.absence import RETRY_SECONDS, is_away
@@ -102,7 +103,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
     async def _look(self) -> None:
         """Ask which changelog there is, and what the group has processed on the states in it."""
         consumer, app = self.app.consumer._thread._ensure_consumer(), self.app
-        topics = await metadata.describe(consumer._client, [app.changelog, *app.keyed])
+        topics = await metadata.describe(client_of(consumer), [app.changelog, *app.keyed])
         partitions = sorted(tp.partition for tp in self.active_tps)
         tps = [TopicPartition(topic, p) for topic in app.keyed & topics.keys() for p in partitions]
         commits = await committed(consumer, tps)

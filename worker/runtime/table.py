@@ -239,6 +239,11 @@ class BatchTable(Table):  # type: ignore[misc]
         """
         self._covered.setdefault(partition, self.covered(partition)).update(covered)
 
+    @property
+    def partitions_open(self) -> list[int]:
+        """Partitions whose files are open here."""
+        return list(self.data._dbs)
+
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield all keys and values of a partition.
 

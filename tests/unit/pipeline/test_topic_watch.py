@@ -27,7 +27,7 @@ def worker(doubts: set[str] = frozenset(), rebalancing: bool = False) -> tuple[A
     app = SimpleNamespace(
         keyed=frozenset({"purchases", "browses", "reviews", "users"}), partitions=4,
         consumer=consumer,
-        _consumer=consumer, rebalancing=rebalancing,
+        consumer_or_none=consumer, rebalancing=rebalancing,
         tables=SimpleNamespace(recovery=SimpleNamespace(changelog=9, in_recovery=False)),
     )  # fmt: skip
     c = SimpleNamespace(
