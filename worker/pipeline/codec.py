@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import isfinite
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import orjson
@@ -34,6 +34,7 @@ from pprm.core.events import (
 )
 from pprm.core.ids import fingerprint, stable_hash
 from pprm.state.user_state import store_code
+from schemas import requests
 from schemas.browses import Browse
 from schemas.dead_letters import Why
 from schemas.families import FAMILIES, USER_KEYED
@@ -56,6 +57,7 @@ SOURCE = "pprm-worker"
 PLACEMENT = "home"
 """The place of a list in the shop. There is one; lists for another place will have other ids."""
 
+AMessage = TypeVar("AMessage", bound=Message)
 Headers = list[tuple[str, bytes]]
 Mended: TypeAlias = defaultdict[str, int]
 """How often what was mended of records instead of refusing them: `MENDED`."""
@@ -250,7 +252,9 @@ def _plain(model: type[Message], records: Sequence[Record]) -> list[Any]:
     return read([r.value if r.value and len(r.value) <= MAX_VALUE_BYTES else b"" for r in records])
 
 
-def _message(model: type[Message], value: bytes, headers: RecordHeaders, mended: Mended) -> Any:
+def _message(
+    model: type[AMessage], value: bytes, headers: RecordHeaders, mended: Mended
+) -> AMessage | Invalid:
     """The message in a record's value, whatever lies around it."""
     try:
         inner = envelopes.opened(value, headers, model)
@@ -267,14 +271,14 @@ def _message(model: type[Message], value: bytes, headers: RecordHeaders, mended:
     return message
 
 
-def _lacks_something(message: Any) -> bool:
+def _lacks_something(message: Message | Invalid) -> bool:
     """Whether a CloudEvent's id or time may be of use."""
     return isinstance(message, Invalid) or (
         isinstance(message, User) and message.updated_at is None
     )
 
 
-def _parse(model: type[Message], value: bytes) -> tuple[Any, int]:
+def _parse(model: type[AMessage], value: bytes) -> tuple[AMessage | Invalid, int]:
     """The message or why it is none, and how many of its texts were cut."""
     cut: list[str] = []
     try:
@@ -346,7 +350,7 @@ def _profile(
     return Profile(position, time, profile_text(message.text, message.attributes))
 
 
-def _request(message: Any, position: Position) -> Request:
+def _request(message: requests.Request, position: Position) -> Request:
     return Request(position, _seconds(message.occurred_at))
 
 

@@ -9,7 +9,7 @@ at only where a record is no plain message.
 
 from base64 import b64decode
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -89,7 +89,7 @@ def key_hint(key: str) -> str:
     return KEY if key[:1] in ('"', "{", "\0") else ""
 
 
-def _is_change(said: Mapping[str, Any]) -> bool:
+def _is_change(said: Mapping[str, object]) -> bool:
     return "op" in said and ("before" in said or "after" in said)
 
 
@@ -101,7 +101,7 @@ def _content_type(headers: RecordHeaders) -> bytes:
     return b""
 
 
-def _object(value: bytes) -> dict[str, Any] | None:
+def _object(value: bytes) -> dict[str, object] | None:
     try:
         said = orjson.loads(value)
     except orjson.JSONDecodeError:
@@ -109,11 +109,14 @@ def _object(value: bytes) -> dict[str, Any] | None:
     return said if isinstance(said, dict) else None
 
 
-def _data(event: Mapping[str, Any]) -> bytes:
+def _data(event: Mapping[str, object]) -> bytes:
     if event.get("data") is not None:
         return orjson.dumps(event["data"])
     try:
-        return b64decode(event["data_base64"], validate=True)
+        coded = event["data_base64"]
+        if not isinstance(coded, str):
+            raise TypeError
+        return b64decode(coded, validate=True)
     except KeyError:
         raise EnvelopeError(
             "a CloudEvent without data; a null value forgets a shopper or withdraws a product"
@@ -122,7 +125,7 @@ def _data(event: Mapping[str, Any]) -> bytes:
         raise EnvelopeError("data_base64 of the CloudEvent is no base64") from None
 
 
-def _with(model: type[Message], data: bytes, attributes: Mapping[str, Any]) -> bytes:
+def _with(model: type[Message], data: bytes, attributes: Mapping[str, object]) -> bytes:
     """Add the envelope's id and time to data without them, where the message has such fields."""
     said, time = _object(data), attributes.get("time")
     if said is None:
@@ -140,10 +143,10 @@ def _with(model: type[Message], data: bytes, attributes: Mapping[str, Any]) -> b
     return orjson.dumps(said)
 
 
-_TIME = TypeAdapter[Any](Time)
+_TIME = TypeAdapter[datetime](Time)
 
 
-def _is_a_time(value: Any) -> bool:
+def _is_a_time(value: object) -> bool:
     """Whether a message could say this time."""
     try:
         _TIME.validate_json(orjson.dumps(value))

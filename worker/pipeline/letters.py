@@ -8,12 +8,15 @@ how long it was, and its SHA-256.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import TypeAlias
 
 from worker.kafka.batches import Record
 from worker.pipeline.codec import Headers, Invalid
 from worker.runtime.delivery import DEFAULT_LIMIT, Row, row_bytes
+
+Said: TypeAlias = dict[str, str | int]
+"""What our own headers say, by name."""
 
 MAX_VALUE_BYTES = 1 << 20
 MAX_HEADER_BYTES = 64 * 1024
@@ -24,7 +27,7 @@ SMALLEST_LIMIT = 16 * 1024
 
 def dead_letter(record: Record, invalid: Invalid, limit: int = DEFAULT_LIMIT) -> Row:
     """A dead letter of a record that takes at most `limit` bytes in the log."""
-    said: dict[str, Any] = {
+    said: Said = {
         "reason": invalid.reason,
         "detail": invalid.detail,
         "stage": invalid.stage,
@@ -40,7 +43,7 @@ def damaged_state(
     key: bytes, value: bytes, changelog: str, partition: int, limit: int = DEFAULT_LIMIT
 ) -> Row:
     """A dead letter that keeps a state which cannot be read."""
-    said = {
+    said: Said = {
         "reason": "state",
         "detail": "the shopper's state cannot be read; the shopper starts anew",
         "stage": "fold",
@@ -55,11 +58,11 @@ def damaged_state(
 def _fitting(
     key: bytes | None,
     value: bytes | None,
-    said: Mapping[str, Any],
+    said: Said,
     originals: Iterable[tuple[str, bytes | None]],
     limit: int,
 ) -> Row:
-    cut: dict[str, Any] = {}
+    cut: Said = {}
     key = _cut(key, min(MAX_KEY_BYTES, limit // 8), "key_", cut)
     headers = _as_headers(said) + _original_headers(originals, min(MAX_HEADER_BYTES, limit // 8))
     taken = row_bytes(Row(key, b"", headers + _as_headers(cut) + _as_headers(_WIDEST)))
@@ -67,11 +70,11 @@ def _fitting(
     return Row(key, value, headers + _as_headers(cut))
 
 
-_WIDEST = {"cut_from_bytes": 1 << 40, "sha256": "0" * 64}
+_WIDEST: Said = {"cut_from_bytes": 1 << 40, "sha256": "0" * 64}
 """The longest headers about a value that was cut: room is kept for them."""
 
 
-def _cut(data: bytes | None, most: int, prefix: str, said: dict[str, Any]) -> bytes | None:
+def _cut(data: bytes | None, most: int, prefix: str, said: Said) -> bytes | None:
     """Cut bytes to the beginning that fits.
 
     Headers that say how long they were are appended to `said`.
@@ -85,7 +88,7 @@ def _cut(data: bytes | None, most: int, prefix: str, said: dict[str, Any]) -> by
     return data[:most]
 
 
-def _as_headers(said: Mapping[str, Any]) -> Headers:
+def _as_headers(said: Said) -> Headers:
     return [(name, str(text).encode()) for name, text in said.items()]
 
 

@@ -7,7 +7,6 @@ import asyncio
 import shutil
 from collections.abc import Mapping
 from time import monotonic
-from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -113,7 +112,7 @@ def _progress(c: Components, ends: Mapping[tuple[str, int], int], now: float) ->
         _tell_past(c, folded)
 
 
-def _tell_past(c: Components, folded: dict[str, Any]) -> None:
+def _tell_past(c: Components, folded: dict[str, float]) -> None:
     score_from = c.settings.recommendations.score_from
     following = (
         f"events from {score_from.isoformat() if score_from else 'now'} on are answered with lists"
@@ -125,15 +124,15 @@ def listen(c: Components) -> None:
     """Count rebalances, time recoveries, and rebuild what the owned partitions' states yield."""
     started = [monotonic()]
 
-    async def revoked(*_: Any, **__: Any) -> None:
+    async def revoked(*_: object, **__: object) -> None:
         started[0] = monotonic()
         c.metrics.rebalances.inc()
         forget_partitions(c.metrics)
 
-    async def assigned(*_: Any, **__: Any) -> None:
+    async def assigned(*_: object, **__: object) -> None:
         started[0] = monotonic()
 
-    async def recovered(*_: Any, **__: Any) -> None:
+    async def recovered(*_: object, **__: object) -> None:
         c.metrics.recovery_duration_seconds.observe(monotonic() - started[0])
         actives = c.app.assignor.assigned_actives()
         await popularity.take_over(

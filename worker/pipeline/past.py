@@ -4,7 +4,6 @@ The log says when all are folded.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 LEAST = 1000
 """Events of the past after which it is logged again: stragglers come one by one."""
@@ -27,7 +26,7 @@ class Past:
         self.events += events
         self.new_states += new_states
 
-    def end(self, now: float) -> dict[str, Any] | None:
+    def end(self, now: float) -> dict[str, float] | None:
         """Nothing more waits: returns what to tell, None where that is nothing."""
         if self.events < (LEAST if self._is_told else 1):
             return None
