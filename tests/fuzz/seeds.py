@@ -24,6 +24,7 @@ MESSAGES = {
     "reviews": EVENT | {"rating": 4, "text": "not bad at all!", "sentiment": -0.5},
     "users": {"user_id": "u", "updated_at": AT, "text": "likes tea",
     "attributes": {"age": "45-54"}},
+    "requests": {"request_id": "r", "user_id": "u", "occurred_at": AT},
     "products": {
         "product_id": "p", "title": "Rye", "categories": ["BREAD", "RYE"], "brand": "B",
         "available": True,

@@ -21,6 +21,7 @@ from pprm.state import layout3, layout4, user_state
 from pprm.state.fold import fold
 from pprm.state.user_state import StateError, UserState
 from schemas.dead_letters import DeadLetterHeaders
+from schemas.families import READ
 from worker.pipeline import codec, letters
 from worker.pipeline.codec import Decoded, Invalid
 from worker.runtime.delivery import DEFAULT_LIMIT, row_bytes
@@ -29,7 +30,7 @@ CORPUS = Path(__file__).parent / "corpus"
 NOW = 1_800_000_000.0
 MOST_SECONDS = 5.0
 """No value may take longer, on a busy machine and instrumented: the stream waits meanwhile."""
-FAMILIES = ("purchases", "browses", "reviews", "users", "products")
+FAMILIES = READ
 
 
 class Record(NamedTuple):
@@ -52,7 +53,7 @@ def decode_event(data: bytes) -> None:
 
     What it takes can be kept, what it refuses can be a dead letter.
     """
-    family, record = _record(data)
+    family, record = record_of(data)
     started = time.monotonic()
     if family == "products":
         said: Any = codec.decode_product(record, DIMENSIONS)
@@ -103,9 +104,10 @@ _EVENTS = [
 ]
 
 
-def _record(data: bytes) -> tuple[str, Record]:
+def record_of(data: bytes) -> tuple[str, Record]:
+    """The family and the record that bytes of a fuzzer stand for."""
     chosen, value = data[0] if data else 0, data[1:]
-    family = FAMILIES[chosen % len(FAMILIES)]
+    family = FAMILIES[(chosen & 0x1F) % len(FAMILIES)]  # the other bits are below
     key = b"u" if family != "products" else b"p"
     timestamp = int(NOW) * 1000
     headers: list[tuple[str, bytes | None]] = [("traceparent", b"00-ab-cd-01")]
@@ -113,7 +115,7 @@ def _record(data: bytes) -> tuple[str, Record]:
         key, value = value[:40], value[40:]
     if chosen & 0x40:
         (timestamp,) = struct.unpack("<q", value[:8].ljust(8, b"\0"))
-        headers = [("x", value[8:16]), ("y", None)]
+        headers, value = [("x", value[8:16]), ("y", None)], value[16:]
     if chosen & 0x20:
         headers.append(("content-type", b"application/cloudevents+json"))
     return family, Record("t", 3, 1 << 40, timestamp, key or None, value or None, headers)

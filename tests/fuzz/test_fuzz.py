@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz import seeds
-from tests.fuzz.targets import CORPUS, TARGETS
+from tests.fuzz.targets import CORPUS, TARGETS, record_of
 
 SECONDS = 2.0
 FILES = sorted(path for path in CORPUS.rglob("*") if path.is_file())
@@ -36,6 +36,11 @@ def test_the_corpus_has_all_seeds() -> None:
     for target, made in (("event", seeds.events()), ("state", seeds.states())):
         for name, data in made.items():
             assert (CORPUS / target / name).read_bytes() == data, "run `python -m tests.fuzz.seeds`"
+
+
+def test_flags_of_a_record_leave_its_family_and_its_value() -> None:
+    family, record = record_of(seeds.events()["far-future"])
+    assert (family, record.timestamp, record.value) == ("users", 2**62, b'{"user_id":"u"}')
 
 
 @pytest.mark.parametrize("target", TARGETS)
