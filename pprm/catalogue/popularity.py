@@ -37,6 +37,8 @@ states' sequences. All can be made from the shoppers' states, so that both ways 
 counts.
 """
 COLUMNS = len(HALF_LIVES)
+FEATURES = ("week", "month", "all", "trend")
+"""Of a product, as the first stage reads them."""
 ALL, WEEK, MONTH, BUYERS, FIRST_WEEK, FIRST_MONTH, ONE_DAY, THREE_DAYS = range(COLUMNS)
 FIRSTS = slice(BUYERS, ONE_DAY)
 FAST = slice(ONE_DAY, COLUMNS)
@@ -347,8 +349,13 @@ def features(counters: Counters) -> NDArray[np.float32]:
     # window of h days.
     week, month = counters[:, WEEK] * np.log(2), counters[:, MONTH] * np.log(2)
     trend = np.log((week + 2) / (month / 4 + 2))
-    columns = (np.log1p(week) / 4, np.log1p(month) / 4, np.log1p(counters[:, ALL]) / 6, trend)
-    return np.stack(columns, axis=1).astype(np.float32)
+    named = {
+        "week": np.log1p(week) / 4,
+        "month": np.log1p(month) / 4,
+        "all": np.log1p(counters[:, ALL]) / 6,
+        "trend": trend,
+    }
+    return np.stack([named[name] for name in FEATURES], axis=1).astype(np.float32)
 
 
 class _Bought(NamedTuple):

@@ -26,8 +26,13 @@ WEEK = 7 * DAY
 DAYS_KEPT = 8
 """Days of which what holds is remembered: events of a day may come between those of others."""
 
-SHARES = ("mailer", "display", "feature", "mailer_change", "display_change")
+BITS = {"mailer": MAILER, "display": DISPLAY, "feature": FEATURE}
+CHANGING = ("mailer", "display")
+SHARES = (*BITS, *(f"{name}_change" for name in CHANGING))
 AT_STORE = ("display", "mailer", "feature", "before", "has_data")
+_DISPLAY, _MAILER, _FEATURE, _BEFORE, _HAS_DATA = (
+    AT_STORE.index(name) for name in ("display", "mailer", "feature", "before", "has_data")
+)
 
 Floats = NDArray[np.float32]
 
@@ -75,9 +80,10 @@ def _at_store(
     has_data = len(everywhere) + len(here) > 0
     for k in range(len(rows)):
         code = _code(everywhere, rows[k]) | _code(here, rows[k])
-        out[k, 0], out[k, 1], out[k, 2] = code & DISPLAY > 0, code & MAILER > 0, code & FEATURE > 0
-        out[k, 3] = _code(everywhere_before, rows[k]) | _code(here_before, rows[k]) > 0
-        out[k, 4] = has_data
+        out[k, _DISPLAY], out[k, _MAILER] = code & DISPLAY > 0, code & MAILER > 0
+        out[k, _FEATURE] = code & FEATURE > 0
+        out[k, _BEFORE] = _code(everywhere_before, rows[k]) | _code(here_before, rows[k]) > 0
+        out[k, _HAS_DATA] = has_data
 
 
 @compiled
@@ -179,7 +185,9 @@ class Promotions:
     def _make(self, start: float, rows: int) -> Promoted:
         now, before = self._held(start), self._held(start - WEEK)
         shares, last = _shares(now, rows), _shares(before, rows)
-        return Promoted(np.concatenate([shares, shares[:, :2] - last[:, :2]], 1), now, before)
+        changes = {f"{name}_change": shares[name] - last[name] for name in CHANGING}
+        named = shares | changes
+        return Promoted(np.stack([named[name] for name in SHARES], 1), now, before)
 
     def _held(self, moment: float) -> NDArray[Any]:
         if self._entries is None:
@@ -206,12 +214,12 @@ def _count_stores(held: NDArray[Any]) -> int:
     return len(np.unique(held["store"][held["store"] != ALL_STORES]))
 
 
-def _shares(held: NDArray[Any], rows: int) -> Floats:
-    """Mailer, display and feature, [rows, 3]; a promotion in all stores is a share of 1."""
+def _shares(held: NDArray[Any], rows: int) -> dict[str, Floats]:
+    """As `BITS`, [rows] each; a promotion in all stores is a share of 1."""
     everywhere, stores = held["store"] == ALL_STORES, _count_stores(held)
     weights = np.where(everywhere, 1.0, 1.0 / max(stores, 1))
-    columns = [
-        np.bincount(held["row"], weights * ((held["code"] & bit) > 0), rows)
-        for bit in (MAILER, DISPLAY, FEATURE)
-    ]
-    return np.minimum(np.stack(columns, 1), 1.0).astype(np.float32)
+    sums = {
+        name: np.bincount(held["row"], weights * ((held["code"] & bit) > 0), rows)
+        for name, bit in BITS.items()
+    }
+    return {name: np.minimum(sum_, 1.0).astype(np.float32) for name, sum_ in sums.items()}

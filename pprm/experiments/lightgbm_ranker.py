@@ -59,7 +59,7 @@ class LightGbmRanker:
         self._catalogue, self._popularity, self._daily = (
             catalogue,
             Popularity(),
-            (-1, np.zeros((0, 4), np.float32)),
+            (-1, np.zeros((0, len(features.POPULARITY)), np.float32)),
         )
         period = (until - PERIOD * int(DAY), until)
         unpromoted = replace(dataset, promotions=no_promotions)

@@ -13,27 +13,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.core.compiled import compiled
+from pprm.core.feature_groups import FeatureGroup
 from pprm.state.user_state import DAY, MAX_BASKETS, UserState
 
 Floats = NDArray[np.float32]
 Rings = NDArray[np.uint64]
 
-PATTERN = (
-    "in_last", "in_2nd_last", "in_3rd_last", "in_4th_last", "of_5", "of_10", "of_20",
-    "same_weekday", "same_daypart",
-    "same_store", "baskets_since", "due_in_baskets", "gap_variation", "gap_to_last_gap",
-    "log_mean_gap", "repeated",
+LAST = ("in_last", "in_2nd_last", "in_3rd_last", "in_4th_last")
+PATTERN = FeatureGroup(
+    "pattern",
+    (
+        *LAST, "of_5", "of_10", "of_20", "same_weekday", "same_daypart", "same_store",
+        "baskets_since", "due_in_baskets", "gap_variation", "gap_to_last_gap", "log_mean_gap",
+        "repeated",
+    ),
 )  # fmt: skip
-MOMENT = (
-    "hour",
-    "weekday",
-    "since",
-    "since_before",
-    "last_size",
-    "baskets_7",
-    "baskets_28",
-    "exploration",
-)
+MOMENT = FeatureGroup(
+    "moment",
+    (
+        "hour", "weekday", "since", "since_before", "last_size", "baskets_7", "baskets_28",
+        "exploration",
+    ),
+)  # fmt: skip
+_IN_LAST, _LASTS = PATTERN.run(LAST).start, len(LAST)
+_OF_5, _OF_10, _OF_20 = PATTERN.at("of_5", "of_10", "of_20")
+_WEEKDAY, _DAYPART, _STORE = PATTERN.at("same_weekday", "same_daypart", "same_store")
+_SINCE, _DUE, _VARIATION = PATTERN.at("baskets_since", "due_in_baskets", "gap_variation")
+_TO_LAST_GAP, _MEAN_GAP, _REPEATED = PATTERN.at("gap_to_last_gap", "log_mean_gap", "repeated")
 
 NOON, EVENING = 0.5, 0.71
 """Parts of the day begin there."""
@@ -41,6 +47,9 @@ USUAL = 10
 """Baskets whose most frequent store is the usual one."""
 
 ONE = np.uint64(1)
+MASKS = 4
+EVERY, ON_WEEKDAY, IN_DAYPART, AT_USUAL_STORE = range(MASKS)
+"""Places of `Baskets.masks`."""
 
 
 class Baskets(NamedTuple):
@@ -69,20 +78,20 @@ def _baskets(visits: NDArray[Any], now: float) -> Any:
     n, day = len(visits), np.int64(now // DAY)
     ages, size = np.empty(n), np.int64(0)
     usual = _usual_store(visits)
-    masks = np.zeros(4, np.uint64)
+    masks = np.zeros(MASKS, np.uint64)
     for b in range(n):
         visit, bit = visits[n - 1 - b], ONE << np.uint64(b)
         time = np.int64(visit.time)
         ages[b] = max(now - time, 0.0) / DAY
         if b == 0:
             size = np.int64(visit.size)
-        masks[0] |= bit
+        masks[EVERY] |= bit
         if (time // np.int64(DAY) - day) % 7 == 0:
-            masks[1] |= bit
+            masks[ON_WEEKDAY] |= bit
         if _daypart(time % DAY / DAY) == _daypart(now % DAY / DAY):
-            masks[2] |= bit
+            masks[IN_DAYPART] |= bit
         if np.int64(visit.store) == usual:
-            masks[3] |= bit
+            masks[AT_USUAL_STORE] |= bit
     return ages, size, masks, usual
 
 
@@ -122,14 +131,14 @@ def _lowest(bits: np.uint64) -> Any:
 
 
 def patterns(rings: Rings, baskets: Baskets, out: Floats) -> None:
-    """Fill `out` [n, 16], all 0, as `PATTERN`, for rings [n] aligned with the newest basket."""
+    """Fill `out` [n, len(PATTERN)], all 0, for rings [n] aligned with the newest basket."""
     _patterns(rings, baskets, out)
 
 
 @compiled
 def _patterns(rings: Rings, b: Baskets, out: Floats) -> None:
     for i in range(len(rings)):
-        bits = rings[i] & b.masks[0]
+        bits = rings[i] & b.masks[EVERY]
         if bits != 0:
             _fill(bits, b, out[i])
 
@@ -137,14 +146,14 @@ def _patterns(rings: Rings, b: Baskets, out: Floats) -> None:
 @compiled
 def _fill(bits: np.uint64, b: Baskets, out: Floats) -> None:
     times, newest = _count(bits), _lowest(bits)
-    for place in range(4):
-        out[place] = (bits >> np.uint64(place)) & ONE
-    out[4], out[5] = _count(bits & np.uint64(0x1F)), _count(bits & np.uint64(0x3FF))
-    out[6] = _count(bits & np.uint64(0xFFFFF))
-    out[7] = (_count(bits & b.masks[1]) + 0.3) / (times + 2)
-    out[8] = (_count(bits & b.masks[2]) + 0.6) / (times + 2)
-    out[9] = _count(bits & b.masks[3]) / times
-    out[10] = math.log1p(newest)
+    for place in range(_LASTS):
+        out[_IN_LAST + place] = (bits >> np.uint64(place)) & ONE
+    out[_OF_5], out[_OF_10] = _count(bits & np.uint64(0x1F)), _count(bits & np.uint64(0x3FF))
+    out[_OF_20] = _count(bits & np.uint64(0xFFFFF))
+    out[_WEEKDAY] = (_count(bits & b.masks[ON_WEEKDAY]) + 0.3) / (times + 2)
+    out[_DAYPART] = (_count(bits & b.masks[IN_DAYPART]) + 0.6) / (times + 2)
+    out[_STORE] = _count(bits & b.masks[AT_USUAL_STORE]) / times
+    out[_SINCE] = math.log1p(newest)
     if times < 2:
         return
     oldest, last_gap, squares, rest = newest, 0.0, 0.0, bits & (bits - ONE)
@@ -156,10 +165,10 @@ def _fill(bits: np.uint64, b: Baskets, out: Floats) -> None:
         squares, oldest, rest = squares + gap * gap, place, rest & (rest - ONE)
     intervals = times - 1
     mean = max((b.ages[oldest] - b.ages[newest]) / intervals, 0.3)
-    out[11] = min((newest + 1) / max((oldest - newest) / intervals, 1.0), 5.0)
-    out[12] = min(math.sqrt(max(squares / intervals - mean * mean, 0.0)) / mean, 5.0)
-    out[13] = min(b.ages[newest] / max(last_gap, 0.5), 6.0)
-    out[14], out[15] = math.log(mean), 1
+    out[_DUE] = min((newest + 1) / max((oldest - newest) / intervals, 1.0), 5.0)
+    out[_VARIATION] = min(math.sqrt(max(squares / intervals - mean * mean, 0.0)) / mean, 5.0)
+    out[_TO_LAST_GAP] = min(b.ages[newest] / max(last_gap, 0.5), 6.0)
+    out[_MEAN_GAP], out[_REPEATED] = math.log(mean), 1
 
 
 def rings(counters: NDArray[Any], places: NDArray[np.int64], baskets: int) -> tuple[Rings, float]:
@@ -185,11 +194,17 @@ def _rings(counters: NDArray[Any], places: NDArray[np.int64], baskets: int) -> A
     return out, new / max(lately, 1)
 
 
-def moment(baskets: Baskets, now: float) -> list[float]:
-    """The moment, and the shopper's rhythm: `MOMENT` up to the last, [7]."""
+def moment(baskets: Baskets, now: float, explores: float) -> list[float]:
+    """The moment, and the shopper's rhythm, as `MOMENT`; `explores` is what `rings` says."""
     ages = baskets.ages
-    return [
-        now % DAY / DAY, int(now // DAY) % 7 / 7,
-        min(ages[0], 60) if len(ages) else 60, min(ages[1], 60) if len(ages) > 1 else 60,
-        baskets.newest_size, float((ages < 7).sum()), float((ages < 28).sum()),
-    ]  # fmt: skip
+    named = {
+        "hour": now % DAY / DAY,
+        "weekday": int(now // DAY) % 7 / 7,
+        "since": min(ages[0], 60) if len(ages) else 60,
+        "since_before": min(ages[1], 60) if len(ages) > 1 else 60,
+        "last_size": baskets.newest_size,
+        "baskets_7": float((ages < 7).sum()),
+        "baskets_28": float((ages < 28).sum()),
+        "exploration": explores,
+    }
+    return [named[name] for name in MOMENT]

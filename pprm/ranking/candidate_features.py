@@ -19,69 +19,82 @@ from pprm.catalogue import popularity, promotions
 from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.popularity import Popularity
 from pprm.core.compiled import compiled
+from pprm.core.feature_groups import FeatureGroup, Layout
 from pprm.ranking import basket_patterns
-from pprm.ranking.basket_patterns import MOMENT, PATTERN, Baskets, moment, patterns
-from pprm.ranking.slow_tables import LaidOut, SlowTables
+from pprm.ranking.basket_patterns import EVERY, MOMENT, PATTERN, Baskets, moment, patterns
+from pprm.ranking.browsing import BROWSE
+from pprm.ranking.known import Known
+from pprm.ranking.slow_tables import HAZARD, LaidOut, SlowTables
 from pprm.retrieval import features
 from pprm.retrieval.candidates import Candidates
-from pprm.retrieval.features import Groups
-from pprm.state.user_state import DAY, UserState
+from pprm.retrieval.features import BY_28, BY_112, DECAYS, Groups
+from pprm.state.user_state import UserState
 
 Floats = NDArray[np.float32]
 
-STAGE = (
-    "logit",
-    "log_rank",
-    "log_rank_in_type",
-    "share_of_type",
-    "log_type_sum",
-    "log_rank_in_category",
-)
-PROMOTION = (
-    *promotions.SHARES, *(f"store_{name}" for name in promotions.AT_STORE), "own_mailer",
-    "own_display",
+STAGE = FeatureGroup(
+    "first_stage",
+    (
+        "logit", "log_rank", "log_rank_in_type", "share_of_type", "log_type_sum",
+        "log_rank_in_category",
+    ),
 )  # fmt: skip
-TYPE_PATTERN = (*(f"type_{name}" for name in PATTERN), "type_products")
-HAZARD = ("hazard", "type_hazard")
-FACTORS = ("factors",)
-NEIGHBOURS = ("neighbours",)
-SUBSTITUTION = ("type_baskets_since", "share_28", "share_112")
-TRIAL = (
-    "first_week", "first_month", "growth", "first_share", "first_in_type", "type_firsts",
-    "type_first_share",
-    "buyers", "share_of_type_28", "first_trend",
+AT_STORE = tuple(f"store_{name}" for name in promotions.AT_STORE)
+OWN = ("own_mailer", "own_display")
+"""Shares of the promotions that the shopper took up."""
+PROMOTION = FeatureGroup("promotion", (*promotions.SHARES, *AT_STORE, *OWN))
+OF_TYPE = tuple(f"type_{name}" for name in PATTERN)
+TYPE_PATTERN = FeatureGroup("type_pattern", (*OF_TYPE, "type_products"))
+SUBSTITUTION = FeatureGroup("substitution", ("type_baskets_since", "share_28", "share_112"))
+TRIAL = FeatureGroup(
+    "trial",
+    (
+        "first_week", "first_month", "growth", "first_share", "first_in_type", "type_firsts",
+        "type_first_share", "buyers", "share_of_type_28", "first_trend",
+    ),
 )  # fmt: skip
-FAST = ("day", "three_days", "week_trend", "type_trend")
-BROWSE = (
-    "session",
-    "today",
-    "week",
-    "cart",
-    "removed",
-    "dwell",
-    "recency",
-    "type_week",
-    "type_cart",
-    "maker_week",
-)
+FAST = FeatureGroup("fast", ("day", "three_days", "week_trend", "type_trend"))
 
-GROUPS = {
-    "first_stage_input": features.CROSS, "first_stage": STAGE, "promotion": PROMOTION,
-    "pattern": PATTERN,
-    "type_pattern": TYPE_PATTERN, "hazard": HAZARD, "factors": FACTORS, "neighbours": NEIGHBOURS,
-    "substitution": SUBSTITUTION, "trial": TRIAL, "fast": FAST, "browse": BROWSE, "moment": MOMENT,
-}  # fmt: skip
-NAMES = tuple(f"{group}.{name}" for group, names in GROUPS.items() for name in names)
+LAYOUT = Layout(
+    (
+        FeatureGroup("first_stage_input", features.CROSS),
+        STAGE,
+        PROMOTION,
+        PATTERN,
+        TYPE_PATTERN,
+        HAZARD,
+        FeatureGroup("factors", ("factors",)),
+        FeatureGroup("neighbours", ("neighbours",)),
+        SUBSTITUTION,
+        TRIAL,
+        FAST,
+        BROWSE,
+        MOMENT,
+    )
+)
+"""An artifact knows its columns by name: with another layout the model is trained again."""
+NAMES = LAYOUT.names
 """Columns, in order."""
-_ENDS = np.cumsum([len(names) for names in GROUPS.values()]).tolist()
-COLUMNS = dict(
-    zip(GROUPS, (slice(a, b) for a, b in zip([0, *_ENDS], _ENDS, strict=False)), strict=True)
+COLUMNS = LAYOUT.slices
+assert COLUMNS["first_stage_input"].start == 0, "features.lay_out fills the first columns"
+
+_FILLED = [(group.fill, COLUMNS[group.name]) for group in LAYOUT.groups if group.fill]
+_AT_STORE, _TYPE_PATTERN = LAYOUT.run("promotion", AT_STORE), LAYOUT.run("type_pattern", OF_TYPE)
+(_TYPE_PRODUCTS,) = LAYOUT.at("type_pattern", "type_products")
+(_FACTORS,), (_NEIGHBOURS,) = LAYOUT.at("factors", "factors"), LAYOUT.at("neighbours", "neighbours")
+_TYPE_SINCE, _SHARE_28, _SHARE_112 = LAYOUT.at(
+    "substitution", "type_baskets_since", "share_28", "share_112"
 )
-_PROMOTION, _TRIAL, _SUBSTITUTION, _MOMENT = (
-    COLUMNS[group].start for group in ("promotion", "trial", "substitution", "moment")
-)
-_AT_STORE = slice(_PROMOTION + 5, _PROMOTION + 10)
-_TYPE_PRODUCTS = COLUMNS["type_pattern"].stop - 1
+# what a loop copies: from where it begins, so many columns
+_SHARES = LAYOUT.run("promotion", promotions.SHARES).start
+_OWN = LAYOUT.run("promotion", OWN).start
+_TRIAL, _FAST, _MOMENT = (COLUMNS[name].start for name in ("trial", "fast", "moment"))
+_SHARES_WIDTH, _OWN_WIDTH = len(promotions.SHARES), len(OWN)
+_TRIAL_WIDTH, _FAST_WIDTH, _MOMENT_WIDTH = len(TRIAL), len(FAST), len(MOMENT)
+_LOGIT, _RANK, _RANK_IN_TYPE, _SHARE_OF_TYPE, _TYPE_SUM, _RANK_IN_CATEGORY = STAGE.at(
+    "logit", "log_rank", "log_rank_in_type", "share_of_type", "log_type_sum",
+    "log_rank_in_category",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +102,9 @@ class _Shared:
     """What is the same for all shoppers until popularity or the catalogue changes, per row."""
 
     popularity: Floats
-    """As `features.GLOBAL`, [rows, 4]."""
+    """As `features.POPULARITY`, [rows, len(POPULARITY)]."""
     others: Floats
-    """`TRIAL` and `FAST`, [rows, 14]."""
+    """`TRIAL` and `FAST`, [rows, len(TRIAL) + len(FAST)]."""
 
 
 class CandidateFeatures:
@@ -100,7 +113,7 @@ class CandidateFeatures:
     def __init__(self, catalogue: Catalogue, counts: Popularity) -> None:
         self.catalogue, self.counts = catalogue, counts
         self._version: tuple[int, ...] = ()
-        self._made = _Shared(np.zeros((0, 4), np.float32), np.zeros((0, 14), np.float32))
+        self._made: _Shared | None = None
         self._laid_out: tuple[SlowTables, int, LaidOut] | None = None
 
     def of(
@@ -128,11 +141,13 @@ class CandidateFeatures:
         )
         out[:, _AT_STORE] = promoted.at_store(baskets.usual_store, rows)
         explores = self._histories(out, state, tables, candidates.groups, rows, baskets)
-        own = np.array([state.mailer, state.display]) / max(state.promotions, 1.0)
-        same = np.array([*own, *moment(baskets, now), explores], np.float32)
+        own = {"own_mailer": state.mailer, "own_display": state.display}
+        taken_up = np.array([own[name] for name in OWN]) / max(state.promotions, 1.0)
+        same = np.array([*taken_up, *moment(baskets, now, explores)], np.float32)
         _fill_shared(rows, promoted.shares, shared.others, same, out)
-        if state.browsed_keys:
-            _browse(state, now, rows, catalogue, out[:, COLUMNS["browse"]])
+        known = Known(state, now, catalogue, self.counts, candidates)
+        for fill, columns in _FILLED:
+            fill(known, out[:, columns])
         return out if keep is None else out[keep]
 
     def _histories(
@@ -155,11 +170,11 @@ class CandidateFeatures:
         )
         mine, types = _fill_types(groups, self.catalogue.codes, rings, rows, baskets.masks, out)
         patterns(mine, baskets, out[:, COLUMNS["pattern"]])
-        patterns(types, baskets, out[:, COLUMNS["type_pattern"]][:, :-1])
+        patterns(types, baskets, out[:, _TYPE_PATTERN])
         laid_out = self._over_the_catalogue(tables)
         out[:, COLUMNS["hazard"]] = laid_out.hazard(groups, rows)
-        out[:, COLUMNS["factors"].start] = laid_out.affinity(groups, rows)
-        out[:, COLUMNS["neighbours"].start] = laid_out.neighbours(groups, rows)
+        out[:, _FACTORS] = laid_out.affinity(groups, rows)
+        out[:, _NEIGHBOURS] = laid_out.neighbours(groups, rows)
         return explores
 
     def _over_the_catalogue(self, tables: SlowTables) -> LaidOut:
@@ -175,7 +190,7 @@ class CandidateFeatures:
         """Made again when what it is made of has changed."""
         catalogue, counts = self.catalogue, self.counts
         version = (catalogue.version, counts.changes)
-        if version != self._version:
+        if self._made is None or version != self._version:
             self._version = version
             numbers = counts.counters(catalogue.hashes)
             others = np.concatenate([_trial(numbers, catalogue), _fast(numbers, catalogue)], 1)
@@ -193,14 +208,16 @@ def _fill_shared(
     """
     for k in range(len(rows)):
         row = rows[k]
-        for i in range(5):
-            out[k, _PROMOTION + i] = shares[row, i]
-        for i in range(2):
-            out[k, _PROMOTION + 10 + i] = same[i]
-        for i in range(14):
+        for i in range(_SHARES_WIDTH):
+            out[k, _SHARES + i] = shares[row, i]
+        for i in range(_OWN_WIDTH):
+            out[k, _OWN + i] = same[i]
+        for i in range(_TRIAL_WIDTH):
             out[k, _TRIAL + i] = others[row, i]
-        for i in range(8):
-            out[k, _MOMENT + i] = same[2 + i]
+        for i in range(_FAST_WIDTH):
+            out[k, _FAST + i] = others[row, _TRIAL_WIDTH + i]
+        for i in range(_MOMENT_WIDTH):
+            out[k, _MOMENT + i] = same[_OWN_WIDTH + i]
 
 
 @compiled
@@ -214,13 +231,13 @@ def _fill_types(
     The number of products is a logarithm. Returns the rings of the candidates, and of their types.
     """
     of_types = np.zeros(len(g.type), np.uint64)
-    products, sums = np.zeros(len(g.type)), np.zeros((len(g.type), 2))
+    products, sums = np.zeros(len(g.type)), np.zeros((len(g.type), DECAYS))
     for i in range(len(rings)):
         type_ = g.type_at[codes[g.rows[i], 0]]
         of_types[type_] |= rings[i]
         products[type_] += 1
-        sums[type_, 0] += g.decays[i + 1, 1]
-        sums[type_, 1] += g.decays[i + 1, 2]
+        sums[type_, BY_28] += g.decays[i + 1, BY_28]
+        sums[type_, BY_112] += g.decays[i + 1, BY_112]
     for type_ in range(len(products)):
         products[type_] = math.log1p(products[type_])
     mine, types = np.zeros(len(rows), np.uint64), np.zeros(len(rows), np.uint64)
@@ -230,14 +247,14 @@ def _fill_types(
         if item > 0:
             mine[k] = rings[item - 1]
             # baskets that held the type since the one that held the product
-            bits, since = mine[k] & masks[0], types[k] & masks[0]
+            bits, since = mine[k] & masks[EVERY], types[k] & masks[EVERY]
             newest = bits & (~bits + np.uint64(1))
             since, count = since & (newest - np.uint64(1)), 0
             while since != 0:
                 since, count = since & (since - np.uint64(1)), count + 1
-            out[k, _SUBSTITUTION] = math.log1p(count)
-            out[k, _SUBSTITUTION + 1] = g.decays[item, 1] / (sums[type_, 0] + 0.1)
-            out[k, _SUBSTITUTION + 2] = g.decays[item, 2] / (sums[type_, 1] + 0.1)
+            out[k, _TYPE_SINCE] = math.log1p(count)
+            out[k, _SHARE_28] = g.decays[item, BY_28] / (sums[type_, BY_28] + 0.1)
+            out[k, _SHARE_112] = g.decays[item, BY_112] / (sums[type_, BY_112] + 0.1)
     return mine, types
 
 
@@ -262,8 +279,9 @@ def _fill_stage(
     for place in range(len(order)):
         k = order[place]
         type_, category = codes[rows[k], 0], codes[rows[k], 1]
-        out[k, 0], out[k, 1] = logits[k], math.log1p(place)
-        out[k, 2], out[k, 5] = math.log1p(of_type[type_]), math.log1p(of_category[category])
+        out[k, _LOGIT], out[k, _RANK] = logits[k], math.log1p(place)
+        out[k, _RANK_IN_TYPE] = math.log1p(of_type[type_])
+        out[k, _RANK_IN_CATEGORY] = math.log1p(of_category[category])
         of_type[type_] += 1
         of_category[category] += 1
         mass[type_] += 1 / (1 + math.exp(-np.float64(logits[k])))
@@ -271,7 +289,7 @@ def _fill_stage(
         # 0 where all are so unlikely that a number does not tell
         of_its_type = mass[codes[rows[k], 0]]
         share = 1 / (1 + math.exp(-np.float64(logits[k]))) / max(of_its_type, 1e-300)
-        out[k, 3], out[k, 4] = share, math.log(of_its_type + 1e-6)
+        out[k, _SHARE_OF_TYPE], out[k, _TYPE_SUM] = share, math.log(of_its_type + 1e-6)
 
 
 def ranks(values: NDArray[Any], group: NDArray[Any]) -> NDArray[np.float64]:
@@ -286,80 +304,41 @@ def ranks(values: NDArray[Any], group: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _trial(numbers: NDArray[np.float64], catalogue: Catalogue) -> NDArray[np.float64]:
-    """First purchases by a shopper, [rows, 10]: how many try the product who did not have it."""
+    """First purchases by a shopper, as `TRIAL`: how many try the product who did not have it."""
     p, log2 = popularity, np.log(2)
     week, month = numbers[:, p.FIRST_WEEK] * log2, numbers[:, p.FIRST_MONTH] * log2
     all_month, adopters = numbers[:, p.MONTH] * log2, numbers[:, p.BUYERS]
     type_month, type_all = _by_type(month, catalogue), _by_type(all_month, catalogue)
-    columns = (
-        np.log1p(week), np.log1p(month), np.log((month + 0.5) / (adopters + 5)),
-        (month + 1) / (all_month + 3), np.log((month + 0.1) / (type_month + 2)),
-        np.log1p(type_month),
-        (type_month + 1) / (type_all + 3), np.log1p(adopters),
-        np.log((all_month + 0.1) / (type_all + 2)),
-        np.log((week + 1) / (month / 4 + 1)),
-    )  # fmt: skip
-    return np.stack(columns, 1)
+    named = {
+        "first_week": np.log1p(week),
+        "first_month": np.log1p(month),
+        "growth": np.log((month + 0.5) / (adopters + 5)),
+        "first_share": (month + 1) / (all_month + 3),
+        "first_in_type": np.log((month + 0.1) / (type_month + 2)),
+        "type_firsts": np.log1p(type_month),
+        "type_first_share": (type_month + 1) / (type_all + 3),
+        "buyers": np.log1p(adopters),
+        "share_of_type_28": np.log((all_month + 0.1) / (type_all + 2)),
+        "first_trend": np.log((week + 1) / (month / 4 + 1)),
+    }
+    return TRIAL.stack(named)
 
 
 def _fast(numbers: NDArray[np.float64], catalogue: Catalogue) -> NDArray[np.float64]:
-    """The last days, [rows, 4]."""
+    """The last days, as `FAST`."""
     p, log2 = popularity, np.log(2)
     week, month = numbers[:, p.WEEK] * log2, numbers[:, p.MONTH] * log2
     type_week, type_month = _by_type(week, catalogue), _by_type(month, catalogue)
-    columns = (
-        np.log1p(numbers[:, p.ONE_DAY]), np.log1p(numbers[:, p.THREE_DAYS]),
-        np.log((week + 2) / (month / 4 + 2)),
-        np.log((type_week + 5) / (type_month / 4 + 5)),
-    )  # fmt: skip
-    return np.stack(columns, 1)
+    named = {
+        "day": np.log1p(numbers[:, p.ONE_DAY]),
+        "three_days": np.log1p(numbers[:, p.THREE_DAYS]),
+        "week_trend": np.log((week + 2) / (month / 4 + 2)),
+        "type_trend": np.log((type_week + 5) / (type_month / 4 + 5)),
+    }
+    return FAST.stack(named)
 
 
 def _by_type(values: NDArray[np.float64], catalogue: Catalogue) -> NDArray[np.float64]:
     return np.bincount(catalogue.type, values, len(catalogue.types)).astype(np.float64)[
         catalogue.type
     ]
-
-
-def _browse(
-    state: UserState, now: float, rows: NDArray[np.int64], catalogue: Catalogue, out: Floats
-) -> None:
-    """What the shopper looked at, as `BROWSE`, [K, 10]."""
-    keys, counters = state.looked_at()
-    _fill_browse(
-        counters, catalogue.rows(keys), rows, catalogue.codes, catalogue.sizes, float(now), out
-    )
-
-
-@compiled
-def _fill_browse(
-    counters: NDArray[Any], looked: NDArray[np.int64], rows: NDArray[np.int64],
-    codes: NDArray[np.int32],
-    sizes: NDArray[np.int64], now: float, out: Floats,
-) -> None:  # fmt: skip
-    at = np.zeros(len(codes), np.int32)
-    values, recency = np.zeros((len(looked) + 1, 6)), np.zeros(len(looked) + 1)
-    types, carts, makers = np.zeros(sizes[0]), np.zeros(sizes[0]), np.zeros(sizes[2])
-    for i in range(len(looked)):
-        if looked[i] < 0:
-            continue
-        c, value = counters[i], values[i + 1]
-        age = max(now - c.last, 0.0) / DAY
-        week = 2.0 ** (-age / 7)
-        value[0], value[1], value[2] = (
-            c.session * 2.0 ** (-age * 48),
-            c.day * 2.0 ** (-age * 4),
-            c.week * week,
-        )
-        value[3], value[4], value[5] = c.cart * week, c.removed * week, c.dwell * week
-        recency[i + 1], at[looked[i]] = math.exp(-age), i + 1
-        types[codes[looked[i], 0]] += value[2]
-        carts[codes[looked[i], 0]] += value[3]
-        makers[codes[looked[i], 2]] += value[2]
-    for k in range(len(rows)):
-        row = rows[k]
-        for column in range(6):
-            out[k, column] = math.log1p(values[at[row], column])
-        out[k, 6] = recency[at[row]]
-        out[k, 7], out[k, 8] = math.log1p(types[codes[row, 0]]), math.log1p(carts[codes[row, 0]])
-        out[k, 9] = math.log1p(makers[codes[row, 2]])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pprm.catalogue.catalogue import Catalogue
 from pprm.core.compiled import compiled
+from pprm.core.feature_groups import FeatureGroup
 from pprm.core.ids import stable_hash
 from pprm.core.sizes import nbytes
 from pprm.data.dataset import Dataset
@@ -21,12 +22,13 @@ from pprm.ranking import factors, hazard, item_regression
 from pprm.ranking.factors import Factors
 from pprm.ranking.hazard import BUCKETS
 from pprm.ranking.item_regression import SOURCES, Regression
-from pprm.retrieval.features import Groups
+from pprm.retrieval.features import BY_112, Groups
 from pprm.state.user_state import DAY
 
 Floats = NDArray[np.float32]
 
-
+HAZARD = FeatureGroup("hazard", ("hazard", "type_hazard"))
+_HAZARD, _TYPE_HAZARD = HAZARD.at("hazard", "type_hazard")
 _STORED = {
     "products": np.uint64, "types": np.uint64, "product_hazards": np.float32,
     "type_hazards": np.float32,
@@ -113,11 +115,11 @@ class LaidOut:
     """[p]; -1 is none."""
 
     def hazard(self, groups: Groups, rows: NDArray[np.int64]) -> Floats:
-        """Log hazards of candidate rows and of their types, [len(rows), 2].
+        """Log hazards of candidate rows and of their types, as `HAZARD`.
 
         They are 0 where the shopper never had the product or type.
         """
-        out = np.zeros((len(rows), 2), np.float32)
+        out = np.zeros((len(rows), len(HAZARD)), np.float32)
         buckets = hazard.bucket(groups.ages)
         _fill_hazards(
             self.product_hazards, self.type_hazards, groups, self.codes, rows, self.at, buckets, out
@@ -130,7 +132,7 @@ class LaidOut:
         known = self.factors.product[bought, 0] != 0
         if not known.any():
             return np.zeros(len(rows), np.float32)
-        shopper = self.factors.fold_in(bought[known], groups.decays[1:, 2][known])
+        shopper = self.factors.fold_in(bought[known], groups.decays[1:, BY_112][known])
         return self.factors.product[self.at[rows]] @ shopper
 
     def neighbours(self, groups: Groups, rows: NDArray[np.int64]) -> Floats:
@@ -152,9 +154,9 @@ def _fill_hazards(
     for k in range(len(rows)):
         item, of = g.product_at[rows[k]], g.type_at[codes[rows[k], 0]]
         if item > 0:
-            out[k, 0] = product[at[rows[k]], buckets[item - 1]]
+            out[k, _HAZARD] = product[at[rows[k]], buckets[item - 1]]
         if of > 0:
-            out[k, 1] = type_[codes[rows[k], 0], buckets[newest[of]]]
+            out[k, _TYPE_HAZARD] = type_[codes[rows[k], 0], buckets[newest[of]]]
 
 
 def _find(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.int64]:

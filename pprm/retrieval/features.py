@@ -13,18 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.catalogue.catalogue import Catalogue
+from pprm.catalogue.popularity import FEATURES
 from pprm.core.compiled import compiled
+from pprm.core.feature_groups import FeatureGroup, Layout
 from pprm.state.user_state import BASKET_DECAY, DAY, UserState
 
 Floats = NDArray[np.float32]
 
-GROUP = ("count", "decay7", "decay28", "decay112", "recent7", "recent28", "due", "rate112", "seen")
-"""Features per type and per category.
-
-Log counts, exp(-gap/7 d) and exp(-gap/28 d), gap / mean interval, rate per basket, 1.
-"""
+COMMON = ("count", "decay7", "decay28", "decay112", "recent7", "recent28", "due")
+"""Log counts, exp(-gap/7 d) and exp(-gap/28 d), and gap / mean interval, halved."""
+GROUP = (*COMMON, "rate112", "seen")
+"""Features per type and per category: then the rate per basket, and 1."""
 ITEM = (
-    *GROUP[:7],
+    *COMMON,
     "due_distance",
     "per_basket",
     "rate28",
@@ -35,15 +36,20 @@ ITEM = (
 )
 MAKER = ("count", "decay112")
 SHARE = ("product_of_type", "type_of_category")
-POPULARITY = ("week", "month", "all", "trend")
-CROSS = (
-    *(f"product_{name}" for name in ITEM),
-    *(f"{group}_{name}" for group in ("type", "category") for name in GROUP),
-    *(f"maker_{name}" for name in MAKER),
-    *(f"share_{name}" for name in SHARE),
-    *(f"popularity_{name}" for name in POPULARITY),
+POPULARITY = FEATURES
+PAIR = Layout(
+    (
+        FeatureGroup("product", ITEM),
+        FeatureGroup("type", GROUP),
+        FeatureGroup("category", GROUP),
+        FeatureGroup("maker", MAKER),
+        FeatureGroup("share", SHARE),
+        FeatureGroup("popularity", POPULARITY),
+    ),
+    separator="_",
 )
-"""Columns of the cross features, in order."""
+CROSS = PAIR.names
+"""Columns of the cross features of a shopper and a product, in order."""
 SCALARS = (
     "purchases",
     "baskets",
@@ -54,32 +60,46 @@ SCALARS = (
     "sentiment",
 )
 
-PRODUCT = slice(0, 14)
-TYPE = slice(14, 23)
-CATEGORY = slice(23, 32)
-MAKERS = slice(32, 34)
-SHARE_OF_TYPE, SHARE_OF_CATEGORY = 34, 35
-GLOBAL = slice(36, 40)
+PRODUCT, TYPE, CATEGORY, MAKERS, GLOBAL = (
+    PAIR.slices[name] for name in ("product", "type", "category", "maker", "popularity")
+)
+SHARE_OF_TYPE, SHARE_OF_CATEGORY = PAIR.at("share", "product_of_type", "type_of_category")
+# where the loops below write, and how much
+_PRODUCT, _TYPE, _CATEGORY, _MAKER, _GLOBAL = (
+    part.start for part in (PRODUCT, TYPE, CATEGORY, MAKERS, GLOBAL)
+)
+_ITEM_WIDTH, _GROUP_WIDTH = len(ITEM), len(GROUP)
+_MAKER_WIDTH, _GLOBAL_WIDTH = len(MAKER), len(POPULARITY)
+_COUNT, _DECAY7, _DECAY28, _DECAY112, _RECENT7, _RECENT28, _DUE = (
+    COMMON.index(name)
+    for name in ("count", "decay7", "decay28", "decay112", "recent7", "recent28", "due")
+)
+_GROUP_RATE112, _GROUP_SEEN = GROUP.index("rate112"), GROUP.index("seen")
+_DUE_DISTANCE, _PER_BASKET, _RATE28, _RATE112, _RATE_RECENT, _LOG_RATE, _SEEN = (
+    ITEM.index(name)
+    for name in (
+        "due_distance", "per_basket", "rate28", "rate112", "rate_recent", "log_rate", "seen",
+    )
+)  # fmt: skip
+_MAKER_COUNT, _MAKER_DECAY112 = MAKER.index("count"), MAKER.index("decay112")
+ON_TIME = 0.5
+"""`due` after just the mean interval between two purchases."""
 
 
 def scalars(state: UserState, now: float) -> Floats:
-    """Numbers about the shopper at Unix time `now`, [7] as `SCALARS`."""
-    if not state.purchases:
-        return np.array([0, 0, 0, 0, 0, _phase(now), _sentiment(state)], np.float32)
-    since = max(now - state.last_purchase, 0.0) / DAY
-    span = max((now - state.first_purchase) / DAY, 1.0)
-    return np.array(
-        [
-            np.log1p(state.purchases) / 6,
-            np.log1p(state.baskets) / 4,
-            np.log1p(since) / 3,
-            np.log1p(state.purchases / state.baskets) / 3,
-            np.log1p(state.baskets / span * 7),
-            _phase(now),
-            _sentiment(state),
-        ],
-        np.float32,
-    )
+    """Numbers about the shopper at Unix time `now`, as `SCALARS`."""
+    named = {"weekly_phase": _phase(now), "sentiment": _sentiment(state)}
+    if state.purchases:
+        since = max(now - state.last_purchase, 0.0) / DAY
+        span = max((now - state.first_purchase) / DAY, 1.0)
+        named |= {
+            "purchases": np.log1p(state.purchases) / 6,
+            "baskets": np.log1p(state.baskets) / 4,
+            "days_since": np.log1p(since) / 3,
+            "basket_size": np.log1p(state.purchases / state.baskets) / 3,
+            "baskets_per_week": np.log1p(state.baskets / span * 7),
+        }
+    return np.array([named.get(name, 0.0) for name in SCALARS], np.float32)
 
 
 def _phase(now: float) -> float:
@@ -102,26 +122,26 @@ class Groups(NamedTuple):
     counters: NDArray[np.int64]
     """Their places among the state's counters, [p]."""
     decays: NDArray[np.float64]
-    """Purchases decayed by `HALF_LIVES` until now, [1 + p, 3]."""
+    """Purchases decayed until now, [1 + p, DECAYS]."""
     ages: NDArray[np.float64]
     """Days since the newest purchase, [p]."""
     product_at: NDArray[np.int32]
     """Row of `product` for each catalogue row; likewise `type_at` for each type, and so on."""
     product: Floats
-    """[1 + p, 14]"""
+    """As `ITEM`, [1 + p, len(ITEM)]."""
     product_count: Floats
     """Purchases, [1 + p]."""
     type_at: NDArray[np.int32]
     type: Floats
-    """[1 + t, 9]"""
+    """As `GROUP`, [1 + t, len(GROUP)]."""
     type_count: Floats
     category_at: NDArray[np.int32]
     category: Floats
-    """[1 + c, 9]"""
+    """As `GROUP`, [1 + c, len(GROUP)]."""
     category_count: Floats
     maker_at: NDArray[np.int32]
     maker: Floats
-    """[1 + m, 2]"""
+    """As `MAKER`, [1 + m, len(MAKER)]."""
 
 
 def groups(state: UserState, catalogue: Catalogue, now: float) -> Groups:
@@ -137,8 +157,11 @@ def groups(state: UserState, catalogue: Catalogue, now: float) -> Groups:
     )  # fmt: skip
 
 
-COUNT, DECAY7, DECAY28, DECAY112, PER_BASKET, FIRST_AGE, LAST_AGE = range(7)
+BOUGHT, DECAYS = 7, 3
+COUNT, DECAY7, DECAY28, DECAY112, PER_BASKET, FIRST_AGE, LAST_AGE = range(BOUGHT)
 """Columns of what was bought, as of now; ages are days before now."""
+BY_7, BY_28, BY_112 = range(DECAYS)
+"""Columns of `Groups.decays`, by their half-lives in days."""
 
 
 @compiled
@@ -148,7 +171,7 @@ def _groups(
     baskets: int, baskets28: float, baskets112: float,
 ) -> Any:  # fmt: skip
     known, places, bought = _bought(counters, rows, now, baskets)
-    decays = np.zeros((len(known) + 1, 3))
+    decays = np.zeros((len(known) + 1, DECAYS))
     decays[1:] = bought[:, DECAY7 : DECAY112 + 1]
     product_at = np.zeros(len(codes), np.int32)
     for i in range(len(known)):
@@ -157,17 +180,15 @@ def _groups(
     category_at, categories = _grouped(bought, codes[known, 1], sizes[1])
     maker_at, makers = _grouped(bought, codes[known, 2], sizes[2])
     product, settled = (
-        np.zeros((len(known) + 1, 14), np.float32),
+        np.zeros((len(known) + 1, _ITEM_WIDTH), np.float32),
         1 - BASKET_DECAY ** float(max(baskets, 1)),
     )
     for i in range(len(known)):
         _fill_item(bought[i], product[i + 1], baskets, baskets28, baskets112, settled)
-    maker = np.zeros((len(makers) + 1, 2), np.float32)
+    maker = np.zeros((len(makers) + 1, _MAKER_WIDTH), np.float32)
     for i in range(len(makers)):
-        maker[i + 1, 0], maker[i + 1, 1] = (
-            math.log1p(makers[i, COUNT]) / 3,
-            math.log1p(makers[i, DECAY112]) / 3,
-        )
+        maker[i + 1, _MAKER_COUNT] = math.log1p(makers[i, COUNT]) / 3
+        maker[i + 1, _MAKER_DECAY112] = math.log1p(makers[i, DECAY112]) / 3
     return (
         known, places, decays, bought[:, LAST_AGE].copy(), product_at, product, _counts(bought),
         type_at, _group_rows(types, baskets112), _counts(types),
@@ -179,7 +200,7 @@ def _groups(
 def _bought(counters: NDArray[Any], rows: NDArray[np.int64], now: float, baskets: int) -> Any:
     """Return the known products' rows, places among the counters, and counters as of now."""
     known, places, n = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64), 0
-    bought = np.empty((len(rows), 7))
+    bought = np.empty((len(rows), BOUGHT))
     for i in range(len(rows)):
         if rows[i] < 0:
             continue
@@ -231,23 +252,24 @@ def _counts(bought: NDArray[np.float64]) -> Any:
 
 @compiled
 def _fill_common(b: NDArray[np.float64], out: Floats) -> None:
-    """The seven columns that products and groups share."""
+    """`COMMON`, with which the columns of products and of groups begin."""
     count, last = b[COUNT], b[LAST_AGE]
     interval = (b[FIRST_AGE] - last) / max(count - 1, 1.0)
-    out[0], out[1] = math.log1p(count), math.log1p(b[DECAY7])
-    out[2], out[3] = math.log1p(b[DECAY28]), math.log1p(b[DECAY112])
+    out[_COUNT], out[_DECAY7] = math.log1p(count), math.log1p(b[DECAY7])
+    out[_DECAY28], out[_DECAY112] = math.log1p(b[DECAY28]), math.log1p(b[DECAY112])
     recent28 = math.exp(-last / 28)
-    out[4], out[5] = recent28**4, recent28
-    out[6] = (min(last / max(interval, 0.5), 4.0) if count > 1 else 2.0) / 2
+    out[_RECENT7], out[_RECENT28] = recent28**4, recent28
+    out[_DUE] = (min(last / max(interval, 0.5), 4.0) if count > 1 else 2.0) / 2
 
 
 @compiled
 def _group_rows(sums: NDArray[np.float64], baskets112: float) -> Any:
     """As `GROUP`."""
-    out = np.zeros((len(sums) + 1, 9), np.float32)
+    out = np.zeros((len(sums) + 1, _GROUP_WIDTH), np.float32)
     for i in range(len(sums)):
         _fill_common(sums[i], out[i + 1])
-        out[i + 1, 7], out[i + 1, 8] = sums[i, DECAY112] / max(baskets112, 1e-9), 1
+        out[i + 1, _GROUP_RATE112] = sums[i, DECAY112] / max(baskets112, 1e-9)
+        out[i + 1, _GROUP_SEEN] = 1
     return out
 
 
@@ -263,19 +285,19 @@ def _fill_item(
     """As `ITEM`; `settled` is the weight of all baskets so far, of what it would come to."""
     _fill_common(b, out)
     rate112 = b[DECAY112] / max(baskets112, 1e-9)
-    out[7] = abs(out[6] - 0.5)
-    out[8] = b[COUNT] / max(baskets, 1)
-    out[9], out[10] = b[DECAY28] / (baskets28 + 0.05), rate112
-    out[11] = b[PER_BASKET] * (1 - BASKET_DECAY) / settled
-    out[12], out[13] = math.log(rate112 + 0.01) / 4.6 + 1, 1
+    out[_DUE_DISTANCE] = abs(out[_DUE] - ON_TIME)
+    out[_PER_BASKET] = b[COUNT] / max(baskets, 1)
+    out[_RATE28], out[_RATE112] = b[DECAY28] / (baskets28 + 0.05), rate112
+    out[_RATE_RECENT] = b[PER_BASKET] * (1 - BASKET_DECAY) / settled
+    out[_LOG_RATE], out[_SEEN] = math.log(rate112 + 0.01) / 4.6 + 1, 1
 
 
 def dense(
     groups: Groups, catalogue: Catalogue, candidates: NDArray[np.int64], popularity: Floats
 ) -> Floats:
-    """Cross features of candidate rows, [len(candidates), 40].
+    """Cross features of candidate rows, as `CROSS`, [len(candidates), len(CROSS)].
 
-    `popularity` [len(candidates), 4] is theirs.
+    `popularity` [len(candidates), len(POPULARITY)] is theirs.
     """
     out = np.zeros((len(candidates), len(CROSS)), np.float32)
     lay_out(groups, catalogue.codes, candidates, popularity.astype(np.float32, copy=False), out)
@@ -290,7 +312,7 @@ def lay_out(
     popularity: Floats,
     out: Floats,
 ) -> None:
-    """Write `dense` into the first columns of `out` [len(candidates), 40 or more].
+    """Write `dense` into the first columns of `out` [len(candidates), len(CROSS) or more].
 
     `codes` are the catalogue's.
     """
@@ -298,12 +320,14 @@ def lay_out(
         row = candidates[k]
         item, type_ = g.product_at[row], g.type_at[codes[row, 0]]
         category, maker = g.category_at[codes[row, 1]], g.maker_at[codes[row, 2]]
-        for i in range(14):  # written out: a slice of a row costs more than its numbers
-            out[k, i] = g.product[item, i]
-        for i in range(9):
-            out[k, 14 + i], out[k, 23 + i] = g.type[type_, i], g.category[category, i]
-        out[k, 32], out[k, 33] = g.maker[maker, 0], g.maker[maker, 1]
-        out[k, 34] = g.product_count[item] / max(g.type_count[type_], 1)
-        out[k, 35] = g.type_count[type_] / max(g.category_count[category], 1)
-        for i in range(4):
-            out[k, 36 + i] = popularity[k, i]
+        for i in range(_ITEM_WIDTH):  # written out: a slice of a row costs more than its numbers
+            out[k, _PRODUCT + i] = g.product[item, i]
+        for i in range(_GROUP_WIDTH):
+            out[k, _TYPE + i] = g.type[type_, i]
+            out[k, _CATEGORY + i] = g.category[category, i]
+        for i in range(_MAKER_WIDTH):
+            out[k, _MAKER + i] = g.maker[maker, i]
+        out[k, SHARE_OF_TYPE] = g.product_count[item] / max(g.type_count[type_], 1)
+        out[k, SHARE_OF_CATEGORY] = g.type_count[type_] / max(g.category_count[category], 1)
+        for i in range(_GLOBAL_WIDTH):
+            out[k, _GLOBAL + i] = popularity[k, i]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pprm.core.compiled import compiled
 from pprm.retrieval.features import (
     CATEGORY,
+    MAKER,
     MAKERS,
     PRODUCT,
     SHARE_OF_CATEGORY,
@@ -25,6 +26,8 @@ from pprm.retrieval.features import (
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
+_MAKER = len(MAKER)
+_COUNT, _DECAYED = MAKER.index("count"), MAKER.index("decay112")
 SLACK = np.float32(1e-4)
 """By so much a bound may be too low: sums are added up in another order."""
 AT_ONCE = 256
@@ -303,7 +306,7 @@ def bounds(s: Shopper, p: Products, w: Weights, b: Blocks, match: Floats) -> Any
     base, spread, makers = (
         np.empty_like(w.output),
         np.empty(width, np.float32),
-        np.empty((2, width), np.float32),
+        np.empty((_MAKER, width), np.float32),
     )
     # towards a higher logit: up where the output's weight is positive, else down
     for h in range(width):
@@ -315,21 +318,21 @@ def bounds(s: Shopper, p: Products, w: Weights, b: Blocks, match: Floats) -> Any
                 x += w.match[k, h] * s.queries[k, d]
             square += x * x
         spread[h] = sign * np.sqrt(square)
-        for i in range(2):
+        for i in range(_MAKER):
             makers[i, h] = sign * max(sign * w.cross[MAKERS.start + i, h], np.float32(0))
     most, out = _most_of_makers(s, p, b), np.empty(len(b.pair), np.float32)
     for j in range(len(out)):
         if j == 0 or b.pair[j] != b.pair[j - 1]:
             _fill_pair(s, w, p.pairs[b.pair[j]], base)
-        count, decayed = most[j, 0], most[j, 1]
+        count, decayed = most[j, _COUNT], most[j, _DECAYED]
         total = w.bias[0] + SLACK
         for h in range(width):
             x = (
                 b.corner[j, h]
                 + base[h]
                 + b.radius[j] * spread[h]
-                + count * makers[0, h]
-                + decayed * makers[1, h]
+                + count * makers[_COUNT, h]
+                + decayed * makers[_DECAYED, h]
             )
             x += (
                 match[0, j] * w.match[0, h]
@@ -390,19 +393,22 @@ def _first(columns: Ints, logits: Floats, k: int) -> Any:
 
 @compiled
 def _most_of_makers(s: Shopper, p: Products, b: Blocks) -> Any:
-    """Upper bounds of a maker's cross features in each block, [b, 2].
+    """Upper bounds of a maker's cross features in each block, as `MAKER`.
 
     They are never negative.
     """
-    most, done = np.zeros((len(b.pair), 2), np.float32), np.zeros(len(s.groups.maker), np.bool_)
+    most, done = (
+        np.zeros((len(b.pair), _MAKER), np.float32),
+        np.zeros(len(s.groups.maker), np.bool_),
+    )
     for row in s.groups.rows:
         maker = p.codes[row, 2]
         at = s.groups.maker_at[maker]
         if not done[at] and maker + 1 < len(b.maker_starts):
             done[at] = True
             for j in b.maker_blocks[b.maker_starts[maker] : b.maker_starts[maker + 1]]:
-                most[j, 0] = max(most[j, 0], s.groups.maker[at, 0])
-                most[j, 1] = max(most[j, 1], s.groups.maker[at, 1])
+                for i in range(_MAKER):
+                    most[j, i] = max(most[j, i], s.groups.maker[at, i])
     return most
 
 

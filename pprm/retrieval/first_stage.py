@@ -110,7 +110,7 @@ class FirstStage:
         """Products and scores so far that were left out because they were no finite numbers."""
         # zeros, of all candidates; what the rules leave out is marked for a moment
         self._bar = np.zeros(0, np.float32)
-        self.daily_popularity = np.zeros((0, 4), np.float32)
+        self.daily_popularity = np.zeros((0, len(POPULARITY)), np.float32)
         """Popularity features of the candidates on the day of the last shopper, [N, 4]."""
         self.popular = np.inf
         """The week's sales, as a feature, from which a candidate is popular on that day."""

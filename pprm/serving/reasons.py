@@ -6,41 +6,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.core.compiled import compiled
-from pprm.ranking.candidate_features import COLUMNS, GROUPS, NAMES
+from pprm.ranking.candidate_features import LAYOUT, NAMES
 from pprm.ranking.second_pass import SecondPass
-from pprm.retrieval.features import CATEGORY, GLOBAL, ITEM, POPULARITY, TYPE
+from pprm.retrieval.features import CROSS
 
-_SEEN, _DUE = ITEM.index("seen"), ITEM.index("due")
-_TYPE_SEEN, _CATEGORY_SEEN = TYPE.stop - 1, CATEGORY.stop - 1
-_WEEK = GLOBAL.start + POPULARITY.index("week")
+_SAYING = ("product_seen", "product_due", "type_seen", "category_seen", "popularity_week")
 DUE = (0.35, 1.0)
-"""Of half the mean interval between two purchases, from when until when one is due."""
+"""From when until when one is due, of twice the mean interval between two purchases."""
+TRIED, TRENDING, SIMILAR = 0.1, 0.1, 0.05
+"""Above these `trial.first_trend`, `fast.week_trend` and `factors` tell something."""
 
 
 def reasons(cross: NDArray[np.float32], popular: float) -> list[str]:
-    """Return why a product is in a list, from its cross features [40].
+    """Return why a product is in a list, from its cross features (`features.CROSS`).
 
     What is true of it comes with the strongest first.
     """
-    if cross[_SEEN]:
-        return ["bought_before", "due"] if DUE[0] <= cross[_DUE] <= DUE[1] else ["bought_before"]
-    if cross[_TYPE_SEEN]:
+    seen, due, type_seen, category_seen, week = (cross[CROSS.index(name)] for name in _SAYING)
+    if seen:
+        return ["bought_before", "due"] if DUE[0] <= due <= DUE[1] else ["bought_before"]
+    if type_seen:
         return ["buys_type"]
-    if cross[_CATEGORY_SEEN]:
+    if category_seen:
         return ["buys_category"]
-    return ["popular"] if cross[_WEEK] >= popular else []
+    return ["popular"] if week >= popular else []
 
 
-def _column(group: str, name: str) -> int:
-    start: int = COLUMNS[group].start
-    return start + GROUPS[group].index(name)
-
-
-_MAILER, _DISPLAY, _AT_STORE, _IN_STORE = (
-    _column("promotion", name) for name in ("mailer", "display", "store_display", "store_mailer")
+_SEEN, _DUE, _TYPE_SEEN, _CATEGORY_SEEN, _WEEK = LAYOUT.at("first_stage_input", *_SAYING)
+_MAILER, _DISPLAY, _AT_STORE, _IN_STORE = LAYOUT.at(
+    "promotion", "mailer", "display", "store_display", "store_mailer"
 )
-_TRIED, _TREND = _column("trial", "first_trend"), _column("fast", "week_trend")
-_LIKED, _LOOKED = _column("factors", "factors"), _column("browse", "recency")
+(_TRIED,), (_TREND,) = LAYOUT.at("trial", "first_trend"), LAYOUT.at("fast", "week_trend")
+(_LIKED,), (_LOOKED,) = LAYOUT.at("factors", "factors"), LAYOUT.at("browse", "recency")
 _SAYS: dict[str, tuple[str, ...]] = {
     "bought_before": ("first_stage_input.product_", "pattern.", "substitution."),
     "due": ("hazard.", "first_stage_input.product_due"),
@@ -58,6 +55,16 @@ REASONS = tuple(_SAYS)
 _FEATURES = np.array([[name.startswith(said) for name in NAMES] for said in _SAYS.values()])
 """[reasons, len(NAMES)]"""
 MOST_REASONS = 2
+_REASONS = len(REASONS)
+_BOUGHT_BEFORE, _IS_DUE, _BUYS_TYPE, _BUYS_CATEGORY, _PROMOTED = (
+    REASONS.index(name)
+    for name in ("bought_before", "due", "buys_type", "buys_category", "promoted")
+)
+_TRIED_BY_OTHERS, _TRENDING, _SIMILAR_SHOPPERS, _LOOKED_AT, _POPULAR = (
+    REASONS.index(name)
+    for name in ("tried_by_others", "trending", "similar_shoppers", "looked_at", "popular")
+)
+_DUE_FROM, _DUE_UNTIL = DUE
 
 
 def facts(inputs: NDArray[np.float32], popular: float) -> NDArray[np.bool_]:
@@ -72,20 +79,23 @@ def facts(inputs: NDArray[np.float32], popular: float) -> NDArray[np.bool_]:
 @compiled
 def _facts(x: NDArray[np.float32], popular: np.float32) -> Any:
     """In the order of `REASONS`."""
-    true = np.zeros((len(x), 10), np.bool_)
+    true = np.zeros((len(x), _REASONS), np.bool_)
     for k in range(len(x)):
         seen = x[k, _SEEN] > 0
-        true[k, 0], true[k, 1] = seen, seen and DUE[0] <= x[k, _DUE] <= DUE[1]
+        true[k, _BOUGHT_BEFORE] = seen
+        true[k, _IS_DUE] = seen and _DUE_FROM <= x[k, _DUE] <= _DUE_UNTIL
         type_seen, category_seen = x[k, _TYPE_SEEN] > 0, x[k, _CATEGORY_SEEN] > 0
         # what follows tells nothing
-        true[k, 2], true[k, 3] = type_seen and not seen, category_seen and not type_seen
-        true[k, 4] = max(x[k, _MAILER], x[k, _DISPLAY], x[k, _AT_STORE], x[k, _IN_STORE]) > 0
-        true[k, 5], true[k, 6] = x[k, _TRIED] > 0.1, x[k, _TREND] > 0.1
-        true[k, 7], true[k, 8], true[k, 9] = (
-            x[k, _LIKED] > 0.05,
-            x[k, _LOOKED] > 0,
-            x[k, _WEEK] >= popular,
+        true[k, _BUYS_TYPE] = type_seen and not seen
+        true[k, _BUYS_CATEGORY] = category_seen and not type_seen
+        promoted = max(x[k, _MAILER], x[k, _DISPLAY], x[k, _AT_STORE], x[k, _IN_STORE])
+        true[k, _PROMOTED] = promoted > 0
+        true[k, _TRIED_BY_OTHERS], true[k, _TRENDING] = (
+            x[k, _TRIED] > TRIED,
+            x[k, _TREND] > TRENDING,
         )
+        true[k, _SIMILAR_SHOPPERS], true[k, _LOOKED_AT] = x[k, _LIKED] > SIMILAR, x[k, _LOOKED] > 0
+        true[k, _POPULAR] = x[k, _WEEK] >= popular
     return true
 
 

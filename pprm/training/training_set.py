@@ -86,7 +86,7 @@ class _Sample:
     ) -> None:
         self.catalogue, self.popularity, self.rng, self.filled = catalogue, popularity, rng, 0
         self.pool = np.flatnonzero(catalogue.available)
-        self.day, self.daily = -1, np.zeros((0, 4), np.float32)
+        self.day, self.daily = -1, np.zeros((0, len(features.POPULARITY)), np.float32)
         self.out = TrainingSet(
             np.zeros(visits, np.int32),
             np.zeros((visits, len(features.SCALARS)), np.float32),

@@ -18,7 +18,7 @@ from pprm.core.events import Interaction, Kind, Position
 from pprm.core.ids import stable_hash
 from pprm.data.replay import replay
 from pprm.ranking import slow_tables
-from pprm.ranking.candidate_features import COLUMNS, GROUPS, NAMES, CandidateFeatures
+from pprm.ranking.candidate_features import COLUMNS, LAYOUT, NAMES, CandidateFeatures
 from pprm.retrieval.candidates import Candidates
 from pprm.retrieval.features import groups
 from pprm.state.fold import fold
@@ -57,7 +57,7 @@ def features_of(state: UserState, now: float, rows: np.ndarray | None = None) ->
 
 
 def column(values: np.ndarray, group: str, name: str) -> np.ndarray:
-    return values[:, COLUMNS[group].start + GROUPS[group].index(name)]
+    return values[:, LAYOUT.at(group, name)[0]]
 
 
 HISTORIES = st.lists(
