@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from worker.kafka.batches import Fetch, Record
 from worker.kafka.partitioner import partition_of
 from worker.kafka.reader import consumer as consumer_of
 from worker.runtime.delivery import Row, append_rows
@@ -18,7 +19,7 @@ FETCH_WAIT_MS = 10
 """How long a broker may wait for more: the embedded one always does, which adds latency."""
 
 OnList: TypeAlias = Callable[[Mapping[str, Any], float], None]
-OnDeadLetter: TypeAlias = Callable[[Any], None]
+OnDeadLetter: TypeAlias = Callable[[Record], None]
 
 
 class Publisher:
@@ -85,7 +86,7 @@ async def listen(
 ) -> None:
     """Pass every list (decoded, with the time of receipt) and other record to its function."""
     while True:
-        fetched = await consumer.getmany(timeout_ms=200)
+        fetched: Fetch = await consumer.getmany(timeout_ms=200)
         at = perf_counter()
         for tp, records in fetched.items():
             for record in records:

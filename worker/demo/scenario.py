@@ -19,6 +19,7 @@ from worker.demo import replay_run as live
 from worker.demo.context import DemoOptions, Stage
 from worker.demo.progress import Progress
 from worker.kafka import embedded, topics
+from worker.kafka.batches import Record
 from worker.settings import Model, Settings, client_settings
 
 PARTITIONS = 4
@@ -124,7 +125,7 @@ async def _connected(chosen: Settings, progress: Progress) -> AsyncIterator[kafk
             progress.seconds_to_first = processes.seconds_since_start()
         progress.lists.receive(message, at)
 
-    def on_dead_letter(_: Any) -> None:
+    def on_dead_letter(_: Record) -> None:
         progress.dead_letters += 1
 
     async with (
