@@ -17,8 +17,9 @@ import numpy as np
 from benchmarks.stream.job import HASHES, ITEMS, MODEL
 from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.popularity import Popularity
+from pprm.serving.rules import NO_RULES, Rules
 from pprm.serving.scorer import Scorer
-from pprm.serving.selection import NO_RULES, Ranking, Rules
+from pprm.serving.selection import Ranking
 from pprm.state.fold import Counted
 from worker import app
 from worker.pipeline import recommender

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from pprm.serving.selection import Rules
+from pprm.serving import rules as shop_rules
 from schemas.dead_letters import REASONS
 from schemas.families import READ
 from worker.kafka import placement, topics
@@ -117,7 +117,7 @@ async def _serve_http(c: Components) -> None:
 async def _load_model(c: Components) -> None:
     settings = c.settings
     chosen = settings.recommendations
-    rules = Rules(chosen.exclude_bought_days, chosen.most_of_a_type)
+    rules = shop_rules.of(**{name: getattr(chosen, name) for name in shop_rules.settings()})
 
     def tell(doing: str) -> None:
         c.health.starting = doing

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import (
     AwareDatetime,
@@ -21,6 +21,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    create_model,
     model_validator,
 )
 from pydantic_settings import (
@@ -30,6 +31,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 from rich.table import Table
+
+from pprm.serving import rules
 
 PREFIX = "PPRM_"
 SETTINGS_FILE = "PPRM_CONFIG"
@@ -197,22 +200,18 @@ class Products(Section):
     )
 
 
-class Recommendations(Section):
+if TYPE_CHECKING:
+    RuleSettings = Section
+else:
+    RuleSettings = create_model("RuleSettings", __base__=Section, **rules.settings())
+
+
+class Recommendations(RuleSettings):
     """What is published."""
 
     k: int = Field(10, ge=1, le=100, description="products per list")
     score_from: AwareDatetime | None = Field(
         None, description="events before this time are folded, not scored: a backfill"
-    )
-    exclude_bought_days: float = Field(
-        0.0,
-        ge=0,
-        le=3650,
-        description="leave out what was bought within so many"
-        " days; groceries repeat, fashion does not",
-    )
-    most_of_a_type: int | None = Field(
-        None, ge=1, le=100, description="products of one type per list at most: a more diverse list"
     )
     batch_seconds: float = Field(
         0.25,

@@ -292,17 +292,6 @@ def _fill_stage(
         out[k, _SHARE_OF_TYPE], out[k, _TYPE_SUM] = share, math.log(of_its_type + 1e-6)
 
 
-def ranks(values: NDArray[Any], group: NDArray[Any]) -> NDArray[np.float64]:
-    """Rank of each value within its group, the lowest 0."""
-    order = np.lexsort((values, group))
-    sorted_ = group[order]
-    start = np.r_[0, np.flatnonzero(np.diff(sorted_)) + 1]
-    ranks = np.arange(len(values)) - np.repeat(start, np.diff(np.r_[start, len(values)]))
-    out = np.empty(len(values))
-    out[order] = ranks
-    return out
-
-
 def _trial(numbers: NDArray[np.float64], catalogue: Catalogue) -> NDArray[np.float64]:
     """First purchases by a shopper, as `TRIAL`: how many try the product who did not have it."""
     p, log2 = popularity, np.log(2)

@@ -30,7 +30,8 @@ from pprm.retrieval.candidates import Candidates
 from pprm.retrieval.first_stage import EncodeTexts, FirstStage, Found
 from pprm.retrieval.model import PPRM
 from pprm.serving.reasons import facts, reasons, telling, why
-from pprm.serving.selection import NO_RULES, Ranking, Rules, pick
+from pprm.serving.rules import NO_RULES, Rules
+from pprm.serving.selection import Ranking, pick
 from pprm.state import user_state
 from pprm.state.fold import fold
 from pprm.state.user_state import DAY, UserState
@@ -157,18 +158,17 @@ class Scorer:
 
     def _left_out(self, state: UserState, now: float, rules: Rules) -> NDArray[np.int64]:
         """See `_Asked.excluded`."""
-        lately = state.product_counters()["last"] > now - rules.exclude_bought_days * DAY
-        return self.catalogue.rows(
-            np.concatenate([state.product_keys()[lately], state.hidden_products()])
-        )
+        masked = [mask.hidden(state, self.catalogue, now) for mask in rules.masks]
+        return self.catalogue.rows(np.concatenate([*masked, state.hidden_products()]))
 
     def _rank_first(self, asked: _Asked) -> dict[int, Ranking]:
         rankings = {}
         for number, logits, groups in self.first.score(asked.states, asked.nows):
             logits = logits.copy()
             logits[self.first.columns(asked.excluded[number])] = -np.inf
-            at = pick(logits, self.catalogue.type[self.candidates], asked.k, asked.rules)
-            rows = self.candidates[at]
+            rows, picks = self.candidates, asked.rules.picks
+            at = pick(logits, rows, self.catalogue.codes, asked.k, picks)
+            rows = rows[at]
             cross = features.dense(groups, self.catalogue, rows, self.first.daily_popularity[at])
             because = [reasons(row, self.first.popular) for row in cross]
             rankings[number] = Ranking(rows, _probabilities(logits[at]), because)
@@ -187,10 +187,10 @@ class Scorer:
                 self.candidate_features(asked.states[number], asked.nows[number], candidates)
             )
             true.append(facts(inputs[-1], self.first.popular))
-        each, types = self._second.logits(inputs), self.catalogue.type
+        each, codes = self._second.logits(inputs), self.catalogue.codes
         self._not_finite += sum(int(np.count_nonzero(~np.isfinite(mine))) for mine in each)
         best = [
-            pick(mine, types[rows], asked.k, asked.rules)
+            pick(mine, rows, codes, asked.k, asked.rules.picks)
             for mine, rows in zip(each, found, strict=True)
         ]
         told = np.concatenate(

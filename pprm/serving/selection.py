@@ -3,12 +3,13 @@
 The best products under a shop's rules, in an order that is always the same.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm.ranking.candidate_features import ranks
+from pprm.serving.rules.kinds import Pick
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +21,6 @@ class Ranking:
     scores: NDArray[np.float32]
     """Probabilities."""
     reasons: list[list[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a shop wants of its lists, whatever the scores."""
-
-    exclude_bought_days: float = 0.0
-    """Exclude what was bought within so many days: fashion does not repeat, groceries do."""
-    most_of_a_type: int | None = None
-    """So many products of one type at most, so that a list is not ten kinds of yogurt."""
-
-
-NO_RULES = Rules()
 
 
 def top(
@@ -54,15 +42,20 @@ def top(
 
 
 def pick(
-    scores: NDArray[np.float32], types: NDArray[np.int32], k: int, rules: Rules
+    scores: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    codes: NDArray[np.int32],
+    k: int,
+    picks: Sequence[Pick],
 ) -> NDArray[np.int64]:
     """Return indices of the best of K scored products, best first, equal ones in their order.
 
-    Only finite scores are taken.
+    Only finite scores are taken. `rows` [K] are theirs in the catalogue, whose `codes` the rules
+    read.
     """
     scores = np.where(np.isfinite(scores), scores, -np.inf)
-    order = top(scores, k=k if rules.most_of_a_type is None else len(scores))
+    order = top(scores, k=len(scores) if picks else k)
     order = order[scores[order] > -np.inf]
-    if rules.most_of_a_type is not None:
-        order = order[ranks(np.arange(len(order)), types[order]) < rules.most_of_a_type]
+    for rule in picks:
+        order = order[rule.kept(codes[rows[order]])]
     return order[:k]

@@ -16,8 +16,8 @@ from pprm.core.events import Event
 from pprm.encoders import product_vectors
 from pprm.encoders.text_encoder import TextEncoder
 from pprm.serving import artifact
+from pprm.serving.rules import NO_RULES, Rules
 from pprm.serving.scorer import Scorer, choose_device, use_threads, warm_up
-from pprm.serving.selection import NO_RULES, Rules
 from pprm.state.fold import Counted
 from pprm.state.user_state import UserState
 from worker.pipeline.catalogue import Changes

@@ -19,8 +19,8 @@ from pprm.retrieval.candidates import NEW, SEEN, choose, popular_from
 from pprm.retrieval.first_stage import sequences
 from pprm.retrieval.model import PPRM, PPRMConfig
 from pprm.serving import reasons as reasoning
+from pprm.serving import rules
 from pprm.serving.scorer import Scorer
-from pprm.serving.selection import Rules
 from pprm.state.fold import fold
 from pprm.state.user_state import UserState
 
@@ -549,9 +549,9 @@ def test_rules_leave_out_what_was_just_bought_and_limit_a_type(scorer: Scorer) -
     days = float(np.median(NOW - last.astype(float))) / 86_400
     lately = set(keys[last > NOW - days * 86_400].tolist())
     assert lately and len(lately) < len(keys)
-    (listed,) = scorer.recommend([state], [NOW], 100, Rules(exclude_bought_days=days))
+    (listed,) = scorer.recommend([state], [NOW], 100, rules.of(exclude_bought_days=days))
     hashes = set(scorer.catalogue.hashes[listed.rows].tolist())
     assert not hashes & lately and hashes & (set(keys.tolist()) - lately)
-    (varied,) = scorer.recommend([state], [NOW], 10, Rules(most_of_a_type=1))
+    (varied,) = scorer.recommend([state], [NOW], 10, rules.of(most_of_a_type=1))
     types = scorer.catalogue.type[varied.rows].tolist()
     assert len(types) == len(set(types)) == 10

@@ -21,8 +21,8 @@ from pprm.encoders import product_vectors
 from pprm.retrieval.model import PPRM
 from pprm.serving import artifact
 from pprm.serving.artifact import Artifact
+from pprm.serving.rules import NO_RULES, Rules, of
 from pprm.serving.scorer import Scorer
-from pprm.serving.selection import NO_RULES, Rules
 from pprm.state import user_state
 from pprm.state.fold import fold
 from pprm.state.user_state import DAY, UserState
@@ -88,7 +88,7 @@ EVENTS = st.lists(
     ),
     max_size=60,
 )  # fmt: skip
-RULES = st.sampled_from([NO_RULES, Rules(exclude_bought_days=30), Rules(most_of_a_type=1)])
+RULES = st.sampled_from([NO_RULES, of(exclude_bought_days=30), of(most_of_a_type=1)])
 
 
 def record(value: dict[str, Any], key: str, offset: int) -> Any:
