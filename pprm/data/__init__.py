@@ -1,37 +1,63 @@
-"""Shops to train on: a module each, all giving a `dataset.Dataset`."""
+"""Shops to train on: a module each, all giving a `dataset.Dataset`.
 
-from collections.abc import Callable
+A module here that has a `NAME` is a data set. Its `FILES` says what it is read from, its `load`
+reads that. A module is imported when its data is read: the worker needs no pandas.
+"""
+
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pprm.data.files import TableError
+from pprm.core import named_modules
 
 if TYPE_CHECKING:
     from pprm.data.dataset import Dataset
 
 
-def _loader(module: str) -> "Callable[..., Dataset]":
-    def load(*paths: Any, **options: Any) -> "Dataset":
-        read = import_module(f"pprm.data.{module}").load
+class DataSet(NamedTuple):
+    """A data set that can be read."""
+
+    name: str
+    module: str
+    files: tuple[str, ...]
+    """What its files are, in the order of `load`'s arguments; empty: its data is in a package."""
+
+    def __call__(self, *paths: Any, **options: Any) -> "Dataset":
+        """Read it from the paths of its files; options are `progress=` and `strict=`.
+
+        Raises:
+            pprm.data.files.TableError: it cannot be read.
+        """
+        load = import_module(f"{__name__}.{self.module}").load
         try:
-            signature(read).bind(*paths, **options)
+            signature(load).bind(*paths, **options)
         except TypeError as error:
+            from pprm.data.files import TableError
+
             raise TableError(
-                f"{len(paths)} files are not what {module} is read from: see docs/data.md"
+                f"{len(paths)} files are not what {self.name} is read from"
+                f" ({', '.join(self.files)}): see docs/data.md"
             ) from error
-        dataset: Dataset = read(*paths, **options)
+        dataset: Dataset = load(*paths, **options)
         return dataset
 
-    return load
+
+class _DataSets(Mapping[str, DataSet]):
+    """All there are, looked for anew each time."""
+
+    def __getitem__(self, name: str) -> DataSet:
+        for found in named_modules.find(__path__):
+            if found.name == name:
+                return DataSet(name, found.module, found.constants["FILES"])
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (found.name for found in named_modules.find(__path__))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
-DATASETS: "dict[str, Callable[..., Dataset]]" = {
-    name: _loader(name.replace("-", "_"))
-    for name in ("complete-journey", "table", "rees46", "taobao", "google-merchandise", "yelp")
-}
-"""Loader of each dataset, imported when it is called: the worker needs no pandas.
-
-A loader takes the paths of its files, as docs/data.md lists them, `progress=` and `strict=`. That
-of complete-journey takes none: its data is in a package.
-"""
+DATASETS: Mapping[str, DataSet] = _DataSets()
+"""By name."""

@@ -8,6 +8,7 @@ published figures use.
 """
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -20,9 +21,24 @@ from numpy.typing import NDArray
 
 from pprm.catalogue.promotions import ENTRY, WEEK, code
 from pprm.data.dataset import Dataset, Product, PromotedProduct
+from pprm.data.plan import Plan, Split
 from pprm.state.user_state import store_code
 
 NAME = "complete-journey"
+FILES = ()
+
+
+def _month(month: int, year: int = 2017) -> int:
+    return int(datetime(year, month, 1, tzinfo=UTC).timestamp())
+
+
+PLAN = Plan(
+    _month(7),
+    Split(_month(11), _month(12), 1),
+    Split(_month(12), _month(1, 2018), 3),
+    tuple(map(_month, range(7, 13))),
+)
+"""Learned from July to October, chosen on November; learned anew until December, tested on it."""
 TEST_MONTHS = pd.Timestamp("2017-11-01")
 """Everything before is for fitting; November validates, December tests."""
 MIN_PURCHASES = 20
@@ -90,6 +106,7 @@ def _dataset(products: pd.DataFrame, universe: set[int], events: pd.DataFrame) -
     baskets, basket = np.unique(events.basket_id.to_numpy(), return_inverse=True)
     return Dataset(
         name=NAME,
+        plan=PLAN,
         products=[_product(row, row.Index in universe) for row in products.itertuples()],
         users=[str(household) for household in users],
         baskets=[str(number) for number in baskets],

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from pprm.catalogue.texts import product_text, profile_text
 from pprm.core.events import SOURCE_OF, Interaction, Kind, Position
 from pprm.core.ids import stable_hash
 from pprm.data.report import Report
+
+if TYPE_CHECKING:
+    from pprm.data.plan import Plan
 
 
 class Product(NamedTuple):
@@ -94,6 +97,8 @@ class Dataset:
     """Free text of a shopper, by id; unknown ones are missing."""
     report: Report = field(default_factory=Report)
     """What was read of the source, what of it is not in the arrays, and why."""
+    plan: "Plan | None" = None
+    """The periods that its published figures use; None: they are cut by numbers of baskets."""
     _hashes: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
 
     @property

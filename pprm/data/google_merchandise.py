@@ -18,6 +18,7 @@ from pprm.data.rows import Event, Rows, User, collect
 from pprm.data.text_files import Lines, csv_records, needs
 
 NAME = "google-merchandise"
+FILES = ("events", "items")
 KINDS = {"add_to_cart": Kind.VIEW, "begin_checkout": None, "purchase": Kind.PURCHASE}
 """The kind of each type of event; None is left out.
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from pprm.data.dataset import Dataset
 from pprm.data.files import TableError
-from pprm.data.source import BUNDLED
 
 DAY = 86_400
 
@@ -64,17 +63,6 @@ class Plan:
         return {"validation": self.validation, "test": self.test}
 
 
-def _month(month: int, year: int = 2017) -> int:
-    return int(datetime(year, month, 1, tzinfo=UTC).timestamp())
-
-
-COMPLETE_JOURNEY = Plan(
-    _month(7),
-    Split(_month(11), _month(12), 1),
-    Split(_month(12), _month(1, 2018), 3),
-    tuple(map(_month, range(7, 13))),
-)
-"""Learned from July to October, chosen on November; learned anew until December, tested on it."""
 PARTS = 8
 """Equal parts of other datasets' baskets: 1 tests, 1 validates, the 4 before teach."""
 LEAST_BASKETS = 80
@@ -82,16 +70,16 @@ LEAST_BASKETS = 80
 
 
 def of(dataset: Dataset) -> Plan:
-    """Make the plan for a dataset.
+    """Return the plan of a dataset, its own or one that is made for it.
 
-    It is cut by numbers of baskets, so that each period has some to judge. Cut by time, one wrong
-    date would leave nothing in most of them.
+    One that is made is cut by numbers of baskets, so that each period has some to judge. Cut by
+    time, one wrong date would leave nothing in most of them.
 
-    Raises:     TooLittleData: nobody buys anything that may be recommended, or all do at one
-    moment.
+    Raises:
+        TooLittleData: nobody buys anything that may be recommended, or all do at one moment.
     """
-    if dataset.name == BUNDLED:
-        return COMPLETE_JOURNEY
+    if dataset.plan:
+        return dataset.plan
     times = basket_times(dataset)
     if not len(times):
         raise TooLittleData(_nothing_bought(dataset))

@@ -20,6 +20,7 @@ from pprm.data.rows import Event, Rows, collect
 from pprm.data.text_files import Lines, csv_records, needs
 
 NAME = "rees46"
+FILES = ("one or more months: 2019-Oct.csv",)
 COLUMNS = (
     "event_time", "event_type", "product_id", "category_id", "category_code", "brand", "price",
     "user_id",

@@ -27,6 +27,7 @@ from pprm.data.vectors import load_vectors as load_vectors
 T = TypeVar("T")
 
 NAME = "table"
+FILES = ("events", "products", "users, which may be missing")
 SEPARATOR = " > "
 """Between the parts of a category path."""
 EVENT_COLUMNS = Event._fields

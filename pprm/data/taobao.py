@@ -17,6 +17,7 @@ from pprm.data.rows import Event, Rows, collect
 from pprm.data.text_files import Lines, csv_records
 
 NAME = "taobao"
+FILES = ("UserBehavior.csv",)
 COLUMNS = ("user", "item", "category", "behaviour", "time")
 KINDS = {"pv": Kind.VIEW, "cart": Kind.ADD_TO_CART, "fav": Kind.ADD_TO_CART, "buy": Kind.PURCHASE}
 """The kind of each behaviour; a favourite counts as put into the cart.

@@ -30,6 +30,7 @@ from pprm.data.text_files import Lines, json_records
 T = TypeVar("T")
 
 NAME = "yelp"
+FILES = ("business", "review", "user, which may be missing", "tip, which may be missing")
 
 
 def load(

@@ -165,7 +165,7 @@ def test_files_that_are_not_the_datasets_are_told(tmp_path: Path) -> None:
         tmp_path, "--dataset", "google-merchandise", "--file", str(tmp_path / "events.csv")
     )
     assert (
-        few.returncode == 1 and "1 files are not what google_merchandise is read from" in few.stdout
+        few.returncode == 1 and "1 files are not what google-merchandise is read from" in few.stdout
     )
     none = demo_of(tmp_path, "--dataset", "yelp")
     assert none.returncode == 2 and "--file" in none.stdout

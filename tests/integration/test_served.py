@@ -23,8 +23,8 @@ from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.popularity import Popularity
 from pprm.catalogue.promotions import WEEK
 from pprm.data import complete_journey
+from pprm.data.complete_journey import PLAN as COMPLETE_JOURNEY
 from pprm.data.dataset import Dataset
-from pprm.data.plan import COMPLETE_JOURNEY
 from pprm.data.replay import Visit
 from pprm.evaluation import protocol
 from pprm.evaluation.contenders import AsServed

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pprm.data import DATASETS
 from worker import settings as settings_module
 from worker.cli.errors import fail
 from worker.settings import Settings, SettingsError
@@ -28,10 +29,7 @@ Broker = Annotated[
 ]
 DatasetName = Annotated[
     str,
-    typer.Option(
-        help="complete-journey (bundled), rees46, taobao,"
-        " google-merchandise, yelp, table (your own)."
-    ),
+    typer.Option(help=f"{', '.join(DATASETS)}: complete-journey is bundled, table is your own."),
 ]
 Strict = Annotated[
     bool,
@@ -89,8 +87,7 @@ def source_of(
 
     `tables` are events, products and users.
     """
-    from pprm.data import DATASETS
-    from pprm.data.source import BUNDLED, Source
+    from pprm.data.source import Source
 
     events, products, _ = tables
     if any(tables):
@@ -102,9 +99,11 @@ def source_of(
         return Source("table", tuple(path for path in tables if path), vectors, strict)
     if dataset not in DATASETS:
         fail(f"datasets: {', '.join(DATASETS)}; or --events and --products")
-    if bool(files) == (dataset == BUNDLED):
+    wanted = DATASETS[dataset].files
+    if bool(files) != bool(wanted):
         fail(
-            f"{BUNDLED} has no files; every other dataset is read"
-            " from its own: --file for each, as in docs/data.md"
+            f"{dataset} is read from {', '.join(wanted)}: --file for each, as in docs/data.md"
+            if wanted
+            else f"{dataset} has no files; every other dataset is read from its own"
         )
     return Source(dataset, tuple(files or ()), vectors, strict)

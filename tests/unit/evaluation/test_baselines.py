@@ -9,7 +9,7 @@ import pytest
 
 from pprm.catalogue.popularity import Popularity as LivePopularity
 from pprm.core.events import Interaction, Kind, Position
-from pprm.data.plan import COMPLETE_JOURNEY
+from pprm.data.complete_journey import PLAN as COMPLETE_JOURNEY
 from pprm.data.replay import Visit, replay
 from pprm.evaluation import protocol
 from pprm.evaluation.baselines import top_frequency, trivial

@@ -17,7 +17,8 @@ from sklearn.metrics import accuracy_score, ndcg_score, precision_score, recall_
 from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.popularity import Popularity
 from pprm.core.events import Kind
-from pprm.data.plan import COMPLETE_JOURNEY, Split
+from pprm.data.complete_journey import PLAN as COMPLETE_JOURNEY
+from pprm.data.plan import Split
 from pprm.data.replay import Visit
 from pprm.data.source import BUNDLED
 from pprm.evaluation import protocol, report, verdict

@@ -9,7 +9,8 @@ import torch
 from pprm.catalogue.popularity import Popularity
 from pprm.core.events import Interaction, Kind, Position
 from pprm.data import plan
-from pprm.data.plan import COMPLETE_JOURNEY, Split
+from pprm.data.complete_journey import PLAN as COMPLETE_JOURNEY
+from pprm.data.plan import Split
 from pprm.data.replay import Visit, replay
 from pprm.data.visits import choose_visits
 from pprm.encoders.word_vectors import word2vec, words
@@ -240,4 +241,4 @@ def test_a_plan_never_learns_from_what_it_judges() -> None:
         and made.cuts[0] == made.begin
         and made.cuts[-2:] == (made.chosen, made.until)
     )
-    assert plan.of(replace(SHOP, name="complete-journey")) is COMPLETE_JOURNEY
+    assert plan.of(replace(SHOP, plan=COMPLETE_JOURNEY)) is COMPLETE_JOURNEY

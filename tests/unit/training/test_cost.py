@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pprm.data import plan
+from pprm.data.complete_journey import PLAN
 from pprm.training import cost
 from pprm.training.cost import GIB, Counts
 from tests.unit.small_shop import dataset
@@ -34,7 +34,7 @@ def test_only_shoppers_who_come_back_teach_the_second_stage() -> None:
 
 
 def test_it_is_told_in_words() -> None:
-    said = cost.words(GROCERIES, plan.COMPLETE_JOURNEY)
+    said = cost.words(GROCERIES, PLAN)
     assert "1,445,272 events of 2,467 shoppers" in said and "--visits" in said
     assert (
         "min of one idle core" in said and "GiB of memory" in said and "from 2017-07-01 on" in said

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pprm.catalogue.popularity import Popularity
-from pprm.data.plan import COMPLETE_JOURNEY
+from pprm.data.complete_journey import PLAN as COMPLETE_JOURNEY
 from pprm.data.replay import next_visits, replay
 from pprm.data.visits import choose_visits
 from pprm.evaluation import baselines, protocol, report
