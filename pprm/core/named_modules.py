@@ -4,10 +4,13 @@ Nothing is imported to find them, since some need packages that take seconds, or
 """
 
 import ast
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 MARK = "NAME"
 
@@ -20,6 +23,29 @@ class Found(NamedTuple):
     """Its own, within the package."""
     constants: dict[str, Any]
     """What is written out at its top level, by name."""
+
+
+class Modules(Mapping[str, T]):
+    """Modules of a package by their names, looked for anew each time."""
+
+    def __init__(self, package: str, make: Callable[[Found], T]) -> None:
+        """`make` says what stands for a module."""
+        self._package, self._make = package, make
+
+    def __getitem__(self, name: str) -> T:
+        for found in self._found():
+            if found.name == name:
+                return self._make(found)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (found.name for found in self._found())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._found())
+
+    def _found(self) -> Iterator[Found]:
+        return find(sys.modules[self._package].__path__)
 
 
 def find(folders: Iterable[str]) -> Iterator[Found]:

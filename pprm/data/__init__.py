@@ -4,7 +4,7 @@ A module here that has a `NAME` is a data set. Its `FILES` says what it is read 
 reads that. A module is imported when its data is read: the worker needs no pandas.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -43,21 +43,7 @@ class DataSet(NamedTuple):
         return dataset
 
 
-class _DataSets(Mapping[str, DataSet]):
-    """All there are, looked for anew each time."""
-
-    def __getitem__(self, name: str) -> DataSet:
-        for found in named_modules.find(__path__):
-            if found.name == name:
-                return DataSet(name, found.module, found.constants["FILES"])
-        raise KeyError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return (found.name for found in named_modules.find(__path__))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
-DATASETS: Mapping[str, DataSet] = _DataSets()
-"""By name."""
+DATASETS: Mapping[str, DataSet] = named_modules.Modules(
+    __name__, lambda found: DataSet(found.name, found.module, found.constants["FILES"])
+)
+"""By name, looked for anew each time."""

@@ -4,23 +4,12 @@ That is its own vector, made elsewhere, else the vector of its text.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pprm.catalogue.catalogue import Product
-
-
-class Encoder(Protocol):
-    """Reads texts."""
-
-    @property
-    def dimensions(self) -> int:
-        """Of its vectors."""
-
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of texts, [n, dimensions]; the empty text is the zero vector."""
+from pprm.encoders.encoder import Encoder
 
 
 def texts(products: Sequence[Product], dimensions: int, encoder: Encoder) -> list[str]:

@@ -18,8 +18,8 @@ from pprm.core.ids import stable_hash
 from pprm.data import plan
 from pprm.data.dataset import Dataset
 from pprm.data.source import Source
-from pprm.encoders.text_encoder import bundled
-from pprm.encoders.word_vectors import static_bert, word2vec
+from pprm.encoders import ENCODERS, text_encoder
+from pprm.encoders.encoder import Encode
 from pprm.evaluation import questions, report, verdict
 from pprm.evaluation.protocol import Contender
 from pprm.evaluation.report import Results
@@ -160,12 +160,16 @@ def _first_stages(
         shop.texts.encode,
         SEED,
     )
-    everything = [*texts, *profiles]
-    encoders = {
-        "Word2Vec": word2vec(everything, SEED),
-        "BERT's input embeddings": static_bert(everything, bundled()),
+    return variants.first_stages(bench, other_encoders([*texts, *profiles]), told)
+
+
+def other_encoders(texts: Sequence[str]) -> dict[str, Encode]:
+    """Return all encoders but BERT, which is the artifact's own, by name; made for these texts."""
+    return {
+        name: kind.learn(texts, SEED).encode
+        for name, kind in ENCODERS.items()
+        if name != text_encoder.NAME
     }
-    return variants.first_stages(bench, encoders, told)
 
 
 def _second_stages(

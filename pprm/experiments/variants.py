@@ -19,7 +19,7 @@ from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.popularity import Popularity
 from pprm.core.sizes import nbytes
 from pprm.data.replay import Visit
-from pprm.encoders.word_vectors import Encode
+from pprm.encoders.encoder import Encode
 from pprm.evaluation.contenders import AtVisit
 from pprm.evaluation.protocol import Contender
 from pprm.ranking.candidate_features import COLUMNS

@@ -25,7 +25,7 @@ from pprm.data.plan import Plan
 from pprm.data.source import Source, read
 from pprm.data.visits import baskets, choose_visits
 from pprm.encoders import product_vectors, text_encoder
-from pprm.encoders.product_vectors import Encoder
+from pprm.encoders.encoder import Encoder
 from pprm.encoders.text_encoder import Identity, TextEncoder
 from pprm.evaluation import protocol, questions, report, verdict
 from pprm.evaluation.baselines import trivial

@@ -13,7 +13,8 @@ from pprm.data.complete_journey import PLAN as COMPLETE_JOURNEY
 from pprm.data.plan import Split
 from pprm.data.replay import Visit, replay
 from pprm.data.visits import choose_visits
-from pprm.encoders.word_vectors import word2vec, words
+from pprm.encoders import word2vec
+from pprm.encoders.averaged import words
 from pprm.evaluation import protocol, questions, report
 from pprm.evaluation.contenders import AtVisit
 from pprm.experiments import variants
@@ -197,14 +198,14 @@ def test_word_vectors_place_words_of_the_same_company_together() -> None:
     rng = np.random.default_rng(0)
     food, car = ["bread", "loaf", "rolls", "white", "rye"], ["oil", "motor", "filter", "wax", "car"]
     texts = [" ".join(rng.permutation(group)) for group in (food, car) for _ in range(100)]
-    made = word2vec(texts, seed=1)
+    made = word2vec.learn(texts, seed=1).encode
     bread, loaf, oil, nothing = made(["bread", "loaf", "oil", ""])
 
     def cosine(a: np.ndarray, b: np.ndarray) -> float:
         return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
     assert cosine(bread, loaf) > cosine(bread, oil) and not nothing.any()
-    assert np.array_equal(word2vec(texts, seed=1)(["bread"])[0], bread)
+    assert np.array_equal(word2vec.learn(texts, seed=1).encode(["bread"])[0], bread)
     assert words("Frozen-Pizza, 12 oz") == ["frozen", "pizza", "12", "oz"]
 
 
