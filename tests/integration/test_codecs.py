@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
+from schemas.families import READ
 from tests.integration.shop import PARTITIONS, Shop, product, purchase
 from tests.integration.test_kcat import kcat
 from worker.kafka import batches, reader
@@ -17,18 +18,22 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 PADDING = {"padding": "so long that compression pays " * 20}
-FAMILIES = ("purchases", "browses", "reviews", "users", "products")
 
 
 def said_on(family: str, user: str, number: int) -> tuple[str, Any]:
     """A record of an input topic, of a shopper."""
     key, bought = purchase(user, "p1", number)
+    at = bought["occurred_at"]
     event = {name: bought[name] for name in ("event_id", "user_id", "product_id", "occurred_at")}
     made: Mapping[str, tuple[str, Any]] = {
         "purchases": (key, bought | PADDING),
         "browses": (key, event | {"action": "view"} | PADDING),
         "reviews": (key, event | {"rating": 5} | PADDING),
         "users": (key, {"user_id": user, "attributes": {"age": "19-24"}} | PADDING),
+        "requests": (
+            key,
+            {"request_id": f"r{number}", "user_id": user, "occurred_at": at} | PADDING,
+        ),
         "products": product(number, **PADDING),
     }
     return made[family]
@@ -62,17 +67,17 @@ def test_every_codec_on_every_input_topic(shop: Shop) -> None:
         await shop.publish("products", [product(i) for i in range(15)])
         worker = shop.start_worker().wait_until_ready()
         for number, codec in enumerate(CODECS, start=20):
-            for family in FAMILIES:
+            for family in READ:
                 (sent,) = await shop.publish(family, [said_on(family, f"u-{codec}", number)], codec)
                 if family != "products":
                     await shop.wait_for_answer(sent, f"u-{codec}")
         assert await shop.read("dead_letters") == []
-        for family in FAMILIES:
+        for family in READ:
             assert await codecs_in(shop, shop.topic(family)) >= set(CODECS.values()), family
         async with asyncio.timeout(20):
             while worker.metric("pprm_catalogue_records_total") < 15 + len(CODECS):
                 await asyncio.sleep(0.1)
-        assert worker.metric("pprm_events_consumed_total") == 15 + len(CODECS) * len(FAMILIES)
+        assert worker.metric("pprm_events_consumed_total") == 15 + len(CODECS) * len(READ)
 
     asyncio.run(story())
 
@@ -117,14 +122,14 @@ def test_every_codec_of_the_topics_themselves_with_restart_and_recovery(shop: Sh
 
     async def story() -> None:
         settings = shop.settings
-        topics = [*map(shop.topic, FAMILIES), settings.changelog, settings.popularity_topic]
+        topics = [*map(shop.topic, READ), settings.changelog, settings.popularity_topic]
         await shop.create_topics()
         await shop.publish("products", [product(i) for i in range(15)])
         worker = shop.start_worker(POPULARITY__SNAPSHOT_SECONDS="0.2").wait_until_ready()
         for number, codec in enumerate(CODECS):
             for topic in topics:
                 await shop.configure(topic, compression_type=codec)
-            for family in FAMILIES:
+            for family in READ:
                 (sent,) = await shop.publish(family, [said_on(family, "ann", number)])
                 if family != "products":
                     await shop.wait_for_answer(sent, "ann")
