@@ -34,16 +34,17 @@ FILES = ("bought.csv",)
 def load(path: Path, progress: Progress = silent, strict: bool = False) -> Dataset:
     """Read the file."""
     reading = Reading([path], progress, strict)
-    lines, products = Lines(path, reading), {}
+    lines = Lines(path, reading)
+    products: dict[str, Product] = {}
 
     def event(row: dict[str, str]) -> Event:
-        item = identity("item", row["item"])
+        item, shopper = identity("item", row["item"]), identity("shopper", row["shopper"])
         products[item] = Product(item, item, [], "", {}, available=True)
-        return Event(identity("shopper", row["shopper"]), item, seconds("at", row["at"]), Kind.PURCHASE)
+        return Event(shopper, item, seconds("at", row["at"]), Kind.PURCHASE)
 
     events = parsed(lines, csv_records(lines, needs("shopper", "item", "at")), event)
     return collect(NAME, Rows(events, products.values(), (), reading.report))
-'''  # noqa: E501
+'''
 BOUGHT = "shopper,item,at\n1,tea,2024-05-01T10:00:00Z\n1,milk,2024-05-01T10:00:00Z\n2,tea,oops\n"
 
 

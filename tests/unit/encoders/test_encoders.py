@@ -19,6 +19,7 @@ LETTERS = '''"""How often each letter is in a text: it learns nothing."""
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 NAME = "letters"
 
@@ -28,7 +29,7 @@ class Letters:
 
     dimensions = 26
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Counts of a to z, [n, 26]."""
         alphabet = "abcdefghijklmnopqrstuvwxyz"
         counts = [[text.lower().count(letter) for letter in alphabet] for text in texts]

@@ -90,13 +90,15 @@ SWAPS = {
 WEEKEND = '''"""The weekend, and how often a product was sold."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pprm.catalogue import popularity
 from pprm.core.feature_groups import FeatureGroup
 from pprm.ranking.known import Known
 
 
-def fill(known: Known, out: np.ndarray) -> None:
+def fill(known: Known, out: NDArray[np.float32]) -> None:
+    """Fill the group's columns of all candidates."""
     hashes = known.catalogue.hashes[known.candidates.rows]
     out[:, WEEKEND.at("weekend")] = int(known.now // 86_400 + 3) % 7 >= 5
     out[:, WEEKEND.at("sold")] = known.counts.counters(hashes)[:, [popularity.ALL]]

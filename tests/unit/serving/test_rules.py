@@ -15,11 +15,18 @@ from tests.unit.serving.test_scorer import NOW, make, shopper
 ONLY_NEW = '''"""Only what the shopper never bought is shown."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from pprm.serving.rules.kinds import Mask
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pprm.catalogue.catalogue import Catalogue
+    from pprm.state.user_state import UserState
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +36,14 @@ class OnlyNew(Mask):
     only_new: Annotated[bool, Field(description="show only what was never bought")] = False
 
     @property
-    def applies(self):
+    def applies(self) -> bool:
+        """See `Rule`."""
         return self.only_new
 
-    def hidden(self, state, catalogue, now):
+    def hidden(
+        self, state: "UserState", catalogue: "Catalogue", now: float
+    ) -> "NDArray[np.uint64]":
+        """See `Mask`."""
         return state.product_keys()
 
 
