@@ -1,4 +1,8 @@
-"""Fixtures for tests that need a broker."""
+"""Fixtures for tests that need a broker, and which brokers they are run on.
+
+`PPRM_TEST_FAULTS=full` (`make test-faults`) runs every variant. Otherwise, where there is an Apache
+Kafka, a test runs once on each broker if it has two deliveries, else on Apache Kafka only.
+"""
 
 import itertools
 from collections.abc import Iterator
@@ -8,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pprm.serving.scorer import use_threads
-from tests.integration.brokers import BROKERS, has_apache
+from tests.integration.brokers import BROKERS, FULL, has_apache
 from tests.integration.shop import Shop
 
 numbers = itertools.count()
@@ -17,6 +21,24 @@ use_threads(1)  # as a worker has it: threads of several tests would wait for ea
 # The machine may be busy: how long an example takes says nothing about the code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+LEFT_TO_THE_FULL_SUITE = {"embedded", "apache-at_least_once"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if FULL or not has_apache():
+        return
+    left = [item for item in items if _variant(item) in LEFT_TO_THE_FULL_SUITE]
+    if left:
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=left)
+
+
+def _variant(item: pytest.Item) -> str:
+    """Broker, and delivery where the test has both."""
+    values = item.callspec.params if hasattr(item, "callspec") else {}
+    return "-".join(values[name] for name in ("broker", "exactly_once") if name in values)
 
 
 @pytest.fixture(scope="session", params=list(BROKERS))

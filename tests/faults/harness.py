@@ -5,7 +5,6 @@ Load, a supervisor, a slow link, samples of offsets, and the oracle's verdict.
 
 import asyncio
 import json
-import os
 import random
 import subprocess
 import sys
@@ -21,11 +20,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.stores.rocksdb import Store
 
 from tests.faults import workload
+from tests.integration.brokers import FULL
 from tests.integration.shop import PARTITIONS, Shop, Worker, product
 
-FULL = os.environ.get("PPRM_TEST_FAULTS") == "full"
-"""The whole suite at its full size (`make test-faults`); otherwise the part of it that `make test`
-has time for."""
 only_in_full = pytest.mark.skipif(not FULL, reason="part of `make test-faults`")
 
 PRODUCTS = 30

@@ -15,6 +15,9 @@ from pathlib import Path
 from worker.kafka import embedded
 
 KAFKA_START_SECONDS = 60
+FULL = os.environ.get("PPRM_TEST_FAULTS") == "full"
+"""The whole suite at its full size (`make test-faults`); otherwise the part of it that `make test`
+has time for."""
 
 
 def has_apache() -> bool:

@@ -55,8 +55,6 @@ DEPTH = 100
 
 
 def test_december_is_served_as_it_is_evaluated(shop: Shop) -> None:
-    if shop.is_apache and not FULL:
-        pytest.skip("a minute and a half, and what is compared is the model")
     torch.set_num_threads(1)  # as `pprm evaluate`
     dataset = sample()
     lists = asyncio.run(streamed(shop, dataset))
