@@ -64,6 +64,8 @@ def look(c: Components, found: Mapping[str, Topic]) -> None:
         c.metrics.topic_missing.labels(name).set(name in missing)
     for name in cut_alike(c):
         c.metrics.topic_partitions_differ.labels(name).set(name in differ)
+    if c.app.consumer_or_none is not None:
+        c.app.consumer.left_alone = frozenset(differ)
     for name in sorted(differ.keys() & _read(c)):
         # at once: its shoppers may have moved, and the group takes seconds to assign anew
         c.app.consumer.doubt(name)
@@ -138,7 +140,7 @@ def _changed(c: Components, found: Mapping[str, Topic]) -> str | None:
         topic for topic, log in used.items() if log and topic in found and found[topic].log != log
     ):
         return f"deleted and created again: {', '.join(replaced)}"
-    if back := sorted(c.app.consumer.doubts & found.keys()):
+    if back := sorted(c.app.consumer.doubts & found.keys() - c.app.consumer.left_alone):
         return f"to be read again: {', '.join(back)}"
     return None
 

@@ -114,6 +114,9 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         """False where the delivery commits the offsets."""
         self.notes: dict[TopicPartition, Note] = {}
         """Which logs the offsets of the assigned partitions are of."""
+        self.left_alone: frozenset[str] = frozenset()
+        """Topics that are not cut like the table: nothing of them is taken, whoever assigns them.
+        A group whose leader does not know of the new partitions yet assigns them as before."""
         self.doubts: set[str] = set()
         """Topics that may be others than before; nothing of them is taken until `anchor`."""
         self.doubted = asyncio.Event()
@@ -181,8 +184,10 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self.app.on_anchored(positions)
         await self._thread.seek_wait(positions)
         self._require(epoch)
-        self.doubts.clear()
+        self.doubts = set(self.left_alone)
         self.ledger.assign(positions)
+        for topic in self.left_alone:
+            self.ledger.disown(topic)
         for tp, each in found.items():
             self._tell(tp, each)
 
