@@ -2,4 +2,7 @@
 
 
 class Foreseen(Exception):
-    """Data to learn from that cannot be read, or is too little; the message is for its owner."""
+    """A setting, a file or a broker is not what it must be.
+
+    The message says what, and what to do: the traceback would say no more.
+    """

@@ -144,7 +144,7 @@ async def _move_states(
     partition, stays. All are read first: what is moved must follow whatever the target holds, which
     is asked of its writer's generation (`changelog.Replay`).
     """
-    topic, homes = settings.changelog, _Homes(settings.topics.partitioner, before, after)
+    topic, homes = settings.changelog, Homes(settings.topics.partitioner, before, after)
     count = (await partition_counts(client, [topic]))[topic]
     with ExitStack() as stack:
         tables, generation = [stack.enter_context(_table()) for _ in range(count)], 0
@@ -166,7 +166,7 @@ async def _move_states(
             tell(f"{topic}: {moved:,} states moved from partition {partition}")
 
 
-class _Homes(NamedTuple):
+class Homes(NamedTuple):
     """Where keys belong, with so many partitions before and after."""
 
     partitioner: Partitioner
@@ -185,7 +185,7 @@ Moving = tuple[int, bytes, bytes]
 """To which partition, key, state."""
 
 
-def _leaving(homes: _Homes, table: "_Table", partition: int) -> Iterator[Moving]:
+def _leaving(homes: Homes, table: "_Table", partition: int) -> Iterator[Moving]:
     for key, value in table.items():
         if (target := homes.target(key, partition)) is not None:
             yield target, key, value
@@ -210,7 +210,7 @@ async def _copy_lists(
     the shopper is gone.
     """
     topic, copied = settings.topics.name("recommendations"), 0
-    homes = _Homes(settings.topics.partitioner, before, after)
+    homes = Homes(settings.topics.partitioner, before, after)
     for partition in range(before):
         tp, newest = TopicPartition(topic, partition), dict[bytes, int]()
         async for records in changelog.to_the_end(client, tp):

@@ -65,10 +65,8 @@ def look(c: Components, found: Mapping[str, Topic]) -> None:
     for name in cut_alike(c):
         c.metrics.topic_partitions_differ.labels(name).set(name in differ)
     if c.app.consumer_or_none is not None:
-        c.app.consumer.left_alone = frozenset(differ)
-    for name in sorted(differ.keys() & _read(c)):
-        # at once: its shoppers may have moved, and the group takes seconds to assign anew
-        c.app.consumer.doubt(name)
+        # at once: their shoppers may have moved, and the group takes seconds to assign anew
+        c.app.consumer.leave_alone(frozenset(differ))
     short = [name for name, count in written(c).items() if _partitions(found, name) < count]
     said = "; ".join(_wrong(c, missing, differ, short)) or None
     if said != c.health.topics:
@@ -106,11 +104,6 @@ def _partitions(found: Mapping[str, Topic], name: str) -> int:
     return found[name].partitions if name in found else 0
 
 
-def _read(c: Components) -> set[str]:
-    """Topics that are assigned."""
-    return set() if c.app.consumer_or_none is None else {topic for topic, _ in c.app.consumer.notes}
-
-
 def _wrong(
     c: Components, missing: list[str], differ: Mapping[str, int], short: list[str]
 ) -> Iterator[str]:
@@ -140,7 +133,7 @@ def _changed(c: Components, found: Mapping[str, Topic]) -> str | None:
         topic for topic, log in used.items() if log and topic in found and found[topic].log != log
     ):
         return f"deleted and created again: {', '.join(replaced)}"
-    if back := sorted(c.app.consumer.doubts & found.keys() - c.app.consumer.left_alone):
+    if back := sorted(c.app.consumer.doubts & found.keys()):
         return f"to be read again: {', '.join(back)}"
     return None
 

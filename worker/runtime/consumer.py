@@ -115,8 +115,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self.notes: dict[TopicPartition, Note] = {}
         """Which logs the offsets of the assigned partitions are of."""
         self.left_alone: frozenset[str] = frozenset()
-        """Topics that are not cut like the table: nothing of them is taken, whoever assigns them.
-        A group whose leader does not know of the new partitions yet assigns them as before."""
+        """See `leave_alone`."""
         self.doubts: set[str] = set()
         """Topics that may be others than before; nothing of them is taken until `anchor`."""
         self.doubted = asyncio.Event()
@@ -184,10 +183,9 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self.app.on_anchored(positions)
         await self._thread.seek_wait(positions)
         self._require(epoch)
-        self.doubts = set(self.left_alone)
+        self.doubts.clear()
         self.ledger.assign(positions)
-        for topic in self.left_alone:
-            self.ledger.disown(topic)
+        self.leave_alone(self.left_alone)
         for tp, each in found.items():
             self._tell(tp, each)
 
@@ -245,6 +243,17 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self.doubts.add(topic)
         self.ledger.disown(topic)
         self.doubted.set()
+
+    def leave_alone(self, topics: frozenset[str]) -> None:
+        """Take nothing of these topics, whoever assigns them, until others are named.
+
+        A group whose leader does not know of a topic's new partitions yet assigns it as before. One
+        that is not named any more and is assigned is doubted: it has to be assigned anew.
+        """
+        self.doubts |= (self.left_alone - topics) & {topic for topic, _ in self.notes}
+        self.left_alone = topics
+        for topic in topics:
+            self.ledger.disown(topic)
 
     def rejoin(self, why: str) -> None:
         """Have the group assign anew, so that states, offsets and topics are looked at again."""

@@ -5,7 +5,7 @@ Judged by the batches that aiokafka builds.
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -18,7 +18,7 @@ from pprm.state import user_state
 from pprm.state.fold import fold
 from pprm.state.user_state import UserState
 from schemas.dead_letters import REASONS, DeadLetterHeaders
-from tests.fuzz.targets import _EVENTS
+from tests.fuzz.targets import _EVENTS, Record
 from worker.pipeline import codec, letters, message_limits
 from worker.pipeline.codec import Answer, Invalid
 from worker.runtime import changelog
@@ -26,18 +26,6 @@ from worker.runtime.delivery import DEFAULT_LIMIT, Row, row_bytes
 from worker.settings import load
 
 LIMITS = [letters.SMALLEST_LIMIT, 100_000, DEFAULT_LIMIT, 2 << 20]
-
-
-class Record(NamedTuple):
-    """A Kafka record."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]]
 
 
 def built(row: Row) -> int:

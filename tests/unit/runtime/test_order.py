@@ -15,6 +15,8 @@ from aiokafka.structs import OffsetAndMetadata
 from mode.utils.queues import FlowControlEvent, FlowControlQueue
 
 from worker.pipeline import publishing
+from worker.runtime.anchoring import Anchored
+from worker.runtime.commits import Anchor, Finding, Note
 from worker.runtime.consumer import LedgerConsumer
 from worker.runtime.delivery import Append, ExactlyOnce, NotOurs, Row
 from worker.runtime.ledger import Ledger
@@ -315,3 +317,36 @@ def test_partitions_given_away_while_they_are_anchored_stay_given_away(
     with pytest.raises(IllegalStateError):
         asyncio.run(consumer.anchor())
     assert not consumer.ledger.positions()
+
+
+def test_a_topic_that_is_left_alone_is_not_taken_when_it_is_assigned_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A leader that does not know of its new partitions yet assigns it as before."""
+    consumer = LedgerConsumer.__new__(LedgerConsumer)
+    other = ("grown", 0)
+    consumer.ledger, consumer.doubts, consumer.left_alone = Ledger(), set(), frozenset()
+    consumer.notes = {TP: Note(), other: Note()}
+    consumer.ledger.assign({TP: 5, other: 7})
+    consumer.leave_alone(frozenset({"grown"}))
+    assert consumer.ledger.positions() == {TP: 5} and not consumer.doubts
+
+    async def look(*_: Any) -> dict[Any, Any]:
+        return {
+            TopicPartition(*tp): Anchored(None, Note(), Anchor(at, 0, Finding.NEW))
+            for tp, at in ((TP, 5), (other, 7))
+        }
+
+    async def seek(_: Any) -> None: ...
+
+    tables = SimpleNamespace(changelog_topics=set())
+    consumer.app = SimpleNamespace(
+        tables=tables, kafka_client_settings={}, on_anchored=lambda positions: None
+    )
+    consumer._thread = SimpleNamespace(_ensure_consumer=lambda: None, seek_wait=seek)
+    monkeypatch.setattr(LedgerConsumer, "assignment", lambda _: {TopicPartition(*TP)})
+    monkeypatch.setattr("worker.runtime.consumer.anchoring.look", look)
+    asyncio.run(consumer.anchor())
+    assert consumer.ledger.positions() == {TP: 5} and not consumer.doubts
+    consumer.leave_alone(frozenset())
+    assert consumer.doubts == {"grown"}, "to be assigned anew, and read"
