@@ -6,7 +6,7 @@ import struct
 import pytest
 from msgspec.structs import replace
 
-from pprm.core.events import Interaction, Kind, Position
+from pprm.core.events import SLOTS, Interaction, Kind, Position
 from pprm.state.fold import fold
 from pprm.state.user_state import (
     AGAIN,
@@ -75,6 +75,10 @@ REPLACEMENTS = {
     "watermarks that are not there": dict(watermarks=WATERMARK.pack(0, 1, 0, 0) * 255),
     "more fingerprints than are possible": dict(
         watermarks=WATERMARK.pack(0, 1, 0, 65), fingerprints=bytes(65 * FINGERPRINT.size)
+    ),
+    "fingerprints of re-keyed records, which are in their topic's ring": dict(
+        watermarks=WATERMARK.pack(0, 1, 0, 0) * SLOTS + WATERMARK.pack(0, 1, 0, 1),
+        fingerprints=bytes(FINGERPRINT.size),
     ),
     "fingerprints that are not there": dict(watermarks=WATERMARK.pack(0, 1, 0, 64)),
     "a base beyond reason": dict(base=MAX_BASE + 1),
