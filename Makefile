@@ -36,7 +36,7 @@ demo: $(READY) ## real purchases through an embedded broker: watch recommendatio
 compile: $(READY) ## compile the model's loops once, which several processes would do at the same time
 	@$(BIN)/python -c "$(COMPILE)"
 
-test: compile ## all tests (integration on the embedded broker; on Apache Kafka too where PPRM_TEST_KAFKA names it)
+test: compile ## all tests, each on one broker: the embedded one, or Apache Kafka where PPRM_TEST_KAFKA names it
 	$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
 test-faults: compile ## the whole fault suite, on the embedded broker and, where PPRM_TEST_KAFKA names it, on Apache Kafka
