@@ -1,11 +1,11 @@
 """A micro-batch by the clock, on a GPU with `--device cuda`.
 
-Candidates alone, both stages, and what the GPU computes.
+Candidates alone, whole lists, and what the GPU computes.
 
 Catalogues and shoppers are those of `benchmarks.score`. Beside it, in turn, the same on one core of
 the CPU in compiled loops, and the share of candidates that are the same. `GPU` is the time of its
 kernels and transfers, added up: what the clock has beyond it is the host preparing inputs and
-features, and waiting. Lists a second are those of both stages.
+features, and waiting. Lists a second are those of whole lists.
 """
 
 import time
@@ -86,7 +86,7 @@ def _measure(cpu: Scorer, there: Scorer, states: list[UserState], rounds: int) -
 
 
 def _candidates(scorer: Scorer, states: Sequence[UserState]) -> list[set[int]]:
-    found = dict(scorer.first.retrieve(states, [NOW] * len(states), [NOTHING] * len(states)))
+    found = dict(scorer.retriever.retrieve(states, [NOW] * len(states), [NOTHING] * len(states)))
     return [set(found[i].columns.tolist()) for i in range(len(states))]
 
 

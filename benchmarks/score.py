@@ -1,11 +1,13 @@
-"""Lists a second on one core: both stages of PPRM over catalogues from 1,000 to 1,000,000 products.
+"""Lists a second on one core, by PPRM, over catalogues from 1,000 to 1,000,000 products.
+
+Retrieval is measured alone, and with ranking after it.
 
 Beside it in turn: PPRM without any of it (every candidate's input row made and run through the
 network), and ALS (a dot product with every product's factors, and the best ten), which knows
 nothing but factors. Beyond the data, products are copies of real ones with noise in their vectors.
 The shoppers bought 300 products each. The limit of the machine is measured in the same run:
 operations a second of a large matrix product, bytes a second of a pass over an array of the size
-that the first stage reads, and what these allow for the numbers that it must read and multiply.
+that retrieval reads, and what these allow for the numbers that it must read and multiply.
 """
 
 import statistics
@@ -23,10 +25,10 @@ from benchmarks.large_shop import NOW, Shop
 from pprm.catalogue.catalogue import Catalogue
 from pprm.data import complete_journey
 from pprm.data.dataset import Dataset
-from pprm.ranking.second_pass import SecondPass
+from pprm.ranking.ranker import Ranker
 from pprm.retrieval import features
 from pprm.retrieval.candidates import Candidates
-from pprm.retrieval.first_stage import sequences
+from pprm.retrieval.retriever import sequences
 from pprm.serving import artifact, selection
 from pprm.serving.artifact import Artifact
 from pprm.serving.scorer import Scorer
@@ -37,8 +39,8 @@ WEEKS_AGO = (0, 8, 16, 24)
 """Households are taken as they were then: four lists of each."""
 SIZES, BATCHES = (1_000, 11_691, 100_000, 1_000_000), (1, 8, 64, 256)
 FACTORS = 64
-SECOND_STAGE = 200
-"""Candidates for which the second stage's time is given by itself."""
+RANKED = 200
+"""Candidates for which the time of ranking is given by itself."""
 
 
 def main() -> None:
@@ -64,9 +66,9 @@ def main() -> None:
         shop.states(WEEKS_AGO[:1], min(households, 1_000)),
     )
     report["agreement"] = _agreement(scorer, states)
-    report["second_stage_milliseconds"] = _second_stage(scorer, _median(states), rounds)
+    report["ranking_milliseconds"] = _ranking(scorer, _median(states), rounds)
     measure.console.print_json(
-        data={key: report[key] for key in ("agreement", "second_stage_milliseconds")}
+        data={key: report[key] for key in ("agreement", "ranking_milliseconds")}
     )
     measure.write(chosen.report, report)
 
@@ -84,7 +86,7 @@ def _scorer(loaded: Artifact, shop: Shop, large: int) -> Scorer:
     scorer = loaded.scorer(
         shop.catalogue, shop.popularity(), loaded.encoder(None).encode, torch.device("cpu")
     )
-    scorer.first.large = large
+    scorer.retriever.large = large
     return scorer
 
 
@@ -181,7 +183,7 @@ class _Als:
 
 @torch.inference_mode()
 def naive(scorer: Scorer, state: UserState) -> NDArray[np.float32]:
-    """Logits of the first stage as a network is usually run.
+    """Logits of retrieval as a network is usually run.
 
     Rows of input for all products, through all layers.
     """
@@ -194,7 +196,7 @@ def naive(scorer: Scorer, state: UserState) -> NDArray[np.float32]:
         torch.from_numpy(ages),
         torch.from_numpy(weights),
     )
-    text = torch.from_numpy(scorer.first.encode([state.text.decode()]))
+    text = torch.from_numpy(scorer.retriever.encode([state.text.decode()]))
     user = model.user_part(text, torch.from_numpy(features.scalars(state, NOW))[None], pooled)
     matches = torch.einsum("bkd,cd->bck", model.queries(pooled), z)
     popularity = scorer.popularity.features(catalogue.hashes[rows])
@@ -230,16 +232,16 @@ def _median(states: list[UserState]) -> UserState:
 
 
 @torch.inference_mode()
-def _second_stage(scorer: Scorer, state: UserState, rounds: int) -> dict[str, float]:
+def _ranking(scorer: Scorer, state: UserState, rounds: int) -> dict[str, float]:
     """Milliseconds a list of 200 candidates: their features, and the networks."""
-    assert scorer.second is not None
+    assert scorer.ranking_network is not None
     found = scorer.candidates_of(state, NOW).candidates
-    kept = np.linspace(0, len(found.rows) - 1, SECOND_STAGE).astype(np.int64)
+    kept = np.linspace(0, len(found.rows) - 1, RANKED).astype(np.int64)
     found = Candidates(found.rows[kept], found.logits[kept], found.groups)
-    second, inputs = SecondPass(scorer.second), scorer.candidate_features(state, NOW, found)
+    ranker, inputs = Ranker(scorer.ranking_network), scorer.candidate_features(state, NOW, found)
     work: dict[str, Callable[[], object]] = {
         "features": lambda: scorer.candidate_features(state, NOW, found),
-        "networks": lambda: second.logits([inputs]),
+        "networks": lambda: ranker.logits([inputs]),
     }
     taken = measure.in_turn({name: _per_call(call) for name, call in work.items()}, rounds)
     medians = {name: statistics.median(values) for name, values in taken.items()}
@@ -259,7 +261,7 @@ def _per_call(call: Callable[[], object], times: int = 200) -> Callable[[], floa
 
 
 def _limit(scorer: Scorer) -> float:
-    """Milliseconds that this core needs at least for the first stage of one list.
+    """Milliseconds that this core needs at least for the retrieval of one list.
 
     Per product and hidden unit: three sums of tables, three products with the matches, ReLU, one
     product with the output's weight; and three dot products of the product's vector. Read once:

@@ -25,7 +25,7 @@ from pprm.data.dataset import no_promotions
 from pprm.encoders.text_encoder import TextEncoder
 from pprm.serving import artifact
 from pprm.serving.artifact import Artifact
-from pprm.training import second_training, train
+from pprm.training import ranking_training, train
 from pprm.training.train import Workshop
 from worker.settings import Model
 
@@ -77,10 +77,10 @@ def measured(households: int | None) -> dict[str, Any]:
             texts.encode([data.profile(user) for user in data.users])
         shop = Workshop(plan.of(data), data, catalogue, texts, 0, bars)
         with phase("first stage, examples"):
-            examples = train.first_examples(shop)
+            examples = train.retrieval_examples(shop)
         with phase("first stage, learning"):
             made = Artifact(
-                train.first_stage(shop, config, examples).cpu(),
+                train.learn_retrieval(shop, config, examples).cpu(),
                 config.name,
                 train.VERSION,
                 "",
@@ -90,19 +90,19 @@ def measured(households: int | None) -> dict[str, Any]:
         with phase("tables"):
             tables = train.learn_tables(shop)
         with phase("second stage, examples"):
-            candidates = train.second_examples(shop, made, tables)
+            candidates = train.ranking_examples(shop, made, tables)
         with phase("second stage, learning"):
             made = replace(
                 made,
-                second=second_training.fit(candidates, shop.plan.until, 0),
+                ranking_network=ranking_training.fit(candidates, shop.plan.until, 0),
                 tables=tables[shop.plan.until],
             )
         with phase("judging"):
             train.judge(shop, made)
     return {
         "households": len(data.users), "events": len(data.user), "products": len(data.products),
-        "visits": len(shop.visits(shop.plan.until)), "first_examples": len(examples.user),
-        "second_examples": len(candidates.bought), "phases": phase.taken,
+        "visits": len(shop.visits(shop.plan.until)), "retrieval_examples": len(examples.user),
+        "ranking_examples": len(candidates.bought), "phases": phase.taken,
     }  # fmt: skip
 
 

@@ -181,7 +181,7 @@ class Model(Section):
         2,
         ge=1,
         le=2,
-        description="1 is the lighter model: the first stage alone, a"
+        description="1 is the lighter model: retrieval alone, a"
         " third of the time, .219 instead of .229 NDCG@10",
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads of one scoring call")

@@ -38,7 +38,7 @@ counts.
 """
 COLUMNS = len(HALF_LIVES)
 FEATURES = ("week", "month", "all", "trend")
-"""Of a product, as the first stage reads them."""
+"""Of a product, as retrieval reads them."""
 ALL, WEEK, MONTH, BUYERS, FIRST_WEEK, FIRST_MONTH, ONE_DAY, THREE_DAYS = range(COLUMNS)
 FIRSTS = slice(BUYERS, ONE_DAY)
 FAST = slice(ONE_DAY, COLUMNS)

@@ -23,21 +23,21 @@ class AtVisit:
 
     name: str
     scorer: Scorer
-    stages: int = 2
-    """1: the first stage alone."""
+    ranks: bool = True
+    """Whether its candidates are ranked as well; False: retrieval alone."""
     see: Callable[[Visit], UserState] = lambda visit: visit.before
     """The state that is scored."""
 
     def learned_bytes(self) -> int:
         """See `protocol.Contender`."""
-        return self.scorer.learned_bytes(self.stages)
+        return self.scorer.learned_bytes(ranks=self.ranks)
 
     def add(self, visit: Visit) -> None:
         """Nothing to keep: the state is the visit's."""
 
     def scores(self, visit: Visit) -> Floats:
         """See `protocol.Contender`."""
-        return rank(self.scorer, self.see(visit), visit.now, self.stages)
+        return rank(self.scorer, self.see(visit), visit.now, ranks=self.ranks)
 
 
 @dataclass(slots=True)
@@ -72,12 +72,13 @@ class AsServed:
         return rank(self.scorer, visit.before, visit.now) if made is None else made
 
 
-def rank(scorer: Scorer, state: UserState, now: float, stages: int = 2) -> Floats:
-    """Scores of all rows of the scorer's catalogue, in whose order it lists them."""
+def rank(scorer: Scorer, state: UserState, now: float, *, ranks: bool = True) -> Floats:
+    """Scores of all rows of the scorer's catalogue, in whose order it lists them.
+
+    Without `ranks` they are those of retrieval alone.
+    """
     scores = (
-        scorer.rank_scores(state, now)
-        if stages > 1
-        else scorer.score([state], [now])[0].cpu().numpy()
+        scorer.rank_scores(state, now) if ranks else scorer.score([state], [now])[0].cpu().numpy()
     )
     out = np.full(len(scorer.catalogue), -np.inf, np.float32)
     out[scorer.candidates] = scores

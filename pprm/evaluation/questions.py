@@ -146,7 +146,8 @@ def unseen(
     scorer, week = make_scorer(new, popularity), PopularityBaseline(7)
     week.learn(dataset, new, begin)
     contenders: list[Contender] = [
-        AtVisit("PPRM", scorer), AtVisit("PPRM, first stage", scorer, stages=1), TypeFrequency(new),
+        AtVisit("PPRM", scorer), AtVisit("PPRM, first stage", scorer, ranks=False),
+        TypeFrequency(new),
         week,
     ]  # fmt: skip
     splits = {"validation": Split(begin, begin, 0), "test": Split(begin, end, 1_000_000)}

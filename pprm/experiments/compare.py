@@ -30,12 +30,12 @@ from pprm.serving.artifact import Artifact
 from pprm.serving.scorer import Scorer, choose_device, use_threads
 from pprm.training.train import (
     Workshop,
-    first_examples,
     judge,
     learn_tables,
     open_workshop,
+    ranking_examples,
     read_data,
-    second_examples,
+    retrieval_examples,
 )
 
 MODELS = ("baselines", "first-stage", "second-stage", "young", "frozen", "unseen")
@@ -73,8 +73,8 @@ def run(
         seconds: dict[str, float] = {}
         makers: dict[str, Callable[[], tuple[Sequence[Contender], dict[str, float]]]] = {
             "baselines": lambda: _baselines(shop, told),
-            "first-stage": lambda: _first_stages(shop, loaded, popularity, told),
-            "second-stage": lambda: _second_stages(shop, loaded, popularity, told),
+            "first-stage": lambda: _retrieval_variants(shop, loaded, popularity, told),
+            "second-stage": lambda: _ranking_variants(shop, loaded, popularity, told),
             "young": lambda: (questions.young_shoppers(scorer), {}),
             "frozen": lambda: (questions.frozen(scorer, shop.plan), {}),
         }
@@ -145,14 +145,14 @@ def _baselines(
     return made, seconds
 
 
-def _first_stages(
+def _retrieval_variants(
     shop: Workshop, loaded: Artifact, popularity: Popularity, told: Callable[[str], None]
 ) -> tuple[list[Contender], dict[str, float]]:
     texts = [product.to_catalogue().text for product in shop.data.products]
     profiles = [shop.data.profile(user) for user in shop.data.users]
     bench = Bench(
         loaded.model.config,
-        first_examples(shop),
+        retrieval_examples(shop),
         shop.catalogue,
         popularity,
         profiles,
@@ -160,7 +160,7 @@ def _first_stages(
         shop.texts.encode,
         SEED,
     )
-    return variants.first_stages(bench, other_encoders([*texts, *profiles]), told)
+    return variants.of_retrieval(bench, other_encoders([*texts, *profiles]), told)
 
 
 def other_encoders(texts: Sequence[str]) -> dict[str, Encode]:
@@ -172,13 +172,13 @@ def other_encoders(texts: Sequence[str]) -> dict[str, Encode]:
     }
 
 
-def _second_stages(
+def _ranking_variants(
     shop: Workshop, loaded: Artifact, popularity: Popularity, told: Callable[[str], None]
 ) -> tuple[list[Contender], dict[str, float]]:
-    told("the second stage's examples")
-    examples = second_examples(shop, loaded, learn_tables(shop))
+    told("ranking's examples")
+    examples = ranking_examples(shop, loaded, learn_tables(shop))
     scorer = loaded.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
-    return variants.second_stages(scorer, examples, shop.plan.until, SEED, told)
+    return variants.of_ranking(scorer, examples, shop.plan.until, SEED, told)
 
 
 def _unseen(shop: Workshop, loaded: Artifact) -> Results:

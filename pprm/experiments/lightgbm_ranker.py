@@ -1,9 +1,9 @@
-"""LightGBM on the features of PPRM's first stage.
+"""LightGBM on the features of PPRM's retrieval.
 
 It shows how much of PPRM is its features, and how much is its network.
 
 Ke et al., "LightGBM: a highly efficient gradient boosting decision tree" (NIPS 2017), binary
-objective: the second stage's experiments found it better than lambdarank.
+objective: ranking's experiments found it better than lambdarank.
 """
 
 from dataclasses import dataclass, field, replace

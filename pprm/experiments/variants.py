@@ -2,9 +2,9 @@
 
 They show what each part of it is worth.
 
-Variants of the first stage learn from the same examples and are judged alone, beside the first
-stage as it is. Variants of the second learn with a group of features taken away; they share the
-first stage and its candidates.
+Variants of retrieval learn from the same examples and are judged alone, beside retrieval as it is.
+Variants of ranking learn with a group of features taken away; they share retrieval and its
+candidates.
 """
 
 from collections.abc import Callable
@@ -23,14 +23,14 @@ from pprm.encoders.encoder import Encode
 from pprm.evaluation.contenders import AtVisit
 from pprm.evaluation.protocol import Contender
 from pprm.ranking.candidate_features import COLUMNS
-from pprm.ranking.second_pass import SecondPass
-from pprm.ranking.second_stage import SecondStage
+from pprm.ranking.network import RankingNetwork
+from pprm.ranking.ranker import Ranker
 from pprm.retrieval.features import SCALARS
 from pprm.retrieval.model import PPRM, PPRMConfig
 from pprm.serving.scorer import NOT_A_CANDIDATE, Scorer
-from pprm.training import second_training
+from pprm.training import ranking_training
 from pprm.training.fit import fit
-from pprm.training.second_training import CandidateSet
+from pprm.training.ranking_training import CandidateSet
 from pprm.training.training_set import TrainingSet
 
 Floats = NDArray[np.float32]
@@ -40,7 +40,7 @@ SENTIMENT = SCALARS.index("sentiment")
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What variants of the first stage are made with."""
+    """What variants of retrieval are made with."""
 
     config: PPRMConfig
     examples: TrainingSet
@@ -55,7 +55,7 @@ class Bench:
     seed: int
 
 
-def first_stages(
+def of_retrieval(
     bench: Bench, encoders: dict[str, Encode], told: Callable[[str], None] = lambda name: None
 ) -> tuple[list[Contender], dict[str, float]]:
     """Contenders, and seconds of learning by their names."""
@@ -116,7 +116,7 @@ def _learned(
     seen = encode if profiles else _nobody(config.text_dimensions)
     model: PPRM = fit(config, examples, catalogue, seen(bench.profiles), bench.seed)
     return AtVisit(
-        name, Scorer(model, catalogue, bench.popularity, seen, torch.device("cpu")), stages=1
+        name, Scorer(model, catalogue, bench.popularity, seen, torch.device("cpu")), ranks=False
     )
 
 
@@ -148,14 +148,14 @@ def _nobody(dimensions: int) -> Encode:
     return lambda texts: np.zeros((len(texts), dimensions), np.float32)
 
 
-def second_stages(
+def of_ranking(
     scorer: Scorer,
     data: CandidateSet,
     until: int,
     seed: int,
     told: Callable[[str], None] = lambda name: None,
 ) -> tuple[list[Contender], dict[str, float]]:
-    """Make the second stage with all and without each group of features.
+    """Learn ranking with all and without each group of features.
 
     Returns contenders, and seconds of learning by their names.
 
@@ -171,7 +171,7 @@ def second_stages(
             continue  # browsing, where nobody browses
         name, started = f"second stage, without {group}", perf_counter()
         told(name)
-        network = second_training.fit(data, until, seed, without=columns, members=1)
+        network = ranking_training.fit(data, until, seed, without=columns, members=1)
         contenders.append(_WithoutGroup(name, network, shared))
         seconds[name] = perf_counter() - started
     return contenders, seconds
@@ -185,7 +185,7 @@ def _third(data: CandidateSet) -> CandidateSet:
 
 @dataclass(slots=True)
 class _Shared:
-    """The first stage's candidates and features for a visit, made once for all networks."""
+    """Retrieval's candidates and features for a visit, made once for all networks."""
 
     scorer: Scorer
     _number: int = -1
@@ -194,7 +194,7 @@ class _Shared:
     )
 
     def of(self, visit: Visit) -> tuple[NDArray[np.int64], Floats, Floats]:
-        """Return the candidates' rows and features, and the first stage's scores of all rows."""
+        """Return the candidates' rows and features, and retrieval's scores of all rows."""
         if visit.number != self._number:
             found = self.scorer.candidates_of(visit.before, visit.now)
             first = np.full(len(self.scorer.catalogue), -np.inf, np.float32)
@@ -209,7 +209,7 @@ class _Shared:
 @dataclass(slots=True)
 class _WithoutGroup:
     name: str
-    network: SecondStage
+    network: RankingNetwork
     shared: _Shared
 
     def learned_bytes(self) -> int:
@@ -217,7 +217,7 @@ class _WithoutGroup:
         return (
             nbytes(self.network)
             + self.shared.scorer.learned_bytes()
-            - nbytes(self.shared.scorer.second)
+            - nbytes(self.shared.scorer.ranking_network)
         )
 
     def add(self, visit: Visit) -> None:
@@ -226,5 +226,5 @@ class _WithoutGroup:
     def scores(self, visit: Visit) -> Floats:
         rows, inputs, first = self.shared.of(visit)
         scores = first - NOT_A_CANDIDATE
-        (scores[rows],) = SecondPass(self.network).logits([inputs])
+        (scores[rows],) = Ranker(self.network).logits([inputs])
         return scores

@@ -1,1 +1,1 @@
-"""The second stage: a network over rich features of the best few hundred products."""
+"""Ranking: a network over rich features of the best few hundred products."""

@@ -1,8 +1,8 @@
-"""The second stage's input: features of a few hundred candidates.
+"""What ranking reads: features of a few hundred candidates.
 
 They are too expensive for a whole catalogue.
 
-In groups: the first stage's own input and verdict; promotions, at the shopper's store and by their
+In groups: retrieval's own input and verdict; promotions, at the shopper's store and by their
 affinity; the pattern of the last 64 baskets, per product and type; the hazard of the gap;
 collaborative factors; first-time buyers; the last days' popularity; browsing; the moment.
 Everything is known before the visit, kept in O(1) an event, bounded.
@@ -32,7 +32,8 @@ from pprm.state.user_state import UserState
 
 Floats = NDArray[np.float32]
 
-STAGE = FeatureGroup(
+RETRIEVAL_INPUT = FeatureGroup("first_stage_input", features.CROSS)
+RETRIEVAL = FeatureGroup(
     "first_stage",
     (
         "logit", "log_rank", "log_rank_in_type", "share_of_type", "log_type_sum",
@@ -57,8 +58,8 @@ FAST = FeatureGroup("fast", ("day", "three_days", "week_trend", "type_trend"))
 
 LAYOUT = Layout(
     (
-        FeatureGroup("first_stage_input", features.CROSS),
-        STAGE,
+        RETRIEVAL_INPUT,
+        RETRIEVAL,
         PROMOTION,
         PATTERN,
         TYPE_PATTERN,
@@ -72,11 +73,14 @@ LAYOUT = Layout(
         MOMENT,
     )
 )
-"""An artifact knows its columns by name: with another layout the model is trained again."""
+"""An artifact knows its columns by name: with another layout the model is trained again.
+
+So a group keeps the name that artifacts and reports have for it.
+"""
 NAMES = LAYOUT.names
 """Columns, in order."""
 COLUMNS = LAYOUT.slices
-assert COLUMNS["first_stage_input"].start == 0, "features.lay_out fills the first columns"
+assert COLUMNS[RETRIEVAL_INPUT.name].start == 0, "features.lay_out fills the first columns"
 
 _FILLED = [(group.fill, COLUMNS[group.name]) for group in LAYOUT.groups if group.fill]
 _AT_STORE, _TYPE_PATTERN = LAYOUT.run("promotion", AT_STORE), LAYOUT.run("type_pattern", OF_TYPE)
@@ -91,7 +95,7 @@ _OWN = LAYOUT.run("promotion", OWN).start
 _TRIAL, _FAST, _MOMENT = (COLUMNS[name].start for name in ("trial", "fast", "moment"))
 _SHARES_WIDTH, _OWN_WIDTH = len(promotions.SHARES), len(OWN)
 _TRIAL_WIDTH, _FAST_WIDTH, _MOMENT_WIDTH = len(TRIAL), len(FAST), len(MOMENT)
-_LOGIT, _RANK, _RANK_IN_TYPE, _SHARE_OF_TYPE, _TYPE_SUM, _RANK_IN_CATEGORY = STAGE.at(
+_LOGIT, _RANK, _RANK_IN_TYPE, _SHARE_OF_TYPE, _TYPE_SUM, _RANK_IN_CATEGORY = RETRIEVAL.at(
     "logit", "log_rank", "log_rank_in_type", "share_of_type", "log_type_sum",
     "log_rank_in_category",
 )  # fmt: skip
@@ -132,12 +136,12 @@ class CandidateFeatures:
         shared, promoted = self._shared(), catalogue.promoted(now)
         out = np.zeros((len(rows), len(NAMES)), np.float32)
         features.lay_out(candidates.groups, catalogue.codes, rows, shared.popularity[rows], out)
-        _fill_stage(
+        _fill_retrieval(
             candidates.logits,
             rows,
             catalogue.codes,
             catalogue.sizes,
-            out[:, COLUMNS["first_stage"]],
+            out[:, COLUMNS[RETRIEVAL.name]],
         )
         out[:, _AT_STORE] = promoted.at_store(baskets.usual_store, rows)
         explores = self._histories(out, state, tables, candidates.groups, rows, baskets)
@@ -259,16 +263,16 @@ def _fill_types(
 
 
 @compiled
-def _fill_stage(
+def _fill_retrieval(
     logits: Floats,
     rows: NDArray[np.int64],
     codes: NDArray[np.int32],
     sizes: NDArray[np.int64],
     out: Floats,
 ) -> None:
-    """Fill in `STAGE`.
+    """Fill in `RETRIEVAL`.
 
-    That is the first stage's verdict, and the place that it gives a candidate among the others.
+    That is retrieval's verdict, and the place that it gives a candidate among the others.
     """
     of_type, of_category, mass = (
         np.zeros(sizes[0], np.int32),

@@ -1,1 +1,1 @@
-"""The first stage: a network over the whole catalogue, on the CPU and on a device."""
+"""Retrieval: a network over the whole catalogue, on the CPU and on a device."""

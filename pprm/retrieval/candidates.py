@@ -1,4 +1,4 @@
-"""What the first stage hands to the second.
+"""What retrieval hands to ranking.
 
 These are the best of what was bought, of what is new, of what was looked at.
 """
@@ -18,12 +18,12 @@ SEEN, NEW, LOOKED = 130, 200, 50
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Candidates of one shopper and what the first stage says of them; K of them."""
+    """Candidates of one shopper and what retrieval says of them; K of them."""
 
     rows: NDArray[np.int64]
     """Catalogue rows, [K]."""
     logits: Floats
-    """Of the first stage, [K]."""
+    """Of retrieval, [K]."""
     groups: Groups
     """The shopper's cross features (`features.groups`)."""
 

@@ -1,9 +1,9 @@
-"""The first stage for whole micro-batches with torch.
+"""Retrieval for whole micro-batches with torch.
 
 It runs on a GPU, and on the CPU for networks of more hidden layers.
 
 What is known of products stays on the device. Only what shoppers bought and looked at is sent, a
-few rows each, and the second stage's candidates come back with their logits. The catalogue is
+few rows each, and ranking's candidates come back with their logits. The catalogue is
 scored in blocks, in the device's fast precision; what is chosen is scored again in float32, so that
 precision matters only at the border of the candidates. Row 0 of every table of products is nothing:
 candidate n is at n + 1.
@@ -69,7 +69,7 @@ ROOM = 1024
 
 
 class Chosen(NamedTuple):
-    """The second stage's candidates for a shopper, K of them."""
+    """Ranking's candidates for a shopper, K of them."""
 
     columns: Indices
     """Places among the N candidates, ascending, [K]."""
@@ -191,9 +191,9 @@ class DevicePass:
             yield from zip(some, made[:, 1 : 1 + self._products], strict=True)
 
     def choose(self, shoppers: Iterable[Shopper]) -> Iterator[tuple[Shopper, Chosen]]:
-        """Yield the second stage's candidates, shopper by shopper.
+        """Yield ranking's candidates, shopper by shopper.
 
-        They are those that `second_stage.choose` takes by the logits.
+        They are those that `candidates.choose` takes by the logits.
         """
         for some, made in self._run(self._choose, shoppers):
             for shopper, columns, logits in zip(

@@ -1,1 +1,1 @@
-"""Both stages together: an artifact, the list, its rules and reasons."""
+"""Retrieval and ranking together: an artifact, the list, its rules and reasons."""

@@ -26,11 +26,11 @@ from pprm.catalogue.popularity import Popularity
 from pprm.core.errors import Foreseen
 from pprm.encoders.text_encoder import EncoderError, Identity, TextEncoder, identity
 from pprm.ranking.candidate_features import NAMES
-from pprm.ranking.second_stage import SecondStage
+from pprm.ranking.network import RankingNetwork
 from pprm.ranking.slow_tables import SlowTables
 from pprm.retrieval.features import CROSS, SCALARS
-from pprm.retrieval.first_stage import EncodeTexts
 from pprm.retrieval.model import PPRM, PPRMConfig
+from pprm.retrieval.retriever import EncodeTexts
 from pprm.serving.scorer import Scorer
 
 FORMAT = 3
@@ -42,13 +42,13 @@ FILES = (
     "text_vectors.safetensors",
     "README.md",
 )
-SECOND_STAGE = ("second_stage.safetensors", "tables.safetensors")
-"""Of a model with two stages, besides."""
+RANKING_FILES = ("second_stage.safetensors", "tables.safetensors")
+"""Of a model that ranks, besides."""
 
 
 COLUMNS: dict[str, Sequence[str]] = {"shopper": SCALARS, "pair": CROSS, "candidate": NAMES}
 """What the networks take, in order: numbers about a shopper and about a shopper and a product, and
-the candidate features of the second stage."""
+the candidate features of ranking."""
 
 
 class ArtifactError(Foreseen, ValueError):
@@ -66,14 +66,15 @@ class Artifact:
     """Of the list of hashes, so of everything."""
     text_vectors: Mapping[bytes, Any]
     metrics: Mapping[str, Any]
-    second: SecondStage | None = None
+    ranking_network: RankingNetwork | None = None
     tables: SlowTables | None = None
     text_encoder: Identity | None = None
     """Whose vectors the network learned from; None: of nobody's in particular, as in tests."""
 
-    def first_stage(self) -> "Artifact":
-        """The lighter model: the first stage alone, under a name of its own."""
-        return replace(self, name=f"{self.name}, first stage", second=None, tables=None)
+    def retrieval_alone(self) -> "Artifact":
+        """The lighter model, which does not rank, under a name of its own."""
+        name = f"{self.name}, first stage"  # as consumers of the lists know it
+        return replace(self, name=name, ranking_network=None, tables=None)
 
     def scorer(
         self,
@@ -83,7 +84,8 @@ class Artifact:
         device: torch.device,
     ) -> Scorer:
         """A scorer with this model."""
-        return Scorer(self.model, catalogue, popularity, encode, device, self.second, self.tables)
+        networks = self.ranking_network, self.tables
+        return Scorer(self.model, catalogue, popularity, encode, device, *networks)
 
     def encoder(self, directory: Path | None, device: torch.device | None = None) -> TextEncoder:
         """A text encoder that knows the vectors the artifact carries.
@@ -107,7 +109,7 @@ def check_writable(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise ArtifactError(f"{directory} is a file: name a directory for the artifact")
     if directory.is_dir() and (
-        odd := sorted({p.name for p in directory.iterdir()} - {*FILES, *SECOND_STAGE, HASHES})
+        odd := sorted({p.name for p in directory.iterdir()} - {*FILES, *RANKING_FILES, HASHES})
     ):
         raise ArtifactError(
             f"{directory} holds {', '.join(odd[:3])}{', ...' if len(odd) > 3 else ''},"
@@ -125,7 +127,7 @@ def save(directory: Path, made: Artifact, card: str) -> str:
     Returns its SHA-256 (that of `made` is not read).
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for name in (HASHES, *SECOND_STAGE):  # of an artifact that was here before
+    for name in (HASHES, *RANKING_FILES):  # of an artifact that was here before
         (directory / name).unlink(missing_ok=True)
     config = {
         "format": FORMAT, "version": made.version, "model": made.model.config.to_dict(),
@@ -143,9 +145,9 @@ def save(directory: Path, made: Artifact, card: str) -> str:
         arrays.save({"keys": keys, "vectors": vectors})
     )
     files: tuple[str, ...] = FILES
-    if made.second and made.tables:
-        files += SECOND_STAGE
-        (directory / "second_stage.safetensors").write_bytes(_weights(made.second))
+    if made.ranking_network and made.tables:
+        files += RANKING_FILES
+        (directory / "second_stage.safetensors").write_bytes(_weights(made.ranking_network))
         (directory / "tables.safetensors").write_bytes(arrays.save(made.tables.to_arrays()))
     sums = "".join(f"{_sha256(directory / name)}  {name}\n" for name in files)
     (directory / HASHES).write_text(sums)
@@ -182,18 +184,18 @@ def load(directory: Path) -> Artifact:
             key.tobytes(): vector
             for key, vector in zip(stored["keys"], stored["vectors"], strict=True)
         }
-        second, tables = _second_stage(directory) if SECOND_STAGE[0] in sums else (None, None)
+        ranking, tables = _ranking(directory) if RANKING_FILES[0] in sums else (None, None)
         version = config["version"]
         encoder = Identity(**config["encoder"]) if config["encoder"] else None
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"{directory} does not fit together: {error}") from error
-    if not _is_finite(model, second, stored["vectors"]):
+    if not _is_finite(model, ranking, stored["vectors"]):
         raise ArtifactError(
             f"{directory} holds weights or vectors that are not finite: train it again"
         )
     sha256 = hashlib.sha256(sums.encode()).hexdigest()
     return Artifact(
-        model.eval(), model.config.name, version, sha256, vectors, metrics, second, tables, encoder
+        model.eval(), model.config.name, version, sha256, vectors, metrics, ranking, tables, encoder
     )
 
 
@@ -241,21 +243,22 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _is_finite(model: PPRM, second: SecondStage | None, vectors: NDArray[np.float16]) -> bool:
+def _is_finite(model: PPRM, ranking: RankingNetwork | None, vectors: NDArray[np.float16]) -> bool:
     """Check that there is a score to be had; scales may be infinite.
 
     An input that never varied has no say.
     """
-    weights = [*model.parameters(), *(second.parameters() if second else ())]
+    weights = [*model.parameters(), *(ranking.parameters() if ranking else ())]
     return all(bool(weight.isfinite().all()) for weight in weights) and bool(
         np.isfinite(vectors).all()
     )
 
 
-def _second_stage(directory: Path) -> tuple[SecondStage, SlowTables]:
-    second = SecondStage()
-    second.load_state_dict(tensors.load_file(directory / "second_stage.safetensors"))
-    return second.eval(), SlowTables.from_arrays(arrays.load_file(directory / "tables.safetensors"))
+def _ranking(directory: Path) -> tuple[RankingNetwork, SlowTables]:
+    network = RankingNetwork()
+    network.load_state_dict(tensors.load_file(directory / "second_stage.safetensors"))
+    tables = SlowTables.from_arrays(arrays.load_file(directory / "tables.safetensors"))
+    return network.eval(), tables
 
 
 def _verified(directory: Path) -> str:
@@ -267,10 +270,10 @@ def _verified(directory: Path) -> str:
     expected = {
         name: wanted for wanted, _, name in (line.partition("  ") for line in sums.splitlines())
     }
-    if set(expected) not in (set(FILES), {*FILES, *SECOND_STAGE}):
+    if set(expected) not in (set(FILES), {*FILES, *RANKING_FILES}):
         raise ArtifactError(
             f"{directory}/{HASHES} must name {', '.join(FILES)}, and both or neither of"
-            f" {' and '.join(SECOND_STAGE)}"
+            f" {' and '.join(RANKING_FILES)}"
         )
     present = {path.name for path in directory.iterdir()} - {HASHES}
     if present != set(expected):

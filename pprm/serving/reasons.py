@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.core.compiled import compiled
-from pprm.ranking.candidate_features import LAYOUT, NAMES
-from pprm.ranking.second_pass import SecondPass
+from pprm.ranking.candidate_features import LAYOUT, NAMES, RETRIEVAL_INPUT
+from pprm.ranking.ranker import Ranker
 from pprm.retrieval.features import CROSS
 
 _SAYING = ("product_seen", "product_due", "type_seen", "category_seen", "popularity_week")
@@ -32,23 +32,23 @@ def reasons(cross: NDArray[np.float32], popular: float) -> list[str]:
     return ["popular"] if week >= popular else []
 
 
-_SEEN, _DUE, _TYPE_SEEN, _CATEGORY_SEEN, _WEEK = LAYOUT.at("first_stage_input", *_SAYING)
+_SEEN, _DUE, _TYPE_SEEN, _CATEGORY_SEEN, _WEEK = LAYOUT.at(RETRIEVAL_INPUT.name, *_SAYING)
 _MAILER, _DISPLAY, _AT_STORE, _IN_STORE = LAYOUT.at(
     "promotion", "mailer", "display", "store_display", "store_mailer"
 )
 (_TRIED,), (_TREND,) = LAYOUT.at("trial", "first_trend"), LAYOUT.at("fast", "week_trend")
 (_LIKED,), (_LOOKED,) = LAYOUT.at("factors", "factors"), LAYOUT.at("browse", "recency")
 _SAYS: dict[str, tuple[str, ...]] = {
-    "bought_before": ("first_stage_input.product_", "pattern.", "substitution."),
-    "due": ("hazard.", "first_stage_input.product_due"),
-    "buys_type": ("first_stage_input.type_", "type_pattern."),
-    "buys_category": ("first_stage_input.category_",),
+    "bought_before": (f"{RETRIEVAL_INPUT.name}.product_", "pattern.", "substitution."),
+    "due": ("hazard.", f"{RETRIEVAL_INPUT.name}.product_due"),
+    "buys_type": (f"{RETRIEVAL_INPUT.name}.type_", "type_pattern."),
+    "buys_category": (f"{RETRIEVAL_INPUT.name}.category_",),
     "promoted": ("promotion.",),
     "tried_by_others": ("trial.",),
     "trending": ("fast.",),
     "similar_shoppers": ("factors.",),
     "looked_at": ("browse.",),
-    "popular": ("first_stage_input.popularity_",),
+    "popular": (f"{RETRIEVAL_INPUT.name}.popularity_",),
 }
 """Reasons, and beginnings of the names of the features that speak for them."""
 REASONS = tuple(_SAYS)
@@ -108,9 +108,7 @@ def telling(true: NDArray[np.bool_]) -> NDArray[np.float64]:
     return rare
 
 
-def why(
-    second: SecondPass, inputs: NDArray[np.float32], tells: NDArray[np.float64]
-) -> list[list[str]]:
+def why(ranker: Ranker, inputs: NDArray[np.float32], tells: NDArray[np.float64]) -> list[list[str]]:
     """Return why each product is in a list, from its candidate features [k, len(NAMES)].
 
     Only reasons that are true of it count, those with `tells` [k, reasons] above 0. The one is
@@ -119,7 +117,7 @@ def why(
     """
     at, which = np.nonzero(tells)
     worth = np.full(tells.shape, -np.inf)
-    worth[at, which] = second.lifts(inputs, at, _FEATURES[which]) * tells[at, which]
+    worth[at, which] = ranker.lifts(inputs, at, _FEATURES[which]) * tells[at, which]
     strongest = np.argsort(-worth, axis=1, kind="stable")[:, :MOST_REASONS]
     return [
         [REASONS[one] for one in mine if told[one]]

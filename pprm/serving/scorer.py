@@ -1,6 +1,6 @@
-"""Recommends products in two stages.
+"""Recommends products: retrieval, then ranking.
 
-The first stage scores the whole catalogue, the second the best few hundred of it once more.
+Retrieval scores the whole catalogue, ranking the best few hundred of it once more.
 
 One thread owns a scorer and its catalogue and popularity.
 """
@@ -22,13 +22,13 @@ from pprm.core.ids import stable_hash
 from pprm.core.sizes import nbytes
 from pprm.ranking import slow_tables
 from pprm.ranking.candidate_features import CandidateFeatures
-from pprm.ranking.second_pass import SecondPass
-from pprm.ranking.second_stage import SecondStage
+from pprm.ranking.network import RankingNetwork
+from pprm.ranking.ranker import Ranker
 from pprm.ranking.slow_tables import SlowTables
 from pprm.retrieval import features
 from pprm.retrieval.candidates import Candidates
-from pprm.retrieval.first_stage import EncodeTexts, FirstStage, Found
 from pprm.retrieval.model import PPRM
+from pprm.retrieval.retriever import EncodeTexts, Found, Retriever
 from pprm.serving.reasons import facts, reasons, telling, why
 from pprm.serving.rules import NO_RULES, Rules
 from pprm.serving.selection import Ranking, pick
@@ -37,7 +37,7 @@ from pprm.state.fold import fold
 from pprm.state.user_state import DAY, UserState
 
 NOT_A_CANDIDATE = 1000.0
-"""Logits by which the second stage's candidates are above all others."""
+"""Logits by which ranking's candidates are above all others."""
 MOST_LOGIT = 700.0
 """Above this, e to the logit is more than a number holds."""
 NOTHING = np.zeros(0, np.int64)
@@ -80,7 +80,7 @@ class _Asked(NamedTuple):
 
 
 class Scorer:
-    """Both stages of a model, over a catalogue."""
+    """Retrieval and ranking of a model, over a catalogue."""
 
     def __init__(
         self,
@@ -89,11 +89,11 @@ class Scorer:
         popularity: Popularity,
         encode: EncodeTexts,
         device: torch.device,
-        second: SecondStage | None = None,
+        ranking_network: RankingNetwork | None = None,
         tables: SlowTables | None = None,
     ) -> None:
-        self.first = FirstStage(model, catalogue, popularity, encode, device)
-        self.second = second.to(device) if second else None
+        self.retriever = Retriever(model, catalogue, popularity, encode, device)
+        self.ranking_network = ranking_network.to(device) if ranking_network else None
         self.tables = tables or slow_tables.nothing()
         self.model, self.catalogue, self.popularity, self.device = (
             model,
@@ -102,7 +102,7 @@ class Scorer:
             device,
         )
         self._features = CandidateFeatures(catalogue, popularity)
-        self._second = SecondPass(self.second) if self.second else None
+        self._ranker = Ranker(self.ranking_network) if self.ranking_network else None
         self._not_finite = 0
 
     @property
@@ -111,7 +111,7 @@ class Scorer:
 
         Each cost a product its place in a list, or in all of them.
         """
-        return self._not_finite + self.first.not_finite
+        return self._not_finite + self.retriever.not_finite
 
     @property
     def candidates(self) -> NDArray[np.int64]:
@@ -119,25 +119,25 @@ class Scorer:
 
         In the order of their hashes, the same in every worker.
         """
-        return self.first.candidates
+        return self.retriever.candidates
 
     def gpu_bytes(self) -> int:
         """GPU memory held by tensors, 0 on the CPU."""
         return torch.cuda.memory_allocated() if self.device.type == "cuda" else 0
 
-    def learned_bytes(self, stages: int = 2) -> int:
+    def learned_bytes(self, *, ranks: bool = True) -> int:
         """Bytes of the networks' weights and the tables, as they are held.
 
-        Of the first stage alone (1) or of both.
+        Of retrieval and ranking, or without `ranks` of retrieval alone.
         """
-        if stages == 1 or self.second is None:
+        if not ranks or self.ranking_network is None:
             return nbytes(self.model)
-        return nbytes(self.model, self.second) + self.tables.nbytes()
+        return nbytes(self.model, self.ranking_network) + self.tables.nbytes()
 
     def score(self, states: Sequence[UserState], nows: Sequence[float]) -> Tensor:
-        """Logits of the first stage of all candidates, [len(states), N], at Unix times."""
+        """Retrieval's logits of all candidates, [len(states), N], at Unix times."""
         out = torch.empty(len(states), len(self.candidates))
-        for i, logits, _ in self.first.score(states, nows):
+        for i, logits, _ in self.retriever.score(states, nows):
             out[i] = torch.from_numpy(logits)
         return out
 
@@ -152,7 +152,7 @@ class Scorer:
         left_out = [
             self._left_out(state, now, rules) for state, now in zip(states, nows, strict=True)
         ]
-        rank = self._rank_first if self.second is None else self._rank_second
+        rank = self._rank_candidates if self._ranker else self._rank_catalogue
         rankings = rank(_Asked(states, nows, left_out, k, rules)) if states else {}
         return [rankings[number] for number in range(len(states))]
 
@@ -161,23 +161,24 @@ class Scorer:
         masked = [mask.hidden(state, self.catalogue, now) for mask in rules.masks]
         return self.catalogue.rows(np.concatenate([*masked, state.hidden_products()]))
 
-    def _rank_first(self, asked: _Asked) -> dict[int, Ranking]:
+    def _rank_catalogue(self, asked: _Asked) -> dict[int, Ranking]:
         rankings = {}
-        for number, logits, groups in self.first.score(asked.states, asked.nows):
+        for number, logits, groups in self.retriever.score(asked.states, asked.nows):
             logits = logits.copy()
-            logits[self.first.columns(asked.excluded[number])] = -np.inf
+            logits[self.retriever.columns(asked.excluded[number])] = -np.inf
             rows, picks = self.candidates, asked.rules.picks
             at = pick(logits, rows, self.catalogue.codes, asked.k, picks)
             rows = rows[at]
-            cross = features.dense(groups, self.catalogue, rows, self.first.daily_popularity[at])
-            because = [reasons(row, self.first.popular) for row in cross]
+            popularity = self.retriever.daily_popularity[at]
+            cross = features.dense(groups, self.catalogue, rows, popularity)
+            because = [reasons(row, self.retriever.popular) for row in cross]
             rankings[number] = Ranking(rows, _probabilities(logits[at]), because)
         return rankings
 
-    def _rank_second(self, asked: _Asked) -> dict[int, Ranking]:
-        assert self._second is not None
+    def _rank_candidates(self, asked: _Asked) -> dict[int, Ranking]:
+        assert self._ranker is not None
         numbers, found, inputs, true = [], [], [], []
-        for number, (_, candidates, _) in self.first.retrieve(
+        for number, (_, candidates, _) in self.retriever.retrieve(
             asked.states, asked.nows, asked.excluded
         ):
             numbers.append(number)
@@ -186,8 +187,8 @@ class Scorer:
             inputs.append(
                 self.candidate_features(asked.states[number], asked.nows[number], candidates)
             )
-            true.append(facts(inputs[-1], self.first.popular))
-        each, codes = self._second.logits(inputs), self.catalogue.codes
+            true.append(facts(inputs[-1], self.retriever.popular))
+        each, codes = self._ranker.logits(inputs), self.catalogue.codes
         self._not_finite += sum(int(np.count_nonzero(~np.isfinite(mine))) for mine in each)
         best = [
             pick(mine, rows, codes, asked.k, asked.rules.picks)
@@ -198,7 +199,7 @@ class Scorer:
         )
         because = iter(
             why(
-                self._second,
+                self._ranker,
                 np.concatenate([x[at] for x, at in zip(inputs, best, strict=True)]),
                 told,
             )
@@ -212,25 +213,25 @@ class Scorer:
     def rank_scores(self, state: UserState, now: float) -> NDArray[np.float32]:
         """Score all candidates, [N], in whose order `recommend` would list them.
 
-        The second stage's logit for those that it sees, and below all of these the first stage's
+        Ranking's logit for those that it sees, and below all of these retrieval's
         for the others.
         """
-        ((_, logits, groups),) = self.first.score([state], [now])
+        ((_, logits, groups),) = self.retriever.score([state], [now])
         scores: NDArray[np.float32] = logits.copy()
-        scores[self.first.columns(self.catalogue.rows(state.hidden_products()))] = -np.inf
-        if self._second is None:
+        scores[self.retriever.columns(self.catalogue.rows(state.hidden_products()))] = -np.inf
+        if self._ranker is None:
             return scores
-        found = self.first.find(state, scores, groups)
+        found = self.retriever.find(state, scores, groups)
         scores -= NOT_A_CANDIDATE
-        (scores[found.columns],) = self._second.logits(
+        (scores[found.columns],) = self._ranker.logits(
             [self.candidate_features(state, now, found.candidates)]
         )
         return scores
 
     @torch.inference_mode()
     def candidates_of(self, state: UserState, now: float) -> Found:
-        """What the second stage looks at for a shopper at a Unix time."""
-        ((_, found),) = self.first.retrieve([state], [now], [NOTHING])
+        """What ranking looks at for a shopper at a Unix time."""
+        ((_, found),) = self.retriever.retrieve([state], [now], [NOTHING])
         return found
 
     def candidate_features(
@@ -240,7 +241,7 @@ class Scorer:
         candidates: Candidates,
         keep: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
-        """The second stage's input, see `CandidateFeatures.of`."""
+        """What ranking reads, see `CandidateFeatures.of`."""
         return self._features.of(state, now, self.tables, candidates, keep)
 
 
@@ -257,21 +258,18 @@ def warm_up(scorer: Scorer) -> None:
         Interaction(Position(0, 0, 0), Kind.PURCHASE, bought, now, 1, store=1),
         Interaction(Position(1, 0, 0), Kind.VIEW, looked, now),
     ]
-    first, state = (
-        scorer.first,
-        user_state.decode(user_state.encode(fold(UserState(), events).state)),
-    )
+    state = user_state.decode(user_state.encode(fold(UserState(), events).state))
     for large in (len(products), 0):  # both ways through a catalogue
         small = Scorer(
             scorer.model,
             catalogue,
             Popularity(),
-            first.encode,
+            scorer.retriever.encode,
             scorer.device,
-            scorer.second,
+            scorer.ranking_network,
             scorer.tables,
         )
-        small.first.large = large
+        small.retriever.large = large
         small.recommend([state], [now], 1)
 
 

@@ -14,7 +14,7 @@ from pprm.core.progress import duration
 from pprm.data.dataset import Dataset
 from pprm.data.plan import PARTS, Plan
 from pprm.ranking.item_regression import MOST_PRODUCTS, MOST_SHOPPERS
-from pprm.training.second_training import EPOCHS, SERVED
+from pprm.training.ranking_training import EPOCHS, SERVED
 
 GIB = 2**30
 START = 45.0
@@ -26,7 +26,7 @@ FIRST_VISIT = 1.5e-3
 """Its example, and three passes over it."""
 SECOND_VISIT = 5e-4
 SCORED = 1.1e-7
-"""A product of a visit, in the second stage's examples."""
+"""A product of a visit, in ranking's examples."""
 CANDIDATE = 1.9e-6
 """One pass over one."""
 FLOPS = 6e10
@@ -37,7 +37,7 @@ CANDIDATE_BYTES = 1050
 PRODUCT_BYTES = 15_000
 BASE_BYTES = 900 << 20
 KEPT = 80
-"""Candidates of a visit in the second stage's examples, where there are as many."""
+"""Candidates of a visit in ranking's examples, where there are as many."""
 
 
 class Counts(NamedTuple):
@@ -53,9 +53,9 @@ class Counts(NamedTuple):
     texts: int
     """That BERT has to read."""
     visits: int
-    """That the first stage learns from."""
+    """That retrieval learns from."""
     returning: int
-    """That the second stage learns from: of shoppers who bought before."""
+    """That ranking learns from: of shoppers who bought before."""
     judged: int
 
 
@@ -97,7 +97,7 @@ def words(counts: Counts, plan: Plan) -> str:
         f" recommend; learns from {c.returning:,} visits of returning shoppers from"
         f" {_day(plan.begin)} on, judges {c.judged:,} from {_day(plan.chosen)} on.\n"
         f"This takes about {duration(cost.seconds)} of one idle core and {cost.bytes / GIB:.1f}"
-        " GiB of memory, most of both for the second stage's visits (--visits N learns from that"
+        " GiB of memory, most of both for ranking's visits (--visits N learns from that"
         f" many), then the products that may be recommended; {c.texts:,} texts go through BERT."
     )
 

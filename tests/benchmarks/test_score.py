@@ -19,4 +19,4 @@ def test_score_says_what_each_stage_costs_and_that_factorising_changes_no_list(
     assert (
         found["agreement"]["same_top_10"] > 0.9 and found["agreement"]["largest_difference"] < 1e-3
     )
-    assert found["second_stage_milliseconds"]["together"] > 0
+    assert found["ranking_milliseconds"]["together"] > 0

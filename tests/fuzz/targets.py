@@ -16,7 +16,7 @@ import numpy as np
 from pprm.catalogue.popularity import Popularity
 from pprm.core.events import Interaction, Kind, Position, Profile
 from pprm.retrieval.features import scalars
-from pprm.retrieval.first_stage import sequences
+from pprm.retrieval.retriever import sequences
 from pprm.state import layout3, layout4, user_state
 from pprm.state.fold import fold
 from pprm.state.user_state import StateError, UserState

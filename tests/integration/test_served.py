@@ -99,8 +99,8 @@ def test_december_is_served_as_it_is_evaluated(shop: Shop) -> None:
 def overlap(scores: Any, listed: Any) -> float:
     """Share of what was listed that is among the best by these scores.
 
-    Products that the first stage cannot tell apart, and there are many, stand in an order that the
-    last bit decides; the second stage looks at that order.
+    Products that retrieval cannot tell apart, and there are many, stand in an order that the
+    last bit decides; ranking looks at that order.
     """
     best = np.argsort(-scores, kind="stable")[: len(listed)]
     return float(np.isin(listed, best).mean())

@@ -143,7 +143,7 @@ def load(
     device = choose_device(settings.device)
     loaded = artifact.load(settings.directory)
     if settings.stages == 1:
-        loaded = loaded.first_stage()
+        loaded = loaded.retrieval_alone()
     encoder = loaded.encoder(settings.encoder, device)
     popularity = Popularity()
     catalogue = Catalogue(loaded.model.config.vector_dimensions, popularity.knows)

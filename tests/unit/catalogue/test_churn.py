@@ -19,7 +19,7 @@ from pprm.retrieval.model import PPRM
 from pprm.serving.scorer import Scorer
 from pprm.state.fold import fold
 from pprm.state.user_state import UserState
-from tests.unit.serving.test_scorer import CONFIG, NOW, second_stage
+from tests.unit.serving.test_scorer import CONFIG, NOW, ranking_network
 
 DIM, LIVE, ROUND, ROUNDS = 16, 300, 500, 40
 
@@ -104,12 +104,12 @@ def compiled(catalogue: Catalogue, popularity: Popularity) -> Scorer:
     model = PPRM(CONFIG)
     model.text_axes.copy_(torch.randn(DIM, 8))
     texts = lambda texts: np.zeros((len(texts), DIM), np.float32)  # noqa: E731
-    return Scorer(model, catalogue, popularity, texts, torch.device("cpu"), second_stage())
+    return Scorer(model, catalogue, popularity, texts, torch.device("cpu"), ranking_network())
 
 
 def by_blocks(catalogue: Catalogue, popularity: Popularity) -> Scorer:
     scorer = compiled(catalogue, popularity)
-    scorer.first.large = 0
+    scorer.retriever.large = 0
     return scorer
 
 

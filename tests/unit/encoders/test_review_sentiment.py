@@ -80,12 +80,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> train.Workshop:
 
 @pytest.fixture(scope="module")
 def examples(shop: train.Workshop) -> training_set.TrainingSet:
-    return train.first_examples(shop)
+    return train.retrieval_examples(shop)
 
 
 @pytest.fixture(scope="module")
 def model(shop: train.Workshop, examples: training_set.TrainingSet) -> Artifact:
-    return Artifact(train.first_stage(shop, CONFIG, examples), "small", "1", "", {}, {})
+    return Artifact(train.learn_retrieval(shop, CONFIG, examples), "small", "1", "", {}, {})
 
 
 def test_evaluation_says_what_review_sentiment_is_worth(
@@ -122,7 +122,7 @@ def test_nothing_but_the_sentiment_is_hidden(shop: train.Workshop, model: Artifa
     assert changed > 50
 
 
-def test_a_first_stage_that_learned_without_sentiment_does_not_look_at_it(
+def test_retrieval_that_learned_without_sentiment_does_not_look_at_it(
     shop: train.Workshop, examples: training_set.TrainingSet
 ) -> None:
     profiles = [shop.data.profile(user) for user in shop.data.users]
@@ -137,7 +137,7 @@ def test_a_first_stage_that_learned_without_sentiment_does_not_look_at_it(
         shop.texts.encode,
         0,
     )
-    contenders, _ = variants.first_stages(bench, {})
+    contenders, _ = variants.of_retrieval(bench, {})
     (unread,) = (one for one in contenders if one.name == "first stage, no review sentiment")
     assert isinstance(unread, AtVisit)
     assert not unread.scorer.model.user_layer.weight[:, CONFIG.text_dimensions + SENTIMENT].any()

@@ -20,12 +20,12 @@ from pprm.evaluation.contenders import AtVisit
 from pprm.experiments import variants
 from pprm.experiments.variants import Bench
 from pprm.ranking import slow_tables
-from pprm.ranking.candidate_features import COLUMNS
+from pprm.ranking.candidate_features import COLUMNS, RETRIEVAL
 from pprm.retrieval.model import PPRMConfig
 from pprm.serving.scorer import Scorer
 from pprm.state.fold import fold
 from pprm.state.user_state import UserState
-from pprm.training import second_training, training_set
+from pprm.training import ranking_training, training_set
 from pprm.training.fit import LEAST_STEPS, fit
 from pprm.training.train import make_catalogue
 from tests.unit.small_shop import BEGIN, DAY, Encoder, dataset
@@ -51,7 +51,7 @@ def learned() -> tuple[Scorer, training_set.TrainingSet]:
     return scorer, examples
 
 
-def test_every_variant_of_the_first_stage_is_judged(
+def test_every_variant_of_retrieval_is_judged(
     learned: tuple[Scorer, training_set.TrainingSet],
 ) -> None:
     scorer, examples = learned
@@ -66,7 +66,7 @@ def test_every_variant_of_the_first_stage_is_judged(
         encode,
         0,
     )
-    contenders, seconds = variants.first_stages(
+    contenders, seconds = variants.of_retrieval(
         bench, {"other": lambda texts: encode(texts)[:, :8]}
     )
     outcome = protocol.run(
@@ -96,48 +96,48 @@ def test_a_group_that_is_taken_away_has_no_say(
 ) -> None:
     scorer, _ = learned
     visits = choose_visits(SHOP, scorer.catalogue, (BEGIN + 100 * DAY, UNTIL), 0)
-    examples = second_training.build(SHOP, scorer, {UNTIL: scorer.tables}, visits[:60], UNTIL, 0)
-    network = second_training.fit(examples, UNTIL, 0, without=COLUMNS["pattern"], members=1)
+    examples = ranking_training.build(SHOP, scorer, {UNTIL: scorer.tables}, visits[:60], UNTIL, 0)
+    network = ranking_training.fit(examples, UNTIL, 0, without=COLUMNS["pattern"], members=1)
     inputs = torch.from_numpy(examples.features[:50].astype(np.float32))
     changed = inputs.clone()
     changed[:, COLUMNS["pattern"]] += 5
     assert torch.equal(network(inputs), network(changed))
-    changed[:, COLUMNS["first_stage"]] += 5
+    changed[:, COLUMNS[RETRIEVAL.name]] += 5
     assert not torch.equal(network(inputs), network(changed))
-    contenders, _ = variants.second_stages(scorer, examples, UNTIL, 0)
+    contenders, _ = variants.of_ranking(scorer, examples, UNTIL, 0)
     names = {contender.name for contender in contenders}
     assert {f"second stage, without {group}" for group in ("nothing", "pattern")} < names
     assert "second stage, without browse" not in names, "nobody browses here"
 
 
-def test_the_second_stage_learns_the_same_from_the_same_seed(
+def test_ranking_learns_the_same_from_the_same_seed(
     learned: tuple[Scorer, training_set.TrainingSet],
 ) -> None:
     scorer, _ = learned
     visits = choose_visits(SHOP, scorer.catalogue, (BEGIN + 100 * DAY, UNTIL), 0)
-    examples = second_training.build(SHOP, scorer, {UNTIL: scorer.tables}, visits[:60], UNTIL, 0)
+    examples = ranking_training.build(SHOP, scorer, {UNTIL: scorer.tables}, visits[:60], UNTIL, 0)
     assert examples.bought.any() and (examples.offsets >= 0).all()
     losses: list[float] = []
     one, other = (
-        second_training.fit(examples, UNTIL, 4, lambda _, __, loss: losses.append(loss))
+        ranking_training.fit(examples, UNTIL, 4, lambda _, __, loss: losses.append(loss))
         for _ in range(2)
     )
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert len(losses) >= 2 * LEAST_STEPS  # of a small shop, too
 
 
-def test_the_second_stage_learns_nothing_from_later_visits_and_large_ones_count_for_less(
+def test_ranking_learns_nothing_from_later_visits_and_large_ones_count_for_less(
     learned: tuple[Scorer, training_set.TrainingSet],
 ) -> None:
     scorer, _ = learned
     visits = choose_visits(SHOP, scorer.catalogue, (BEGIN + 100 * DAY, UNTIL), 0)
-    examples = second_training.build(SHOP, scorer, {UNTIL: scorer.tables}, visits[:60], UNTIL, 0)
+    examples = ranking_training.build(SHOP, scorer, {UNTIL: scorer.tables}, visits[:60], UNTIL, 0)
     middle = int(np.median(examples.bought_at))
     later = examples.bought_at >= middle
     changed = replace(
         examples, features=np.where(later[:, None], 9, examples.features).astype(np.float16)
     )
-    one, other = (second_training.fit(data, middle, 4, members=1) for data in (examples, changed))
+    one, other = (ranking_training.fit(data, middle, 4, members=1) for data in (examples, changed))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     starts = np.flatnonzero(np.r_[True, np.diff(examples.bought_at) != 0, True])
     one_visit = slice(starts[0], starts[1])
@@ -146,14 +146,14 @@ def test_the_second_stage_learns_nothing_from_later_visits_and_large_ones_count_
     heavier = replace(
         examples, weights=np.where(examples.bought, examples.weights, 0).astype(np.float32)
     )
-    other = second_training.fit(heavier, UNTIL, 4, members=1)
-    one = second_training.fit(examples, UNTIL, 4, members=1)
+    other = ranking_training.fit(heavier, UNTIL, 4, members=1)
+    one = ranking_training.fit(examples, UNTIL, 4, members=1)
     assert not torch.equal(one.first.weight, other.first.weight)
 
 
 def test_tables_that_serve_a_visit_have_seen_nothing_of_it() -> None:
     tables = {10: "a", 20: "b", 30: "c"}
-    serve = [second_training.tables_for(tables, now) for now in (5, 10, 19, 20, 99)]  # type: ignore[arg-type]
+    serve = [ranking_training.tables_for(tables, now) for now in (5, 10, 19, 20, 99)]  # type: ignore[arg-type]
     assert serve == ["a", "a", "a", "b", "c"]
 
 

@@ -1,4 +1,4 @@
-"""The second stage's input against plain recounts of the raw events.
+"""What ranking reads against plain recounts of the raw events.
 
 And no look into the future.
 """
@@ -18,7 +18,7 @@ from pprm.core.events import Interaction, Kind, Position
 from pprm.core.ids import stable_hash
 from pprm.data.replay import replay
 from pprm.ranking import slow_tables
-from pprm.ranking.candidate_features import COLUMNS, LAYOUT, NAMES, CandidateFeatures
+from pprm.ranking.candidate_features import COLUMNS, LAYOUT, NAMES, RETRIEVAL, CandidateFeatures
 from pprm.retrieval.candidates import Candidates
 from pprm.retrieval.features import groups
 from pprm.state.fold import fold
@@ -191,17 +191,17 @@ def test_everything_is_finite_and_the_moment_is_right(history: list[tuple[int, l
 
 def test_ranks_are_within_type_and_category() -> None:
     values = features_of(UserState(), START)
-    assert np.allclose(column(values, "first_stage", "log_rank"), np.log1p(np.arange(N)))
+    assert np.allclose(column(values, RETRIEVAL.name, "log_rank"), np.log1p(np.arange(N)))
     assert np.allclose(
-        column(values, "first_stage", "log_rank_in_type"), np.log1p(np.arange(N) // 4)
+        column(values, RETRIEVAL.name, "log_rank_in_type"), np.log1p(np.arange(N) // 4)
     )
     assert np.allclose(
-        column(values, "first_stage", "log_rank_in_category"), np.log1p(np.arange(N) // 2)
+        column(values, RETRIEVAL.name, "log_rank_in_category"), np.log1p(np.arange(N) // 2)
     )
     probability = 1 / (1 + np.exp(-np.linspace(1, -1, N)))
     mass = np.array([probability[i % 4 :: 4].sum() for i in range(N)])
     assert np.allclose(
-        column(values, "first_stage", "share_of_type"), probability / mass, atol=1e-5
+        column(values, RETRIEVAL.name, "share_of_type"), probability / mass, atol=1e-5
     )
 
 

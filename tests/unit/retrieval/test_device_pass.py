@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from pprm.core.events import Interaction, Kind, Position
 from pprm.core.ids import stable_hash
-from pprm.ranking.second_stage import SecondStage
+from pprm.ranking.network import RankingNetwork
 from pprm.retrieval import device_pass
 from pprm.retrieval.candidates import LOOKED, NEW, SEEN
 from pprm.retrieval.device_pass import first_best
-from pprm.retrieval.first_stage import Found
 from pprm.retrieval.model import PPRM, PPRMConfig
+from pprm.retrieval.retriever import Found
 from pprm.serving.scorer import Scorer
 from pprm.state.fold import fold
 from pprm.state.user_state import UserState
@@ -32,9 +32,9 @@ from tests.unit.serving.test_scorer import (
     dense_logits,
     make,
     product,
-    second_stage,
-    two_stages,
+    ranking_network,
     vectors,
+    with_ranking,
 )
 
 DAY = 86_400
@@ -46,12 +46,12 @@ def on_device(
     n: int = PRODUCTS,
     config: PPRMConfig = CONFIG,
     device: str = "cpu",
-    second: SecondStage | None = None,
+    network: RankingNetwork | None = None,
 ) -> Scorer:
     """As `make`, but never compiled."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(PPRM, "is_light", False)
-        return make(n, config, device, second)
+        return make(n, config, device, network)
 
 
 def shopper(seed: int, bought: int, looked: int = 0) -> UserState:
@@ -82,7 +82,7 @@ def retrieved(
     nows: Sequence[float],
     excluded: Sequence[NDArray[np.int64]] | None,
 ) -> list[Found]:
-    found = dict(scorer.first.retrieve(states, nows, excluded or [NOTHING] * len(states)))
+    found = dict(scorer.retriever.retrieve(states, nows, excluded or [NOTHING] * len(states)))
     return [found[i] for i in range(len(states))]
 
 
@@ -125,8 +125,8 @@ def test_every_shopper_is_judged_on_a_day_of_their_own() -> None:
 def test_candidates_of_other_networks_are_the_best_by_their_logits(config: PPRMConfig) -> None:
     scorer = make(PRODUCTS, config)
     for state, found in zip(SHOPPERS, retrieved(scorer, SHOPPERS, [NOW] * 8, None), strict=True):
-        ((_, logits, groups),) = scorer.first.score([state], [NOW])
-        same([scorer.first.find(state, logits, groups)], [found])
+        ((_, logits, groups),) = scorer.retriever.score([state], [NOW])
+        same([scorer.retriever.find(state, logits, groups)], [found])
 
 
 @pytest.mark.parametrize("pools", [1, 4, 7])
@@ -223,8 +223,8 @@ def test_what_is_recorded_stays_valid_while_there_is_room() -> None:
 
     def addresses() -> list[int]:
         scorer.score(SHOPPERS[:1], [NOW])
-        assert scorer.first._pass
-        return [table.data_ptr() for table in scorer.first._pass._resident]
+        assert scorer.retriever._pass
+        return [table.data_ptr() for table in scorer.retriever._pass._resident]
 
     before = addresses()
     scorer.catalogue.put([product(PRODUCTS + i) for i in range(50)], vectors(["new"] * 50))
@@ -234,7 +234,7 @@ def test_what_is_recorded_stays_valid_while_there_is_room() -> None:
 
 
 def test_a_coarse_precision_decides_at_the_border_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pprm.retrieval.first_stage.precision", lambda device: torch.bfloat16)
+    monkeypatch.setattr("pprm.retrieval.retriever.precision", lambda device: torch.bfloat16)
     compiled, coarse = make(PRODUCTS), on_device()
     states, nows = SHOPPERS, [NOW] * 8
     assert torch.allclose(compiled.score(states, nows), coarse.score(states, nows), atol=1e-5)
@@ -255,7 +255,7 @@ def test_a_coarse_precision_decides_at_the_border_only(monkeypatch: pytest.Monke
 
 
 def test_lists_of_both_stages_are_those_of_the_compiled_pass() -> None:
-    compiled, device = two_stages(PRODUCTS), on_device(second=second_stage())
+    compiled, device = with_ranking(PRODUCTS), on_device(network=ranking_network())
     for a, b in zip(
         compiled.recommend(SHOPPERS, DAYS, 10), device.recommend(SHOPPERS, DAYS, 10), strict=True
     ):
@@ -267,7 +267,7 @@ def test_lists_of_both_stages_are_those_of_the_compiled_pass() -> None:
 def gpu() -> Iterator[Scorer]:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    yield two_stages(PRODUCTS, device="cuda")
+    yield with_ranking(PRODUCTS, device="cuda")
 
 
 def nearly_same(expected: list[Found], found: list[Found]) -> None:
@@ -339,7 +339,7 @@ def test_a_gpu_records_while_another_thread_uses_it(gpu: Scorer) -> None:
 @pytest.mark.gpu
 def test_a_gpu_takes_in_a_changed_catalogue_without_a_new_recording(gpu: Scorer) -> None:
     gpu.recommend(SHOPPERS, DAYS, 10)
-    compiled = two_stages(PRODUCTS)
+    compiled = with_ranking(PRODUCTS)
     for scorer in (compiled, gpu):
         scorer.catalogue.withdraw([f"p{i}" for i in range(300)])
     nows = [NOW + 5 * DAY] * 8

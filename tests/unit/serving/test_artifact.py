@@ -10,7 +10,7 @@ import torch
 import pprm
 from pprm.encoders.text_encoder import identity, text_hash
 from pprm.ranking.item_regression import SOURCES
-from pprm.ranking.second_stage import SecondStage
+from pprm.ranking.network import RankingNetwork
 from pprm.ranking.slow_tables import SlowTables
 from pprm.retrieval.model import PPRM, PPRMConfig
 from pprm.serving import artifact
@@ -38,17 +38,17 @@ def tables() -> SlowTables:
     )
 
 
-@pytest.fixture(params=[False, True], ids=["", "two stages"])
-def second(request: pytest.FixtureRequest) -> tuple[Any, ...]:
+@pytest.fixture(params=[False, True], ids=["", "ranking"])
+def ranking(request: pytest.FixtureRequest) -> tuple[Any, ...]:
     torch.manual_seed(2)
-    return (SecondStage(), tables()) if request.param else ()
+    return (RankingNetwork(), tables()) if request.param else ()
 
 
 @pytest.fixture
-def saved(tmp_path: Path, second: tuple[Any, ...]) -> Path:
+def saved(tmp_path: Path, ranking: tuple[Any, ...]) -> Path:
     torch.manual_seed(1)
     vectors = {text_hash(text): np.full(4, i, np.float16) for i, text in enumerate(("a", "b"))}
-    made = Artifact(PPRM(CONFIG), "pprm-s", "7", "", vectors, {"all": 1}, *second)
+    made = Artifact(PPRM(CONFIG), "pprm-s", "7", "", vectors, {"all": 1}, *ranking)
     artifact.save(tmp_path / "model", made, "# card\n")
     return tmp_path / "model"
 
@@ -57,7 +57,7 @@ def one(model: PPRM, version: str) -> Artifact:
     return Artifact(model, "pprm-s", version, "", {text_hash("a"): np.zeros(4)}, {})
 
 
-def test_what_was_saved_is_loaded(saved: Path, second: tuple[Any, ...]) -> None:
+def test_what_was_saved_is_loaded(saved: Path, ranking: tuple[Any, ...]) -> None:
     loaded = artifact.load(saved)
     torch.manual_seed(1)
     original = PPRM(CONFIG)
@@ -71,13 +71,15 @@ def test_what_was_saved_is_loaded(saved: Path, second: tuple[Any, ...]) -> None:
         torch.equal(a, b)
         for a, b in zip(loaded.model.parameters(), original.parameters(), strict=True)
     )
-    if second:
-        assert loaded.second and loaded.tables
+    if ranking:
+        assert loaded.ranking_network and loaded.tables
         assert all(
             torch.equal(a, b)
-            for a, b in zip(loaded.second.parameters(), second[0].parameters(), strict=True)
+            for a, b in zip(
+                loaded.ranking_network.parameters(), ranking[0].parameters(), strict=True
+            )
         )
-        assert np.array_equal(loaded.tables.factors, second[1].factors)
+        assert np.array_equal(loaded.tables.factors, ranking[1].factors)
     assert loaded.encoder(Path("/nowhere")).encode(["b", "a"]).tolist() == [[1.0] * 4, [0.0] * 4]
 
 
@@ -101,7 +103,7 @@ def test_a_missing_file_is_refused(saved: Path, name: str) -> None:
         artifact.load(saved)
 
 
-def test_half_a_second_stage_is_refused(tmp_path: Path) -> None:
+def test_half_a_ranking_is_refused(tmp_path: Path) -> None:
     saved = tmp_path / "model"
     artifact.save(
         saved,
@@ -112,7 +114,7 @@ def test_half_a_second_stage_is_refused(tmp_path: Path) -> None:
             "",
             {text_hash("a"): np.zeros(4)},
             {},
-            SecondStage(),
+            RankingNetwork(),
             tables(),
         ),
         "",
@@ -203,10 +205,10 @@ def test_the_bundled_artifact_is_whole_and_small() -> None:
 
 def test_the_lighter_model_is_a_setting() -> None:
     whole, light = (recommender.load(Model(device="cpu", stages=stages), 10) for stages in (2, 1))
-    assert whole.scorer.second and not light.scorer.second
+    assert whole.scorer.ranking_network and not light.scorer.ranking_network
     assert (
         light.scorer.learned_bytes()
-        == whole.scorer.learned_bytes(1)
+        == whole.scorer.learned_bytes(ranks=False)
         < whole.scorer.learned_bytes() / 10
     )
     assert light.model == whole.model | {"name": "pprm-s, first stage"}

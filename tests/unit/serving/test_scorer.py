@@ -11,13 +11,13 @@ from pprm.catalogue.catalogue import Catalogue, Product
 from pprm.catalogue.popularity import Popularity, Purchase
 from pprm.core.events import Interaction, Kind, Position
 from pprm.core.ids import stable_hash
-from pprm.ranking.candidate_features import COLUMNS, NAMES
-from pprm.ranking.second_pass import ROWS, SecondPass
-from pprm.ranking.second_stage import HIDDEN, MEMBERS, SecondStage
+from pprm.ranking.candidate_features import COLUMNS, NAMES, RETRIEVAL_INPUT
+from pprm.ranking.network import HIDDEN, MEMBERS, RankingNetwork
+from pprm.ranking.ranker import ROWS, Ranker
 from pprm.retrieval import blocks, features, first_layer
 from pprm.retrieval.candidates import NEW, SEEN, choose, popular_from
-from pprm.retrieval.first_stage import sequences
 from pprm.retrieval.model import PPRM, PPRMConfig
+from pprm.retrieval.retriever import sequences
 from pprm.serving import reasons as reasoning
 from pprm.serving import rules
 from pprm.serving.scorer import Scorer
@@ -53,7 +53,7 @@ def make(
     n: int = 60,
     config: PPRMConfig | None = None,
     device: str = "cpu",
-    second: SecondStage | None = None,
+    network: RankingNetwork | None = None,
 ) -> Scorer:
     torch.manual_seed(0)
     model = PPRM(config or CONFIG)
@@ -69,7 +69,7 @@ def make(
     catalogue.put(products, described)
     popularity = Popularity()
     popularity.add(Purchase(stable_hash(f"p{i % n}"), NOW - i * 5000) for i in range(300))
-    return Scorer(model, catalogue, popularity, vectors, torch.device(device), second)
+    return Scorer(model, catalogue, popularity, vectors, torch.device(device), network)
 
 
 def shopper(seed: int, n: int = 40) -> UserState:
@@ -198,15 +198,15 @@ def test_gpu_agrees_with_cpu() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("way", ["one stage", "two stages", "by blocks", "device"])
+@pytest.mark.parametrize("way", ["retrieval", "ranking", "by blocks", "device"])
 def test_a_product_whose_scores_are_not_finite_costs_no_other_its_place(
     way: str, bad: float
 ) -> None:
     scorer = make(
         config=DEEP if way == "device" else None,
-        second=None if way == "one stage" else second_stage(),
+        network=None if way == "retrieval" else ranking_network(),
     )
-    scorer.first.large = 0 if way == "by blocks" else scorer.first.large
+    scorer.retriever.large = 0 if way == "by blocks" else scorer.retriever.large
     poison = scorer.catalogue.rows(shopper(3).product_keys()[:1])[0]  # the shopper bought it, too
     changed = scorer.catalogue.vectors.copy()
     changed[poison] = bad
@@ -217,11 +217,11 @@ def test_a_product_whose_scores_are_not_finite_costs_no_other_its_place(
     assert scorer.not_finite > 0
 
 
-def test_a_score_of_the_second_stage_that_is_not_finite_costs_its_product_the_place() -> None:
-    scorer, state = two_stages(), shopper(3)
+def test_a_score_of_ranking_that_is_not_finite_costs_its_product_the_place() -> None:
+    scorer, state = with_ranking(), shopper(3)
     (before,) = scorer.recommend([state], [NOW], 10)
-    assert scorer._second and not scorer.not_finite
-    logits = scorer._second.logits
+    assert scorer._ranker and not scorer.not_finite
+    logits = scorer._ranker.logits
     rows = scorer.candidates_of(state, NOW).candidates.rows.tolist()
     first = rows.index(before.rows[0])
 
@@ -231,41 +231,41 @@ def test_a_score_of_the_second_stage_that_is_not_finite_costs_its_product_the_pl
         return [mine]
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(scorer._second, "logits", broken)
+        patched.setattr(scorer._ranker, "logits", broken)
         (after,) = scorer.recommend([state], [NOW], 10)
     assert after.rows[:9].tolist() == before.rows[1:].tolist() and scorer.not_finite == 1
 
 
-def second_stage() -> SecondStage:
+def ranking_network() -> RankingNetwork:
     torch.manual_seed(3)
-    second = SecondStage().eval()
-    second.mean.copy_(torch.rand(len(NAMES)))
-    second.scale.copy_(torch.rand(len(NAMES)) + 0.5)
-    second.scale[-3:] = torch.inf
-    return second
+    network = RankingNetwork().eval()
+    network.mean.copy_(torch.rand(len(NAMES)))
+    network.scale.copy_(torch.rand(len(NAMES)) + 0.5)
+    network.scale[-3:] = torch.inf
+    return network
 
 
-def two_stages(n: int = 400, **how: Any) -> Scorer:
-    return make(n, second=second_stage(), **how)
+def with_ranking(n: int = 400, **how: Any) -> Scorer:
+    return make(n, network=ranking_network(), **how)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5, ROWS, 2 * ROWS + 7])
 @pytest.mark.parametrize("same", [0, 61, len(NAMES)])
 def test_the_compiled_networks_are_those_of_torch(rows: int, same: int) -> None:
-    second, x = (
-        second_stage(),
+    network, x = (
+        ranking_network(),
         np.random.default_rng(0).normal(size=(rows, len(NAMES))).astype(np.float32),
     )
     x[:, :same] = x[:1, :same]
     x[:, 50] *= 100  # clipped
-    (logits,) = SecondPass(second).logits([x])
+    (logits,) = Ranker(network).logits([x])
     with torch.inference_mode():
-        assert np.allclose(logits, second(torch.from_numpy(x)).numpy(), atol=1e-5)
+        assert np.allclose(logits, network(torch.from_numpy(x)).numpy(), atol=1e-5)
 
 
 def test_the_networks_of_a_call_leave_nothing_for_the_next_one() -> None:
     made, x = (
-        SecondPass(second_stage()),
+        Ranker(ranking_network()),
         np.random.default_rng(0).normal(size=(40, len(NAMES))).astype(np.float32),
     )
     first, _, again = made.logits([x[:7], x, x[:7]])
@@ -275,24 +275,24 @@ def test_the_networks_of_a_call_leave_nothing_for_the_next_one() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_seen_in_the_logits(bad: float) -> None:
     for name in ("first", "second", "output"):
-        second = second_stage()
+        network = ranking_network()
         getattr(
-            second.first if name == "first" else second, "weight" if name == "first" else name
+            network.first if name == "first" else network, "weight" if name == "first" else name
         ).data.fill_(bad)
-        (logits,) = SecondPass(second).logits(
+        (logits,) = Ranker(network).logits(
             [np.random.default_rng(0).random((5, len(NAMES))).astype(np.float32)]
         )
         assert not np.isfinite(logits).any()
 
 
 def test_lifts_are_what_the_network_says_less_without_a_group() -> None:
-    second, rng = second_stage(), np.random.default_rng(0)
+    network, rng = ranking_network(), np.random.default_rng(0)
     x, at = rng.normal(size=(6, len(NAMES))).astype(np.float32), np.array([0, 3, 3, 5])
     columns = rng.random((4, len(NAMES))) < 0.2
-    without = torch.from_numpy(np.where(columns, second.mean.numpy(), x[at]))
+    without = torch.from_numpy(np.where(columns, network.mean.numpy(), x[at]))
     with torch.inference_mode():
-        expected = second(torch.from_numpy(x[at])) - second(without)
-    assert np.allclose(SecondPass(second).lifts(x, at, columns), expected.numpy(), atol=1e-5)
+        expected = network(torch.from_numpy(x[at])) - network(without)
+    assert np.allclose(Ranker(network).lifts(x, at, columns), expected.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -308,8 +308,8 @@ def test_candidates_are_the_best_of_both_kinds_equal_ones_by_column(seed: int) -
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_two_stages_list_what_the_second_ranks_highest_of_the_firsts_candidates(seed: int) -> None:
-    scorer, state = two_stages(), shopper(seed)
+def test_a_list_is_what_ranking_puts_highest_of_the_candidates(seed: int) -> None:
+    scorer, state = with_ranking(), shopper(seed)
     found = scorer.candidates_of(state, NOW)
     first = scorer.score([state], [NOW])[0].numpy()
     assert np.array_equal(found.candidates.logits, first[found.columns])
@@ -317,10 +317,10 @@ def test_two_stages_list_what_the_second_ranks_highest_of_the_firsts_candidates(
     # the best of what is new
     assert np.isclose(found.candidates.logits[~found.seen].min(), new[NEW - 1])
     inputs = scorer.candidate_features(state, NOW, found.candidates)
-    second = scorer.second
-    assert second
-    start = np.clip((inputs - second.mean.numpy()) / second.scale.numpy(), -4, 4)
-    weights = {name: value.numpy() for name, value in second.state_dict().items()}
+    network = scorer.ranking_network
+    assert network
+    start = np.clip((inputs - network.mean.numpy()) / network.scale.numpy(), -4, 4)
+    weights = {name: value.numpy() for name, value in network.state_dict().items()}
     outputs = []
     for member in range(MEMBERS):
         mine = slice(member * HIDDEN[0], (member + 1) * HIDDEN[0])
@@ -339,11 +339,11 @@ def test_two_stages_list_what_the_second_ranks_highest_of_the_firsts_candidates(
     assert (ranked[found.columns].min() > np.delete(ranked, found.columns)).all()
 
 
-def test_two_stages_of_a_batch_are_those_of_each_alone() -> None:
-    scorer, states = two_stages(), [shopper(seed) for seed in range(4)]
+def test_lists_of_a_batch_are_those_of_each_alone() -> None:
+    scorer, states = with_ranking(), [shopper(seed) for seed in range(4)]
     nows = [NOW + 86_400 * (i % 2) for i in range(4)]
     together = scorer.recommend(states, nows, 5)
-    fresh = two_stages()
+    fresh = with_ranking()
     for i in np.argsort(nows, kind="stable"):
         (alone,) = fresh.recommend([states[i]], [nows[i]], 5)
         assert (
@@ -353,30 +353,30 @@ def test_two_stages_of_a_batch_are_those_of_each_alone() -> None:
 
 
 def test_reasons_are_the_true_ones_that_lifted_a_product_most_and_tell_most() -> None:
-    second, x = (
-        second_stage(),
+    network, x = (
+        ranking_network(),
         np.random.default_rng(4).normal(size=(60, len(NAMES))).astype(np.float32),
     )
     true = reasoning.facts(x, 1.0)
     rare = reasoning.telling(true)
-    said = reasoning.why(SecondPass(second), x, true * rare)
+    said = reasoning.why(Ranker(network), x, true * rare)
     for row, holds, reasons in zip(x, true, said, strict=True):
         worth = {}
         for number in np.flatnonzero(holds):
             name = reasoning.REASONS[number]
             mine = np.array([feature.startswith(reasoning._SAYS[name]) for feature in NAMES])
-            without = np.where(mine, second.mean.numpy(), row)
+            without = np.where(mine, network.mean.numpy(), row)
             with torch.inference_mode():
-                logits = second(torch.from_numpy(np.stack([row, without])))
+                logits = network(torch.from_numpy(np.stack([row, without])))
             worth[name] = float(logits[0] - logits[1]) * float(-np.log(true[:, number].sum() / 61))
         assert reasons == sorted(worth, key=lambda name: -worth[name])[:2]
 
 
 def test_what_is_true_of_all_candidates_tells_least_and_popular_are_few() -> None:
     x = np.zeros((200, len(NAMES)), np.float32)
-    x[:, COLUMNS["first_stage_input"].start + features.GLOBAL.start] = np.arange(200) / 200
-    x[:, COLUMNS["first_stage_input"].start + features.CATEGORY.stop - 1] = 1
-    x[:3, COLUMNS["first_stage_input"].start + features.ITEM.index("seen")] = 1
+    x[:, COLUMNS[RETRIEVAL_INPUT.name].start + features.GLOBAL.start] = np.arange(200) / 200
+    x[:, COLUMNS[RETRIEVAL_INPUT.name].start + features.CATEGORY.stop - 1] = 1
+    x[:3, COLUMNS[RETRIEVAL_INPUT.name].start + features.ITEM.index("seen")] = 1
     week = x[:, reasoning._WEEK]
     true = reasoning.facts(x, popular_from(week))
     told = dict(zip(reasoning.REASONS, reasoning.telling(true), strict=True))
@@ -399,7 +399,7 @@ def test_of_one_stage_only_the_twentieth_that_sold_most_is_popular() -> None:
 
 
 def test_what_was_looked_at_is_a_candidate_and_reasons_are_true() -> None:
-    scorer, state = two_stages(), shopper(5)
+    scorer, state = with_ranking(), shopper(5)
     worst = int(np.argmin(scorer.score([state], [NOW])[0].numpy()))
     look = Interaction(
         Position(1, 0, 0), Kind.VIEW, int(scorer.catalogue.hashes[scorer.candidates[worst]]), NOW
@@ -417,9 +417,9 @@ def test_what_was_looked_at_is_a_candidate_and_reasons_are_true() -> None:
 
 
 def by_blocks(n: int, near: float = 1.0) -> Scorer:
-    """Two stages that look through blocks of products, however small the catalogue."""
-    scorer = two_stages(n)
-    scorer.first.large = 0
+    """A scorer that looks through blocks of products, however small the catalogue."""
+    scorer = with_ranking(n)
+    scorer.retriever.large = 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "NEAR", np.float32(near))
         scorer.candidates_of(UserState(), NOW)
@@ -428,14 +428,14 @@ def by_blocks(n: int, near: float = 1.0) -> Scorer:
 
 @pytest.mark.parametrize("events", [0, 1, 40, 200])
 def test_blocks_give_the_candidates_that_scoring_all_gives(events: int) -> None:
-    whole, pruned, state = two_stages(3_000), by_blocks(3_000), shopper(events, events)
+    whole, pruned, state = with_ranking(3_000), by_blocks(3_000), shopper(events, events)
     a, b = whole.candidates_of(state, NOW), pruned.candidates_of(state, NOW)
     assert np.array_equal(a.columns, b.columns) and np.array_equal(a.seen, b.seen)
     assert np.allclose(a.candidates.logits, b.candidates.logits, atol=1e-5)
 
 
 def test_blocks_that_are_taken_to_be_narrower_than_they_are_hardly_change_a_list() -> None:
-    whole, pruned = two_stages(3_000), by_blocks(3_000, float(blocks.NEAR))
+    whole, pruned = with_ranking(3_000), by_blocks(3_000, float(blocks.NEAR))
     states = [shopper(seed, 5 * seed) for seed in range(40)]
     rankings = zip(
         *(scorer.recommend(states, [NOW] * 40, 10) for scorer in (whole, pruned)), strict=True
@@ -445,7 +445,7 @@ def test_blocks_that_are_taken_to_be_narrower_than_they_are_hardly_change_a_list
 
 def test_bounds_hold_for_each_product_and_few_blocks_are_looked_through() -> None:
     scorer, state = by_blocks(3_000), shopper(7)
-    first, made = scorer.first, scorer.first._blocks
+    first, made = scorer.retriever, scorer.retriever._blocks
     assert made is not None
     with torch.inference_mode():
         ((_, (groups,), user, queries),) = first._days([state], [NOW])
@@ -477,12 +477,12 @@ def test_what_was_bought_or_looked_at_is_a_candidate_by_blocks_unless_it_is_excl
             NOW,
         )
         state = fold(state, [look]).state
-    bought = scorer.first.columns(scorer.catalogue.rows(state.product_keys()))
+    bought = scorer.retriever.columns(scorer.catalogue.rows(state.product_keys()))
     found = scorer.candidates_of(state, NOW)
     assert np.isin(np.concatenate([worst, bought]), found.columns).all()
     assert np.array_equal(np.sort(bought), found.columns[found.seen])
     excluded = np.array([-1, scorer.candidates[worst[0]], scorer.candidates[bought[0]]])
-    ((_, without),) = scorer.first.retrieve([state], [NOW], [excluded])
+    ((_, without),) = scorer.retriever.retrieve([state], [NOW], [excluded])
     assert {*found.columns.tolist()} - {*without.columns.tolist()} == {
         int(worst[0]),
         int(bought[0]),
@@ -494,17 +494,22 @@ def test_equal_scores_come_in_the_order_of_columns_by_blocks_too() -> None:
     for parameter in scorer.model.parameters():
         parameter.data.zero_()
     flat = Scorer(
-        scorer.model, scorer.catalogue, scorer.popularity, vectors, scorer.device, scorer.second
+        scorer.model,
+        scorer.catalogue,
+        scorer.popularity,
+        vectors,
+        scorer.device,
+        scorer.ranking_network,
     )
-    flat.first.large = 0
+    flat.retriever.large = 0
     found = flat.candidates_of(UserState(), NOW)
     assert found.columns.tolist() == list(range(NEW))
 
 
 @pytest.mark.parametrize(
     "scorer",
-    [make(200), by_blocks(200), two_stages(200)],
-    ids=["one stage", "by blocks", "two stages"],
+    [make(200), by_blocks(200), with_ranking(200)],
+    ids=["retrieval", "by blocks", "ranking"],
 )
 @pytest.mark.parametrize("kind", [Kind.HIDE, Kind.DISLIKE])
 def test_what_a_shopper_hides_is_in_no_list_of_theirs_again(scorer: Scorer, kind: Kind) -> None:
@@ -534,14 +539,14 @@ def test_what_a_shopper_hides_is_in_no_list_of_theirs_again(scorer: Scorer, kind
     }
     scores = scorer.rank_scores(state, NOW)
     assert np.isneginf(
-        scores[scorer.first.columns(scorer.catalogue.rows(np.array(unwanted, np.uint64)))]
+        scores[scorer.retriever.columns(scorer.catalogue.rows(np.array(unwanted, np.uint64)))]
     ).all()
 
 
 @pytest.mark.parametrize(
     "scorer",
-    [make(200), by_blocks(200), two_stages(200)],
-    ids=["one stage", "by blocks", "two stages"],
+    [make(200), by_blocks(200), with_ranking(200)],
+    ids=["retrieval", "by blocks", "ranking"],
 )
 def test_rules_leave_out_what_was_just_bought_and_limit_a_type(scorer: Scorer) -> None:
     state = shopper(4)

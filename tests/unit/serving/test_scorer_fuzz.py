@@ -1,6 +1,6 @@
 """Whatever the schemas allow, every shopper gets a whole list of finite scores.
 
-Both stages, every way of scoring.
+Retrieval and ranking, every way of scoring.
 """
 
 import json
@@ -149,7 +149,7 @@ def compiled(made: Artifact, catalogue: Catalogue, popularity: Popularity) -> Sc
 
 def by_blocks(made: Artifact, catalogue: Catalogue, popularity: Popularity) -> Scorer:
     scorer = compiled(made, catalogue, popularity)
-    scorer.first.large = 0
+    scorer.retriever.large = 0
     return scorer
 
 
@@ -159,11 +159,11 @@ def on_device(made: Artifact, catalogue: Catalogue, popularity: Popularity) -> S
         return compiled(made, catalogue, popularity)
 
 
-def first_stage_alone(made: Artifact, catalogue: Catalogue, popularity: Popularity) -> Scorer:
-    return compiled(made.first_stage(), catalogue, popularity)
+def retrieval_alone(made: Artifact, catalogue: Catalogue, popularity: Popularity) -> Scorer:
+    return compiled(made.retrieval_alone(), catalogue, popularity)
 
 
-@pytest.mark.parametrize("way", [compiled, by_blocks, on_device, first_stage_alone])
+@pytest.mark.parametrize("way", [compiled, by_blocks, on_device, retrieval_alone])
 @settings(max_examples=60, phases=[Phase.explicit, Phase.generate, Phase.shrink])
 @given(
     products=st.lists(PRODUCTS, min_size=1, max_size=len(IDS)),

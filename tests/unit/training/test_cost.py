@@ -25,7 +25,7 @@ def test_each_knob_counts() -> None:
         assert more.seconds >= whole.seconds and more.bytes >= whole.bytes and more != whole, name
 
 
-def test_only_shoppers_who_come_back_teach_the_second_stage() -> None:
+def test_only_shoppers_who_come_back_teach_ranking() -> None:
     shop = dataset(visits=300)
     first = shop.user[shop.visits()[:-1]]
     numbers = np.arange(100, 300)

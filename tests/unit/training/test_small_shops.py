@@ -117,11 +117,11 @@ def test_any_small_shop_trains_or_is_told_why_not(
     trained(a_shop(*drawn), tmp_path_factory.mktemp("out") / "model")
 
 
-def test_where_nobody_comes_back_the_first_stage_serves_alone(tmp_path: Path) -> None:
+def test_where_nobody_comes_back_retrieval_serves_alone(tmp_path: Path) -> None:
     shop = a_shop(0, 100, 100, 40, 40, 1, 0.0, 9 * DAY)
     alone = replace(shop, user=np.arange(len(shop.user), dtype=np.int32))
     assert trained(alone, tmp_path / "model") == "trained"
-    assert artifact.load(tmp_path / "model").second is None
+    assert artifact.load(tmp_path / "model").ranking_network is None
 
 
 def test_the_verdict_is_in_the_figures_and_on_the_card(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The first stage: scores of the whole catalogue, with the first layer factorised.
+"""Retrieval: scores of the whole catalogue, with the first layer factorised.
 
 W [u; b; x] is a sum: a part per product that changes only with the catalogue, a part per product
 that changes once a day (popularity), one vector per shopper, and parts that are the same for all
@@ -6,7 +6,7 @@ products of a type, category or maker. So only the products bought, and one row 
 pair and per maker, are computed per shopper; the rest is adding: on the CPU in one compiled pass,
 shopper by shopper, or, of a large catalogue, through the blocks of products that may hold one of
 the best; on a GPU, and for networks of more hidden layers, with torch for the whole micro-batch
-(`device_pass`). One thread owns a first stage, its catalogue and its popularity.
+(`device_pass`). One thread owns a retriever, its catalogue and its popularity.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,10 +60,10 @@ class Tables:
 
 
 class Found(NamedTuple):
-    """The second stage's candidates for a shopper, K of them."""
+    """Ranking's candidates for a shopper, K of them."""
 
     columns: NDArray[np.int64]
-    """Among `FirstStage.candidates`, ascending."""
+    """Among `Retriever.candidates`, ascending."""
     candidates: Candidates
     seen: NDArray[np.bool_]
     """Which the shopper bought before."""
@@ -79,7 +79,7 @@ class _Read(NamedTuple):
     weights: Floats
 
 
-class FirstStage:
+class Retriever:
     """Scores; tables are refreshed when the catalogue or the day of the popularity has changed."""
 
     def __init__(
@@ -165,7 +165,7 @@ class FirstStage:
         nows: Sequence[float],
         excluded: Sequence[NDArray[np.int64]],
     ) -> Iterator[tuple[int, Found]]:
-        """Yield a shopper's index and second-stage candidates, without the `excluded` rows of each.
+        """Yield a shopper's index and candidates, without the `excluded` rows of each.
 
         The order is that of `score`; -1 in `excluded` is nothing. Of a large catalogue only those
         blocks are scored that may hold one of the best: the candidates are the same, in all lists
@@ -202,7 +202,7 @@ class FirstStage:
         return logits
 
     def find(self, state: UserState, logits: Floats, groups: Groups) -> Found:
-        """The second stage's candidates, by the logits of all candidates [N]; -inf is none."""
+        """Ranking's candidates, by the logits of all candidates [N]; -inf is none."""
         seen = np.zeros(len(logits), bool)
         seen[self.columns(groups.rows)] = True
         return self._found(np.arange(len(logits)), logits, seen, self._looked_at(state), groups)

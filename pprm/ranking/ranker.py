@@ -1,4 +1,4 @@
-"""The second stage's scoring, compiled for a CPU, or by torch on a GPU.
+"""Logits of the network that ranks, compiled for a CPU, or by torch on a GPU.
 
 A GPU takes the whole micro-batch in one call.
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import pad
 
 from pprm.core.compiled import compiled
-from pprm.ranking.second_stage import CLIP, SecondStage
+from pprm.ranking.network import CLIP, RankingNetwork
 from pprm.retrieval.device import concatenate
 
 Floats = NDArray[np.float32]
@@ -63,10 +63,10 @@ class _Room(NamedTuple):
     """Four units of the second, [4, ROWS]."""
 
 
-class SecondPass:
+class Ranker:
     """Predicts with a model as it is now, on its device. One thread owns it."""
 
-    def __init__(self, model: SecondStage) -> None:
+    def __init__(self, model: RankingNetwork) -> None:
         self._model, self._network = model, _network(model)
         heights = len(self._network.mean) + 1, len(self._network.first), 4
         self._room = _Room(*(torch.zeros(height, ROWS).numpy() for height in heights))
@@ -94,7 +94,7 @@ class SecondPass:
         return lifts
 
 
-def _network(model: SecondStage) -> _Network:
+def _network(model: RankingNetwork) -> _Network:
     members = len(model.second)
     parts = (
         model.mean, 1 / model.scale, pad(model.first.weight, (0, 1)), model.first.bias,

@@ -1,6 +1,6 @@
-"""How the second stage learns.
+"""How ranking learns.
 
-Visits are replayed for the first stage's candidates, and for what was bought of them.
+Visits are replayed for retrieval's candidates, and for what was bought of them.
 
 Negatives are hard by themselves, so a sample of them is enough: a kept share r of a stratum shifts
 the logit by -log r, which the loss takes into account, so that the network's own output is the
@@ -19,7 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from pprm.data.dataset import Dataset
 from pprm.data.replay import next_visits, replay
 from pprm.ranking.candidate_features import NAMES
-from pprm.ranking.second_stage import MEMBERS, SecondStage
+from pprm.ranking.network import MEMBERS, RankingNetwork
 from pprm.ranking.slow_tables import SlowTables
 from pprm.serving.scorer import Scorer
 from pprm.state.user_state import UserState
@@ -72,7 +72,7 @@ def build(
 
     Args:
         dataset: what is replayed; its products are the rows of the scorer's catalogue.
-        scorer: the first stage. Its popularity is counted along.
+        scorer: retrieval alone, as it serves. Its popularity is counted along.
         tables: tables by the Unix time until which they have seen: those before a visit serve it.
         visits: numbers of visits, in any order.
         until: Unix time.
@@ -164,14 +164,14 @@ def fit(
     progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
     without: slice = slice(0),
     members: int = MEMBERS,
-) -> SecondStage:
+) -> RankingNetwork:
     """Train on what was bought before a Unix time; columns in `without` have no say.
 
     `progress` gets step, steps and the loss.
     """
     known = np.flatnonzero(data.bought_at < until)
     torch.manual_seed(seed)
-    model = SecondStage(members=members)
+    model = RankingNetwork(members=members)
     _standardise(model, data.features[known[::7]])
     model.scale[without] = np.inf
     per_epoch = max(len(known) // BATCH, 1)
@@ -200,7 +200,7 @@ def _batches(
             yield np.sort(order[start : start + BATCH])
 
 
-def _standardise(model: SecondStage, features: NDArray[np.float16]) -> None:
+def _standardise(model: RankingNetwork, features: NDArray[np.float16]) -> None:
     """Centre and scale by a sample of features.
 
     What never varied (browsing, on grocery data) gets no say.
@@ -213,7 +213,7 @@ def _standardise(model: SecondStage, features: NDArray[np.float16]) -> None:
     )
 
 
-def _loss(model: SecondStage, data: CandidateSet, at: NDArray[np.int64]) -> torch.Tensor:
+def _loss(model: RankingNetwork, data: CandidateSet, at: NDArray[np.int64]) -> torch.Tensor:
     """Of all members together: they share nothing but the examples."""
     logits = model.each(torch.from_numpy(data.features[at].astype(np.float32))) + torch.from_numpy(
         data.offsets[at]

@@ -1,4 +1,4 @@
-"""The second stage: PPRM again, on the first stage's best few hundred, with a richer input layer.
+"""The network that ranks: PPRM again, on retrieval's best few hundred, with a richer input layer.
 
 [candidate features] -> FC 64 - ReLU - FC 32 - ReLU - probability. The candidates are the best of
 what the shopper bought before and the best of what is new to them, so that neither drives out the
@@ -16,7 +16,7 @@ CLIP = 4.0
 """Standard deviations: further out an input says no more."""
 
 
-class SecondStage(nn.Module):
+class RankingNetwork(nn.Module):
     """The mean of a few networks that learned from the same examples with different seeds.
 
     Each errs in its own way.
