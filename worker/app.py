@@ -32,6 +32,8 @@ from worker.pipeline.context import Components, answer_or_wait
 from worker.pipeline.listener import Listener
 from worker.pipeline.newest import Newest
 from worker.runtime import app as runtime
+from worker.runtime.app import StateTable
+from worker.runtime.delivery import AtLeastOnce, ExactlyOnce
 from worker.runtime.services import Background, Before
 from worker.settings import Settings, client_settings, load
 
@@ -42,17 +44,22 @@ log = structlog.get_logger(__name__)
 
 def create_app(settings: Settings) -> runtime.RuntimeApp:
     """Wire a worker; nothing is contacted or loaded before it starts."""
-    kafka = settings.kafka
+    kafka, client = settings.kafka, client_settings(settings.kafka)
     families = {settings.topics.name(family): family for family in READ}
     families[settings.rekeyed_topic] = rekeying.FAMILY
     instruments = metrics.create(list(families), REASONS, [TABLE], codec.MENDED)
+    is_exactly_once = settings.delivery == "exactly_once"
+    delivery = ExactlyOnce(client, settings.app_id) if is_exactly_once else AtLeastOnce(client)
     listener = Listener(instruments, families)
     app = runtime.create(
         settings.app_id,
-        client_settings(kafka),
+        client,
         settings.state.directory,
+        table=StateTable(TABLE, settings.topics.partitions, settings.state.memory),
+        keyed=frozenset(families) - {settings.topics.name("products")},
         listener=listener,
-        exactly_once=settings.delivery == "exactly_once",
+        delivery=delivery,
+        accepts_lost_states=settings.state.accept_lost,
         session_timeout=kafka.session_timeout_seconds,
         commit_interval=kafka.commit_interval_seconds,
         instance_id=kafka.instance_id,
@@ -60,18 +67,15 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
     c = Components(
         settings=settings,
         app=app,
-        source=runtime.source(app, list(families)),
-        table=runtime.table(app, TABLE, settings.topics.partitions, settings.state.memory),
+        table=app.state_table,
         families=families,
         metrics=instruments,
         health=Health(),
     )
-    app.keyed = frozenset(families) - {settings.topics.name("products")}
-    app.goes_on_without_lost_states = settings.state.accept_lost
     agents.attach(c)
     monitor.listen(c)
     listener.bind(c)
-    app.services_before_kafka = [
+    services = [
         Before("taking the state directory", lambda: _take_directory(c)),
         Before("starting HTTP", lambda: _serve_http(c)),
         Background("the monitor", lambda: monitor.watch(c)),
@@ -85,6 +89,7 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
         Background("watching the topics", lambda: topic_watch.watch(c)),
         Background("watching the topics' ends", lambda: monitor.ask_for_ends(c)),
     ]
+    app.start_before_kafka(services)
     return app
 
 
@@ -151,7 +156,8 @@ async def _check_topics(c: Components) -> None:
     await topics.require_allowed(client, c.settings)
     await topic_watch.wait_for_all(c)
     topics.require_equal({name: c.topics[name].partitions for name in topic_watch.cut_alike(c)})
-    c.app.partitions = c.partitions = c.topics[c.settings.changelog].partitions
+    c.partitions = c.topics[c.settings.changelog].partitions
+    c.app.found_partitions(c.partitions)
     topic_watch.count_partitions(c)
     c.health.starting = None
 

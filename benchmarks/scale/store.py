@@ -16,11 +16,14 @@ from pprm.state import user_state
 from pprm.state.fold import fold
 from worker.pipeline import codec
 from worker.runtime import app as runtime
+from worker.runtime.app import StateTable
+from worker.runtime.delivery import AtLeastOnce
 from worker.runtime.listener import Nobody
 from worker.runtime.table import BatchTable
 
 STAGES = ("decode", "read", "fold", "encode", "write")
 PARTITIONS = 4
+CLIENT = {"bootstrap_servers": "127.0.0.1:9"}
 FILL = 4000
 """Shoppers per write when a table is filled."""
 NOW = 4e9
@@ -30,11 +33,11 @@ NOW = 4e9
 def open_table(directory: Path, partitions: int = PARTITIONS) -> BatchTable:
     """The worker's table, of an app that is never started."""
     app = runtime.create(
-        "scale", {"bootstrap_servers": "127.0.0.1:9"}, directory,
-        listener=Nobody(), exactly_once=False, session_timeout=20, commit_interval=1,
-        instance_id=None,
+        "scale", CLIENT, directory, table=StateTable("user_state", partitions), keyed=frozenset(),
+        listener=Nobody(), delivery=AtLeastOnce(CLIENT), accepts_lost_states=False,
+        session_timeout=20, commit_interval=1, instance_id=None,
     )  # fmt: skip
-    return runtime.table(app, "user_state", partitions)
+    return app.state_table
 
 
 def fill(table: BatchTable, users: Iterable[int], values: Sequence[bytes]) -> None:

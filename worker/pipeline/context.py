@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pprm.state import user_state
 from pprm.state.user_state import StateError, UserState
@@ -24,8 +23,6 @@ class Components:
 
     settings: Settings
     app: RuntimeApp
-    source: Any
-    """Faust channel over all input topics."""
     table: BatchTable
     families: Mapping[str, str]
     """Topic name to what it holds: `purchases`, `users`, `products` ..."""

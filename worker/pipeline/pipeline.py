@@ -60,7 +60,7 @@ def attach(c: Components) -> None:
         finally:
             c.health.agent_running = False
 
-    c.app.agent(c.source, name="interactions")(interactions)
+    c.app.read(list(c.families), "interactions", interactions)
 
 
 async def work_on(c: Components, stream: LedgerStream) -> None:

@@ -4,9 +4,9 @@ import asyncio
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import faust
 import uvloop
@@ -20,7 +20,7 @@ from worker.ops.fatal import exit_now
 from worker.runtime import metadata, recovery
 from worker.runtime.assignor import TableAssignor
 from worker.runtime.consumer import LedgerConsumer, LedgerTransport
-from worker.runtime.delivery import AtLeastOnce, Delivery, ExactlyOnce
+from worker.runtime.delivery import Delivery
 from worker.runtime.ledger import TopicPartition
 from worker.runtime.listener import RuntimeListener
 from worker.runtime.records import RangeScheduler, RawSchema
@@ -37,7 +37,7 @@ class _Boot(BootStrategy):  # type: ignore[misc]
     enable_web = False  # the `faust` command turns it on; its pages show tables to whoever asks
 
     def server(self) -> Iterable[Any]:
-        services: Iterable[Any] = self._chain(self.app.services_before_kafka, super().server())
+        services: Iterable[Any] = self._chain(self.app.before_kafka, super().server())
         return services
 
 
@@ -75,27 +75,75 @@ class _Worker(faust.Worker):  # type: ignore[misc]
         super()._schedule_shutdown(number)
 
 
+class StateTable(NamedTuple):
+    """The table that all is folded into, as it is to be made."""
+
+    name: str
+    partitions: int
+    """As set; `RuntimeApp.found_partitions` says how many there are."""
+    memory: int = 256 << 20
+    """Bytes for caches and write buffers, of all partitions together."""
+
+
 class RuntimeApp(faust.App):  # type: ignore[misc]
     """A Faust app whose consumer keeps the offset ledger. See `create`."""
 
     BootStrategy = _Boot
-    services_before_kafka: Sequence[Service] = ()
-    """Started before, and stopped after, everything that talks to Kafka."""
-    delivery: Delivery
-    kafka_client_settings: dict[str, Any]
-    """Keyword arguments of plain aiokafka clients to the same broker."""
-    state_table: BatchTable
-    """The table that all is folded into."""
-    keyed: frozenset[str] = frozenset()
-    """Topics cut like it: partitions of the same number belong together."""
-    partitions: int
-    """Of the table: as many as its changelog has."""
-    goes_on_without_lost_states: bool = False
-    """Whether to start where the changelog has lost states and nobody has them."""
 
-    def __init__(self, app_id: str, *, listener: RuntimeListener, **options: Any) -> None:
-        self.listener = listener
+    def __init__(
+        self,
+        app_id: str,
+        *,
+        client: Mapping[str, Any],
+        table: StateTable,
+        keyed: frozenset[str],
+        listener: RuntimeListener,
+        delivery: Delivery,
+        accepts_lost_states: bool,
+        **options: Any,
+    ) -> None:
+        self.kafka_client_settings = client
+        self.keyed, self.listener, self.delivery = keyed, listener, delivery
+        self.accepts_lost_states = accepts_lost_states
+        self.partitions = table.partitions
+        self.before_kafka: tuple[Service, ...] = ()
         super().__init__(app_id, **options)
+        self.state_table = self._make_table(table)
+
+    def _make_table(self, table: StateTable) -> BatchTable:
+        raw = faust.Schema(
+            key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
+        made: BatchTable = self.Table(
+            table.name, partitions=table.partitions, schema=raw, key_type=bytes, value_type=bytes,
+            options={"memory": Memory(table.memory)},
+        )  # fmt: skip
+        return made
+
+    def start_before_kafka(self, services: Iterable[Service]) -> None:
+        """Start these before, and stop them after, everything that talks to Kafka.
+
+        Most of them need the app themselves, so they come when it is made.
+        """
+        self.before_kafka = tuple(services)
+
+    def found_partitions(self, partitions: int) -> None:
+        """The table has so many partitions: its changelog was found on the broker."""
+        self.partitions = partitions
+
+    def read(
+        self, topics: Sequence[str], name: str, agent: Callable[[LedgerStream], Awaitable[None]]
+    ) -> None:
+        """Have an agent read these topics, as one stream of ranges of raw records."""
+        raw = RawSchema(
+            key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
+        self.agent(self.topic(*topics, schema=raw, acks=False), name=name)(agent)
+
+    @property
+    def waiting_records(self) -> int:
+        """How many records were fetched and wait for a micro-batch."""
+        return sum(map(LedgerConsumer.waiting_records, self.topics))
 
     @property
     def changelog(self) -> str:
@@ -124,7 +172,7 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
             )
 
     def _create_directories(self) -> None:
-        """The first of `services_before_kafka` makes them, and says so when it cannot."""
+        """The first of `before_kafka` makes them, and says so when it cannot."""
 
     def _crash(self, reason: BaseException) -> None:
         """End the process where any part of Faust, or of a Kafka client, failed.
@@ -145,25 +193,31 @@ class RuntimeApp(faust.App):  # type: ignore[misc]
 
 def create(
     app_id: str,
-    client: dict[str, Any],
+    client: Mapping[str, Any],
     directory: Path,
     *,
+    table: StateTable,
+    keyed: frozenset[str],
     listener: RuntimeListener,
-    exactly_once: bool,
+    delivery: Delivery,
+    accepts_lost_states: bool,
     session_timeout: float,
     commit_interval: float,
     instance_id: str | None,
 ) -> RuntimeApp:
-    """Make the app.
+    """Make the app, with its table.
 
     Args:
         app_id: consumer group.
         client: keyword arguments of an aiokafka client.
-        directory: where the tables lie.
-        listener: is told what happens.
-        exactly_once: write each micro-batch in a transaction.
+        directory: where the table lies.
+        table: what all is folded into.
+        keyed: input topics cut like the table: partitions of the same number belong together.
+        listener: hears what happens.
+        delivery: writes what a micro-batch makes.
+        accepts_lost_states: start where the changelog has lost states and nobody has them.
         session_timeout: seconds that a silent worker keeps its partitions.
-        commit_interval: seconds between commits; no matter with `exactly_once`.
+        commit_interval: seconds between commits; no matter where the delivery commits offsets.
         instance_id: a name that outlives restarts (static membership, KIP-345), or None.
 
     Raises:
@@ -178,9 +232,14 @@ def create(
     metadata.install()
     recovery.install()
     reader.install()
-    app = RuntimeApp(
+    return RuntimeApp(
         app_id,
+        client=client,
+        table=table,
+        keyed=keyed,
         listener=listener,
+        delivery=delivery,
+        accepts_lost_states=accepts_lost_states,
         broker=[f"kafka://{server.strip()}" for server in client["bootstrap_servers"].split(",")],
         broker_credentials=_credentials(client),
         store="rocksdb://?driver=rocksdict",
@@ -207,34 +266,9 @@ def create(
         Worker=_Worker,
         PartitionAssignor=TableAssignor,
     )
-    app.kafka_client_settings = client
-    app.delivery = ExactlyOnce(client, app_id) if exactly_once else AtLeastOnce(client)
-    return app
 
 
-def source(app: RuntimeApp, topics: Sequence[str]) -> Any:
-    """One channel over several topics whose values are ranges of raw records."""
-    raw = RawSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-    return app.topic(*topics, schema=raw, acks=False)
-
-
-def table(app: RuntimeApp, name: str, partitions: int, memory: int = 256 << 20) -> BatchTable:
-    """Make a table of raw bytes.
-
-    All its partitions together take about `memory` bytes for caches and write buffers.
-    """
-    raw = faust.Schema(
-        key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
-    )
-    made: BatchTable = app.Table(
-        name, partitions=partitions, schema=raw, key_type=bytes, value_type=bytes,
-        options={"memory": Memory(memory)},
-    )  # fmt: skip
-    app.state_table, app.partitions = made, partitions
-    return made
-
-
-def _credentials(client: dict[str, Any]) -> Any:
+def _credentials(client: Mapping[str, Any]) -> Any:
     context = client.get("ssl_context")
     if "sasl_plain_username" in client:
         return faust.SASLCredentials(

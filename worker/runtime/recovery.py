@@ -161,7 +161,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         if end is None:
             end = await self._end_of(tp)
         verdict = judge(files, self.changelog, end, self._commits[partition], is_theirs=is_theirs)
-        if verdict is Verdict.LOST and self.app.goes_on_without_lost_states:
+        if verdict is Verdict.LOST and self.app.accepts_lost_states:
             self.log.error(
                 "%s lacks states that nobody has: going on with what there is, as is set", tp
             )

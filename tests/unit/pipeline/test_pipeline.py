@@ -123,9 +123,9 @@ def test_a_failure_is_told_with_its_own_error(monkeypatch: pytest.MonkeyPatch) -
     started: list[Callable[..., Any]] = []
     ready = asyncio.Event()
     ready.set()
-    app = SimpleNamespace(agent=lambda source, name: started.append)
+    app = SimpleNamespace(read=lambda topics, name, agent: started.append(agent))
     health = SimpleNamespace(agent_running=None)
-    components: Any = SimpleNamespace(app=app, source=None, may_answer=ready, health=health)
+    components: Any = SimpleNamespace(app=app, families={}, may_answer=ready, health=health)
     agents.attach(components)
     monkeypatch.setattr(agents, "exit_now", lambda what, error: told.append(error))
     monkeypatch.setattr(agents.collector, "spare", lambda: None)

@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from tests.unit.runtime.idle_app import idle_app
 from worker.kafka import reader
 from worker.kafka.batches import Unreadable
 from worker.kafka.reader import Run
@@ -22,7 +23,6 @@ from worker.runtime.changelog import ChangelogError, Replay, gaps
 from worker.runtime.consumer import LedgerConsumer, _OnTheLoop
 from worker.runtime.delivery import Append, Row, append_rows
 from worker.runtime.fetch_sessions import Sessions
-from worker.runtime.listener import Nobody
 from worker.runtime.records import Fetched, RangeScheduler
 
 MAX_BATCH = 1000
@@ -256,18 +256,11 @@ def test_a_faust_without_its_compiled_iterator_is_refused(
 ) -> None:
     monkeypatch.setattr("faust.streams._CStreamIterator", None)
     with pytest.raises(RuntimeError, match="compiled extension"):
-        app.create(
-            "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, listener=Nobody(),
-            exactly_once=False, session_timeout=6,
-            commit_interval=1, instance_id=None,
-        )  # fmt: skip
+        idle_app(tmp_path)
 
 
 def test_what_faust_would_do_by_itself_is_off(tmp_path: Path) -> None:
-    made = app.create(
-        "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, listener=Nobody(),
-        exactly_once=False, session_timeout=6, commit_interval=1, instance_id="one",
-    )  # fmt: skip
+    made = idle_app(tmp_path, instance_id="one")
     assert (
         made.conf.table_standby_replicas == 0
         and not made.conf.topic_allow_declare
@@ -301,11 +294,7 @@ def test_the_consumer_has_no_thread_and_no_loop_of_its_own(tmp_path: Path) -> No
     """In a thread, a seek would take away what a fetch is just handing out (H38)."""
 
     async def story() -> None:
-        made = app.create(
-            "a", {"bootstrap_servers": "127.0.0.1:9"}, tmp_path, listener=Nobody(),
-            exactly_once=False, session_timeout=6,
-            commit_interval=1, instance_id=None,
-        )  # fmt: skip
+        made = idle_app(tmp_path)
         inner = made.consumer._thread
         client = inner._create_worker_consumer(made.transport)
         assert (

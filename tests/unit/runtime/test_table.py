@@ -4,11 +4,11 @@ import os
 from multiprocessing import get_context
 from pathlib import Path
 
-from worker.runtime import app as runtime
+from tests.unit.runtime.idle_app import NOBODY, idle_app
+from worker.runtime.app import StateTable
 from worker.runtime.listener import Nobody, RuntimeListener
 from worker.runtime.table import BatchTable
 
-NOBODY = Nobody()
 RECORDS = 3000
 VALUE = b"v" * 50_000
 """Large enough that RocksDB writes some of its files before the load has ended."""
@@ -20,11 +20,8 @@ def table(
     memory: int = 64 << 20,
     listener: RuntimeListener = NOBODY,
 ) -> BatchTable:
-    app = runtime.create(
-        "table", {"bootstrap_servers": "127.0.0.1:1"}, directory, listener=listener,
-        exactly_once=False, session_timeout=6, commit_interval=1, instance_id=None,
-    )  # fmt: skip
-    return runtime.table(app, "user_state", partitions, memory)
+    made = StateTable("user_state", partitions, memory)
+    return idle_app(directory, made, listener).state_table
 
 
 class Quarantines(Nobody):
