@@ -77,7 +77,7 @@ def state_after(
         events.append(said.event)
     state = fold(UserState(), events).state
     return user_state.publish(
-        state, np.random.default_rng(user).integers(1 << 63, size=10).tolist()
+        state, np.random.default_rng(user).integers(1 << 63, size=10).tolist(), state.active_at
     )
 
 

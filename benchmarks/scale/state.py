@@ -81,7 +81,7 @@ def _year(
     state = fold(
         UserState(), [Profile(Position(3, 0, 0), 0, dataset.profile(dataset.users[user]))]
     ).state
-    state = user_state.publish(state, range(10))
+    state = user_state.publish(state, range(10), 0)
     start = 0
     for stop in (*CHECKPOINTS, len(events)):
         if start < stop <= len(events):

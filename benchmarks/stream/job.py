@@ -95,7 +95,7 @@ def update(held: bytes | None, received: Received, now: datetime) -> tuple[bytes
     """A shopper's state after the events received, and the list that answers the last of them."""
     record, last = received[-1]
     state = fold(user_state.decode(held), [decoded.event for _, decoded in received]).state
-    state = user_state.publish(state, HASHES)
+    state = user_state.publish(state, HASHES, state.active_at)
     answer = Answer(last.user_id, state.version, last.event_id, record, MODEL, ITEMS)
     return user_state.encode(state), Row(*codec.encode_recommendation(answer, now))
 

@@ -11,12 +11,12 @@ Most products are bought once, and the counters of such a purchase follow from i
 only those of products bought again are held. Alike of products looked at: what one look without a
 dwelling time comes to follows from its time.
 
-Binary layout, version 5, little endian, bounded (`MAX_BYTES`): `header | watermarks | fingerprints
+Binary layout, version 6, little endian, bounded (`MAX_BYTES`): `header | watermarks | fingerprints
 of events (u32 each, topic by topic) | sequence | baskets | product keys (u64 each) | newest
 purchases | places of products bought again (u16 each, into the keys) | their counters | browsed
 keys (u64 each) | newest looks (u32 each) | places of products whose looks are held (u16 each, into
 the browsed keys) | their counters | hidden products (u64 each) | published list (u64 each) |
-profile text`. Versions 3 and 4 are read, too.
+profile text`. Versions 3 to 5 are read, too.
 """
 
 import struct
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from pprm.core.compiled import compiled
 from pprm.core.events import ACTS, SLOTS
 from pprm.core.ids import stable_hash
-from pprm.state import layout3, layout4, watermarks
+from pprm.state import layout3, layout4, layout5, watermarks
 from pprm.state.watermarks import (
     FINGERPRINT,
     MAX_BASE,
@@ -41,7 +41,7 @@ from pprm.state.watermarks import (
     WATERMARK,
 )
 
-VERSION = 5
+VERSION = 6
 DAY = 86_400.0
 HALF_LIVES = (7.0, 28.0, 112.0)
 """Days after which an interaction counts half, in the three decayed counters."""
@@ -65,7 +65,7 @@ MAX_HIDDEN = 128
 MAX_PUBLISHED = 100
 MAX_TEXT_BYTES = 1024
 
-_HEADER = struct.Struct("<BBHHHHHHHHHQQIIIIIIddddddd")
+_HEADER = struct.Struct("<BBHHHHHHHHHQQIIIIIIIddddddd")
 # float64: a state that went through bytes between two events must equal one that did not
 INTERACTION = struct.Struct("<QIB")
 BASKET = struct.Struct("<IIIH")
@@ -130,7 +130,7 @@ _HEADER_DTYPE = np.dtype(
      ("browsed", "<u2"), ("published", "<u2"), ("text", "<u2"), ("again", "<u2"), ("looks", "<u2"),
      ("hidden", "<u2"), ("base", "<u8"), ("basket", "<u8"),
      ("purchases", "<u4"), ("baskets", "<u4"), ("first_purchase", "<u4"), ("last_purchase", "<u4"),
-     ("active_at", "<u4"), ("reviewed_at", "<u4"), ("basket_decay28", "<f8"),
+     ("active_at", "<u4"), ("reviewed_at", "<u4"), ("listed_at", "<u4"), ("basket_decay28", "<f8"),
      ("basket_decay112", "<f8"),
      ("sentiment", "<f8"), ("reviews", "<f8"), ("promotions", "<f8"), ("mailer", "<f8"),
      ("display", "<f8")]
@@ -196,8 +196,13 @@ class UserState(Struct, gc=False):
     display: float = 0.0
     """... or on display, when it was bought."""
     reviewed_at: int = 0
+    listed_at: int = 0
+    """As of when the list in force was made, event time; 0 also where that is unknown."""
     base: int = 0
-    """What the watermarks that were replaced have counted: see `version`."""
+    """What counts in `version` beside the watermarks.
+
+    The records below those that were replaced, and lists that no record of the shopper asked for.
+    """
     watermarks: bytes = b""
     """By topic (`events.SOURCES`), as `WATERMARK`; those that are missing are none."""
     fingerprints: bytes = b""
@@ -226,7 +231,7 @@ class UserState(Struct, gc=False):
 
     @property
     def version(self) -> int:
-        """Return a number that grows with every event folded.
+        """Return a number that grows with every event folded, and with every list made without one.
 
         It counts the records of all sources that lie below the watermarks, or once did.
         """
@@ -304,11 +309,20 @@ def anew(positions: Iterable[watermarks.Mark], base: int = 0) -> UserState:
     return UserState(base=base, watermarks=watermarks.pack(positions))
 
 
-def publish(state: UserState, products: Iterable[int]) -> UserState:
-    """Note the list (product hashes, best first) that was recommended; returns the state."""
+def publish(state: UserState, products: Iterable[int], at: int) -> UserState:
+    """Note the list (product hashes, best first) that was recommended; returns the state.
+
+    `at` is Unix seconds, event time: as of when the list was made.
+    """
     first = list(products)[:MAX_PUBLISHED]
-    state.published = struct.pack(f"<{len(first)}Q", *first)
+    state.published, state.listed_at = struct.pack(f"<{len(first)}Q", *first), at
     return state
+
+
+def publish_unasked(state: UserState, products: Iterable[int], at: int) -> UserState:
+    """`publish` a list that no record of the shopper asked for: the version grows with it."""
+    state.base = min(state.base + 1, MAX_BASE)
+    return publish(state, products, at)
 
 
 def encode(state: UserState) -> bytes:
@@ -333,6 +347,7 @@ def encode(state: UserState) -> bytes:
         state.last_purchase,
         state.active_at,
         state.reviewed_at,
+        state.listed_at,
         state.basket_decay28,
         state.basket_decay112,
         state.sentiment,
@@ -372,7 +387,7 @@ def decode(value: bytes | None) -> UserState:
     (
         _, marks, interactions, visits, products, browsed, published, _, again, looks, hidden, base,
         basket, purchases,
-        baskets, first, last, active, reviewed_at, decay28, decay112, sentiment, reviews,
+        baskets, first, last, active, reviewed_at, listed_at, decay28, decay112, sentiment, reviews,
         promotions, mailer, display,
     ) = _HEADER.unpack_from(value)  # fmt: skip
     marks_end = _HEADER.size + marks * WATERMARK.size  # written out: a loop takes twice as long
@@ -396,9 +411,9 @@ def decode(value: bytes | None) -> UserState:
     return UserState(
         purchases, baskets, basket, first, last, active, decay28, decay112, sentiment, reviews,
         promotions, mailer,
-        display, reviewed_at, base, known, value[marks_end:seen_end], value[seen_end:sequence_end],
-        value[sequence_end:visits_end], value[visits_end:keys_end], value[keys_end:newest_end],
-        value[newest_end:places_end], value[places_end:again_end],
+        display, reviewed_at, listed_at, base, known, value[marks_end:seen_end],
+        value[seen_end:sequence_end], value[sequence_end:visits_end], value[visits_end:keys_end],
+        value[keys_end:newest_end], value[newest_end:places_end], value[places_end:again_end],
         value[again_end:browsed_keys_end],
         value[browsed_keys_end:browsed_at_end], value[browsed_at_end:look_places_end],
         value[look_places_end:looks_end], value[looks_end:hidden_end],
@@ -410,7 +425,9 @@ def _of_today(value: bytes) -> bytes:
     """A state of an earlier layout in today's."""
     if value[:1] == layout3.TAG:
         value = layout3.to_layout_4(value)
-    return layout4.to_layout_5(value) if value[:1] == layout4.TAG else value
+    if value[:1] == layout4.TAG:
+        value = layout4.to_layout_5(value)
+    return layout5.to_layout_6(value) if value[:1] == layout5.TAG else value
 
 
 def _is_utf8(text: bytes) -> bool:
@@ -485,7 +502,7 @@ def _wrong_header(h: Any) -> str:
         h.baskets < MAX_COUNT and h.purchases < MAX_COUNT and (h.baskets > 0 or h.purchases == 0)
     ):
         return "purchases"
-    if not (h.first_purchase <= h.last_purchase <= h.active_at < _LATEST):
+    if not (h.first_purchase <= h.last_purchase <= h.active_at < _LATEST > h.listed_at):
         return "times"
     decayed = 0 <= h.basket_decay28 <= h.baskets and 0 <= h.basket_decay112 <= h.baskets
     if not decayed or h.visits != min(h.baskets, MAX_BASKETS):

@@ -27,6 +27,12 @@ MAX_FINGERPRINTS = 64
 MAX_OFFSET = 1 << 48
 MAX_BASE = 1 << 52
 """`version` is still a number in JSON."""
+RECORD = 2
+"""What a record adds to the version, and a list that none asked for adds one.
+
+So a list of the latter kind that is published, and not in the state yet when its worker dies, is
+below the next one that answers a record.
+"""
 
 Mark: TypeAlias = tuple[int, int, int]
 """Partition, log, offset."""
@@ -84,7 +90,7 @@ class Watermarks(Struct, gc=False):
         """As `advance`, where partition or log differ."""
         partition, log, offset = mark
         if position.partition != partition or (position.log and log):
-            self.base = min(self.base + offset + 1, MAX_BASE)
+            self.base = min(self.base + RECORD * (offset + 1), MAX_BASE)
             mark[:] = position.partition, position.log, position.offset
             return True
         mark[1] = position.log or log
@@ -147,12 +153,12 @@ def fingerprints(watermarks: bytes) -> int:
 
 
 def version(base: int, watermarks: bytes) -> int:
-    """Count the records below the watermarks and below those that were replaced.
+    """Count the records below the watermarks and below those that were replaced, `RECORD` each.
 
-    The count never decreases.
+    And the lists that none asked for, one each. The count never decreases.
     """
     offsets: list[int] = [offset for _, _, offset, _ in WATERMARK.iter_unpack(watermarks)]
-    return base + sum(offsets) + len(offsets)
+    return base + RECORD * (sum(offsets) + len(offsets))
 
 
 def follows(base: int, watermarks: bytes, held_base: int, held: bytes) -> bool:

@@ -93,7 +93,7 @@ def states() -> dict[str, bytes]:
             Interaction(Position(0, 1, n + i), Kind.RETURN, i + 1, at[-1]) for i in range(n // 10)
         ]
         state = fold(UserState(), [*events, *viewed, *words, *back]).state
-        return user_state.publish(state, range(n))
+        return user_state.publish(state, range(n), state.active_at)
 
     forgotten = fold(bought(3), [Profile(Position(3, 1, 9), int(NOW), None)]).state
     made = {

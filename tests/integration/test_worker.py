@@ -263,7 +263,7 @@ def test_an_event_published_twice_counts_once_returns_take_back_and_what_is_hidd
         first = await state_after("purchases", purchase("fay", "p1", 1))
         again = await state_after("purchases", purchase("fay", "p1", 1))
         assert (
-            again.version == first.version + 1
+            again.version > first.version
             and again.purchases == 1
             and len(again.interactions()) == 1
         )

@@ -244,9 +244,9 @@ async def score(c: Components, shoppers: list[Shopper]) -> None:
     await c.encode(shopper.state.text.decode() for shopper in answered)
     ranked = await c.model.run(lambda: c.recommender.answer(counted, requests))
     c.metrics.scores_not_finite.inc(c.recommender.newly_not_finite())
-    for shopper, ranking in zip(answered, ranked, strict=True):
+    for shopper, ranking, request in zip(answered, ranked, requests, strict=True):
         shopper.ranked = ranking
-        user_state.publish(shopper.state, ranking.hashes)
+        user_state.publish(shopper.state, ranking.hashes, request.now)
     c.metrics.batch_users.observe(len(answered))
 
 

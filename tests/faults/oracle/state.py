@@ -1,6 +1,6 @@
 """Reads the bytes of a shopper's state, by the layout's description in docs.
 
-Version 5, little endian.
+Version 6, little endian.
 """
 
 import struct
@@ -10,7 +10,7 @@ from typing import NamedTuple
 FAMILIES = ("purchases", "browses", "reviews", "users", "requests")
 SLOTS = 6
 """Watermarks of a partition; one is spare."""
-HEADER = struct.Struct("<BB HHHHHHHHH QQ IIIIII ddddddd")
+HEADER = struct.Struct("<BB HHHHHHHHH QQ IIIIIII ddddddd")
 WATERMARK = struct.Struct("<iIqB")
 INTERACTION = struct.Struct("<QIB")
 BASKET, BROWSED, LOOKS = 14, 8 + 4, 2 + 24
@@ -65,15 +65,17 @@ class Version(NamedTuple):
     watermarks: Watermarks
     published: list[int]
     base: int
-    """Records below the watermarks of logs that are gone."""
+    """Records below the watermarks of logs that are gone, two each, and lists without a record."""
+    listed_at: int
+    """As of when the list was made, Unix seconds."""
 
     @property
     def number(self) -> int:
-        """How many records of all topics lie below the watermarks.
+        """How many records of all topics lie below the watermarks, two each, and the base.
 
         What a list gives as its version.
         """
-        return self.base + sum(
+        return self.base + 2 * sum(
             mark.offset + 1 for marks in self.watermarks.values() for mark in marks
         )
 
@@ -96,7 +98,8 @@ def parse_version(value: bytes) -> Version:
     """Read watermarks and published list."""
     sizes = _sizes(value)
     published = list(struct.unpack_from(f"<{sizes.published}Q", value, sizes.published_at))
-    return Version(_watermarks(value), published, HEADER.unpack_from(value)[11])
+    header = HEADER.unpack_from(value)
+    return Version(_watermarks(value), published, header[11], header[19])
 
 
 def parse(value: bytes) -> State:
@@ -117,9 +120,9 @@ def parse(value: bytes) -> State:
     counters |= _again(value, at + products * NEWEST.size, sizes.again, keys, newest)
     if len(counters) < products:
         raise Unreadable("a product twice")
-    purchases, baskets, first, last, _, _, decay28, decay112, _, reviews, *_ = HEADER.unpack_from(
-        value
-    )[13:]
+    purchases, baskets, first, last, _, _, _, decay28, decay112, _, reviews, *_ = (
+        HEADER.unpack_from(value)[13:]
+    )
     totals = Totals(purchases, baskets, first, last, decay28, decay112, reviews)
     return State(_watermarks(value), sequence, counters, totals)
 
@@ -186,7 +189,7 @@ def _sizes(value: bytes) -> _Sizes:
         raise Unreadable(f"{len(value)} bytes")
     version, marks, *counts = HEADER.unpack_from(value)[:11]
     marks_end = HEADER.size + marks * WATERMARK.size
-    if version != 5 or marks_end > len(value):
+    if version != 6 or marks_end > len(value):
         raise Unreadable(f"version {version}, {len(value)} bytes")
     fingerprints = sum(mark[3] for mark in WATERMARK.iter_unpack(value[HEADER.size : marks_end]))
     sizes = _Sizes(marks_end + 4 * fingerprints, *counts)

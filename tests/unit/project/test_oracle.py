@@ -17,6 +17,7 @@ from pprm.core.ids import fingerprint, stable_hash
 from pprm.state import user_state
 from pprm.state.fold import fold
 from pprm.state.user_state import UserState
+from pprm.state.watermarks import RECORD
 from tests.faults.oracle.judge import Log, Record, Report, judge
 from tests.faults.workload import messages
 from tests.unit.state.wide_counters import with_counters
@@ -60,7 +61,7 @@ def answered(
     event = _event(family, Position(SOURCES.index(family), 0, offset), value)
     state = fold(state, [event]).state
     items = ITEMS[number % 3 :] + ITEMS[: number % 3]
-    state = user_state.publish(state, map(stable_hash, items))
+    state = user_state.publish(state, map(stable_hash, items), event.time)
     log.changelog.append(Record("changelog", 0, len(log.changelog), key, user_state.encode(state)))
     log.lists.append(
         Record("recommendations", 0, len(log.lists), key, listed(state, items, family, offset, key))
@@ -98,7 +99,9 @@ def refold(log: Log, events: list[Record]) -> bytes:
             made, state, record.family, record.offset, KEY, json.loads(record.value or b"")
         )
     return user_state.encode(
-        user_state.publish(state, user_state.decode(log.changelog[-1].value).published_list())
+        user_state.publish(
+            state, user_state.decode(log.changelog[-1].value).published_list(), state.active_at
+        )
     )
 
 
@@ -323,7 +326,7 @@ def test_a_worker_that_never_publishes_a_list() -> None:
     log = logged()
     log.lists.clear()
     unpublished = [
-        user_state.publish(user_state.decode(record.value), []) for record in log.changelog
+        user_state.publish(user_state.decode(record.value), [], START) for record in log.changelog
     ]
     log.changelog = [
         record._replace(value=user_state.encode(state))
@@ -421,4 +424,4 @@ def test_a_log_that_was_made_anew_is_no_step_back() -> None:
             for at, one in enumerate((known, after))
         ]
         assert judge(Log(changelog=states)).counts["regress"] == steps
-    assert anew.version == 901 + 4
+    assert anew.version == RECORD * (901 + 4)

@@ -27,7 +27,9 @@ from pprm.state.user_state import (
     decode,
     encode,
     publish,
+    publish_unasked,
 )
+from pprm.state.watermarks import RECORD
 from tests.unit.state import wide_counters
 
 DAY = 86_400
@@ -196,7 +198,7 @@ def test_the_argument_stays_as_it_was(events: list[Event]) -> None:
 
 @given(histories(tuple(Kind)), st.lists(st.integers(1, 2**64 - 1), max_size=120))
 def test_bytes_and_back(events: list[Event], products: list[int]) -> None:
-    state = publish(fold(UserState(), events).state, products)
+    state = publish(fold(UserState(), events).state, products, START)
     value = encode(state)
     assert len(value) <= MAX_BYTES and encode(decode(value)) == value
     assert decode(value).published_list().tolist() == products[: user_state.MAX_PUBLISHED]
@@ -218,7 +220,7 @@ def test_bounded_whatever_a_shopper_does(seed: int) -> None:
     ]
     events.append(Profile(Position(3, 0, 0), START, "é" * 5000))
     folded = fold(UserState(), events)
-    state = publish(folded.state, range(1, 1000))
+    state = publish(folded.state, range(1, 1000), START)
     assert len(encode(state)) <= MAX_BYTES and folded.evicted > 0
     assert len(state.product_keys()) == MAX_PRODUCTS and len(state.interactions()) == MAX_SEQUENCE
     state.text.decode()  # never cut within a character
@@ -268,11 +270,25 @@ def test_forgetting_leaves_only_the_watermarks() -> None:
     )
 
 
-def test_the_version_is_how_many_records_lie_below_the_watermarks() -> None:
+def test_the_version_counts_the_records_below_the_watermarks_and_lists_that_none_asked_for() -> (
+    None
+):
     events = [
         Interaction(Position(source, 1, 5 + source), Kind.PURCHASE, 1, START) for source in (0, 2)
     ]
-    assert UserState().version == 0 and fold(UserState(), events).state.version == 6 + 8
+    state = fold(UserState(), events).state
+    assert UserState().version == 0 and state.version == RECORD * (6 + 8)
+    assert publish(state, [1], START).version == RECORD * (6 + 8)
+    assert publish_unasked(state, [1], START).version == RECORD * (6 + 8) + 1
+    assert decode(encode(state)).version == state.version
+
+
+def test_a_list_that_none_asked_for_is_below_the_next_that_answers_a_record() -> None:
+    """It may have been published by a worker that died before it wrote the state."""
+    before = fold(UserState(), [Interaction(Position(0, 1, 5), Kind.PURCHASE, 1, START)]).state
+    never_written = publish_unasked(decode(encode(before)), [1], START + 9)
+    later = Interaction(Position(0, 1, 6), Kind.PURCHASE, 1, START + 10)
+    assert before.version < never_written.version < fold(before, [later]).state.version
 
 
 def test_a_partition_that_changed_starts_its_watermark_anew() -> None:
@@ -410,7 +426,11 @@ def test_a_request_is_the_beginning_of_a_visit_and_nothing_else() -> None:
         [Request(Position(4, 0, 9), START + DAY), Request(Position(4, 0, 9), START + 2 * DAY)],
     )
     asked = folded.state
-    assert (asked.active_at, asked.version, folded.repeats) == (START + DAY, known.version + 10, 1)
+    assert (asked.active_at, asked.version, folded.repeats) == (
+        START + DAY,
+        known.version + RECORD * 10,
+        1,
+    )
     asked.active_at, asked.watermarks, asked.fingerprints = (
         known.active_at,
         known.watermarks,

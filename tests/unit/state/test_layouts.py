@@ -6,7 +6,7 @@ Nobody's history is lost by an upgrade.
 import base64
 import math
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 from hypothesis import given
@@ -15,12 +15,20 @@ from msgspec.structs import replace
 from pprm.core.events import Event, Interaction, Kind, Position, Profile
 from pprm.state.fold import fold
 from pprm.state.user_state import StateError, UserState, decode, encode, follows, publish
-from pprm.state.watermarks import WATERMARK
+from pprm.state.watermarks import MAX_BASE, RECORD, WATERMARK
 from tests.unit.state.test_fold import START, histories
 
-HEADER, HEADER_4, HEADER_3 = (
-    struct.Struct(f"<BB{counts}QIIIIIIddddddd") for counts in ("HHHHHHHHHQ", "HHHHHHHH", "HHHHHHH")
+HEADER, HEADER_5, HEADER_4, HEADER_3 = (
+    struct.Struct(f"<BB{counts}Q{times}ddddddd")
+    for counts, times in (
+        ("HHHHHHHHHQ", "IIIIIII"),
+        ("HHHHHHHHHQ", "IIIIII"),
+        ("HHHHHHHH", "IIIIII"),
+        ("HHHHHHH", "IIIIII"),
+    )
 )
+LISTED_AT = 19
+"""Place among the header's fields of as of when the list was made."""
 LOOKS = 9
 """Place among the header's fields of how many products' looks are held."""
 HIDDEN_AND_BASE = slice(10, 12)
@@ -54,12 +62,31 @@ WRITTEN_4 = base64.b85decode(
     "004kL00000000003jhEB000003;+NC00000b8l^BVsB)5"
 )
 """The one with layout 4."""
+WRITTEN_5 = base64.b85decode(
+    "1q28H0ssO40{{X52mk>90ssL3^Z@_>000001^@s6000000{{R30ssI20551+fPiUP0H$eK7@}!eLSB^Q*qi@9V6Om~y5|2s00000"
+    "007`W00000008hm00000008hm00000007`W00000007WG0RR912LJ#70ssI2000000|5X400#g700RI30000000aR5000L700000"
+    "000000003200007000000000000000WB>pFWdHyGW&i*HX8-^IXaE2JX#fBKY5)KLYXATM3jhEB000000551+01N;C00000001v&"
+    "SpW+F00000004l1X;}aj000000001xj%ir|761SM00000^p0s+0TloM0000009cP{SpydU00000006v?X;}gb000000000OqG?$L"
+    "0551+2><{91poj50sw%3X;}aO000I6000313jhEB000003;+NC00000fPiUP0ssI20551+0RR9100062006=6^FPPl{6Ez-|38|U"
+    "`9A<JXjuaQ00000000#L00000000&M00000000*N00000003BzX<77+X<59FX;}dP00000fIk2LfIk2LfIk2L000000000006!oG"
+    "Z9lwRen0#0e?I^KfIk2L00000002z@00000000XB00000000aC000000047uZDnF_WO)"
+)
+"""The one with layout 5, of `with_fingerprints` after a topic made anew and a hidden product."""
+
+
+def in_layout_5(state: UserState) -> bytes:
+    """The state as the version before would have written it, which counted no lists."""
+    value = encode(state)
+    fields = list(HEADER.unpack_from(value))
+    del fields[LISTED_AT]
+    fields[0], fields[11] = 5, fields[11] // RECORD
+    return HEADER_5.pack(*fields) + value[HEADER.size :]
 
 
 def in_layout_4(state: UserState) -> bytes:
-    """The state as the version before would have written it."""
+    """The state as the version before that one would have written it."""
     fields = list(HEADER.unpack_from(encode(state)))
-    del fields[HIDDEN_AND_BASE]
+    del fields[LISTED_AT], fields[HIDDEN_AND_BASE]
     return b"".join(
         (HEADER_4.pack(4, 0, *fields[2:]), marks(state), state.sequence, visits(state), state.keys,
         state.newest,
@@ -70,9 +97,9 @@ def in_layout_4(state: UserState) -> bytes:
 
 
 def in_layout_3(state: UserState) -> bytes:
-    """The state as the version before that one would have written it."""
+    """The state as the first of these versions would have written it."""
     fields = list(HEADER.unpack_from(encode(state)))
-    del fields[HIDDEN_AND_BASE], fields[LOOKS]
+    del fields[LISTED_AT], fields[HIDDEN_AND_BASE], fields[LOOKS]
     _, looks = state.looked_at()
     return b"".join(
         (HEADER_3.pack(3, 0, *fields[2:]), marks(state), state.sequence, visits(state), state.keys,
@@ -95,11 +122,19 @@ def visits(state: UserState) -> bytes:
     )
 
 
-LAYOUTS: list[Callable[[UserState], bytes]] = [in_layout_3, in_layout_4]
+LAYOUTS: list[Callable[[UserState], bytes]] = [in_layout_3, in_layout_4, in_layout_5]
 
 
 def folded(events: Iterable[Event]) -> UserState:
-    return publish(fold(UserState(), events).state, [11, 12])
+    state = fold(UserState(), events).state
+    return publish(state, [11, 12], state.active_at)
+
+
+def with_fingerprints(events: Iterable[Event]) -> Iterator[Event]:
+    """The same events from a broker that names its logs, each with an id."""
+    for number, event in enumerate(events):
+        made = replace(event, position=replace(event.position, log=7))
+        yield (replace(made, fingerprint=100 + number) if isinstance(made, Interaction) else made)
 
 
 def test_what_earlier_versions_wrote_is_read() -> None:
@@ -107,6 +142,23 @@ def test_what_earlier_versions_wrote_is_read() -> None:
         assert write(folded(EVENTS)) == written
         read = decode(written)
         assert write(read) == written and read.version == folded(EVENTS).version
+    state = replace(folded(with_fingerprints(EVENTS)), base=1000, hidden=(77).to_bytes(8, "little"))
+    assert in_layout_5(state) == WRITTEN_5 and encode(decode(WRITTEN_5)) == encode(state)
+
+
+def test_a_list_of_an_earlier_version_was_as_of_the_last_event_and_none_was_never() -> None:
+    for written in (WRITTEN_3, WRITTEN_4, WRITTEN_5):
+        assert decode(written).listed_at == EVENTS[-1].time
+    for write in LAYOUTS:
+        assert decode(write(fold(UserState(), EVENTS).state)).listed_at == 0
+
+
+@pytest.mark.parametrize("base", [0, 7, MAX_BASE // RECORD, MAX_BASE - 1, MAX_BASE])
+def test_a_version_of_layout_5_only_grows(base: int) -> None:
+    written = HEADER_5.pack(*[5, 0] + [0] * 9 + [base] + [0] * 14)
+    assert decode(written).version >= base
+    with pytest.raises(StateError):
+        decode(HEADER_5.pack(*[5, 0] + [0] * 9 + [MAX_BASE + 1] + [0] * 14))
 
 
 @pytest.mark.parametrize("write", LAYOUTS)
@@ -144,8 +196,10 @@ def test_a_state_of_layout_4_takes_events_as_one_of_today(
     assert fold(read, later).repeats == len(later)
 
 
-@pytest.mark.parametrize("written", [WRITTEN_3, WRITTEN_4])
-@pytest.mark.parametrize("length", [1, 15, 103, 104, 105, 106, 151, 152, 153, 154, 400, -1])
+@pytest.mark.parametrize("written", [WRITTEN_3, WRITTEN_4, WRITTEN_5])
+@pytest.mark.parametrize(
+    "length", [1, 15, 103, 104, 105, 106, 115, 116, 117, 151, 152, 153, 154, 400, -1]
+)
 def test_an_earlier_layout_that_is_not_all_there_is_refused(written: bytes, length: int) -> None:
     with pytest.raises(StateError):
         decode(written[:length])
@@ -153,7 +207,9 @@ def test_an_earlier_layout_that_is_not_all_there_is_refused(written: bytes, leng
 
 @pytest.mark.parametrize(
     ("written", "at"),
-    [(WRITTEN_3, at) for at in range(2, 16, 2)] + [(WRITTEN_4, at) for at in range(2, 18, 2)],
+    [(WRITTEN_3, at) for at in range(2, 16, 2)]
+    + [(WRITTEN_4, at) for at in range(2, 18, 2)]
+    + [(WRITTEN_5, at) for at in range(2, 20, 2)],
 )
 def test_an_earlier_layout_with_other_counts_is_refused(written: bytes, at: int) -> None:
     for count in (5, 2**16 - 1):
@@ -187,5 +243,5 @@ def test_a_state_follows_one_of_any_layout() -> None:
                 and follows(value, write_before(after))
                 and not follows(held, value)
             )
-    for nothing in (b"", b"\3", b"\4", b"\5"):
+    for nothing in (b"", b"\3", b"\4", b"\5", b"\6"):
         assert follows(nothing, encode(after)) and follows(encode(after), nothing)

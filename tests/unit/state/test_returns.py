@@ -16,6 +16,7 @@ from pprm.catalogue.popularity import Popularity, Purchase
 from pprm.core.events import Interaction, Kind, Position
 from pprm.state.fold import Folded, fold
 from pprm.state.user_state import MAX_PRODUCTS, MAX_SEQUENCE, UserState, decode, encode
+from pprm.state.watermarks import RECORD
 
 DAY = 86_400
 START = 20_000 * DAY
@@ -148,7 +149,9 @@ def test_a_return_of_what_was_never_bought_moves_the_watermark_only(basket: int)
     before = folded([Act(1, 0, 7)]).state
     after = folded([Act(2, 9, basket, True)], before, 5)
     assert (
-        after.without_effect == [(0, "unbought")] and after.state.version == 6 and not after.counted
+        after.without_effect == [(0, "unbought")]
+        and after.state.version == RECORD * 6
+        and not after.counted
     )
     assert (
         encode(after.state)[133:] == encode(before)[133:]
@@ -184,7 +187,7 @@ def test_a_purchase_of_none_counts_for_nothing() -> None:
     made = fold(UserState(), [event])
     assert (
         made.without_effect == [(0, "nothing")]
-        and made.state.version == 4
+        and made.state.version == RECORD * 4
         and not made.state.active_at
     )
 

@@ -13,7 +13,7 @@ from pprm.core.events import WAYS, Interaction, Kind, Position, elsewhere
 from pprm.core.ids import fingerprint, stable_hash
 from pprm.state.fold import Folded, fold
 from pprm.state.user_state import UserState, anew, decode, encode, follows
-from pprm.state.watermarks import MAX_FINGERPRINTS, NO_MARK
+from pprm.state.watermarks import MAX_FINGERPRINTS, NO_MARK, RECORD
 
 START = 1_500_000_000
 
@@ -41,7 +41,7 @@ def test_the_version_never_goes_back_when_a_topic_is_made_anew() -> None:
         for offset in (0, 4, 90):
             state = looked(look(offset, log), state=state).state
             versions.append(state.version)
-    assert versions == sorted(set(versions)) and state.version == 3 * 91
+    assert versions == sorted(set(versions)) and state.version == RECORD * 3 * 91
 
 
 @given(
@@ -85,7 +85,7 @@ def test_a_state_made_without_knowing_the_one_held_does_not_follow_it() -> None:
 
 def test_a_state_begun_anew_knows_where_its_topics_are() -> None:
     state = anew([NO_MARK, (1, 4, 70), NO_MARK, NO_MARK])
-    assert state.version == 71 and looked(look(70, log=4), state=state).repeats == 1
+    assert state.version == RECORD * 71 and looked(look(70, log=4), state=state).repeats == 1
     assert not looked(look(3, log=5), state=state).repeats
 
 
@@ -96,7 +96,7 @@ def test_an_event_published_twice_counts_once_and_moves_the_watermark() -> None:
     assert (
         twice.without_effect == [(1, "duplicate")]
         and not twice.repeats
-        and twice.state.version == 3
+        and twice.state.version == RECORD * 3
     )
     assert twice.state.interactions().tolist() == once.state.interactions().tolist()
     assert not looked(look(3, known_by=8), state=twice.state).without_effect
@@ -164,7 +164,7 @@ def test_records_of_any_other_partitions_count_once_however_many_come_again(
     once = looked(*events)
     again = looked(*events, state=once.state)
     assert once.repeats == 0 and again.repeats == len(events) and not again.without_effect
-    assert again.state.version == once.state.version == len(events)
+    assert again.state.version == once.state.version == RECORD * len(events)
 
 
 def test_of_more_other_partitions_than_there_are_watermarks_the_version_still_only_grows() -> None:
