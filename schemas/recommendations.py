@@ -21,18 +21,29 @@ Reason = Literal[
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+Cause = Literal["event", "request", "refresh", "retraction"]
+"""Why a list was made."""
+
+
 class Trigger(Message):
-    """The last of the records that this list answers together.
+    """Why there is this list, and the record that it follows from.
+
+    `event`, `request`: the last of the records that this list answers together. `refresh`: the list
+    before was old; the record, mostly another shopper's, moved the partition's time to where this
+    one was due. `retraction`: the record withdrew a product that the list before held.
 
     It serves to find a list by an event, not to put lists in order: after a crash the worker reads
     on from its last commit, and a list may name an earlier record than the one before it. `version`
     never goes back.
     """
 
+    kind: Annotated[Cause, Field(description="lists of earlier versions have none")] = "event"
     topic: Annotated[str, Field(min_length=1, max_length=249)]
     partition: Annotated[int, Field(ge=0)]
     offset: Annotated[int, Field(ge=0)]
-    event_id: Id
+    event_id: Annotated[
+        Id | None, Field(description="null where the record has none: one of a product")
+    ] = None
 
 
 class ModelVersion(Message):
@@ -71,8 +82,8 @@ class Recommendation(Message):
         int,
         Field(
             ge=0,
-            description="grows with every event of the shopper"
-            " that the list knows of: keep the highest",
+            description="grows with every event of the shopper that the list knows of, and with"
+            " every list that none asked for: keep the highest",
         ),
     ]
     generated_at: Time

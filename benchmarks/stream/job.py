@@ -19,7 +19,7 @@ from pprm.core.ids import stable_hash
 from pprm.state import user_state
 from pprm.state.fold import fold
 from worker.pipeline import codec
-from worker.pipeline.codec import Answer, Decoded
+from worker.pipeline.codec import Answer, Decoded, Trigger
 
 PARTITIONS = 2
 SHOPPERS = 20_000
@@ -96,7 +96,8 @@ def update(held: bytes | None, received: Received, now: datetime) -> tuple[bytes
     record, last = received[-1]
     state = fold(user_state.decode(held), [decoded.event for _, decoded in received]).state
     state = user_state.publish(state, HASHES, state.active_at)
-    answer = Answer(last.user_id, state.version, last.event_id, record, MODEL, ITEMS)
+    trigger = Trigger("event", record.topic, record.partition, record.offset, last.event_id)
+    answer = Answer(last.user_id, state.version, trigger, MODEL, ITEMS, record.headers)
     return user_state.encode(state), Row(*codec.encode_recommendation(answer, now))
 
 

@@ -22,7 +22,8 @@ EXAMPLES = {
     "vector": [0.5, -1]},
     "recommendations": {
         "recommendation_id": "0" * 32, "user_id": "u", "version": 7, "generated_at": TIME,
-        "trigger": {"topic": "purchases", "partition": 0, "offset": 1, "event_id": "e"},
+        "trigger": {"kind": "event", "topic": "purchases", "partition": 0, "offset": 1,
+        "event_id": "e"},
         "model": {"name": "m", "version": "1", "sha256": "a" * 64},
         "items": [{"product_id": "p", "rank": 1, "score": 0.5, "reasons": ["popular"]}],
     },

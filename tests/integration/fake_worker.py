@@ -82,9 +82,9 @@ async def main() -> None:
 
 def answer(record: SimpleNamespace, value: dict[str, str]) -> codec.Answer:
     items = [(product, 0.5, ["popular"]) for product in ("1082185", "995242", "1029743", "981760")]
-    return codec.Answer(
-        value["user_id"], record.offset, value.get("event_id", "profile"), record, MODEL, items
-    )
+    event_id = value.get("event_id", "profile")
+    trigger = codec.Trigger("event", record.topic, record.partition, record.offset, event_id)
+    return codec.Answer(value["user_id"], record.offset, trigger, MODEL, items, record.headers)
 
 
 asyncio.run(main())

@@ -41,9 +41,10 @@ from schemas.families import FAMILIES, USER_KEYED
 from schemas.limits import EARLIEST, MAX_ID_BYTES, Message
 from schemas.products import Product, Promotion
 from schemas.purchases import Purchase
+from schemas.recommendations import Cause
 from schemas.reviews import Review
 from schemas.users import User
-from worker.kafka.batches import Record, RecordHeaders, Unreadable, key_of
+from worker.kafka.batches import Record, RecordHeaders, Unreadable
 from worker.pipeline import envelopes, plain_json
 from worker.pipeline.sentiment import sentiment
 
@@ -82,20 +83,31 @@ class Decoded(Struct, frozen=True, gc=False):
     event_id: str
 
 
+class Trigger(Struct, frozen=True, gc=False):
+    """Why there is a list, and the record that it follows from; see `schemas.recommendations`."""
+
+    kind: Cause
+    topic: str
+    partition: int
+    offset: int
+    event_id: str | None = None
+
+
 class Answer(Struct, frozen=True, gc=False):
     """The content of a recommendation record.
 
-    It has the shopper, the record answered, the model, and the items, best first.
+    It has the shopper, why there is a list, the model, and the items, best first.
     """
 
     user_id: str
     version: int
-    event_id: str
-    record: Record
+    trigger: Trigger
     model: Mapping[str, str]
     """name, version, sha256"""
     items: Iterable[tuple[str, float, list[str]]]
     """Product id, probability, reasons."""
+    headers: RecordHeaders = ()
+    """Those of the record answered: its trace is passed on."""
 
 
 def decode(
@@ -406,7 +418,7 @@ def encode_recommendation(answer: Answer, now: datetime) -> tuple[bytes, bytes, 
 
     Raises:     ValueError: a score is not finite; JSON would turn it into null.
     """
-    record, generated_at, items = answer.record, _rfc3339(now), _items(answer)
+    trigger, generated_at, items = answer.trigger, _rfc3339(now), _items(answer)
     identity = recommendation_id(answer.user_id, answer.version, items, answer.model["sha256"])
     value = {
         "recommendation_id": identity,
@@ -414,16 +426,16 @@ def encode_recommendation(answer: Answer, now: datetime) -> tuple[bytes, bytes, 
         "version": answer.version,
         "generated_at": generated_at,
         "trigger": {
-            "topic": record.topic, "partition": record.partition, "offset": record.offset,
-            "event_id": answer.event_id,
+            "kind": trigger.kind, "topic": trigger.topic, "partition": trigger.partition,
+            "offset": trigger.offset, "event_id": trigger.event_id,
         },
         "model": answer.model,
         "items": orjson.Fragment(items),
     }  # fmt: skip
     return (
-        key_of(record),
+        answer.user_id.encode(),
         orjson.dumps(value),
-        _cloud_event(identity, generated_at) + _trace(record),
+        _cloud_event(identity, generated_at) + _trace(answer.headers),
     )
 
 
@@ -456,17 +468,17 @@ def _cloud_event(identity: str, time: str) -> Headers:
     return [*_CLOUD_EVENT, ("ce_id", identity.encode()), ("ce_time", time.encode())]
 
 
-def _trace(record: Record) -> Headers:
+def _trace(headers: RecordHeaders) -> Headers:
     """Return W3C trace context within its limits.
 
     A trace state keeps whole members; a parent that is none is dropped.
 
     https://www.w3.org/TR/trace-context/#tracestate-limits
     """
-    if not record.headers:
+    if not headers:
         return []
     said: dict[str, bytes] = {}
-    for name, value in record.headers:
+    for name, value in headers:
         if name in ("traceparent", "tracestate") and value:
             said.setdefault(name, value)
     if len(said.get("traceparent", b"")) > MAX_TRACEPARENT:

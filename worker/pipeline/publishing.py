@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.structs import OffsetAndMetadata
 
+from pprm.core.events import Request
 from pprm.state import user_state
+from schemas.recommendations import Cause
 from worker.pipeline import codec, letters
-from worker.pipeline.codec import Answer
+from worker.pipeline.codec import Answer, Trigger
 from worker.pipeline.context import Components
 from worker.pipeline.work import Shopper, Values, Work
 from worker.runtime import changelog
@@ -94,13 +96,14 @@ def _list_row(c: Components, shopper: Shopper, now: datetime) -> Row | None:
         return Row(shopper.key, None)
     if shopper.ranked is None:
         return None
+    cause: Cause = "request" if isinstance(decoded.event, Request) else "event"
     answer = Answer(
         decoded.user_id,
         shopper.state.version,
-        decoded.event_id,
-        record,
+        Trigger(cause, record.topic, record.partition, record.offset, decoded.event_id),
         c.recommender.model,
         shopper.ranked.items,
+        record.headers,
     )
     return Row(*codec.encode_recommendation(answer, now))
 

@@ -10,7 +10,7 @@ from pprm.core.events import Interaction, Kind, Position, Request
 from pprm.core.ids import fingerprint, stable_hash
 from schemas.recommendations import Recommendation
 from worker.pipeline import codec, letters
-from worker.pipeline.codec import Answer, Invalid
+from worker.pipeline.codec import Answer, Invalid, Trigger
 
 GOOD = b'{"event_id":"e","user_id":"u","product_id":"p","occurred_at":"2026-01-02T03:04:05Z"%s}'
 NOW = 1767323045.0
@@ -267,10 +267,10 @@ MODEL = {"name": "pprm-s", "version": "1", "sha256": "0" * 64}
 ANSWER = Answer(
     "u",
     1,
-    "e",
-    record(b"", headers=(("traceparent", b"00-ab-cd-01"), ("x", b"y"))),
+    Trigger("event", "t", 1, 7, "e"),
     MODEL,
     [("p", 0.5, ["due"])],
+    (("traceparent", b"00-ab-cd-01"), ("x", b"y")),
 )
 
 
@@ -278,6 +278,7 @@ def test_a_list_is_a_valid_message_and_a_valid_cloud_event():
     key, value, headers = codec.encode_recommendation(ANSWER, datetime(2026, 1, 2, tzinfo=UTC))
     message = Recommendation.model_validate_json(value)
     assert message.trigger.model_dump() == {
+        "kind": "event",
         "topic": "t",
         "partition": 1,
         "offset": 7,
@@ -295,13 +296,21 @@ def test_a_list_is_a_valid_message_and_a_valid_cloud_event():
     assert read.get_time() == datetime(2026, 1, 2, tzinfo=UTC)
 
 
+def test_a_retraction_names_the_record_of_the_product_which_has_no_id():
+    answer = Answer("u", 1, Trigger("retraction", "products", 0, 3), MODEL, [])
+    key, value, headers = codec.encode_recommendation(answer, datetime(2026, 1, 2, tzinfo=UTC))
+    assert key == b"u" and json.loads(value)["trigger"]["event_id"] is None
+    trigger = Recommendation.model_validate_json(value).trigger
+    assert (trigger.kind, trigger.topic, trigger.offset) == ("retraction", "products", 3)
+    assert not any(name.startswith("trace") for name, _ in headers)
+
+
 def listed(offset=7, **changes):
     """Id and content of a list, by its message and by its CloudEvents header."""
-    answered = record(b"")
-    answered.offset = offset
     items = changes.pop("items", [("p", 0.5, ["due"]), ("q", 0.25, ["popular"])])
     fields = {"user_id": "u", "version": 1, "model": MODEL} | changes
-    answer = Answer(fields["user_id"], fields["version"], "e", answered, fields["model"], items)
+    trigger = Trigger("event", "t", 1, offset, "e")
+    answer = Answer(fields["user_id"], fields["version"], trigger, fields["model"], items)
     _, value, headers = codec.encode_recommendation(answer, datetime.now(UTC))
     message = Recommendation.model_validate_json(value)
     assert dict(headers)["ce_id"].decode() == message.recommendation_id
@@ -325,6 +334,6 @@ def test_the_same_content_has_the_same_id_whatever_record_it_answers():
 
 
 def test_a_score_that_is_no_number_is_an_error_not_null():
-    broken = Answer("u", 1, "e", record(b""), MODEL, [("p", float("nan"), [])])
+    broken = Answer("u", 1, ANSWER.trigger, MODEL, [("p", float("nan"), [])])
     with pytest.raises(ValueError, match="rank 1"):
         codec.encode_recommendation(broken, datetime.now(UTC))

@@ -20,7 +20,7 @@ from pprm.state.user_state import UserState
 from schemas.dead_letters import REASONS, DeadLetterHeaders
 from tests.fuzz.targets import _EVENTS, Record
 from worker.pipeline import codec, letters, message_limits
-from worker.pipeline.codec import Answer, Invalid
+from worker.pipeline.codec import Answer, Invalid, Trigger
 from worker.runtime import changelog
 from worker.runtime.delivery import DEFAULT_LIMIT, Row, row_bytes
 from worker.settings import load
@@ -144,8 +144,8 @@ ID = "\x01" * 128
 def test_a_list_fits_whatever_record_it_answers(of_record: Any, k: int) -> None:
     reasons = ["similar_shoppers"] * 8
     answer = Answer(
-        ID, 1 << 60, ID, Record("t" * 249, 9999, 1 << 60, 0, ID.encode(), None, of_record), MODEL,
-        [(ID, 0.123456, reasons)] * k,
+        ID, 1 << 60, Trigger("retraction", "t" * 249, 9999, 1 << 60, ID), MODEL,
+        [(ID, 0.123456, reasons)] * k, of_record,
     )  # fmt: skip
     row = Row(*codec.encode_recommendation(answer, datetime.now(UTC)))
     assert built(row) <= row_bytes(row) <= codec.largest_list(k)
@@ -153,7 +153,7 @@ def test_a_list_fits_whatever_record_it_answers(of_record: Any, k: int) -> None:
 
 def test_a_trace_is_passed_on_within_the_limits_of_the_w3c() -> None:
     def trace(*of_record: tuple[str, bytes]) -> list[tuple[str, bytes]]:
-        answer = Answer("u", 1, "e", Record("t", 0, 0, 0, b"u", None, list(of_record)), MODEL, [])
+        answer = Answer("u", 1, Trigger("event", "t", 0, 0, "e"), MODEL, [], of_record)
         return [
             h
             for h in codec.encode_recommendation(answer, datetime.now(UTC))[2]
