@@ -11,7 +11,12 @@ _U64 = struct.Struct("<Q")
 @lru_cache(maxsize=1 << 18)
 def stable_hash(text: str) -> int:
     """Return the 64-bit hash of an id; never 0, which stands for "none"."""
-    (value,) = _U64.unpack(blake2b(text.encode(), digest_size=8).digest())
+    return hash_of(text.encode())
+
+
+def hash_of(key: bytes) -> int:
+    """`stable_hash` of an id in UTF-8, which is not kept: there are too many shoppers."""
+    (value,) = _U64.unpack(blake2b(key, digest_size=8).digest())
     return int(value) or 1
 
 

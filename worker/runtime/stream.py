@@ -2,15 +2,16 @@
 
 Cut at the fetch instead, a steady load of one or two records a fetch pays a round trip of
 acknowledgements each and queues for seconds at 1,000 events/s; cut here, the batch size follows the
-load by itself.
+load by itself. Between them there are turns: work that no record asks for, while none waits.
 """
 
+import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from faust.streams import Stream
 
@@ -41,9 +42,43 @@ async def _at_once() -> None:
     """Nothing to wait for."""
 
 
+class Turns(Protocol):
+    """When it is time for a turn: a micro-batch without records."""
+
+    def seconds(self) -> float:
+        """How long to wait for records before asking again; 0: a turn now, if none waits."""
+        ...
+
+    def presses(self) -> bool:
+        """Whether it is time for a turn although records wait."""
+        ...
+
+    def took(self, seconds: float) -> None:
+        """A turn was taken, and took so long."""
+
+
+class _NoTurns:
+    """There are none."""
+
+    def seconds(self) -> float:
+        return 60.0
+
+    def presses(self) -> bool:
+        return False
+
+    def took(self, seconds: float) -> None:
+        """Never."""
+
+
+NO_TURNS: Turns = _NoTurns()
+
+
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Records that are next in order and without holes, per partition, and the ledger's epoch."""
+    """Records that are next in order and without holes, per partition, and the ledger's epoch.
+
+    Without any it is a turn.
+    """
 
     epoch: int
     records: dict[TopicPartition, list[Record]]
@@ -63,26 +98,40 @@ class _Held(NamedTuple):
 class LedgerStream(Stream):  # type: ignore[misc]
     """A Faust stream that yields micro-batches."""
 
+    _rest: _Held | None = None
+    """An event, or what is left of one, of which records are yet to be taken."""
+
     async def micro_batches(
-        self, seconds: float, allowed: Callable[[], Awaitable[Any]] = _at_once
+        self,
+        seconds: float,
+        allowed: Callable[[], Awaitable[Any]] = _at_once,
+        turns: Turns = NO_TURNS,
     ) -> AsyncIterator[MicroBatch]:
         """Yield batches of about so many seconds of work, each to be `finishing`.
 
         The next may be asked for before.
 
         `allowed` is awaited before one is cut. Should partitions change meanwhile, the ledger
-        decides what is still ours.
+        decides what is still ours. While no record waits there are `turns`.
         """
         self.enable_acks = False
         consumer: LedgerConsumer = self.app.consumer
         took = deque[tuple[int, float]](maxlen=REMEMBERED)
-        async for _ in self:
-            held: _Held | None = self.current_event
-            while held:
+        async with aclosing(self._events(turns)) as events_and_pauses:
+            async for event in events_and_pauses:
+                if event is None:
+                    # between a revocation and the next assignment nothing is ours
+                    if consumer.ledger.positions():
+                        consumer.take_in_hand()
+                        began, epoch = monotonic(), consumer.ledger.epoch
+                        yield MicroBatch(epoch, {}, {}, began)
+                        turns.took(monotonic() - began)
+                        self._rest = self._rest if consumer.ledger.epoch == epoch else None
+                    continue
                 consumer.holds_back = True
                 await allowed()
-                events, held = self._take(held, allowance(took, seconds))
-                consumer.holds_back = held is not None
+                events, self._rest = self._take(event, allowance(took, seconds))
+                consumer.holds_back = self._rest is not None
                 batch, gaps = self._admit(consumer, events)
                 for tp in gaps:
                     await self._fetch_again(consumer, tp, batch.epoch)
@@ -91,11 +140,45 @@ class LedgerStream(Stream):  # type: ignore[misc]
                     began = monotonic()
                     yield batch
                     took.append((sum(map(len, batch.records.values())), monotonic() - began))
-                if held and (
-                    consumer.ledger.epoch != batch.epoch or tuple_of(held.message.tp) in gaps
+                if self._rest and (
+                    consumer.ledger.epoch != batch.epoch or tuple_of(self._rest.message.tp) in gaps
                 ):
-                    held = None  # it is fetched again
-            consumer.holds_back = False
+                    self._rest = None  # it is fetched again
+                consumer.holds_back = self._rest is not None
+
+    async def _events(self, turns: Turns) -> AsyncGenerator[Any, None]:
+        """Yield events, the rest of one before the next, and None when it is time for a turn."""
+        async with aclosing(self._arrivals(turns)) as arrivals:
+            async for arrived in arrivals:
+                if arrived is None:
+                    yield None
+                self._rest = arrived
+                while self._rest is not None:
+                    if turns.presses():
+                        yield None
+                    if (event := self._rest) is not None:
+                        self._rest = None
+                        yield event
+
+    async def _arrivals(self, turns: Turns) -> AsyncGenerator[Any, None]:
+        """Yield events as they come; None where none does, and it is time for a turn."""
+        records, coming = aiter(self), None
+        try:
+            while True:
+                coming = coming or asyncio.ensure_future(anext(records))
+                if (await asyncio.wait({coming}, timeout=turns.seconds()))[0]:
+                    await coming
+                    coming = None
+                    yield self.current_event
+                elif turns.seconds() <= 0:
+                    yield None
+        except StopAsyncIteration:
+            coming = None
+        finally:
+            if coming:
+                coming.cancel()
+                with suppress(asyncio.CancelledError, StopAsyncIteration):
+                    await coming
 
     @contextmanager
     def finishing(self, batch: MicroBatch) -> Iterator[None]:
