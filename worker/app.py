@@ -3,6 +3,7 @@
 `faust -A worker.app worker` finds `app` here; `pprm worker` is the same with flags.
 """
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from time import monotonic, time
 from typing import Any
@@ -13,50 +14,70 @@ from pprm.serving import rules as shop_rules
 from schemas.dead_letters import REASONS
 from schemas.families import READ
 from worker.kafka import placement, topics
-from worker.kafka.batches import Record
 from worker.ops import health, http, logs, metrics, state_directory
 from worker.ops.health import Health
+from worker.ops.metrics import Metrics
 from worker.pipeline import (
     catalogue,
     codec,
     message_limits,
-    monitor,
-    popularity,
+    rebalances,
     recommender,
     rekeying,
-    topic_watch,
 )
-from worker.pipeline import pipeline as agents
-from worker.pipeline.catalogue import Change, Changes, Decode
-from worker.pipeline.context import Components, answer_or_wait
+from worker.pipeline.decoding import Decoder
+from worker.pipeline.folding import Folder
+from worker.pipeline.gate import Gate
 from worker.pipeline.listener import Listener
-from worker.pipeline.newest import Newest
+from worker.pipeline.measures import Measures
+from worker.pipeline.model import Model
+from worker.pipeline.monitor import Monitor
+from worker.pipeline.ownership import Ownership
+from worker.pipeline.past import Past
+from worker.pipeline.pipeline import Pipeline
+from worker.pipeline.popularity import PopularityExchange
+from worker.pipeline.products import ProductFeed
+from worker.pipeline.publishing import Publisher
+from worker.pipeline.routing import Router
+from worker.pipeline.scoring import Scoring
+from worker.pipeline.seen_topics import SeenTopics
+from worker.pipeline.states import States
+from worker.pipeline.topic_ends import TopicEnds
+from worker.pipeline.topic_watch import TopicWatch
 from worker.runtime import app as runtime
-from worker.runtime.app import StateTable
+from worker.runtime.app import RuntimeApp, StateTable
 from worker.runtime.delivery import AtLeastOnce, ExactlyOnce
 from worker.runtime.services import Background, Before
-from worker.settings import Settings, client_settings, load
+from worker.settings import Http, Settings, client_settings, load
 
 TABLE = "user_state"
 
 log = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings) -> runtime.RuntimeApp:
+def create_app(settings: Settings) -> RuntimeApp:
     """Wire a worker; nothing is contacted or loaded before it starts."""
-    kafka, client = settings.kafka, client_settings(settings.kafka)
-    families = {settings.topics.name(family): family for family in READ}
+    kafka, client, names = settings.kafka, client_settings(settings.kafka), settings.topics
+    changelog, chosen = settings.changelog, settings.recommendations
+    families = {names.name(family): family for family in READ}
     families[settings.rekeyed_topic] = rekeying.FAMILY
+    keyed = frozenset(families) - {names.name("products")}
+
+    # what several parts share
     instruments = metrics.create(list(families), REASONS, [TABLE], codec.MENDED)
-    is_exactly_once = settings.delivery == "exactly_once"
-    delivery = ExactlyOnce(client, settings.app_id) if is_exactly_once else AtLeastOnce(client)
-    listener = Listener(instruments, families)
+    own_health = Health()
+    gate = Gate(own_health, chosen.empty_catalogue)
+    seen, past, model = SeenTopics(), Past(chosen.score_from), Model(own_health)
+
+    # the runtime, its table, and what it knows of this worker's partitions
+    delivery = _delivery(settings, client)
+    listener = Listener(instruments, families, delivery)
     app = runtime.create(
         settings.app_id,
         client,
         settings.state.directory,
-        table=StateTable(TABLE, settings.topics.partitions, settings.state.memory),
-        keyed=frozenset(families) - {settings.topics.name("products")},
+        table=StateTable(TABLE, names.partitions, settings.state.memory),
+        keyed=keyed,
         listener=listener,
         delivery=delivery,
         accepts_lost_states=settings.state.accept_lost,
@@ -64,30 +85,63 @@ def create_app(settings: Settings) -> runtime.RuntimeApp:
         commit_interval=kafka.commit_interval_seconds,
         instance_id=kafka.instance_id,
     )
-    c = Components(
-        settings=settings,
-        app=app,
-        table=app.state_table,
-        families=families,
+    table, ownership = app.state_table, Ownership(app)
+
+    # the way of a micro-batch
+    states = States(changelog, keyed, table, delivery, ownership, client, instruments)
+    listener.bind(states)
+    popularity = PopularityExchange(
+        topic=settings.popularity_topic,
+        partitions=names.partitions,
+        snapshot_seconds=settings.popularity.snapshot_seconds,
+        client=client,
+        table=table,
+        model=model,
+        ownership=ownership,
+        gate=gate,
         metrics=instruments,
-        health=Health(),
     )
-    agents.attach(c)
-    monitor.listen(c)
-    listener.bind(c)
+    router = Router(names, settings.rekeyed_topic, ownership, seen, instruments)
+    pipeline = Pipeline(
+        batch_seconds=chosen.batch_seconds,
+        gate=gate,
+        ownership=ownership,
+        decoder=Decoder(families, ownership, model, router, instruments),
+        folder=Folder(families, table, ownership),
+        scoring=Scoring(model, past, instruments),
+        publisher=Publisher(names, changelog, families, delivery, ownership, seen, model),
+        states=states,
+        popularity=popularity,
+        measures=Measures(names, changelog, instruments, own_health, past),
+        health=own_health,
+    )
+    app.read(list(families), "interactions", pipeline.run)
+
+    # what goes on beside it
+    rebalances.listen(app, changelog, ownership, popularity, own_health, instruments)
+    monitor = Monitor(app, table, settings.state.directory, model, own_health, instruments)
+    watch = TopicWatch(settings, app, seen, gate, own_health, instruments)
+    ends = TopicEnds(app, changelog, ownership, states, seen, past, own_health)
+    feed = ProductFeed(settings.products.on_invalid, model, gate, own_health, instruments)
+    products = names.name("products")
     services = [
-        Before("taking the state directory", lambda: _take_directory(c)),
-        Before("starting HTTP", lambda: _serve_http(c)),
-        Background("the monitor", lambda: monitor.watch(c)),
-        Before("loading the model", lambda: _load_model(c)),
-        Before("checking the topics", lambda: _check_topics(c)),
-        Before("asking how large messages may be", lambda: _read_limits(c)),
-        app.delivery,
-        Background("reading the products topic", lambda: _follow_catalogue(c)),
-        Background("reading the popularity topic", lambda: popularity.follow(c)),
-        Background("publishing popularity", lambda: popularity.publish(c)),
-        Background("watching the topics", lambda: topic_watch.watch(c)),
-        Background("watching the topics' ends", lambda: monitor.ask_for_ends(c)),
+        Before("taking the state directory", lambda: _take_directory(settings, app)),
+        Before("starting HTTP", lambda: _serve_http(settings.http, own_health, instruments)),
+        Background("the monitor", monitor.watch),
+        Before("loading the model", lambda: _load_model(settings, model, own_health, instruments)),
+        Before(
+            "checking the topics", lambda: _check_topics(settings, app, watch, seen, own_health)
+        ),
+        Before("asking how large messages may be", lambda: _read_limits(settings, app)),
+        delivery,
+        Background(
+            "reading the products topic",
+            lambda: catalogue.follow(client, products, feed.decoder, feed.apply, feed.is_read),
+        ),
+        Background("reading the popularity topic", popularity.follow),
+        Background("publishing popularity", popularity.publish),
+        Background("watching the topics", watch.watch),
+        Background("watching the topics' ends", ends.watch),
     ]
     app.start_before_kafka(services)
     return app
@@ -108,30 +162,36 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
-async def _take_directory(c: Components) -> None:
-    state_directory.lock(c.settings.state.directory, c.app.conf.tabledir)
+def _delivery(settings: Settings, client: Mapping[str, Any]) -> AtLeastOnce | ExactlyOnce:
+    if settings.delivery == "exactly_once":
+        return ExactlyOnce(client, settings.app_id)
+    return AtLeastOnce(client)
 
 
-async def _serve_http(c: Components) -> None:
-    chosen = c.settings.http
-    c.metrics.ready.set_function(lambda: float(health.ready(c.health, monotonic())[0]))
-    server = http.start(chosen.host, chosen.port, metrics.renderer(c.metrics), c.health)
+async def _take_directory(settings: Settings, app: RuntimeApp) -> None:
+    state_directory.lock(settings.state.directory, app.conf.tabledir)
+
+
+async def _serve_http(chosen: Http, own_health: Health, instruments: Metrics) -> None:
+    instruments.ready.set_function(lambda: float(health.ready(own_health, monotonic())[0]))
+    server = http.start(chosen.host, chosen.port, metrics.renderer(instruments), own_health)
     log.info("serving metrics and health", host=chosen.host, port=server.port)
 
 
-async def _load_model(c: Components) -> None:
-    settings = c.settings
+async def _load_model(
+    settings: Settings, model: Model, own_health: Health, instruments: Metrics
+) -> None:
     chosen = settings.recommendations
     rules = shop_rules.of(**{name: getattr(chosen, name) for name in shop_rules.settings()})
 
     def tell(doing: str) -> None:
-        c.health.starting = doing
+        own_health.starting = doing
 
     tell("compiling the loop that places shoppers")
-    await c.model.run(placement.warm_up)
-    c.loaded = await c.model.run(recommender.load, settings.model, chosen.k, rules, tell)
-    name, release, sha256 = (c.loaded.model[part] for part in ("name", "version", "sha256"))
-    c.metrics.build.info(
+    await model.run(placement.warm_up)
+    loaded = await model.load(lambda: recommender.load(settings.model, chosen.k, rules, tell))
+    name, release, sha256 = (loaded.model[part] for part in ("name", "version", "sha256"))
+    instruments.build.info(
         {
             "version": version("pprm-worker"),
             "model": name,
@@ -139,92 +199,23 @@ async def _load_model(c: Components) -> None:
             "model_sha256": sha256,
         }
     )
-    c.metrics.model_last_update_timestamp_seconds.set(time())
-    log.info(
-        "model loaded",
-        model=name,
-        version=release,
-        sha256=sha256,
-        device=str(c.loaded.scorer.device),
-    )
+    instruments.model_last_update_timestamp_seconds.set(time())
+    device = str(loaded.scorer.device)
+    log.info("model loaded", model=name, version=release, sha256=sha256, device=device)
 
 
-async def _check_topics(c: Components) -> None:
-    client = c.app.kafka_client_settings
-    c.health.starting = "waiting for the broker and its topics"
+async def _check_topics(
+    settings: Settings, app: RuntimeApp, watch: TopicWatch, seen: SeenTopics, own_health: Health
+) -> None:
+    client = app.kafka_client_settings
+    own_health.starting = "waiting for the broker and its topics"
     await topics.wait_for_broker(client)
-    await topics.require_allowed(client, c.settings)
-    await topic_watch.wait_for_all(c)
-    topics.require_equal({name: c.topics[name].partitions for name in topic_watch.cut_alike(c)})
-    c.partitions = c.topics[c.settings.changelog].partitions
-    c.app.found_partitions(c.partitions)
-    topic_watch.count_partitions(c)
-    c.health.starting = None
+    await topics.require_allowed(client, settings)
+    await watch.wait_for_all()
+    topics.require_equal({name: seen.partitions(name) for name in watch.cut_alike})
+    app.found_partitions(seen.partitions(settings.changelog))
+    own_health.starting = None
 
 
-async def _read_limits(c: Components) -> None:
-    c.app.delivery.limits = await message_limits.read(c.app.kafka_client_settings, c.settings)
-
-
-async def _follow_catalogue(c: Components) -> None:
-    available = 0
-
-    def decoder() -> Decode:
-        newest = Newest()
-
-        def decode(record: Record) -> Change | None:
-            change = _product_change(c, record)
-            return (
-                change
-                if change and newest.is_newest(change[0], change[1] is None, record, time())
-                else None
-            )
-
-        return decode
-
-    async def apply(changes: Changes, count: int) -> int:
-        nonlocal available
-        await c.encode(c.recommender.texts(changes))
-        available, known = await c.model.run(lambda: c.recommender.change(changes))
-        c.metrics.catalogue_products.labels("available").set(available)
-        c.metrics.catalogue_products.labels("known").set(known)
-        c.metrics.catalogue_records.inc(count)
-        _count_available(c, available)
-        return known
-
-    async def read(products: set[str]) -> None:
-        """What is known and not in the topic was in one of the same name, which was deleted."""
-        known = await c.model.run(lambda: list(c.recommender.catalogue.ids))
-        if gone := [product_id for product_id in known if product_id not in products]:
-            await apply(dict.fromkeys(gone), 0)
-        log.info("catalogue read", products=len(products), available=available)
-        c.metrics.catalogue_products.labels("available").set(available)
-        c.health.catalogue_read = True
-        c.catalogue_read.set()
-        _count_available(c, available)
-
-    await catalogue.follow(
-        c.app.kafka_client_settings, c.settings.topics.name("products"), decoder, apply, read
-    )
-
-
-def _product_change(c: Components, record: Record) -> Change | None:
-    """What a record of the products topic says, None where it is not valid."""
-    said = codec.decode_product(record, c.recommender.catalogue.dimensions)
-    if not isinstance(said, codec.Invalid):
-        return said
-    if c.settings.products.on_invalid == "withdraw" and (product_id := codec.readable_key(record)):
-        return product_id, None
-    c.health.unread_products += 1
-    c.health.unread_because = f"{said.reason}: {said.detail}"
-    if said.reason == "vector":  # of another model than ours: our agent may have passed it long ago
-        log.warning("a product was passed over", key=codec.readable_key(record), detail=said.detail)
-    return None
-
-
-def _count_available(c: Components, available: int) -> None:
-    """Answer events while so many products are available: while there is none they wait."""
-    c.health.nothing_to_recommend = not (available or c.settings.recommendations.empty_catalogue)
-    if c.health.nothing_to_recommend and c.may_answer.is_set():
-        log.warning("no product is available any more: events wait in Kafka until one is")
-    answer_or_wait(c)
+async def _read_limits(settings: Settings, app: RuntimeApp) -> None:
+    app.delivery.limits = await message_limits.read(app.kafka_client_settings, settings)

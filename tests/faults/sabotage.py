@@ -35,16 +35,16 @@ def drop(value: str) -> None:
 
 
 def fail_batch(value: str) -> None:
-    from worker.pipeline import publishing
+    from worker.pipeline.publishing import Publisher
 
-    publish, turn = publishing.publish, _at(int(value))
+    publish, turn = Publisher.publish, _at(int(value))
 
     async def failing(*arguments: Any) -> Any:
         if turn():
             raise RuntimeError("sabotage: this micro-batch fails")
         return await publish(*arguments)
 
-    publishing.publish = failing
+    Publisher.publish = failing  # type: ignore[method-assign]
 
 
 def slow_batch(value: str) -> None:

@@ -49,8 +49,8 @@ async def follow(
         client: keyword arguments of an aiokafka client.
         topic: of the products.
         decoder: what decodes a topic's records, from its beginning on.
-        apply: takes in what changed, and how many records said so; returns how many products are
-            known.
+        apply: takes in what changed, and the number of records that did it; returns how many
+            products are known.
         on_read: gets the ids of all products in it, when it is read to its end: at first, and again
             where the topic was deleted and created again.
     """

@@ -409,8 +409,8 @@ def recommendation_id(user_id: str, version: int, items: bytes, model_sha256: st
     Not of the record answered: after a crash the same record is answered again, from popularity and
     catalogue of then.
     """
-    said = orjson.dumps([user_id, version, PLACEMENT, model_sha256, orjson.Fragment(items)])
-    return hashlib.blake2b(said, digest_size=16).hexdigest()
+    content = orjson.dumps([user_id, version, PLACEMENT, model_sha256, orjson.Fragment(items)])
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def encode_recommendation(answer: Answer, now: datetime) -> tuple[bytes, bytes, Headers]:
@@ -477,15 +477,15 @@ def _trace(headers: RecordHeaders) -> Headers:
     """
     if not headers:
         return []
-    said: dict[str, bytes] = {}
+    context: dict[str, bytes] = {}
     for name, value in headers:
         if name in ("traceparent", "tracestate") and value:
-            said.setdefault(name, value)
-    if len(said.get("traceparent", b"")) > MAX_TRACEPARENT:
+            context.setdefault(name, value)
+    if len(context.get("traceparent", b"")) > MAX_TRACEPARENT:
         return []
-    if len(state := said.get("tracestate", b"")) > MAX_TRACESTATE:
-        said["tracestate"] = state[: MAX_TRACESTATE + 1].rpartition(b",")[0]
-    return list(said.items())
+    if len(state := context.get("tracestate", b"")) > MAX_TRACESTATE:
+        context["tracestate"] = state[: MAX_TRACESTATE + 1].rpartition(b",")[0]
+    return list(context.items())
 
 
 def largest_list(k: int) -> int:

@@ -77,11 +77,11 @@ def foreign(value: bytes) -> str | None:
     """What to do about an envelope that is not unwrapped; None where none is known."""
     if value[:1] == b"\0" and len(value) > 5:
         return CONFLUENT.format(int.from_bytes(value[1:5], "big"))
-    said = _object(value) or {}
-    inner = said.get("payload") if "schema" in said else None
-    if _is_change(said) or (isinstance(inner, Mapping) and _is_change(inner)):
+    outer = _object(value) or {}
+    inner = outer.get("payload") if "schema" in outer else None
+    if _is_change(outer) or (isinstance(inner, Mapping) and _is_change(inner)):
         return f"{DEBEZIUM}{', value.converter.schemas.enable=false' if inner else ''}"
-    return CONNECT if "schema" in said and "payload" in said else None
+    return CONNECT if "schema" in outer and "payload" in outer else None
 
 
 def key_hint(key: str) -> str:
@@ -89,8 +89,8 @@ def key_hint(key: str) -> str:
     return KEY if key[:1] in ('"', "{", "\0") else ""
 
 
-def _is_change(said: Mapping[str, object]) -> bool:
-    return "op" in said and ("before" in said or "after" in said)
+def _is_change(fields: Mapping[str, object]) -> bool:
+    return "op" in fields and ("before" in fields or "after" in fields)
 
 
 def _content_type(headers: RecordHeaders) -> bytes:
@@ -103,10 +103,10 @@ def _content_type(headers: RecordHeaders) -> bytes:
 
 def _object(value: bytes) -> dict[str, object] | None:
     try:
-        said = orjson.loads(value)
+        parsed = orjson.loads(value)
     except orjson.JSONDecodeError:
         return None
-    return said if isinstance(said, dict) else None
+    return parsed if isinstance(parsed, dict) else None
 
 
 def _data(event: Mapping[str, object]) -> bytes:
@@ -127,20 +127,20 @@ def _data(event: Mapping[str, object]) -> bytes:
 
 def _with(model: type[Message], data: bytes, attributes: Mapping[str, object]) -> bytes:
     """Add the envelope's id and time to data without them, where the message has such fields."""
-    said, time = _object(data), attributes.get("time")
-    if said is None:
+    fields, time = _object(data), attributes.get("time")
+    if fields is None:
         return data
     for name, value in (
         *((name, attributes.get("id")) for name in IDS),
         *((name, time) for name in TIMES),
     ):
         field = model.model_fields.get(name)
-        if field is None or value is None or said.get(name) is not None:
+        if field is None or value is None or fields.get(name) is not None:
             continue
         # what is needed is refused for what it says; what is not is better without what cannot be
         if field.is_required() or _is_a_time(value):
-            said[name] = value
-    return orjson.dumps(said)
+            fields[name] = value
+    return orjson.dumps(fields)
 
 
 _TIME = TypeAdapter[datetime](Time)

@@ -1,33 +1,31 @@
-"""The pipeline's side of the runtime: what it tells is counted, what it asks is answered."""
+"""The pipeline's side of the runtime: what it reports is counted, what it asks is answered."""
 
 from collections.abc import Iterable, Mapping
 
 from pprm.state import user_state
 from worker.ops.metrics import Metrics
-from worker.pipeline import publishing
-from worker.pipeline.context import Components
+from worker.pipeline.states import States
+from worker.pipeline.work import unit_of
+from worker.runtime.delivery import Delivery
 from worker.runtime.ledger import TopicPartition
 
 
 class Listener:
     """The worker's `RuntimeListener`.
 
-    The runtime needs it to be made, and it needs the runtime to write: so it is bound afterwards.
+    There is a circle here: the runtime's app is made with its listener, the states are made with
+    the app, and the listener has states appended again. `worker.app` makes them in this order, and
+    closes the circle by `bind`, once, before the app is started.
     """
 
-    def __init__(self, metrics: Metrics, families: Mapping[str, str]) -> None:
+    def __init__(self, metrics: Metrics, families: Mapping[str, str], delivery: Delivery) -> None:
         """`families` are those of the input topics, by topic."""
-        self._metrics, self._families = metrics, families
-        self._bound: Components | None = None
+        self._metrics, self._families, self._delivery = metrics, families, delivery
+        self._states: States | None = None
 
-    def bind(self, components: Components) -> None:
-        """Write with these from now on, before the app is started."""
-        self._bound = components
-
-    @property
-    def _components(self) -> Components:
-        assert self._bound, "the listener is bound before the app is started"
-        return self._bound
+    def bind(self, states: States) -> None:
+        """Have these states appended again where somebody wrote over them."""
+        self._states = states
 
     def on_commit(self, seconds: float) -> None:
         """Measure it."""
@@ -51,17 +49,17 @@ class Listener:
 
     async def on_owned(self, assigned: Iterable[TopicPartition]) -> None:
         """Have the delivery take over what is written for these partitions of input topics."""
-        c = self._components
         units = {
-            c.unit(self._families[topic], partition)
+            unit_of(self._families[topic], partition)
             for topic, partition in assigned
             if topic in self._families
         }
-        await c.app.delivery.own(units)
+        await self._delivery.own(units)
 
     async def on_overwritten(self, partition: int, keys: Iterable[bytes]) -> None:
         """Append the states that the table holds."""
-        await publishing.append_again(self._components, partition, keys)
+        assert self._states, "the listener is bound before the app is started"
+        await self._states.append_again(partition, keys)
 
     def follows(self, value: bytes, held: bytes) -> bool:
         """See `pprm.state.user_state.follows`."""

@@ -52,5 +52,5 @@ def largest(settings: Settings) -> dict[str, int]:
 async def of(client: Mapping[str, Any], names: Iterable[str]) -> dict[str, int]:
     """Each topic's own limit; Kafka's default where the broker does not tell."""
     wanted = list(names)
-    told = await topics.configurations(client, wanted, "max.message.bytes")
-    return {name: int(told.get(name, DEFAULT_LIMIT)) for name in wanted}
+    set_there = await topics.configurations(client, wanted, "max.message.bytes")
+    return {name: int(set_there.get(name, DEFAULT_LIMIT)) for name in wanted}

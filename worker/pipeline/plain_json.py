@@ -96,10 +96,16 @@ def _type(annotation: Any, metadata: list[Any]) -> Any:
     if annotation is AwareDatetime:
         return Annotated[datetime, msgspec.Meta(tz=True)]
     kind = dict[_type(arguments[0], []), _type(arguments[1], [])] if origin is dict else annotation  # type: ignore[misc]
-    limits = {name: getattr(said, name) for said in metadata if (name := _LIMITS.get(type(said)))}
+    limits = {
+        name: getattr(constraint, name)
+        for constraint in metadata
+        if (name := _LIMITS.get(type(constraint)))
+    }
     return Annotated[kind, msgspec.Meta(**limits)]
 
 
 def _flat(metadata: list[Any]) -> list[Any]:
     """Take apart pydantic's `Field(...)` which holds the limits it was given."""
-    return [limit for said in metadata for limit in getattr(said, "metadata", [said])]
+    return [
+        limit for constraint in metadata for limit in getattr(constraint, "metadata", [constraint])
+    ]

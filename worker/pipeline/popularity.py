@@ -10,20 +10,26 @@ counts from the shoppers' states, so nothing is lost.
 
 import asyncio
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from time import time
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
 
 from pprm.catalogue.popularity import Snapshot, decode_snapshot, encode_snapshot
-from pprm.state.user_state import DAY
+from pprm.state import user_state
+from pprm.state.user_state import DAY, StateError, UserState
 from worker.kafka import reader
 from worker.kafka.batches import Fetch, Record, Unreadable
-from worker.pipeline.context import Components
+from worker.ops.metrics import Metrics
 from worker.pipeline.following import Followed
+from worker.pipeline.gate import Gate
+from worker.pipeline.model import Model
+from worker.pipeline.ownership import Ownership
+from worker.runtime.table import BatchTable
 
 IDLE_MS = 500
 COUNTED_AT_ONCE = 2000
@@ -35,102 +41,139 @@ log = structlog.get_logger(__name__)
 _me = uuid.uuid4().hex.encode()
 
 
-async def take_over(c: Components, owned: frozenset[int]) -> None:
-    """Count the states of the partitions that are new here.
+class PopularityExchange:
+    """Counts the partitions owned, publishes them, and takes in those of the others."""
 
-    Partitions that are gone are left to their next owner.
-    """
-    new, gone = owned - c.owned, c.owned - owned
-    c.owned = owned
-    await c.model.run(lambda: c.recommender.popularity.disown(gone))
-    await recount(c, new)
+    def __init__(
+        self,
+        topic: str,
+        partitions: int,
+        snapshot_seconds: float,
+        client: Mapping[str, Any],
+        table: BatchTable,
+        model: Model,
+        ownership: Ownership,
+        gate: Gate,
+        metrics: Metrics,
+    ) -> None:
+        """`partitions` are those that a snapshot may be of."""
+        self._topic, self._partitions, self._snapshot_seconds = topic, partitions, snapshot_seconds
+        self._client, self._table, self._model = client, table, model
+        self._ownership, self._gate, self._metrics = ownership, gate, metrics
+        self._published: dict[int, int] = {}
+        """The last published version of each partition.
+
+        The model thread removes, the event loop sets.
+        """
+
+    async def take_over(self, owned: frozenset[int]) -> None:
+        """Own these partitions, and count the states of those that are new here.
+
+        Partitions that are gone are left to their next owner.
+        """
+        new, gone = self._ownership.take_over(owned)
+        await self._model.run(lambda: self._model.recommender.popularity.disown(gone))
+        await self.recount(new)
+
+    async def recount(self, partitions: Iterable[int]) -> None:
+        """Count partitions anew from the shoppers' states.
+
+        This follows a take-over, or a batch that was counted but not kept.
+        """
+
+        def count() -> None:
+            popularity = self._model.recommender.popularity
+            for partition in partitions:
+                popularity.own(partition)
+                states = readable_states(self._table, partition)
+                while some := list(islice(states, COUNTED_AT_ONCE)):
+                    popularity.add_states(some, partition)
+
+        await self._model.run(count)
+
+    async def publish(self) -> None:
+        """Publish the partitions owned for ever, whenever they have changed."""
+        async with AIOKafkaProducer(
+            acks="all", max_request_size=1 << 20, **self._client
+        ) as producer:
+            while True:
+                await asyncio.sleep(self._snapshot_seconds)
+                if not self._model.is_loaded:
+                    continue
+                for partition, (version, snapshot) in (
+                    await self._model.run(self._changed)
+                ).items():
+                    await producer.send_and_wait(
+                        self._topic,
+                        encode_snapshot(snapshot),
+                        str(partition).encode(),
+                        partition=0,
+                        headers=[(WRITER, _me)],
+                    )
+                    self._published[partition] = version
+                purchases = self._model.recommender.popularity.purchases
+                self._metrics.popularity_purchases.set(await self._model.run(purchases))
+
+    def _changed(self) -> dict[int, tuple[int, Snapshot]]:
+        popularity, owned = self._model.recommender.popularity, self._ownership.owned
+        return {
+            partition: (version, popularity.snapshot(partition))
+            for partition, version in popularity.versions().items()
+            if self._published.get(partition) != version and partition in owned
+        }
+
+    async def follow(self) -> None:
+        """Take in the snapshots of the other workers for ever."""
+        consumer = reader.consumer(self._client, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            topic = Followed(consumer, self._topic)
+            await topic.begin()
+            while True:
+                if await topic.keep_up():
+                    self._published.clear()  # who starts later knows us from there only
+                fetched: Fetch = await consumer.getmany(timeout_ms=IDLE_MS, max_records=100)
+                if newest := self._newest(fetched):
+                    await self._gate.wait_for_catalogue()
+                    await self._model.run(partial(self._take_in, newest))
+        finally:
+            await consumer.stop()
+
+    def _newest(self, fetched: Fetch) -> dict[int, Snapshot]:
+        """The newest snapshot of each partition that another worker has written."""
+        newest: dict[int, Snapshot] = {}
+        for record in (record for records in fetched.values() for record in records):
+            by_other = dict(record.headers).get(WRITER) != _me
+            if by_other and (read := _read(record, self._partitions)):
+                partition, snapshot = read
+                newest[partition] = snapshot
+        return newest
+
+    def _take_in(self, snapshots: dict[int, Snapshot]) -> None:
+        for partition, snapshot in snapshots.items():
+            self._model.recommender.popularity.put(partition, snapshot)
+            self._published.pop(partition, None)
 
 
-async def recount(c: Components, partitions: Iterable[int]) -> None:
-    """Count partitions anew from the shoppers' states.
-
-    This follows a take-over, or a batch that was counted but not kept.
-    """
-
-    def count() -> None:
-        popularity = c.recommender.popularity
-        for partition in partitions:
-            popularity.own(partition)
-            states = c.states([partition])
-            while some := list(islice(states, COUNTED_AT_ONCE)):
-                popularity.add_states(some, partition)
-
-    await c.model.run(count)
+def readable_states(table: BatchTable, partition: int) -> Iterator[UserState]:
+    """All shoppers of a partition whose states can be read."""
+    for _, value in table.scan(partition):
+        try:
+            state = user_state.decode(value)
+        except StateError:  # it becomes a dead letter when its shopper's next event comes
+            continue
+        yield state
 
 
-async def publish(c: Components) -> None:
-    """Publish the partitions owned for ever, whenever they have changed."""
-    topic = c.settings.popularity_topic
-    async with AIOKafkaProducer(
-        acks="all", max_request_size=1 << 20, **c.app.kafka_client_settings
-    ) as producer:
-        while True:
-            await asyncio.sleep(c.settings.popularity.snapshot_seconds)
-            if not c.loaded:
-                continue
-            for partition, (version, snapshot) in (await c.model.run(lambda: _changed(c))).items():
-                headers = [(WRITER, _me)]
-                value = encode_snapshot(snapshot)
-                await producer.send_and_wait(
-                    topic, value, str(partition).encode(), partition=0, headers=headers
-                )
-                c.popularity_published[partition] = version
-            c.metrics.popularity_purchases.set(
-                await c.model.run(c.recommender.popularity.purchases)
-            )
-
-
-def _changed(c: Components) -> dict[int, tuple[int, Snapshot]]:
-    popularity, published = c.recommender.popularity, c.popularity_published
-    return {
-        partition: (version, popularity.snapshot(partition))
-        for partition, version in popularity.versions().items()
-        if published.get(partition) != version and partition in c.owned
-    }
-
-
-async def follow(c: Components) -> None:
-    """Take in the snapshots of the other workers for ever."""
-    consumer = reader.consumer(c.app.kafka_client_settings, auto_offset_reset="earliest")
-    await consumer.start()
-    try:
-        topic = Followed(consumer, c.settings.popularity_topic)
-        await topic.begin()
-        while True:
-            if await topic.keep_up():
-                c.popularity_published.clear()  # who starts later knows us from there only
-            newest: dict[int, Snapshot] = {}
-            fetched: Fetch = await consumer.getmany(timeout_ms=IDLE_MS, max_records=100)
-            for record in (record for records in fetched.values() for record in records):
-                if dict(record.headers).get(WRITER) != _me and (said := _read(c, record)):
-                    newest[said[0]] = said[1]
-            if newest:
-                await c.catalogue_read.wait()
-                await c.model.run(partial(_take_in, c, newest))
-    finally:
-        await consumer.stop()
-
-
-def _read(c: Components, record: Record | Unreadable) -> tuple[int, Snapshot] | None:
+def _read(record: Record | Unreadable, partitions: int) -> tuple[int, Snapshot] | None:
     """Partition and snapshot of a record, None where it is not one."""
     try:
         if isinstance(record, Unreadable):
             raise ValueError(record.why)
         partition = int(record.key or b"")
-        if not 0 <= partition < c.settings.topics.partitions:
+        if not 0 <= partition < partitions:
             raise ValueError(f"there is no partition {partition}")
         return partition, decode_snapshot(record.value or b"", int(time() // DAY) + 1)
     except (TypeError, ValueError) as error:
         log.warning("a popularity snapshot was passed over", offset=record.offset, error=str(error))
         return None
-
-
-def _take_in(c: Components, snapshots: dict[int, Snapshot]) -> None:
-    for partition, snapshot in snapshots.items():
-        c.recommender.popularity.put(partition, snapshot)
-        c.popularity_published.pop(partition, None)

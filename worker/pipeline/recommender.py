@@ -2,8 +2,8 @@
 
 Every method runs in the one model thread.
 
-Texts are encoded before, in a thread of their own (`Components.encode`): BERT takes milliseconds a
-text, and seconds to load.
+Texts are encoded before, in a thread of their own (`worker.pipeline.model`): BERT takes
+milliseconds a text, and seconds to load.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,7 +50,7 @@ class Recommender:
     """name, version, sha256: what every list says of its origin."""
     k: int
     rules: Rules
-    _told: int = 0
+    _reported: int = 0
 
     @property
     def catalogue(self) -> Catalogue:
@@ -64,8 +64,8 @@ class Recommender:
 
     def newly_not_finite(self) -> int:
         """Scores that were no finite numbers since this was asked last."""
-        before, self._told = self._told, self.scorer.not_finite
-        return self._told - before
+        before, self._reported = self._reported, self.scorer.not_finite
+        return self._reported - before
 
     def change(self, changes: Changes) -> tuple[int, int]:
         """Apply product records whose texts are encoded.

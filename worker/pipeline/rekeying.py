@@ -76,8 +76,8 @@ def originals(
 
 def _original(record: Record) -> tuple[Origin, Record] | None:
     try:
-        name, said = record.headers[0]
-        topic, *numbers = (said or b"").decode().split(":")
+        name, source = record.headers[0]
+        topic, *numbers = (source or b"").decode().split(":")
         partition, offset, timestamp, log = map(int, numbers)
     except (IndexError, ValueError):
         return None
@@ -98,10 +98,10 @@ def _original(record: Record) -> tuple[Origin, Record] | None:
     )
 
 
-def from_elsewhere(said: Decoded | Invalid) -> Decoded | Invalid:
+def from_elsewhere(decoded: Decoded | Invalid) -> Decoded | Invalid:
     """What a re-keyed record says, with the watermark that is for records of its partition."""
-    if isinstance(said, Invalid):
-        return said
-    position = said.event.position
-    source = elsewhere(position.source)
-    return replace(said, event=replace(said.event, position=replace(position, source=source)))
+    if isinstance(decoded, Invalid):
+        return decoded
+    position = decoded.event.position
+    moved = replace(position, source=elsewhere(position.source))
+    return replace(decoded, event=replace(decoded.event, position=moved))

@@ -12,9 +12,14 @@ from collections.abc import Iterator, Mapping
 import structlog
 
 from worker.kafka import topics
-from worker.pipeline.context import Components, answer_or_wait
+from worker.ops.health import Health
+from worker.ops.metrics import Metrics
+from worker.pipeline.gate import Gate
+from worker.pipeline.seen_topics import SeenTopics
 from worker.runtime import metadata
+from worker.runtime.app import RuntimeApp
 from worker.runtime.metadata import Topic
+from worker.settings import Settings
 
 EVERY = 3.0
 """Seconds between two looks; a fetch that finds a topic away brings the next one at once."""
@@ -23,128 +28,140 @@ AFTER_DOUBT = 0.5
 log = structlog.get_logger(__name__)
 
 
-async def watch(c: Components) -> None:
-    """Watch for ever."""
-    async with metadata.connected(c.app.kafka_client_settings) as client:
-        while True:
-            await see(c, await metadata.describe(client, names(c)))
-            await _next_turn(c)
+class TopicWatch:
+    """Compares the topics on the broker with what the worker needs."""
 
+    def __init__(
+        self,
+        settings: Settings,
+        app: RuntimeApp,
+        seen: SeenTopics,
+        gate: Gate,
+        health: Health,
+        metrics: Metrics,
+    ) -> None:
+        """`seen` gets what is found."""
+        self._app, self._seen, self._gate = app, seen, gate
+        self._health, self._metrics = health, metrics
+        self._changelog, self._rekeyed = settings.changelog, settings.rekeyed_topic
+        self._lists = settings.topics.name("recommendations")
+        self._dead_letters = settings.topics.name("dead_letters")
+        self.names = [spec.name for spec in topics.plan(settings)]
+        """All topics that a worker needs."""
+        self.cut_alike = [*sorted(app.keyed), self._lists, self._changelog]
+        """Topics that must have as many partitions as the table."""
 
-async def wait_for_all(c: Components) -> None:
-    """Come back when all topics are there: before, nothing can be read or kept."""
-    async with metadata.connected(c.app.kafka_client_settings) as client:
-        while True:
-            found = await metadata.describe(client, names(c))
-            if set(names(c)) <= found.keys():
-                c.topics, c.health.topics = found, None
-                return
-            look(c, found)
-            await asyncio.sleep(EVERY)
+    async def watch(self) -> None:
+        """Watch for ever."""
+        async with metadata.connected(self._app.kafka_client_settings) as client:
+            while True:
+                await self.see(await metadata.describe(client, self.names))
+                await self._next_turn()
 
+    async def wait_for_all(self) -> None:
+        """Come back when all topics are there: before, nothing can be read or kept."""
+        async with metadata.connected(self._app.kafka_client_settings) as client:
+            while True:
+                found = await metadata.describe(client, self.names)
+                if set(self.names) <= found.keys():
+                    self._health.topics = None
+                    self._seen.note(found)
+                    return
+                self.look(found)
+                await asyncio.sleep(EVERY)
 
-def names(c: Components) -> list[str]:
-    """All topics that a worker needs."""
-    return [spec.name for spec in topics.plan(c.settings)]
+    async def see(self, found: Mapping[str, Topic]) -> None:
+        """Look, once the producers know what there is to write to now.
 
+        By themselves they ask every few minutes.
+        """
+        if any(found.get(name) != self._seen.get(name) for name in self._written()):
+            await self._app.delivery.ask_for_partitions()
+        self.look(found)
 
-async def see(c: Components, found: Mapping[str, Topic]) -> None:
-    """Look, once the producers know what there is to write to now: they ask every few minutes."""
-    if any(found.get(name) != c.topics.get(name) for name in written(c)):
-        await c.app.delivery.ask_for_partitions()
-    look(c, found)
+    def look(self, found: Mapping[str, Topic]) -> None:
+        """Log what is wrong, and have the group assign anew where a topic was replaced."""
+        missing = [name for name in self.names if name not in found]
+        differ = self._differing(found)
+        short = [
+            name for name, least in self._written().items() if _partitions(found, name) < least
+        ]
+        self._measure(missing, differ)
+        if self._app.consumer_or_none is not None:
+            # at once: their shoppers may have moved, and the group takes seconds to assign anew
+            self._app.consumer.leave_alone(frozenset(differ))
+        wrong = "; ".join(self._wrong(missing, differ, short)) or None
+        if wrong != self._health.topics:
+            log.error(wrong) if wrong else log.info("the topics are as they should be again")
+        self._health.topics = wrong
+        self._seen.note(found)
+        self._gate.can_write(not short)
+        if why := self._changed(found):
+            self._app.consumer.rejoin(why)
 
+    def _differing(self, found: Mapping[str, Topic]) -> dict[str, int]:
+        """Partitions of the topics that have not as many as the table."""
+        counts = {name: found[name].partitions for name in self.cut_alike if name in found}
+        return {name: count for name, count in counts.items() if count != self._app.partitions}
 
-def look(c: Components, found: Mapping[str, Topic]) -> None:
-    """Log what is wrong, and have the group assign anew where a topic was replaced."""
-    missing = [name for name in names(c) if name not in found]
-    differ = {name: found[name].partitions for name in cut_alike(c) if name in found}
-    differ = {name: count for name, count in differ.items() if count != c.app.partitions}
-    for name in names(c):
-        c.metrics.topic_missing.labels(name).set(name in missing)
-    for name in cut_alike(c):
-        c.metrics.topic_partitions_differ.labels(name).set(name in differ)
-    if c.app.consumer_or_none is not None:
-        # at once: their shoppers may have moved, and the group takes seconds to assign anew
-        c.app.consumer.leave_alone(frozenset(differ))
-    short = [name for name, count in written(c).items() if _partitions(found, name) < count]
-    said = "; ".join(_wrong(c, missing, differ, short)) or None
-    if said != c.health.topics:
-        log.error(said) if said else log.info("the topics are as they should be again")
-    c.health.topics, c.topics = said, dict(found)
-    c.health.nowhere_to_write = bool(short)
-    answer_or_wait(c)
-    count_partitions(c)
-    if why := _changed(c, found):
-        c.app.consumer.rejoin(why)
+    def _measure(self, missing: list[str], differ: Mapping[str, int]) -> None:
+        for name in self.names:
+            self._metrics.topic_missing.labels(name).set(name in missing)
+        for name in self.cut_alike:
+            self._metrics.topic_partitions_differ.labels(name).set(name in differ)
 
+    def _written(self) -> dict[str, int]:
+        """Topics that a micro-batch writes to, and the partitions that each needs."""
+        as_many = [self._lists, self._rekeyed, self._changelog]
+        return dict.fromkeys(as_many, self._app.partitions) | {self._dead_letters: 1}
 
-def count_partitions(c: Components) -> None:
-    """Note how the topics are cut whose number of partitions is free."""
-    if (products := c.topics.get(c.settings.topics.name("products"))) is not None:
-        c.product_partitions = products.partitions
-    if (letters := c.topics.get(c.settings.topics.name("dead_letters"))) is not None:
-        c.dead_letter_partitions = letters.partitions
+    def _wrong(
+        self, missing: list[str], differ: Mapping[str, int], short: list[str]
+    ) -> Iterator[str]:
+        if missing:
+            yield f"these topics do not exist: {', '.join(missing)}; run `pprm topics create`"
+        if differ:
+            listed = ", ".join(f"{name} has {count}" for name, count in differ.items())
+            unread = ", ".join(name for name in differ if name in self._app.keyed)
+            waits = f"; {unread}: not read, its events wait in Kafka" if unread else ""
+            yield (
+                f"the states have {self._app.partitions} partitions, but {listed}{waits}; see"
+                " PprmPartitionsDiffer in docs/operations.md"
+            )
+        if short:
+            yield (
+                f"the worker cannot write to {', '.join(short)}: all events wait in Kafka until it"
+                " can"
+            )
 
+    def _changed(self, found: Mapping[str, Topic]) -> str | None:
+        """Why the group should assign anew, None where it need not, or does."""
+        app = self._app
+        if app.consumer_or_none is None or app.rebalancing or app.tables.recovery.in_recovery:
+            return None
+        used = {topic: note.topic for (topic, _), note in app.consumer.notes.items()}
+        used[self._changelog] = app.tables.recovery.changelog
+        if replaced := sorted(
+            topic
+            for topic, log in used.items()
+            if log and topic in found and found[topic].log != log
+        ):
+            return f"deleted and created again: {', '.join(replaced)}"
+        if back := sorted(app.consumer.doubts & found.keys()):
+            return f"to be read again: {', '.join(back)}"
+        return None
 
-def cut_alike(c: Components) -> list[str]:
-    """Topics that must have as many partitions as the table."""
-    return [*sorted(c.app.keyed), c.settings.topics.name("recommendations"), c.settings.changelog]
-
-
-def written(c: Components) -> dict[str, int]:
-    """Topics that a micro-batch writes to, and the partitions that each needs."""
-    needed = [
-        c.settings.topics.name("recommendations"), c.settings.rekeyed_topic, c.settings.changelog,
-    ]  # fmt: skip
-    return dict.fromkeys(needed, c.app.partitions) | {c.settings.topics.name("dead_letters"): 1}
+    async def _next_turn(self) -> None:
+        if self._app.consumer_or_none is None:
+            return await asyncio.sleep(EVERY)
+        doubted = self._app.consumer.doubted
+        try:
+            await asyncio.wait_for(doubted.wait(), EVERY)
+        except TimeoutError:
+            return None
+        doubted.clear()
+        await asyncio.sleep(AFTER_DOUBT)
 
 
 def _partitions(found: Mapping[str, Topic], name: str) -> int:
     return found[name].partitions if name in found else 0
-
-
-def _wrong(
-    c: Components, missing: list[str], differ: Mapping[str, int], short: list[str]
-) -> Iterator[str]:
-    if missing:
-        yield f"these topics do not exist: {', '.join(missing)}; run `pprm topics create`"
-    if differ:
-        listed = ", ".join(f"{name} has {count}" for name, count in differ.items())
-        unread = ", ".join(name for name in differ if name in c.app.keyed)
-        waits = f"; {unread}: not read, its events wait in Kafka" if unread else ""
-        yield (
-            f"the states have {c.app.partitions} partitions, but {listed}{waits}; see"
-            " PprmPartitionsDiffer in docs/operations.md"
-        )
-    if short:
-        yield (
-            f"the worker cannot write to {', '.join(short)}: all events wait in Kafka until it can"
-        )
-
-
-def _changed(c: Components, found: Mapping[str, Topic]) -> str | None:
-    """Why the group should assign anew, None where it need not, or does."""
-    if c.app.consumer_or_none is None or c.app.rebalancing or c.app.tables.recovery.in_recovery:
-        return None
-    used = {topic: note.topic for (topic, _), note in c.app.consumer.notes.items()}
-    used[c.settings.changelog] = c.app.tables.recovery.changelog
-    if replaced := sorted(
-        topic for topic, log in used.items() if log and topic in found and found[topic].log != log
-    ):
-        return f"deleted and created again: {', '.join(replaced)}"
-    if back := sorted(c.app.consumer.doubts & found.keys()):
-        return f"to be read again: {', '.join(back)}"
-    return None
-
-
-async def _next_turn(c: Components) -> None:
-    if c.app.consumer_or_none is None:
-        return await asyncio.sleep(EVERY)
-    doubted = c.app.consumer.doubted
-    try:
-        await asyncio.wait_for(doubted.wait(), EVERY)
-    except TimeoutError:
-        return None
-    doubted.clear()
-    await asyncio.sleep(AFTER_DOUBT)

@@ -20,6 +20,15 @@ Values: TypeAlias = Mapping[int, Mapping[bytes, bytes]]
 """Encoded states by partition and key."""
 
 
+def unit_of(family: str, partition: int) -> str:
+    """Return the unit of work that a partition of an input topic belongs to.
+
+    It is written together: the partitions of one number in all user-keyed topics, which one worker
+    always has at once; each partition of the products for itself.
+    """
+    return f"products-{partition}" if family == "products" else str(partition)
+
+
 @dataclass(slots=True)
 class Shopper:
     """A user-keyed shopper of a batch.
@@ -109,16 +118,20 @@ class Work:
         """Note records of a partition that go to the dead letters."""
         self.refused += [Refused(partition, record, invalid) for record, invalid in refused]
 
+    def append(self, unit: str, tp: TopicPartition, row: Row) -> None:
+        """Have a unit of work append a row to a topic's partition."""
+        self.rows[unit][tp].append(row)
+
     def receive(self, partition: int, answered: Iterable[Answered]) -> None:
         """Take in records of a partition, with what they say."""
         shoppers = self.partitions.setdefault(partition, {})
-        for record, answer in answered:
-            if isinstance(answer, Invalid):
-                self.refused.append(Refused(partition, record, answer))
+        for record, decoded in answered:
+            if isinstance(decoded, Invalid):
+                self.refused.append(Refused(partition, record, decoded))
                 continue
             key = key_of(record)
             shopper = shoppers.get(key)
             if shopper is None:
                 shopper = shoppers[key] = Shopper(partition, key)
-            shopper.last = record, answer
-            shopper.events.append(answer.event)
+            shopper.last = record, decoded
+            shopper.events.append(decoded.event)

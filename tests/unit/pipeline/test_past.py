@@ -1,7 +1,15 @@
+from datetime import UTC, datetime
+
 from worker.pipeline.past import LEAST, Past
 
 
-def test_the_past_is_told_when_it_is_folded_and_stragglers_are_not() -> None:
+def test_the_past_ends_where_events_are_answered_and_without_it_all_are() -> None:
+    past = Past(datetime.fromtimestamp(1_500_000_000, UTC))
+    assert [past.is_live(time) for time in (1_499_999_999, 1_500_000_000)] == [False, True]
+    assert Past().is_live(0)
+
+
+def test_the_past_is_logged_when_it_is_folded_and_stragglers_are_not() -> None:
     past = Past()
     assert past.end(5.0) is None, "there is none"
     past.fold(0, 0, 6.0)

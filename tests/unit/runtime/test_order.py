@@ -14,7 +14,14 @@ from aiokafka.errors import IllegalStateError
 from aiokafka.structs import OffsetAndMetadata
 from mode.utils.queues import FlowControlEvent, FlowControlQueue
 
-from worker.pipeline import publishing
+from tests.unit.pipeline.fakes import FixedOwnership
+from worker.ops import metrics
+from worker.ops.health import Health
+from worker.pipeline.model import Model
+from worker.pipeline.ownership import Ownership
+from worker.pipeline.publishing import Publisher
+from worker.pipeline.seen_topics import SeenTopics
+from worker.pipeline.states import States
 from worker.runtime.anchoring import Anchored
 from worker.runtime.commits import Anchor, Finding, Note
 from worker.runtime.consumer import LedgerConsumer
@@ -23,6 +30,7 @@ from worker.runtime.ledger import Ledger
 from worker.runtime.records import Fetched
 from worker.runtime.recovery import ChangelogRecovery
 from worker.runtime.stream import LedgerStream, MicroBatch
+from worker.settings import Topics
 
 TP = ("purchases", 0)
 
@@ -123,44 +131,30 @@ def test_a_transaction_is_aborted_when_a_rebalance_took_its_partition_meanwhile(
     assert asyncio.run(story())[-1] == "abort_transaction"
 
 
-def components(epochs: list[int], diary: Diary) -> Any:
-    """A worker whose ledger is in these epochs, one for every time that it is asked."""
-
-    class Epochs:
-        @property
-        def epoch(self) -> int:
-            return epochs.pop(0) if len(epochs) > 1 else epochs[0]
-
-        def __init__(self) -> None:
-            self.families = {"purchases": "purchases"}
-            consumer = SimpleNamespace(commit_of=lambda tp, offset: OffsetAndMetadata(offset, ""))
-            self.app = SimpleNamespace(delivery=diary, consumer=consumer)
-            self.table, self.generation = diary, 3
-
-        def unit(self, family: str, partition: int) -> str:
-            return str(partition)
-
-    return Epochs()
+def publisher(diary: Any, ownership: Ownership) -> Publisher:
+    families = {"purchases": "purchases"}
+    model = Model(Health())
+    return Publisher(Topics(), "changelog", families, diary, ownership, SeenTopics(), model)
 
 
 def test_a_batch_of_before_a_rebalance_is_not_published() -> None:
-    diary = Diary()
+    diary, batch = Diary(), MicroBatch(1, {}, {TP: 9}, 0.0)
     with pytest.raises(NotOurs):
-        asyncio.run(publishing.publish(components([2], diary), MicroBatch(1, {}, {TP: 9}, 0.0), {}))
+        asyncio.run(publisher(diary, FixedOwnership(2)).publish(batch, {}))
     assert diary.lines == []
 
 
 def test_a_batch_that_a_rebalance_overtook_while_it_was_published_is_not_stored() -> None:
-    diary = Diary()
+    diary: Any = Diary()
+    batch = MicroBatch(1, {}, {TP: 9}, 0.0)
     with pytest.raises(NotOurs):
-        asyncio.run(
-            publishing.publish(components([1, 2], diary), MicroBatch(1, {}, {TP: 9}, 0.0), {})
-        )
+        asyncio.run(publisher(diary, FixedOwnership(1, 2)).publish(batch, {}))
     assert diary.lines == ["write"]
+    states = States(
+        "changelog", frozenset({"purchases"}), diary, diary, FixedOwnership(2), {}, metrics.create()
+    )
     with pytest.raises(NotOurs):
-        asyncio.run(
-            publishing.store(components([2], diary), MicroBatch(1, {}, {TP: 9}, 0.0), {}, {})
-        )
+        asyncio.run(states.store(batch, {}, {}))
     assert diary.lines == ["write"]
 
 
