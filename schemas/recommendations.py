@@ -1,6 +1,6 @@
 """Topic `recommendations`, key: user_id. A null value: the shopper was forgotten."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 Cause = Literal["event", "request", "refresh", "retraction"]
 """Why a list was made."""
+CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 
 class Trigger(Message):

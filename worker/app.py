@@ -13,6 +13,7 @@ import structlog
 from pprm.serving import rules as shop_rules
 from schemas.dead_letters import REASONS
 from schemas.families import READ
+from schemas.recommendations import CAUSES
 from worker.kafka import placement, topics
 from worker.ops import health, http, logs, metrics, state_directory
 from worker.ops.health import Health
@@ -24,9 +25,11 @@ from worker.pipeline import (
     rebalances,
     recommender,
     rekeying,
+    stream_time,
 )
 from worker.pipeline.decoding import Decoder
 from worker.pipeline.folding import Folder
+from worker.pipeline.fresh_lists import FreshLists
 from worker.pipeline.gate import Gate
 from worker.pipeline.listener import Listener
 from worker.pipeline.measures import Measures
@@ -38,6 +41,7 @@ from worker.pipeline.pipeline import Pipeline
 from worker.pipeline.popularity import PopularityExchange
 from worker.pipeline.products import ProductFeed
 from worker.pipeline.publishing import Publisher
+from worker.pipeline.refreshing import Refreshing
 from worker.pipeline.routing import Router
 from worker.pipeline.scoring import Scoring
 from worker.pipeline.seen_topics import SeenTopics
@@ -64,10 +68,14 @@ def create_app(settings: Settings) -> RuntimeApp:
     keyed = frozenset(families) - {names.name("products")}
 
     # what several parts share
-    instruments = metrics.create(list(families), REASONS, [TABLE], codec.MENDED)
+    instruments = metrics.create(list(families), REASONS, [TABLE], codec.MENDED, CAUSES)
     own_health = Health()
     gate = Gate(own_health, chosen.empty_catalogue)
     seen, past, model = SeenTopics(), Past(chosen.score_from), Model(own_health)
+    time = stream_time.of(chosen.refresh_clock)
+    are_known = settings.delivery == "exactly_once"
+    lists = FreshLists(chosen, names, time, past, are_known=are_known)
+    refreshing = Refreshing(chosen, gate, model, lists, instruments)
 
     # the runtime, its table, and what it knows of this worker's partitions
     delivery = _delivery(settings, client)
@@ -97,6 +105,7 @@ def create_app(settings: Settings) -> RuntimeApp:
         client=client,
         table=table,
         model=model,
+        lists=lists,
         ownership=ownership,
         gate=gate,
         metrics=instruments,
@@ -108,10 +117,12 @@ def create_app(settings: Settings) -> RuntimeApp:
         ownership=ownership,
         decoder=Decoder(families, ownership, model, router, instruments),
         folder=Folder(families, table, ownership),
-        scoring=Scoring(model, past, instruments),
+        scoring=Scoring(model, past, lists, chosen.publish, instruments),
         publisher=Publisher(names, changelog, families, delivery, ownership, seen, model),
         states=states,
         popularity=popularity,
+        time=time,
+        refreshing=refreshing,
         measures=Measures(names, changelog, instruments, own_health, past),
         health=own_health,
     )
@@ -119,10 +130,12 @@ def create_app(settings: Settings) -> RuntimeApp:
 
     # what goes on beside it
     rebalances.listen(app, changelog, ownership, popularity, own_health, instruments)
-    monitor = Monitor(app, table, settings.state.directory, model, own_health, instruments)
+    monitor = Monitor(
+        app, table, settings.state.directory, model, refreshing, own_health, instruments
+    )
     watch = TopicWatch(settings, app, seen, gate, own_health, instruments)
     ends = TopicEnds(app, changelog, ownership, states, seen, past, own_health)
-    feed = ProductFeed(settings.products.on_invalid, model, gate, own_health, instruments)
+    feed = ProductFeed(settings.products.on_invalid, model, lists, gate, own_health, instruments)
     products = names.name("products")
     services = [
         Before("taking the state directory", lambda: _take_directory(settings, app)),

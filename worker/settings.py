@@ -219,6 +219,41 @@ class Recommendations(RuleSettings):
         le=60,
         description="of work in a micro-batch, about: in a burst its lists come together",
     )
+    refresh_hours: float = Field(
+        24.0,
+        ge=0,
+        le=24 * 28,
+        description="a list older than this is made again unasked; 0: none is",
+    )
+    refresh_active_days: int = Field(
+        60, ge=1, le=3660, description="... of shoppers who did anything within these days"
+    )
+    refresh_share: float = Field(
+        0.2, gt=0, le=1, description="of the time that it takes at most, while no event waits"
+    )
+    refresh_clock: Literal["stream", "wall"] = Field(
+        "stream",
+        description="by which lists grow old: that of the events in their partition,"
+        " or the worker's, too, where nothing happens",
+    )
+    retract_seconds: float = Field(
+        60.0,
+        ge=1,
+        le=86_400,
+        description="within which a product that is withdrawn leaves all lists:"
+        " after half of it, events wait for that",
+    )
+    publish: Literal["always", "changed"] = Field(
+        "always",
+        description="changed: a list with the products of the one before,"
+        " in their order, is not sent again",
+    )
+    session_minutes: int = Field(
+        30,
+        ge=1,
+        le=24 * 60,
+        description="of rest, after which a visit is over; its list is made again then",
+    )
     empty_catalogue: bool = Field(
         False,
         description="answer while no product is available, by lists"

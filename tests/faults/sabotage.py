@@ -8,6 +8,7 @@ slow-list=0.005     the model takes 5 ms more for each list
 slow-batch=5:15     the model takes 15 s for the fifth micro-batch
 refuse-send=5       the broker refuses what the fifth micro-batch sends
 suspend-send=5      the process stops (SIGSTOP) with what the fifth micro-batch sends in its hands
+kill-turn=5          kill -9 between the lists and the states of the fifth turn that has lists
 fail-fetch=TOPIC     aiokafka's fetcher fails at an answer that has this topic
 
 With a marker file a fault happens once: the file is made then, and a worker that finds it is sound.
@@ -45,6 +46,27 @@ def fail_batch(value: str) -> None:
         return await publish(*arguments)
 
     Publisher.publish = failing  # type: ignore[method-assign]
+
+
+def kill_turn(value: str) -> None:
+    """Of a turn whose lists and states are one transaction: before it is written."""
+    from worker.pipeline.publishing import Publisher
+
+    publish, write, turn = Publisher.publish, Publisher._write, _at(int(value))
+
+    async def turning(self: Any, batch: Any, rows: Any) -> Any:
+        dying[0] = not batch.records and bool(rows) and turn()
+        return await publish(self, batch, rows)
+
+    async def killing(self: Any, rows: Any, offsets: Any, ours: Any) -> Any:
+        if dying[0] and not self._delivery.commits_offsets:
+            await write(self, rows, offsets, ours)
+        if dying[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await write(self, rows, offsets, ours)
+
+    dying = [False]
+    Publisher.publish, Publisher._write = turning, killing  # type: ignore[method-assign]
 
 
 def slow_batch(value: str) -> None:
@@ -140,6 +162,7 @@ FAULTS = {
     "slow-batch": slow_batch,
     "refuse-send": refuse_send,
     "suspend-send": suspend_send,
+    "kill-turn": kill_turn,
     "fail-fetch": fail_fetch,
 }
 marker: Path | None = None

@@ -152,6 +152,8 @@ class Shop:
             "PPRM_STATE__DIRECTORY": str(self.directory / name),
             "PPRM_HTTP__PORT": str(port),
             "PPRM_RECOMMENDATIONS__EMPTY_CATALOGUE": str(not self.sells),
+            # a test that asks for none wants no lists but those that answer its events
+            "PPRM_RECOMMENDATIONS__REFRESH_HOURS": "0",
             **self.extra,
             **{f"PPRM_{name}": value for name, value in settings.items()},
         }

@@ -11,10 +11,18 @@ from pydantic import BaseModel, ByteSize, SecretStr
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
+from pprm.state.visit import SESSION
 from worker import settings
 from worker.cli import app as cli
 from worker.cli.commands import run
-from worker.settings import Settings, SettingsError, client_settings, describe, load
+from worker.settings import (
+    Recommendations,
+    Settings,
+    SettingsError,
+    client_settings,
+    describe,
+    load,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -263,3 +271,8 @@ def test_every_setting_by_every_way(
 
 def test_every_flag_of_the_worker_is_a_setting() -> None:
     assert len(signature(run.worker).parameters) == len(FLAGS) + 1, "and --config"
+
+
+def test_a_visit_is_over_in_serving_when_it_is_in_the_state() -> None:
+    """The number stands in both: the settings import no numpy."""
+    assert Recommendations().session_minutes * 60 == SESSION

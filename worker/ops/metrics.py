@@ -32,6 +32,16 @@ STAGES = ("decode", "fold", "score", "encode", "publish", "store")
 
 LATENCY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 RECOVERY_SECONDS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+HOUR = 3600
+AGES = (
+    60,
+    600,
+    1800,
+    HOUR,
+    6 * HOUR,
+    12 * HOUR,
+    *(HOUR * 24 * days for days in (1, 1.25, 2, 7, 30)),
+)
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 4000)
 
 
@@ -112,7 +122,11 @@ class Metrics:
         Spec("Partitions of the table moved aside because their files were damaged, and rebuilt."),
     ]
     recommendations_sent: Annotated[
-        Counter, Spec("Recommendation lists acknowledged by the broker.")
+        Counter,
+        Spec("Recommendation lists acknowledged by the broker, by why they were made.", ("cause",)),
+    ]
+    recommendations_unchanged: Annotated[
+        Counter, Spec("Lists that were made and not sent: they are as those before.")
     ]
     scores_not_finite: Annotated[
         Counter,
@@ -128,6 +142,10 @@ class Metrics:
 
     end_to_end_latency_seconds: Annotated[
         Histogram, Spec("Record timestamp to acknowledged recommendation list.")
+    ]
+    list_age_seconds: Annotated[
+        Histogram,
+        Spec("Age of a list, in event time, when the next one took its place.", buckets=AGES),
     ]
     queue_wait_seconds: Annotated[
         Histogram, Spec("Arrival of a record in the worker to the start of its micro-batch.")
@@ -161,6 +179,11 @@ class Metrics:
     ]
     event_time_lag_seconds: Annotated[
         Gauge, Spec("Now minus the event time of the newest event handled.", ("topic",))
+    ]
+    lists_due: Annotated[Gauge, Spec("Lists that are due to be made again, and wait.")]
+    retraction_waiting_seconds: Annotated[
+        Gauge,
+        Spec("How long the oldest list has waited that holds a product not available any more."),
     ]
     queue_depth: Annotated[Gauge, Spec("Records that wait in the worker for a micro-batch.")]
     state_size_bytes: Annotated[Gauge, Spec("Bytes of a table's files on disk.", ("table",))]
@@ -196,6 +219,7 @@ def create(
     reasons: Sequence[str] = (),
     tables: Sequence[str] = (),
     mended: Sequence[str] = (),
+    causes: Sequence[str] = (),
 ) -> Metrics:
     """Make all instruments, and the process's figures, in a registry of their own.
 
@@ -206,6 +230,7 @@ def create(
         reasons: Why an event can be invalid.
         tables: Names of the tables.
         mended: What of an event can be mended.
+        causes: Why a list can be made.
     """
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter, which nobody reads
     registry = CollectorRegistry()
@@ -217,6 +242,7 @@ def create(
         "stage": STAGES,
         "what": mended,
         "why": WITHOUT_EFFECT,
+        "cause": causes,
     }
     hints = get_type_hints(Metrics, include_extras=True)
     del hints["registry"]

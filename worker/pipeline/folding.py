@@ -40,11 +40,14 @@ class Folder:
     def _read(self, shopper: Shopper, value: bytes | None) -> UserState:
         """Read the state held.
 
-        A state that is damaged becomes a dead letter, and the shopper starts anew.
+        A state that is damaged becomes a dead letter, and the shopper starts anew, when an event
+        comes.
         """
         try:
             return user_state.decode(value)
         except StateError:
+            if not shopper.events:
+                return UserState()
             shopper.damaged = value
         marks = {
             self._families[topic]: (partition, self._ownership.log_of(topic, partition), done - 1)

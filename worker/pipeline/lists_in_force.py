@@ -19,6 +19,8 @@ AT_ONCE = 0
 """The due time of a list that must be made again whatever the time is."""
 NOTHING = 0
 """Code of no product."""
+FEW = 16
+"""Products that are looked for one after the other: of more, each list is looked up."""
 _FIRST_ROWS = 256
 
 
@@ -40,6 +42,8 @@ class ListsInForce:
         self._placed, self._table = 0, HashTable.of(self._hashes[:0])
         self._new: dict[int, int] = {}
         """Rows of hashes that are not in the table yet."""
+        self.earliest = NEVER
+        """No list is due before, Unix seconds."""
 
     def __len__(self) -> int:
         return self._count
@@ -64,10 +68,15 @@ class ListsInForce:
             return
         hashes = _hashes(keys)
         rows = self._rows(keys, hashes)
-        self._due[rows] = all_due(states, hashes, self._period, self._session)
+        due = all_due(states, hashes, self._period, self._session)
+        self._due[rows], self.earliest = due, min(self.earliest, int(due.min()))
         self._active_at[rows] = [state.active_at for state in states]
         self._is_known[rows] = is_known
         self._products[rows] = self._codes(states)
+
+    def due_of(self, key: bytes, state: UserState) -> int:
+        """From when on a shopper's list is to be made again, by the state."""
+        return int(all_due([state], _hashes([key]), self._period, self._session)[0])
 
     def known(self, keys: Sequence[bytes]) -> NDArray[np.bool_]:
         """Whether the readers of the lists have those in force for sure.
@@ -80,19 +89,21 @@ class ListsInForce:
 
     def recall(self, products: NDArray[np.uint64]) -> int:
         """Have lists that hold any of these products made again at once; returns how many."""
-        return self._recall(HashTable.of(np.unique(_code(products).astype(np.uint64))), held=True)
+        codes, held = np.unique(_code(products)), self._products[: self._count]
+        found = np.isin(held, codes) if len(codes) <= FEW else _look_up(held, codes)
+        return self._recall(found)
 
     def recall_all_but(self, available: NDArray[np.uint64], withdrawn: NDArray[np.uint64]) -> int:
         """`recall` lists that hold a product that is withdrawn, or not known to be available."""
         fine = np.setdiff1d(_code(available), _code(withdrawn))
-        table = HashTable.of(np.append(fine, np.uint32(NOTHING)).astype(np.uint64))
-        return self._recall(table, held=False)
+        fine = np.union1d(fine, [np.uint32(NOTHING)])
+        return self._recall(~_look_up(self._products[: self._count], fine))
 
     def due(self, now: int, active_since: int, most: int) -> list[bytes]:
-        """Return whose lists are due at a Unix time, those due first before the others.
+        """Take out whose lists are due at a Unix time, those due first before the others.
 
-        Shoppers of whom nothing was heard for longer are passed over until they come back, but not
-        where their list must be made again at once.
+        They are due no more: `note` their states. Shoppers of whom nothing was heard for longer are
+        passed over until they come back, but not where a list must be made again at once.
         """
         due = self._due[: self._count]
         rows = np.flatnonzero(due <= now)
@@ -101,7 +112,10 @@ class ListsInForce:
         rows = rows[~asleep]
         if len(rows) > most:
             rows = rows[np.argpartition(due[rows], most)[:most]]
-        return [self._key(row) for row in rows[np.argsort(due[rows], kind="stable")]]
+        rows = rows[np.argsort(due[rows], kind="stable")]
+        due[rows] = NEVER
+        self.earliest = int(due.min(initial=NEVER))
+        return [self._key(row) for row in rows.tolist()]
 
     def waiting(self, now: int) -> int:
         """How many lists are due at a Unix time; of some the shopper may be asleep."""
@@ -118,11 +132,11 @@ class ListsInForce:
         lists = [state.published[: 8 * width].ljust(8 * width, b"\0") for state in states]
         return _code(np.frombuffer(b"".join(lists), np.uint64)).reshape(len(states), width)
 
-    def _recall(self, table: HashTable, *, held: bool) -> int:
-        products = self._products[: self._count]
-        found = table.rows(products.ravel().astype(np.uint64)).reshape(products.shape) >= 0
-        rows = np.flatnonzero((found == held).any(axis=1))
+    def _recall(self, found: NDArray[np.bool_]) -> int:
+        """Recall the lists with a product found, [n, k]."""
+        rows = np.flatnonzero(found.any(axis=1))
         self._due[rows] = AT_ONCE
+        self.earliest = AT_ONCE if len(rows) else self.earliest
         return len(rows)
 
     def _key(self, row: int) -> bytes:
@@ -159,6 +173,12 @@ class ListsInForce:
             new[: len(old)] = old
             setattr(self, name, new)
         self._due[held:] = NEVER
+
+
+def _look_up(held: NDArray[np.uint32], codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Whether each is one of these codes, which are all different."""
+    rows = HashTable.of(codes.astype(np.uint64)).rows(held.ravel().astype(np.uint64))
+    return (rows >= 0).reshape(held.shape)
 
 
 def _code(hashes: NDArray[np.uint64]) -> NDArray[np.uint32]:

@@ -1,5 +1,6 @@
 """What is measured of a micro-batch: the time of its stages, and what became of its records."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic, time
@@ -41,8 +42,17 @@ class Measures:
 
     def stored(self, work: Work) -> None:
         """Count what is published and stored."""
-        self._count(work)
-        self._count_past(work)
+        self._count_lists(work)
+        if not work.is_turn:
+            self._count(work)
+            self._count_past(work)
+
+    def _count_lists(self, work: Work) -> None:
+        made = [shopper for shopper in work.shoppers if shopper.ranked]
+        sent = Counter(shopper.trigger.kind for shopper in made if shopper.is_sent)
+        for cause, count in sent.items():
+            self._metrics.recommendations_sent.labels(cause).inc(count)
+        self._metrics.recommendations_unchanged.inc(len(made) - sent.total())
 
     def _count(self, work: Work) -> None:
         metrics, now, shoppers = self._metrics, time(), work.shoppers
@@ -58,7 +68,8 @@ class Measures:
             for source, why in shopper.folded.without_effect:
                 topic = self._topics.name(SOURCES[topic_of(source)])
                 metrics.events_without_effect.labels(topic, why).inc()
-            if shopper.ranked and (sent := codec.record_time(last, now)) is not None:
+            is_sent = shopper.ranked and shopper.is_sent
+            if is_sent and (sent := codec.record_time(last, now)) is not None:
                 metrics.end_to_end_latency_seconds.observe(max(now - sent, 0.0))
             if shopper.damaged is not None:
                 metrics.events_invalid.labels(self._changelog, "state").inc()
@@ -67,7 +78,6 @@ class Measures:
         for _, record, invalid in work.refused:
             metrics.events_invalid.labels(record.topic, invalid.reason).inc()
         damaged = sum(s.damaged is not None for s in shoppers)
-        metrics.recommendations_sent.inc(sum(s.ranked is not None for s in shoppers))
         metrics.dead_letters_sent.inc(len(work.refused) + damaged)
 
     def _count_past(self, work: Work) -> None:

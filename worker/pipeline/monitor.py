@@ -14,6 +14,7 @@ from worker.ops import descriptors
 from worker.ops.health import Health, Recovery
 from worker.ops.metrics import Metrics
 from worker.pipeline.model import Model
+from worker.pipeline.refreshing import Refreshing
 from worker.runtime.app import RuntimeApp
 from worker.runtime.table import BatchTable
 
@@ -35,12 +36,13 @@ class Monitor:
         table: BatchTable,
         directory: Path,
         model: Model,
+        refreshing: Refreshing,
         health: Health,
         metrics: Metrics,
     ) -> None:
         """`directory` is where the state lies."""
         self._app, self._table, self._directory, self._model = app, table, directory, model
-        self._health, self._metrics = health, metrics
+        self._refreshing, self._health, self._metrics = refreshing, health, metrics
 
     async def watch(self) -> None:
         """Watch for ever."""
@@ -57,6 +59,8 @@ class Monitor:
             if turn % SIZES_EVERY == 0:
                 health.disk_free = self._disk_free()
                 self._sizes()
+                if self._model.is_loaded:
+                    await self._refreshing.measure()
             turn += 1
             await self._pause()
 

@@ -1,7 +1,7 @@
 """The way of a micro-batch from bytes to published lists.
 
 decode ─ fold into the shoppers' states ─ score ─ encode ─ publish, await every acknowledgement ─
-store.
+store. A turn, in which lists are made again unasked, has nothing to decode.
 
 While a batch is published and stored, the next one is made ready up to there, on states that are
 not stored yet. If a rebalance takes the partitions away in between, nothing more of either is
@@ -20,8 +20,10 @@ from worker.pipeline.measures import Measures
 from worker.pipeline.ownership import Ownership
 from worker.pipeline.popularity import PopularityExchange
 from worker.pipeline.publishing import Publisher
+from worker.pipeline.refreshing import Refreshing
 from worker.pipeline.scoring import Scoring
 from worker.pipeline.states import States
+from worker.pipeline.stream_time import StreamTime
 from worker.pipeline.work import Values, Work
 from worker.runtime import collector
 from worker.runtime.changelog import Superseded
@@ -49,6 +51,8 @@ class Pipeline:
     publisher: Publisher
     states: States
     popularity: PopularityExchange
+    time: StreamTime
+    refreshing: Refreshing
     measures: Measures
     health: Health
 
@@ -75,7 +79,8 @@ class Pipeline:
         async with TaskGroup() as writes:
             last: Task[None] | None = None
             epoch, unstored = -1, dict[int, dict[bytes, bytes]]()
-            async for batch in stream.micro_batches(self.batch_seconds, self.gate.wait):
+            batches = stream.micro_batches(self.batch_seconds, self.gate.wait, self.refreshing)
+            async for batch in batches:
                 # what was counted of a batch that came to nothing is counted anew first
                 if last and batch.epoch != epoch:
                     await last
@@ -94,14 +99,29 @@ class Pipeline:
         `unstored` are states that are newer than the table's.
         """
         stage = self.measures.stage
+        if not batch.records:
+            return await self.take_turn(unstored)
         self.measures.began(batch)
         with stage("decode"):
             work = self.decoder.decode(batch)
+            self.time.move(work)
         with stage("fold"):
             await self.scoring.promote(work.shoppers)
             self.folder.fold(work, unstored)
         with stage("score"):
             await self.scoring.score(work.shoppers)
+        with stage("encode"):
+            self.publisher.encode(work)
+        return work
+
+    async def take_turn(self, unstored: Values) -> Work:
+        """Make lists again that are due, up to the rows to be written; `make_ready` of a turn."""
+        stage = self.measures.stage
+        work = await self.refreshing.take()
+        with stage("fold"):
+            self.folder.fold(work, unstored)
+        with stage("score"):
+            await self.scoring.refresh(work)
         with stage("encode"):
             self.publisher.encode(work)
         return work

@@ -26,6 +26,7 @@ from worker.kafka import reader
 from worker.kafka.batches import Fetch, Record, Unreadable
 from worker.ops.metrics import Metrics
 from worker.pipeline.following import Followed
+from worker.pipeline.fresh_lists import FreshLists
 from worker.pipeline.gate import Gate
 from worker.pipeline.model import Model
 from worker.pipeline.ownership import Ownership
@@ -52,13 +53,14 @@ class PopularityExchange:
         client: Mapping[str, Any],
         table: BatchTable,
         model: Model,
+        lists: FreshLists,
         ownership: Ownership,
         gate: Gate,
         metrics: Metrics,
     ) -> None:
-        """`partitions` are those that a snapshot may be of."""
+        """`partitions` are those that a snapshot may be of; `lists` are counted with them."""
         self._topic, self._partitions, self._snapshot_seconds = topic, partitions, snapshot_seconds
-        self._client, self._table, self._model = client, table, model
+        self._client, self._table, self._model, self._counted = client, table, model, lists
         self._ownership, self._gate, self._metrics = ownership, gate, metrics
         self._published: dict[int, int] = {}
         """The last published version of each partition.
@@ -72,22 +74,30 @@ class PopularityExchange:
         Partitions that are gone are left to their next owner.
         """
         new, gone = self._ownership.take_over(owned)
-        await self._model.run(lambda: self._model.recommender.popularity.disown(gone))
+
+        def disown() -> None:
+            self._model.recommender.popularity.disown(gone)
+            self._counted.disown(gone)
+
+        await self._model.run(disown)
         await self.recount(new)
 
     async def recount(self, partitions: Iterable[int]) -> None:
-        """Count partitions anew from the shoppers' states.
+        """Count partitions anew from the shoppers' states, and their lists in force.
 
         This follows a take-over, or a batch that was counted but not kept.
         """
 
         def count() -> None:
-            popularity = self._model.recommender.popularity
+            popularity, lists = self._model.recommender.popularity, self._counted
             for partition in partitions:
                 popularity.own(partition)
+                lists.own(partition)
                 states = readable_states(self._table, partition)
-                while some := list(islice(states, COUNTED_AT_ONCE)):
-                    popularity.add_states(some, partition)
+                while some := dict(islice(states, COUNTED_AT_ONCE)):
+                    popularity.add_states(list(some.values()), partition)
+                    lists.add_states(list(some), list(some.values()), partition)
+                lists.look_for_withdrawn([partition])
 
         await self._model.run(count)
 
@@ -155,14 +165,14 @@ class PopularityExchange:
             self._published.pop(partition, None)
 
 
-def readable_states(table: BatchTable, partition: int) -> Iterator[UserState]:
-    """All shoppers of a partition whose states can be read."""
-    for _, value in table.scan(partition):
+def readable_states(table: BatchTable, partition: int) -> Iterator[tuple[bytes, UserState]]:
+    """Keys and states of all shoppers of a partition whose states can be read."""
+    for key, value in table.scan(partition):
         try:
             state = user_state.decode(value)
         except StateError:  # it becomes a dead letter when its shopper's next event comes
             continue
-        yield state
+        yield key, state
 
 
 def _read(record: Record | Unreadable, partitions: int) -> tuple[int, Snapshot] | None:

@@ -7,17 +7,24 @@ from datetime import UTC, datetime
 
 from aiokafka.structs import OffsetAndMetadata
 
-from pprm.core.events import Request
 from pprm.state import user_state
-from schemas.recommendations import Cause
 from worker.pipeline import codec, letters
-from worker.pipeline.codec import Answer, Trigger
+from worker.pipeline.codec import Answer
 from worker.pipeline.model import Model
 from worker.pipeline.ownership import Ownership
 from worker.pipeline.seen_topics import SeenTopics
 from worker.pipeline.work import Shopper, Work, unit_of
 from worker.runtime import changelog
-from worker.runtime.delivery import DEFAULT_LIMIT, Appends, Delivery, NotOurs, Row, Rows
+from worker.runtime.delivery import (
+    DEFAULT_LIMIT,
+    Appends,
+    Delivery,
+    NotOurs,
+    Offsets,
+    Ours,
+    Row,
+    Rows,
+)
 from worker.runtime.ledger import TopicPartition
 from worker.runtime.stream import MicroBatch
 from worker.settings import Topics
@@ -66,19 +73,17 @@ class Publisher:
         return self._dead, partition % self._seen.partitions(self._dead)
 
     def _list_row(self, shopper: Shopper, now: datetime) -> Row | None:
-        record, decoded = shopper.last
         if shopper.withdraws:
             return Row(shopper.key, None)
-        if shopper.ranked is None:
+        if shopper.ranked is None or not shopper.is_sent:
             return None
-        cause: Cause = "request" if isinstance(decoded.event, Request) else "event"
         answer = Answer(
-            decoded.user_id,
+            shopper.key.decode(),
             shopper.state.version,
-            Trigger(cause, record.topic, record.partition, record.offset, decoded.event_id),
+            shopper.trigger,
             self._model.recommender.model,
             shopper.ranked.items,
-            record.headers,
+            () if shopper.unasked else shopper.last[0].headers,
         )
         return Row(*codec.encode_recommendation(answer, now))
 
@@ -98,11 +103,23 @@ class Publisher:
         def ours() -> bool:
             return self._ownership.epoch == batch.epoch
 
+        if not batch.records and not self._delivery.commits_offsets:
+            # a state that says that its list was made must not be kept without the list: nobody
+            # asks for it again
+            await self._write(_only(rows, self._lists), {}, ours)
+            rows = _only(rows, self._changelog)
+        appended = await self._write(rows, offsets, ours)
+        return {tp: appends for tp, appends in appended.items() if tp[0] == self._changelog}
+
+    async def _write(
+        self, rows: Mapping[str, Rows], offsets: Mapping[str, Offsets], ours: Ours
+    ) -> Appends:
+        """Send rows and offsets by unit, and await all."""
         units, write = rows.keys() | offsets.keys(), self._delivery.write
         if not ours():
             raise NotOurs
         written = await asyncio.gather(
-            *(write(unit, rows.get(unit, {}), offsets[unit], ours) for unit in units),
+            *(write(unit, rows.get(unit, {}), offsets.get(unit, {}), ours) for unit in units),
             return_exceptions=True,
         )
         for result in written:  # only now: none may still be at work when the next batch is written
@@ -110,10 +127,18 @@ class Publisher:
                 raise result
         if not ours():
             raise NotOurs
-        appended = {
+        return {
             tp: appends
             for result in written
             if isinstance(result, dict)
             for tp, appends in result.items()
         }
-        return {tp: appends for tp, appends in appended.items() if tp[0] == self._changelog}
+
+
+def _only(rows: Mapping[str, Rows], topic: str) -> dict[str, Rows]:
+    """The rows of one topic."""
+    found = {
+        unit: {tp: mine for tp, mine in of_unit.items() if tp[0] == topic}
+        for unit, of_unit in rows.items()
+    }
+    return {unit: mine for unit, mine in found.items() if mine}

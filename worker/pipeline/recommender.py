@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.popularity import Popularity, Purchase
 from pprm.core.events import Event
+from pprm.core.ids import stable_hash
 from pprm.encoders import product_vectors
 from pprm.encoders.text_encoder import TextEncoder
 from pprm.serving import artifact
@@ -81,6 +84,17 @@ class Recommender:
         if withdrawn := [product_id for product_id, product in changes.items() if not product]:
             catalogue.withdraw(withdrawn)
         return int(catalogue.available.sum()), catalogue.known
+
+    def available(self, product_ids: Iterable[str]) -> list[str]:
+        """Those of these products that may be recommended."""
+        names = list(product_ids)
+        hashes = np.array([stable_hash(name) for name in names], np.uint64)
+        rows = self.catalogue.rows(hashes).tolist()
+        return [
+            name
+            for name, row in zip(names, rows, strict=True)
+            if row >= 0 and self.catalogue.available[row]
+        ]
 
     def texts(self, changes: Changes) -> list[str]:
         """What has to be encoded before `change`; may be called in any thread."""

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from pprm.core.events import SLOTS, Event, Profile
+from pprm.core.events import SLOTS, Event, Profile, Request
 from pprm.state.fold import Folded
 from pprm.state.user_state import UserState
+from schemas.recommendations import Cause
 from worker.kafka.batches import Record, key_of
-from worker.pipeline.codec import Decoded, Invalid
+from worker.pipeline.codec import Decoded, Invalid, Trigger
 from worker.pipeline.recommender import Ranked
 from worker.runtime.delivery import Row
 from worker.runtime.ledger import TopicPartition
@@ -27,6 +28,14 @@ def unit_of(family: str, partition: int) -> str:
     always has at once; each partition of the products for itself.
     """
     return f"products-{partition}" if family == "products" else str(partition)
+
+
+class Unasked(NamedTuple):
+    """A list that no event of the shopper asks for."""
+
+    trigger: Trigger
+    at: int
+    """As of when it is made, Unix seconds, event time."""
 
 
 @dataclass(slots=True)
@@ -50,12 +59,25 @@ class Shopper:
     """A list was published of the state before the batch."""
     folded: Folded | None = None
     ranked: Ranked | None = None
+    unasked: Unasked | None = None
+    """Why there is a list though no event came, where there is one."""
+    is_sent: bool = True
+    """Whether the list is published: one that is as the list before need not be."""
 
     @property
     def state(self) -> UserState:
         """The state after the batch."""
         assert self.folded
         return self.folded.state
+
+    @property
+    def trigger(self) -> Trigger:
+        """Why there is a list."""
+        if self.unasked:
+            return self.unasked.trigger
+        record, decoded = self.last
+        cause: Cause = "request" if isinstance(decoded.event, Request) else "event"
+        return Trigger(cause, record.topic, record.partition, record.offset, decoded.event_id)
 
     @property
     def newest(self) -> int:
@@ -70,9 +92,11 @@ class Shopper:
         could meet a consumer who has a newer list of the shopper from the partition of the key. A
         repeat cannot know what was published.
         """
+        if not self.forgotten:
+            return False
         assert self.folded
         is_direct = self.events[-1].position.source < SLOTS
-        return self.forgotten and (is_direct or self.listed or self.folded.repeats > 0)
+        return is_direct or self.listed or self.folded.repeats > 0
 
     @property
     def forgotten(self) -> bool:
@@ -80,7 +104,7 @@ class Shopper:
 
         One that was known before, and is a repeat, does not count.
         """
-        event = self.events[-1]
+        event = self.events[-1] if self.events else None
         return isinstance(event, Profile) and event.text is None and not self.state.active_at
 
 
@@ -97,7 +121,7 @@ class Refused(NamedTuple):
 
 @dataclass(slots=True)
 class Work:
-    """A decoded micro-batch."""
+    """A decoded micro-batch, or a turn."""
 
     partitions: dict[int, dict[bytes, Shopper]] = field(default_factory=dict)
     """Shoppers by partition and key."""
@@ -108,6 +132,13 @@ class Work:
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
     """What is to be appended, by unit of work and partition."""
+    newest: dict[int, tuple[Record, Decoded]] = field(default_factory=dict)
+    """By partition, the record of the newest thing that a shopper did, and what it says.
+
+    A profile counts for none: its time may be its record's.
+    """
+    is_turn: bool = False
+    """Lists are made again that are due; there are no events."""
 
     @property
     def shoppers(self) -> list[Shopper]:
@@ -125,6 +156,7 @@ class Work:
     def receive(self, partition: int, answered: Iterable[Answered]) -> None:
         """Take in records of a partition, with what they say."""
         shoppers = self.partitions.setdefault(partition, {})
+        time = self.newest[partition][1].event.time if partition in self.newest else 0
         for record, decoded in answered:
             if isinstance(decoded, Invalid):
                 self.refused.append(Refused(partition, record, decoded))
@@ -135,3 +167,5 @@ class Work:
                 shopper = shoppers[key] = Shopper(partition, key)
             shopper.last = record, decoded
             shopper.events.append(decoded.event)
+            if decoded.event.time > time and type(decoded.event) is not Profile:
+                time, self.newest[partition] = decoded.event.time, shopper.last

@@ -10,7 +10,7 @@ from worker.ops.metrics import Metrics
 @pytest.fixture
 def instruments() -> Metrics:
     return metrics.create(
-        ["purchases", "browses"], ["not_json", "schema"], ["user_state"], ["text"]
+        ["purchases", "browses"], ["not_json", "schema"], ["user_state"], ["text"], ["event"]
     )
 
 
@@ -49,7 +49,17 @@ def test_no_series_per_user_or_product(instruments: Metrics) -> None:
     labels = {
         label for name in Metrics.__slots__[1:] for label in getattr(instruments, name)._labelnames
     }
-    assert labels <= {"topic", "partition", "reason", "stage", "table", "state", "what", "why"}
+    assert labels <= {
+        "topic",
+        "partition",
+        "reason",
+        "stage",
+        "table",
+        "state",
+        "what",
+        "why",
+        "cause",
+    }
 
 
 def test_partitions_are_forgotten_on_a_rebalance(instruments: Metrics) -> None:

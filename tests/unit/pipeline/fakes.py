@@ -7,10 +7,14 @@ from typing import Any
 from aiokafka.structs import OffsetAndMetadata
 
 from worker.ops.health import Health
+from worker.pipeline.fresh_lists import FreshLists
 from worker.pipeline.model import Model
 from worker.pipeline.ownership import Ownership
+from worker.pipeline.past import Past
+from worker.pipeline.stream_time import StreamTime
 from worker.runtime.delivery import Appends, Limits, Offsets, Ours, Rows
 from worker.runtime.ledger import TopicPartition
+from worker.settings import Recommendations, Topics
 
 LOG = 77
 """The number of every topic's log."""
@@ -80,6 +84,20 @@ class Table:
 
     def scan(self, partition: int) -> Any:
         return iter(self.states[partition].items())
+
+
+def lists_of(
+    time: StreamTime | None = None,
+    past: Past | None = None,
+    *,
+    are_known: bool = False,
+    **chosen: Any,
+) -> FreshLists:
+    """Fresh lists by these settings of the section `recommendations`."""
+    return FreshLists(
+        Recommendations(**chosen), Topics(), time or StreamTime(), past or Past(),
+        are_known=are_known,
+    )  # fmt: skip
 
 
 def model_of(recommender: Any) -> Model:

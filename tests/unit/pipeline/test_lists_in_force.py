@@ -52,10 +52,16 @@ def test_what_is_due_is_what_a_dict_of_states_says(
     waits = {key: at for key, state in held.items() if (at := due_of(key, state)) <= now}
     assert lists.waiting(now) == len(waits)
     awake = {key: at for key, at in waits.items() if held[key].active_at >= START + days}
+    assert lists.earliest <= min(waits.values(), default=NEVER)
     found = lists.due(now, START + days, most)
     assert len(found) == len(set(found)) == min(most, len(awake))
     assert [awake[key] for key in found] == sorted(awake.values())[:most]
-    assert lists.waiting(now) == len(awake), "who sleeps waits for nothing"
+    assert lists.waiting(now) == len(awake) - len(found), "who sleeps waits for nothing"
+    left = [at for key, at in ((key, due_of(key, state)) for key, state in held.items())
+            if key not in found and not (at <= now and key not in awake)]  # fmt: skip
+    assert lists.earliest == min(left, default=NEVER)
+    lists.note(found, [held[key] for key in found])
+    assert lists.waiting(now) == len(awake), "its state says when it is due again"
     assert len(lists) == len(held)
 
 

@@ -20,6 +20,7 @@ from worker.pipeline.measures import Measures
 from worker.pipeline.ownership import Ownership
 from worker.pipeline.past import Past
 from worker.pipeline.pipeline import Pipeline
+from worker.pipeline.stream_time import StreamTime
 from worker.pipeline.work import Shopper, Values, Work
 from worker.runtime.consumer import LedgerConsumer
 from worker.runtime.delivery import NotOurs
@@ -35,8 +36,7 @@ def batch(name: str, epoch: int = 1) -> MicroBatch:
 
 
 def name_of(batch: MicroBatch) -> str:
-    ((topic, _),) = batch.records
-    return topic
+    return next((topic for topic, _ in batch.records), "turn")
 
 
 class Stream:
@@ -96,6 +96,13 @@ class Steps:
     async def store(self, batch: MicroBatch, values: Values, appended: Any) -> None:
         self.story.append(("written", name_of(batch)))
 
+    async def take(self) -> Work:
+        self.story.append(("ready", "turn"))
+        return Work(values={0: {b"ann": b"turn"}}, is_turn=True)
+
+    async def refresh(self, work: Work) -> None:
+        await asyncio.sleep(0)
+
     async def recount(self, partitions: Iterable[int]) -> None:
         self.recounted.append(partitions)
 
@@ -115,6 +122,8 @@ def pipeline(steps: Any, ownership: Ownership | None = None) -> Pipeline:
         publisher=steps,
         states=steps,
         popularity=steps,
+        time=StreamTime(),
+        refreshing=steps,
         measures=Measures(Topics(), "changelog", metrics.create(), health, past),
         health=health,
     )
@@ -145,6 +154,15 @@ def test_after_a_rebalance_nothing_of_the_batch_before_is_built_upon() -> None:
     steps = play(batch("a", epoch=1), batch("b", epoch=2))
     assert steps.story.index(("written", "a")) < steps.story.index(("ready", "b"))
     assert steps.unstored["b"] == {}
+
+
+def test_a_turn_goes_the_way_of_a_batch_upon_states_that_are_not_stored_yet() -> None:
+    turn = MicroBatch(1, {}, {}, 0.0)
+    steps = play(batch("a"), turn, batch("b"))
+    at = {line: number for number, line in enumerate(steps.story)}
+    assert at["on its way", "a"] < at["ready", "turn"] < at["written", "a"] < at["write", "turn"]
+    assert steps.unstored["turn"] == {0: {b"ann": b"a"}}
+    assert steps.unstored["b"] == {0: {b"ann": b"turn"}}
 
 
 def test_a_batch_that_fails_ends_it_all_at_once() -> None:

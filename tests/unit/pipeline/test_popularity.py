@@ -8,7 +8,7 @@ from pprm.core.events import Interaction, Kind, Position
 from pprm.state import user_state
 from pprm.state.fold import fold
 from pprm.state.user_state import UserState
-from tests.unit.pipeline.fakes import FixedOwnership, Table, model_of
+from tests.unit.pipeline.fakes import FixedOwnership, Table, lists_of, model_of
 from worker.ops import metrics
 from worker.ops.health import Health
 from worker.pipeline.gate import Gate
@@ -47,9 +47,10 @@ class Recommender:
 def test_what_is_new_is_counted_and_what_is_gone_left_to_its_next_owner() -> None:
     recommender, ownership = Recommender(), FixedOwnership()
     table: Any = Table({1: {b"ann": VALUE}, 2: {b"bob": VALUE, b"cid": VALUE}})
+    lists = lists_of()
     exchange = PopularityExchange(
         topic="popularity", partitions=4, snapshot_seconds=1, client={}, table=table,
-        model=model_of(recommender), ownership=ownership, gate=Gate(Health(), False),
+        model=model_of(recommender), lists=lists, ownership=ownership, gate=Gate(Health(), False),
         metrics=metrics.create(),
     )  # fmt: skip
     asyncio.run(exchange.take_over(frozenset({1})))
@@ -58,3 +59,4 @@ def test_what_is_new_is_counted_and_what_is_gone_left_to_its_next_owner() -> Non
     assert recommender.popularity.story == [
         ("own", 1, 0), ("add", 1, 1), ("disown", 1, 0), ("own", 2, 0), ("add", 2, 2),
     ]  # fmt: skip
+    assert {partition: len(held) for partition, held in lists._partitions.items()} == {2: 2}

@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from pprm.catalogue.catalogue import Product
+from pprm.core.ids import stable_hash
 from tests.unit.pipeline.fakes import model_of
 from worker.kafka.batches import Record
 from worker.ops import metrics
@@ -44,10 +45,27 @@ class Recommender:
     def texts(self, changes: Changes) -> list[str]:
         return []
 
+    def available(self, names: Any) -> list[str]:
+        return [name for name in names if self.products.get(name)]
+
     def change(self, changes: Changes) -> tuple[int, int]:
         self.products |= changes
         self.catalogue.ids = list(self.products)
         return sum(map(bool, self.products.values())), len(self.products)
+
+
+class Recalls:
+    """Fresh lists that write down what they are told of products."""
+
+    def __init__(self) -> None:
+        self.story: list[Any] = []
+
+    def change(self, gone: Any, back: Any, recalled: Any) -> None:
+        offsets = {product: trigger.offset for product, trigger in gone.items()}
+        self.story.append((offsets, set(back), recalled))
+
+    def catalogue_is_read(self, catalogue: Any) -> None:
+        self.story.append("read")
 
 
 class Shop:
@@ -57,7 +75,15 @@ class Shop:
         self.recommender, self.health, self.metrics = Recommender(), Health(), metrics.create()
         self.gate = Gate(self.health, answers_without_products=False)
         model = model_of(self.recommender)
-        self.feed = ProductFeed(on_invalid, model, self.gate, self.health, self.metrics)
+        self.lists = Recalls()
+        self.feed = ProductFeed(
+            on_invalid,
+            model,
+            self.lists,
+            self.gate,
+            self.health,
+            self.metrics,  # type: ignore[arg-type]
+        )
 
     def available(self) -> float | None:
         return self.metrics.registry.get_sample_value(
@@ -71,8 +97,8 @@ def record(key: str, value: bytes | None, offset: int = 0, partition: int = 0) -
     )
 
 
-def product(key: str) -> bytes:
-    return orjson.dumps({"product_id": key, "title": "Bread"})
+def product(key: str, available: bool = True) -> bytes:
+    return orjson.dumps({"product_id": key, "title": "Bread", "available": available})
 
 
 def test_a_product_that_cannot_be_read_is_kept_or_withdrawn_as_the_shop_chose() -> None:
@@ -111,3 +137,39 @@ def test_records_are_counted(count: int) -> None:
     asyncio.run(shop.feed.apply({}, count))
     value = shop.metrics.registry.get_sample_value
     assert value("pprm_catalogue_records_total") == count
+
+
+def test_lists_are_told_what_is_not_available_by_which_record_and_what_is_so_only_now() -> None:
+    shop, a, b, c = Shop(), *map(stable_hash, "abc")
+    decode = shop.feed.decoder()
+
+    async def apply(*records: Record) -> None:
+        await shop.feed.apply(dict(filter(None, map(decode, records))), len(records))
+
+    async def story() -> None:
+        await apply(record("a", product("a"), 0), record("b", product("b"), 1))
+        await apply(record("a", None, 2), record("c", None, 3))
+        await apply(record("a", None, 4))
+        await apply(record("a", product("a"), 5), record("b", product("b"), 6),
+                    record("b", product("b", available=False), 7))  # fmt: skip
+
+    asyncio.run(story())
+    assert shop.lists.story == [
+        ({}, {a, b}, set()),
+        ({a: 2, c: 3}, set(), {a}),
+        ({a: 4}, set(), set()),
+        ({b: 7}, {a}, {b}),
+    ]
+
+
+def test_what_a_topic_made_anew_does_not_hold_is_recalled_without_a_record() -> None:
+    shop, a, b = Shop(), *map(stable_hash, "ab")
+
+    async def story() -> None:
+        await shop.feed.apply(dict(filter(None, map(
+            shop.feed.decoder(), [record("a", product("a")), record("b", product("b"))]
+        ))), 2)  # fmt: skip
+        await shop.feed.is_read({"b"})
+
+    asyncio.run(story())
+    assert shop.lists.story == [({}, {a, b}, set()), ({}, set(), {a}), "read"]
