@@ -13,7 +13,7 @@ from pprm.state.user_state import UserState, store_code
 from worker.demo import data, records
 from worker.demo.announcements import NONE
 from worker.demo.data import Shop
-from worker.demo.households import Visit
+from worker.demo.households import DemoVisit
 from worker.runtime.delivery import Row
 
 
@@ -29,7 +29,7 @@ def state_rows(shop: Shop, copies: int) -> Iterator[Row]:
     )
 
 
-def state_of(visits: list[Visit], profile: str) -> UserState:
+def state_of(visits: list[DemoVisit], profile: str) -> UserState:
     """A household's state before December, as if its events' topics had been emptied since."""
     bought = (
         (visit, product)
@@ -41,7 +41,7 @@ def state_of(visits: list[Visit], profile: str) -> UserState:
     return replace(state, base=0, watermarks=b"", fingerprints=b"", text=profile.encode())
 
 
-def _purchase(offset: int, visit: Visit, product: str) -> Interaction:
+def _purchase(offset: int, visit: DemoVisit, product: str) -> Interaction:
     position, hashes = Position(0, 0, offset), (stable_hash(product), stable_hash(visit.basket))
     return Interaction(
         position, Kind.PURCHASE, hashes[0], visit.time, hashes[1], store=store_code(visit.store)

@@ -26,7 +26,7 @@ from pprm.encoders.text_encoder import TextEncoder
 from pprm.serving import artifact
 from pprm.serving.artifact import Artifact
 from pprm.training import ranking_training, train
-from pprm.training.train import Workshop
+from pprm.training.train import TrainingContext
 from worker.settings import Model
 
 HOUSEHOLDS = 10
@@ -75,12 +75,12 @@ def measured(households: int | None) -> dict[str, Any]:
             )
             catalogue = train.make_catalogue(data, texts)
             texts.encode([data.profile(user) for user in data.users])
-        shop = Workshop(plan.of(data), data, catalogue, texts, 0, bars)
+        context = TrainingContext(plan.of(data), data, catalogue, texts, 0, bars)
         with phase("first stage, examples"):
-            examples = train.retrieval_examples(shop)
+            examples = train.retrieval_examples(context)
         with phase("first stage, learning"):
             made = Artifact(
-                train.learn_retrieval(shop, config, examples).cpu(),
+                train.learn_retrieval(context, config, examples).cpu(),
                 config.name,
                 train.VERSION,
                 "",
@@ -88,20 +88,20 @@ def measured(households: int | None) -> dict[str, Any]:
                 {},
             )
         with phase("tables"):
-            tables = train.learn_tables(shop)
+            tables = train.learn_tables(context)
         with phase("second stage, examples"):
-            candidates = train.ranking_examples(shop, made, tables)
+            candidates = train.ranking_examples(context, made, tables)
         with phase("second stage, learning"):
             made = replace(
                 made,
-                ranking_network=ranking_training.fit(candidates, shop.plan.until, 0),
-                tables=tables[shop.plan.until],
+                ranking_network=ranking_training.fit(candidates, context.plan.until, 0),
+                tables=tables[context.plan.until],
             )
         with phase("judging"):
-            train.judge(shop, made)
+            train.judge(context, made)
     return {
         "households": len(data.users), "events": len(data.user), "products": len(data.products),
-        "visits": len(shop.visits(shop.plan.until)), "retrieval_examples": len(examples.user),
+        "visits": len(context.visits(context.plan.until)), "retrieval_examples": len(examples.user),
         "ranking_examples": len(candidates.bought), "phases": phase.taken,
     }  # fmt: skip
 

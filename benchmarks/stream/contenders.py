@@ -171,7 +171,7 @@ def quix(job: Job) -> None:
 
 def raw_send_batch(job: Job) -> None:
     """The least that can be done with aiokafka."""
-    collector.spare()
+    collector.freeze_heap()
     asyncio.run(_raw_send_batch(job))
 
 
@@ -227,7 +227,7 @@ async def _send(producer: Any, topic: str, partition: int, rows: Iterable[Row]) 
 
 def confluent(job: Job) -> None:
     """The least that can be done with librdkafka."""
-    collector.spare()
+    collector.freeze_heap()
     from confluent_kafka import Consumer, Producer
 
     consumer = Consumer(

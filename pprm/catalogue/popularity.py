@@ -217,9 +217,9 @@ class Popularity:
         self.advance(snapshot.day * DAY)
         rows = self._rows_of(snapshot.products.tolist())
         # a copy: the message may go
-        said = _Foreign(snapshot.day, rows, snapshot.counters.astype(np.float32))
-        before, self._foreign[partition] = self._foreign.get(partition), said
-        self._add_foreign(said)
+        held = _Foreign(snapshot.day, rows, snapshot.counters.astype(np.float32))
+        before, self._foreign[partition] = self._foreign.get(partition), held
+        self._add_foreign(held)
         if before:  # what rounding leaves of it is gone with the next day's sum
             self._add_foreign(before, -1.0)
         self.changes += 1

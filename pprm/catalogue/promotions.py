@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
 from pprm.state.user_state import DAY
 
@@ -33,8 +34,6 @@ AT_STORE = ("display", "mailer", "feature", "before", "has_data")
 _DISPLAY, _MAILER, _FEATURE, _BEFORE, _HAS_DATA = (
     AT_STORE.index(name) for name in ("display", "mailer", "feature", "before", "has_data")
 )
-
-Floats = NDArray[np.float32]
 
 
 def code(display: str | None, mailer: str | None) -> int:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 MARK = "NAME"
 
 
-class Found(NamedTuple):
+class NamedModule(NamedTuple):
     """A module that has a name."""
 
     name: str
@@ -28,7 +28,7 @@ class Found(NamedTuple):
 class Modules(Mapping[str, T]):
     """Modules of a package by their names, looked for anew each time."""
 
-    def __init__(self, package: str, make: Callable[[Found], T]) -> None:
+    def __init__(self, package: str, make: Callable[[NamedModule], T]) -> None:
         """`make` says what stands for a module."""
         self._package, self._make = package, make
 
@@ -44,11 +44,11 @@ class Modules(Mapping[str, T]):
     def __len__(self) -> int:
         return sum(1 for _ in self._found())
 
-    def _found(self) -> Iterator[Found]:
+    def _found(self) -> Iterator[NamedModule]:
         return find(sys.modules[self._package].__path__)
 
 
-def find(folders: Iterable[str]) -> Iterator[Found]:
+def find(folders: Iterable[str]) -> Iterator[NamedModule]:
     """Find the modules with a `NAME` in the folders of a package (its `__path__`), by file name."""
     for folder in folders:
         for module in iter_modules([folder]):
@@ -56,7 +56,7 @@ def find(folders: Iterable[str]) -> Iterator[Found]:
             text = path.read_text() if path.is_file() else ""
             if f'\n{MARK} = "' in text:
                 constants = dict(_constants(ast.parse(text)))
-                yield Found(constants[MARK], module.name, constants)
+                yield NamedModule(constants[MARK], module.name, constants)
 
 
 def _constants(module: ast.Module) -> Iterator[tuple[str, Any]]:

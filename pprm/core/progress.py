@@ -43,7 +43,9 @@ def bars(console: Console, *columns: ProgressColumn) -> AbstractContextManager[B
 
 @contextmanager
 def _lines(console: Console) -> Iterator[Bars]:
-    yield Lines(lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
+    yield ProgressLines(
+        lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
+    )
 
 
 @dataclass(slots=True)
@@ -51,12 +53,12 @@ class _Task:
     description: str
     total: float | None
     began: float
-    said: float
+    written_at: float
     completed: float = 0
 
 
 @dataclass(slots=True)
-class Lines:
+class ProgressLines:
     """Progress in lines: now and then while work goes on, with the time left, and at its end."""
 
     say: Callable[[str], None]
@@ -78,8 +80,10 @@ class Lines:
         task.description, task.total = description or task.description, total or task.total
         task.completed = task.completed if completed is None else completed
         is_done = bool(task.total) and task.completed >= (task.total or 0)
-        if (is_done and not was_done) or (not is_done and self.now() - task.said >= EVERY_SECONDS):
-            task.said = self.now()
+        if (is_done and not was_done) or (
+            not is_done and self.now() - task.written_at >= EVERY_SECONDS
+        ):
+            task.written_at = self.now()
             self.say(
                 f"{task.description}:"
                 f" {how_far(task.completed, task.total, self.now() - task.began)}"

@@ -151,26 +151,26 @@ def past(name: str, cell: Any, now: float) -> int:
 def _parsed_seconds(name: str, cell: Any) -> float:
     if is_missing(cell):
         raise Unusable(f"{name} is missing")
-    said = cell.isoformat() if isinstance(cell, date) else text(cell)
-    if said[4:5] != "-":
+    written = cell.isoformat() if isinstance(cell, date) else text(cell)
+    if written[4:5] != "-":
         try:
-            return float(said)
+            return float(written)
         except ValueError:
             pass
-    if len(said) <= _DATE_LENGTH and _DATE.fullmatch(said):
+    if len(written) <= _DATE_LENGTH and _DATE.fullmatch(written):
         raise Unusable(
-            f"{name} must have a time of day and a zone, as in 2024-05-31T00:00:00Z", said
+            f"{name} must have a time of day and a zone, as in 2024-05-31T00:00:00Z", written
         )
     try:
-        moment = datetime.fromisoformat(said)
+        moment = datetime.fromisoformat(written)
     except ValueError:
         raise Unusable(
-            f"{name} must be like 2024-05-31T18:00:00Z, or seconds since 1970", said
+            f"{name} must be like 2024-05-31T18:00:00Z, or seconds since 1970", written
         ) from None
     if moment.tzinfo is None:
         raise Unusable(
             f"{name} has no time zone: end it with Z for UTC, or with an offset such as +02:00",
-            said,
+            written,
         )
     return moment.timestamp()
 

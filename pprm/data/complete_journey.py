@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pprm.catalogue.promotions import ENTRY, WEEK, code
-from pprm.data.dataset import Dataset, Product, PromotedProduct
+from pprm.data.dataset import Dataset, PromotedProduct, ShopProduct
 from pprm.data.plan import Plan, Split
 from pprm.state.user_state import store_code
 
@@ -202,9 +202,9 @@ def _store_codes(stores: NDArray[np.int64]) -> NDArray[np.uint32]:
     return np.array([store_code(str(name)) for name in names.tolist()], np.uint32)[which]
 
 
-def _product(row: Any, available: bool) -> Product:
+def _product(row: Any, available: bool) -> ShopProduct:
     path = [part for part in (row.department, row.product_category, row.product_type) if part]
-    return Product(
+    return ShopProduct(
         product_id=str(row.Index),
         title=row.product_type,
         categories=path,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pprm.data.plan import Plan
 
 
-class Product(NamedTuple):
+class ShopProduct(NamedTuple):
     """A product as the shop would publish it; the fields of the `products` topic."""
 
     product_id: str
@@ -68,7 +68,7 @@ class Dataset:
     """
 
     name: str
-    products: list[Product]
+    products: list[ShopProduct]
     users: list[str]
     baskets: list[str]
     profiles: dict[str, dict[str, str]]

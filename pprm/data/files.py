@@ -29,7 +29,7 @@ from pprm.data.report import TableError as TableError
 R = TypeVar("R")
 T = TypeVar("T")
 
-Progress: TypeAlias = Callable[[int, int | None], None]
+OnProgress: TypeAlias = Callable[[int, int | None], None]
 """Called with the bytes read so far, and how many there are in all; None where that is unknown."""
 Note: TypeAlias = Callable[[Exception], None]
 """Called with what is changed of the row at hand: a cell that is not used, a text that is cut."""
@@ -42,21 +42,21 @@ def silent(done: int, total: int | None) -> None:
 
 
 @contextmanager
-def bar(console: Console, label: str) -> Iterator[Progress]:
+def bar(console: Console, label: str) -> Iterator[OnProgress]:
     """Progress as a bar on a terminal, while the context lasts."""
-    with _bar(console, label, DownloadColumn()) as told:
-        yield told
+    with _bar(console, label, DownloadColumn()) as on_progress:
+        yield on_progress
 
 
 @contextmanager
-def counting(console: Console, label: str) -> Iterator[Progress]:
+def counting(console: Console, label: str) -> Iterator[OnProgress]:
     """The same, of things that are counted."""
-    with _bar(console, label, MofNCompleteColumn()) as told:
-        yield told
+    with _bar(console, label, MofNCompleteColumn()) as on_progress:
+        yield on_progress
 
 
 @contextmanager
-def _bar(console: Console, label: str, size: ProgressColumn) -> Iterator[Progress]:
+def _bar(console: Console, label: str, size: ProgressColumn) -> Iterator[OnProgress]:
     columns = TextColumn("{task.description}"), BarColumn(), size, TimeRemainingColumn()
     with Bars(*columns, console=console) as bars:
         task = bars.add_task(label, total=None)
@@ -67,7 +67,7 @@ class Reading:
     """One pass over some files: how far it is, and the report of what it has left out."""
 
     def __init__(
-        self, paths: Iterable[Path], progress: Progress = silent, strict: bool = False
+        self, paths: Iterable[Path], progress: OnProgress = silent, strict: bool = False
     ) -> None:
         """Raises `TableError` where a file is not there.
 
@@ -79,13 +79,13 @@ class Reading:
             raise TableError("; ".join(wrong))
         self._total = sum(path.stat().st_size for path in self._read)
 
-    def tell(self, path: Path, done: int) -> None:
+    def advance(self, path: Path, done: int) -> None:
         """So many bytes of a file are read."""
         self._read[path] = done
         self._progress(sum(self._read.values()), self._total)
 
 
-class Source(Protocol):
+class OpenFile(Protocol):
     """A file that is being read."""
 
     path: Path
@@ -102,7 +102,9 @@ class Source(Protocol):
         ...
 
 
-def parsed(source: Source, records: Iterable[R | Unusable], parse: Callable[[R], T]) -> Iterator[T]:
+def parsed(
+    source: OpenFile, records: Iterable[R | Unusable], parse: Callable[[R], T]
+) -> Iterator[T]:
     """Yield what `parse` makes of each record of a file.
 
     `parse` raises ValueError or KeyError where it cannot, or PassedOver.
@@ -129,7 +131,7 @@ def parsed(source: Source, records: Iterable[R | Unusable], parse: Callable[[R],
     report.check(name)
 
 
-def _reason(source: Source, error: Exception) -> Exception:
+def _reason(source: OpenFile, error: Exception) -> Exception:
     if source.is_cut:
         return Unusable(CUT)
     return Unusable(f"there is no {error}") if isinstance(error, KeyError) else error

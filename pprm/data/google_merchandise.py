@@ -10,11 +10,11 @@ from pathlib import Path
 
 from pprm.core.events import Kind
 from pprm.data.cells import id_or_nothing, identity, price, seconds, text
-from pprm.data.dataset import Dataset, Product
-from pprm.data.files import Note, Progress, Reading, parsed, silent
+from pprm.data.dataset import Dataset, ShopProduct
+from pprm.data.files import Note, OnProgress, Reading, parsed, silent
 from pprm.data.limits import fit_product
 from pprm.data.report import PassedOver, Unusable
-from pprm.data.rows import Event, Rows, User, collect
+from pprm.data.rows import Event, Rows, ShopUser, collect
 from pprm.data.text_files import Lines, csv_records, needs
 
 NAME = "google-merchandise"
@@ -32,7 +32,7 @@ ITEM_COLUMNS = ("id", "name", "brand", "variant", "category", "price_in_usd")
 ONLY_VARIANT = "Single Option Only"
 
 
-def load(events: Path, items: Path, progress: Progress = silent, strict: bool = False) -> Dataset:
+def load(events: Path, items: Path, progress: OnProgress = silent, strict: bool = False) -> Dataset:
     """Read the two files.
 
     Raises:
@@ -41,7 +41,7 @@ def load(events: Path, items: Path, progress: Progress = silent, strict: bool = 
     return collect(NAME, convert(events, items, progress, strict))
 
 
-def convert(events: Path, items: Path, progress: Progress = silent, strict: bool = False) -> Rows:
+def convert(events: Path, items: Path, progress: OnProgress = silent, strict: bool = False) -> Rows:
     """The files as rows. A shopper's country (`NA` is Namibia) is the one of the first event."""
     reading = Reading([events, items], progress, strict)
     countries: dict[str, str] = {}
@@ -76,9 +76,9 @@ def _event(row: dict[str, str], countries: dict[str, str]) -> Event:
     return event
 
 
-def _product(row: dict[str, str], note: Note) -> Product:
+def _product(row: dict[str, str], note: Note) -> ShopProduct:
     variant, category = text(row["variant"]).strip(), text(row["category"])
-    product = Product(
+    product = ShopProduct(
         product_id=identity("id", row["id"]),
         title=text(row["name"]),
         categories=[category] if category else [],
@@ -90,6 +90,6 @@ def _product(row: dict[str, str], note: Note) -> Product:
     return fit_product(product, note)
 
 
-def _users(countries: Iterable[tuple[str, str]]) -> Iterator[User]:
+def _users(countries: Iterable[tuple[str, str]]) -> Iterator[ShopUser]:
     for user, country in countries:
-        yield User(user, "", {"country": country} if country else {})
+        yield ShopUser(user, "", {"country": country} if country else {})

@@ -7,10 +7,10 @@ The numbers are those of `schemas.limits` and its models; a test compares them.
 
 from collections.abc import Mapping
 
-from pprm.data.dataset import Product
+from pprm.data.dataset import ShopProduct
 from pprm.data.files import Note
 from pprm.data.report import Unusable
-from pprm.data.rows import Event, User
+from pprm.data.rows import Event, ShopUser
 
 SHORT = 512
 """Characters of a title, a brand, a category and an attribute."""
@@ -23,7 +23,7 @@ NAME = 64
 CATEGORIES, ATTRIBUTES = 8, 32
 
 
-def fit_product(product: Product, note: Note) -> Product:
+def fit_product(product: ShopProduct, note: Note) -> ShopProduct:
     """A product within the limits. Of a path that is too long the end stays: it says the most."""
     if len(product.categories) > CATEGORIES:
         note(Unusable(f"more than {CATEGORIES} categories: the last ones are taken"))
@@ -38,9 +38,9 @@ def fit_product(product: Product, note: Note) -> Product:
     )
 
 
-def fit_user(user: User, note: Note) -> User:
+def fit_user(user: ShopUser, note: Note) -> ShopUser:
     """A shopper within the limits."""
-    return User(
+    return ShopUser(
         user.user_id, _cut("text", user.text, ABOUT, note), _attributes(user.attributes, note)
     )
 

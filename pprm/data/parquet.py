@@ -15,7 +15,7 @@ BATCH = 8192
 """Rows in memory at a time."""
 
 
-class Batches:
+class ParquetRows:
     """A parquet file that is being read; see `files.Source`."""
 
     is_cut = False
@@ -32,7 +32,7 @@ class Batches:
         self.reading.report.changed(str(self.path), error, self.place())
 
 
-def parquet_records(batches: Batches, check: Check) -> Iterator[dict[str, Any]]:
+def parquet_records(batches: ParquetRows, check: Check) -> Iterator[dict[str, Any]]:
     """The rows by column name.
 
     Raises:
@@ -48,7 +48,7 @@ def parquet_records(batches: Batches, check: Check) -> Iterator[dict[str, Any]]:
                 for record in batch.to_pylist():
                     batches.row += 1
                     yield record
-                batches.reading.tell(path, size * batches.row // file.metadata.num_rows)
+                batches.reading.advance(path, size * batches.row // file.metadata.num_rows)
     except (ValueError, OSError, pa.ArrowException) as error:
         where = f", after row {batches.row}" if batches.row else ""
         raise TableError(f"{path}{where}: {error}") from error

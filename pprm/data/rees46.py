@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pprm.core.events import Kind
 from pprm.data.cells import identity, price, seconds, text
-from pprm.data.dataset import Dataset, Product
-from pprm.data.files import Note, Progress, Reading, parsed, silent
+from pprm.data.dataset import Dataset, ShopProduct
+from pprm.data.files import Note, OnProgress, Reading, parsed, silent
 from pprm.data.limits import fit_product
 from pprm.data.report import Unusable
 from pprm.data.rows import Event, Rows, collect
@@ -32,7 +32,7 @@ KINDS = {
 }  # fmt: skip
 
 
-def load(*months: Path, progress: Progress = silent, strict: bool = False) -> Dataset:
+def load(*months: Path, progress: OnProgress = silent, strict: bool = False) -> Dataset:
     """Read files such as `2019-Oct.csv` (or `.csv.gz`).
 
     Raises:
@@ -41,18 +41,18 @@ def load(*months: Path, progress: Progress = silent, strict: bool = False) -> Da
     return collect(NAME, convert(*months, progress=progress, strict=strict))
 
 
-def convert(*months: Path, progress: Progress = silent, strict: bool = False) -> Rows:
+def convert(*months: Path, progress: OnProgress = silent, strict: bool = False) -> Rows:
     """Make rows of the files.
 
     Products are known from their first event; all are available, since nothing says otherwise.
     """
     reading = Reading(months, progress, strict)
-    products: dict[str, Product] = {}
+    products: dict[str, ShopProduct] = {}
     events = chain.from_iterable(_events(Lines(month, reading), products) for month in months)
     return Rows(events, products.values(), (), reading.report)
 
 
-def _events(lines: Lines, products: dict[str, Product]) -> Iterator[Event]:
+def _events(lines: Lines, products: dict[str, ShopProduct]) -> Iterator[Event]:
     def parse(row: dict[str, str]) -> Event:
         event = _event(row, lines.note)
         if event.product_id not in products:
@@ -78,11 +78,11 @@ def _event(row: dict[str, str], note: Note) -> Event:
     )
 
 
-def _product(row: dict[str, str], price: float | None) -> Product:
+def _product(row: dict[str, str], price: float | None) -> ShopProduct:
     """Names of products are not published: its kind and its brand stand for it."""
     path = [part.replace("_", " ") for part in text(row["category_code"]).split(".") if part]
     path = path or [f"category {row['category_id']}"]
-    return Product(
+    return ShopProduct(
         product_id=row["product_id"],
         title=f"{text(row['brand'])} {path[-1]}".strip(),
         categories=path,

@@ -37,7 +37,7 @@ class PassedOver(Exception):
 
 
 @dataclass(slots=True)
-class Found:
+class SharedReason:
     """How many rows share a reason, the first places, and the reason of the first row."""
 
     text: str
@@ -56,7 +56,7 @@ class Found:
         return f"{self.count:,}: {self.text}{where}"
 
 
-Reasons = dict[str, Found]
+Reasons = dict[str, SharedReason]
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ class Report:
     def passed_over(self, name: str, reason: str, place: str = "", count: int = 1) -> None:
         """Rows are left out on purpose."""
         if count:
-            self.part(name).passed_over.setdefault(reason, Found(reason)).add(place, count)
+            self.part(name).passed_over.setdefault(reason, SharedReason(reason)).add(place, count)
 
     def check(self, name: str, of: int | None = None) -> None:
         """Check that enough of a file, or `of` so many rows, could be used.
@@ -154,7 +154,7 @@ def _add(reasons: Reasons, error: Exception, place: str, count: int) -> None:
     text = str(error)
     if rule not in reasons and len(reasons) >= REASONS:
         rule = text = OTHERS
-    reasons.setdefault(rule, Found(text)).add(place, count)
+    reasons.setdefault(rule, SharedReason(text)).add(place, count)
 
 
 def _head(name: str, part: Part) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pprm.catalogue.catalogue import Codes
 from pprm.core.events import LOOKS, Kind
 from pprm.core.ids import stable_hash
-from pprm.data.dataset import Dataset, Product
+from pprm.data.dataset import Dataset, ShopProduct
 from pprm.data.report import Report, Unusable
 from pprm.encoders.sentiment import sentiment
 from pprm.state.user_state import store_code
@@ -51,7 +51,7 @@ class Event(NamedTuple):
     """A shopper's event with an id, a kind and a product seen before is a repeat."""
 
 
-class User(NamedTuple):
+class ShopUser(NamedTuple):
     """What is known of a shopper."""
 
     user_id: str
@@ -68,9 +68,9 @@ class Rows:
 
     events: Iterable[Event]
     """In any order."""
-    products: Iterable[Product]
+    products: Iterable[ShopProduct]
     """A later row of a product replaces an earlier one."""
-    users: Iterable[User] = ()
+    users: Iterable[ShopUser] = ()
     report: Report = field(default_factory=Report)
     """Grows while the rows are read: what was read, left out, and why."""
 
@@ -153,7 +153,7 @@ def same_event(event: Event) -> int:
 
 
 def _of_products(
-    events: NDArray[Any], seen: Codes, products: list[Product], report: Report
+    events: NDArray[Any], seen: Codes, products: list[ShopProduct], report: Report
 ) -> NDArray[Any]:
     """Events of known products, `product` being an index into these."""
     index = {product.product_id: number for number, product in enumerate(products)}

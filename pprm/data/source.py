@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pprm.data import DATASETS
 from pprm.data.dataset import Dataset
-from pprm.data.files import Progress, silent
+from pprm.data.files import OnProgress, silent
 
 BUNDLED = "complete-journey"
 
@@ -25,7 +25,7 @@ class Source(NamedTuple):
     """Whether a row that cannot be used is an error, instead of being left out and reported."""
 
 
-def read(source: Source, progress: Progress = silent) -> Dataset:
+def read(source: Source, progress: OnProgress = silent) -> Dataset:
     """Read a dataset; `progress` gets the bytes read and their total.
 
     Raises:

@@ -13,13 +13,13 @@ from pprm.core.events import Kind
 from pprm.data import cells as cell
 from pprm.data import formats
 from pprm.data.cells import flag, id_or_nothing, identity, number, past, price, text
-from pprm.data.dataset import Dataset, Product
-from pprm.data.files import Note, Progress, Reading, Source, parsed, silent
+from pprm.data.dataset import Dataset, ShopProduct
+from pprm.data.files import Note, OnProgress, OpenFile, Reading, parsed, silent
 from pprm.data.limits import fit_event, fit_product, fit_user
-from pprm.data.parquet import Batches, parquet_records
+from pprm.data.parquet import ParquetRows, parquet_records
 from pprm.data.report import PassedOver, Unusable
 from pprm.data.report import TableError as TableError
-from pprm.data.rows import Event, Rows, User, collect
+from pprm.data.rows import Event, Rows, ShopUser, collect
 from pprm.data.table_writer import write_table
 from pprm.data.text_files import Check, Lines, csv_records, like, needs
 from pprm.data.vectors import load_vectors as load_vectors
@@ -49,7 +49,7 @@ def load(
     events: Path,
     products: Path,
     users: Path | None = None,
-    progress: Progress = silent,
+    progress: OnProgress = silent,
     strict: bool = False,
 ) -> Dataset:
     """Read a shop's tables.
@@ -64,7 +64,7 @@ def read(
     events: Path,
     products: Path,
     users: Path | None = None,
-    progress: Progress = silent,
+    progress: OnProgress = silent,
     strict: bool = False,
 ) -> Rows:
     """The tables as rows; nothing is read before they are asked for.
@@ -102,7 +102,7 @@ def _write_wide(path: Path, columns: Sequence[str], records: Sequence[Mapping[st
     write_table(path, [*columns, *sorted(attributes)], records)
 
 
-def _cells(product: Product) -> dict[str, Any]:
+def _cells(product: ShopProduct) -> dict[str, Any]:
     fields = product._asdict()
     attributes = fields.pop("attributes")
     del fields["vector"]  # has a file of its own
@@ -113,10 +113,10 @@ def _rows(
     path: Path, reading: Reading, parse: Callable[[Mapping[str, Any], Note], T], check: Check
 ) -> Iterator[T]:
     """Rows of a table; what it is, its first bytes say when the first row is asked for."""
-    source: Source
+    source: OpenFile
     records: Iterator[dict[str, Any] | Unusable]
     if formats.is_parquet(path):
-        source = batches = Batches(path, reading)
+        source = batches = ParquetRows(path, reading)
         records = parquet_records(batches, check)
     else:
         source = lines = Lines(path, reading)
@@ -125,7 +125,7 @@ def _rows(
 
 
 def _with_note(
-    parse: Callable[[Mapping[str, Any], Note], T], source: Source, cells: Mapping[str, Any]
+    parse: Callable[[Mapping[str, Any], Note], T], source: OpenFile, cells: Mapping[str, Any]
 ) -> T:
     return parse(cells, source.note)
 
@@ -175,8 +175,8 @@ def _kind(name: str, quantity: float | None) -> Kind:
     return Kind.RETURN if quantity else Kind.NOTHING
 
 
-def _product(cells: Mapping[str, Any], note: Note) -> Product:
-    product = Product(
+def _product(cells: Mapping[str, Any], note: Note) -> ShopProduct:
+    product = ShopProduct(
         product_id=identity("product_id", cells["product_id"]),
         title=text(cells["title"]),
         categories=cell.path(cells.get("categories"), SEPARATOR),
@@ -189,8 +189,8 @@ def _product(cells: Mapping[str, Any], note: Note) -> Product:
     return fit_product(product, note)
 
 
-def _user(cells: Mapping[str, Any], note: Note) -> User:
-    user = User(
+def _user(cells: Mapping[str, Any], note: Note) -> ShopUser:
+    user = ShopUser(
         identity("user_id", cells["user_id"]),
         text(cells.get("text")),
         _attributes(cells, USER_COLUMNS),

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pprm.core.events import Kind
 from pprm.data.cells import identity
-from pprm.data.dataset import Dataset, Product
-from pprm.data.files import Progress, Reading, parsed, silent
+from pprm.data.dataset import Dataset, ShopProduct
+from pprm.data.files import OnProgress, Reading, parsed, silent
 from pprm.data.report import PassedOver, Unusable
 from pprm.data.rows import Event, Rows, collect
 from pprm.data.text_files import Lines, csv_records
@@ -31,7 +31,7 @@ END = int(datetime(2017, 12, 4, tzinfo=_SHANGHAI).timestamp())
 OUTSIDE = "outside 2017-11-25 to 12-03"
 
 
-def load(path: Path, progress: Progress = silent, strict: bool = False) -> Dataset:
+def load(path: Path, progress: OnProgress = silent, strict: bool = False) -> Dataset:
     """Read `UserBehavior.csv` (or `.csv.gz`).
 
     Raises:
@@ -40,21 +40,21 @@ def load(path: Path, progress: Progress = silent, strict: bool = False) -> Datas
     return collect(NAME, convert(path, progress, strict))
 
 
-def convert(path: Path, progress: Progress = silent, strict: bool = False) -> Rows:
+def convert(path: Path, progress: OnProgress = silent, strict: bool = False) -> Rows:
     """Make rows of the file.
 
     The few events outside the nine days, wrong clocks all, are left out and counted.
     """
     reading = Reading([path], progress, strict)
-    products: dict[str, Product] = {}
+    products: dict[str, ShopProduct] = {}
     return Rows(_events(Lines(path, reading), products), products.values(), (), reading.report)
 
 
-def _events(lines: Lines, products: dict[str, Product]) -> Iterator[Event]:
+def _events(lines: Lines, products: dict[str, ShopProduct]) -> Iterator[Event]:
     return parsed(lines, csv_records(lines, header=COLUMNS), lambda row: _event(row, products))
 
 
-def _event(row: dict[str, str], products: dict[str, Product]) -> Event:
+def _event(row: dict[str, str], products: dict[str, ShopProduct]) -> Event:
     kind, time, item = (
         KINDS.get(row["behaviour"]),
         _time(row["time"]),
@@ -67,7 +67,7 @@ def _event(row: dict[str, str], products: dict[str, Product]) -> Event:
         raise PassedOver(OUTSIDE)
     if item not in products:
         category = f"category {row['category']}"
-        products[item] = Product(item, category, [category], "", {}, True)
+        products[item] = ShopProduct(item, category, [category], "", {}, True)
     return Event(user, item, time, kind)
 
 

@@ -37,7 +37,9 @@ class Lines:
 
     def __init__(self, path: Path, reading: Reading) -> None:
         self.path, self.reading, self.is_cut = path, reading, False
-        self._lines = formats.lines(path, lambda done: reading.tell(path, done), self._broken_off)
+        self._lines = formats.lines(
+            path, lambda done: reading.advance(path, done), self._broken_off
+        )
         self._number = 0
         self._taken: list[bytes] = []
         self._again: list[bytes] = []

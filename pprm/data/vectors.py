@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pprm.data import formats
 from pprm.data.cells import identity
-from pprm.data.dataset import Product
+from pprm.data.dataset import ShopProduct
 from pprm.data.files import TableError
 
 MAX_DIMENSIONS = 4096
@@ -87,7 +87,7 @@ def _check(ids: list[str], vectors: NDArray[np.float32]) -> None:
         )
 
 
-def added(products: Iterable[Product], path: Path) -> Iterator[Product]:
+def added(products: Iterable[ShopProduct], path: Path) -> Iterator[ShopProduct]:
     """Products with the vectors of a file; those that it does not name stay without one.
 
     Raises:

@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 
 from pprm.core.events import Kind
 from pprm.data.cells import identity, number, path, seconds, text
-from pprm.data.dataset import Dataset, Product
-from pprm.data.files import Note, Progress, Reading, parsed, silent
+from pprm.data.dataset import Dataset, ShopProduct
+from pprm.data.files import Note, OnProgress, Reading, parsed, silent
 from pprm.data.limits import ATTRIBUTES, CATEGORIES, fit_event, fit_product
 from pprm.data.report import Unusable
-from pprm.data.rows import Event, Rows, User, collect
+from pprm.data.rows import Event, Rows, ShopUser, collect
 from pprm.data.text_files import Lines, json_records
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def load(
     review: Path,
     user: Path | None = None,
     tip: Path | None = None,
-    progress: Progress = silent,
+    progress: OnProgress = silent,
     strict: bool = False,
 ) -> Dataset:
     """Read the files; users and tips may be left out.
@@ -54,7 +54,7 @@ def convert(
     review: Path,
     user: Path | None = None,
     tip: Path | None = None,
-    progress: Progress = silent,
+    progress: OnProgress = silent,
     strict: bool = False,
 ) -> Rows:
     """The files as rows, line by line; places, 150 thousand, are held in memory."""
@@ -92,12 +92,12 @@ def _tip(record: Mapping[str, Any], note: Note) -> Event:
     return fit_event(event, note)
 
 
-def _user(record: Mapping[str, Any], _: Note) -> User:
+def _user(record: Mapping[str, Any], _: Note) -> ShopUser:
     since = {"yelping since": text(record["yelping_since"])[:4]}
-    return User(identity("user_id", record["user_id"]), "", since)
+    return ShopUser(identity("user_id", record["user_id"]), "", since)
 
 
-def _places(file: Path, reading: Reading) -> Iterator[Product]:
+def _places(file: Path, reading: Reading) -> Iterator[ShopProduct]:
     """Make a path of categories, which are tags without order.
 
     They come by how many places have each, most first.
@@ -109,12 +109,12 @@ def _places(file: Path, reading: Reading) -> Iterator[Product]:
         yield place._replace(categories=tags[:CATEGORIES])  # as many as a record may have
 
 
-def _place(record: Mapping[str, Any], note: Note) -> Product:
+def _place(record: Mapping[str, Any], note: Note) -> ShopProduct:
     town = ", ".join(part for part in (text(record.get("city")), text(record.get("state"))) if part)
     hours, attributes = _fields(record, "hours"), _fields(record, "attributes")
     known = {"city": town, "hours": _hours(hours), **_environment(attributes)}
     present = [(name, value) for name, value in known.items() if value]
-    place = Product(
+    place = ShopProduct(
         product_id=identity("business_id", record["business_id"]),
         title=text(record["name"]),
         categories=[],

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pprm.encoders.encoder import Encoder
 
 
-class Kind(NamedTuple):
+class EncoderModule(NamedTuple):
     """A kind of encoder."""
 
     name: str
@@ -26,7 +26,7 @@ class Kind(NamedTuple):
         return made
 
 
-ENCODERS: Mapping[str, Kind] = named_modules.Modules(
-    __name__, lambda found: Kind(found.name, found.module)
+ENCODERS: Mapping[str, EncoderModule] = named_modules.Modules(
+    __name__, lambda found: EncoderModule(found.name, found.module)
 )
 """By name, looked for anew each time."""

@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from math import log
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from pprm.core.arrays import Floats
 
 
 def words(text: str) -> list[str]:

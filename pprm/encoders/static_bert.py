@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from pprm.encoders.averaged import Averaged, Floats
+from pprm.core.arrays import Floats
+from pprm.encoders.averaged import Averaged
 from pprm.encoders.text_encoder import bundled
 
 NAME = "BERT's input embeddings"

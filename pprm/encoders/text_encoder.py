@@ -30,7 +30,7 @@ MAX_TOKENS = 256
 """Longer texts are cut, as the bundled model was trained."""
 MAX_VECTORS = 200_000
 """Texts whose vectors are kept, 150 MB; the oldest go first, which bounds the memory."""
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Called with (texts encoded, texts in all)."""
 
 
@@ -114,7 +114,9 @@ class TextEncoder:
         """Whether the weights are in memory: loading them takes seconds."""
         return self._bert is not None
 
-    def encode(self, texts: Sequence[str], progress: Progress | None = None) -> NDArray[np.float32]:
+    def encode(
+        self, texts: Sequence[str], progress: OnProgress | None = None
+    ) -> NDArray[np.float32]:
         """Vectors of texts, [n, dimensions]; the empty text is the zero vector.
 
         Raises:
@@ -135,7 +137,7 @@ class TextEncoder:
             del self.vectors[next(iter(self.vectors))]
         return out
 
-    def _encode_missing(self, missing: dict[bytes, str], progress: Progress) -> None:
+    def _encode_missing(self, missing: dict[bytes, str], progress: OnProgress) -> None:
         # Sorted by length, a batch holds little padding: twice as fast.
         todo = sorted(missing.items(), key=lambda item: len(item[1]))
         for start in range(0, len(todo), BATCH):

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.core.arrays import Floats
 from pprm.data.dataset import Dataset
 from pprm.data.replay import Visit, next_visits
 from pprm.serving.scorer import Scorer
 from pprm.state.user_state import UserState
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(slots=True)

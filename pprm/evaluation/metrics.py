@@ -32,11 +32,11 @@ def decision(
     scores: NDArray[np.floating], labels: NDArray[np.bool_], threshold: float
 ) -> dict[str, float]:
     """Accuracy, precision and recall of `scores >= threshold`."""
-    said = scores >= threshold
-    right = float((said & labels).sum())
+    predicted = scores >= threshold
+    right = float((predicted & labels).sum())
     return {
-        "accuracy": float((said == labels).mean()),
-        "precision": right / max(float(said.sum()), 1.0),
+        "accuracy": float((predicted == labels).mean()),
+        "precision": right / max(float(predicted.sum()), 1.0),
         "recall": right / max(float(labels.sum()), 1.0),
     }
 

@@ -18,7 +18,7 @@ from pprm.data.plan import Plan, Split
 from pprm.data.replay import Visit
 from pprm.data.visits import young
 from pprm.evaluation import protocol
-from pprm.evaluation.baselines import Popularity as PopularityBaseline
+from pprm.evaluation.baselines import PopularityBaseline
 from pprm.evaluation.baselines.trivial import has_looks
 from pprm.evaluation.contenders import AtVisit, rank
 from pprm.evaluation.protocol import Contender, Outcome

@@ -24,15 +24,15 @@ from pprm.evaluation import questions, report, verdict
 from pprm.evaluation.protocol import Contender
 from pprm.evaluation.report import Results
 from pprm.experiments import learned, variants
-from pprm.experiments.variants import Bench
+from pprm.experiments.variants import VariantSetup
 from pprm.serving import artifact
 from pprm.serving.artifact import Artifact
 from pprm.serving.scorer import Scorer, choose_device, use_threads
 from pprm.training.train import (
-    Workshop,
+    TrainingContext,
     judge,
     learn_tables,
-    open_workshop,
+    make_context,
     ranking_examples,
     read_data,
     retrieval_examples,
@@ -66,28 +66,30 @@ def run(
             markup=False,
             soft_wrap=True,
         )
-        shop = open_workshop(bars, data, loaded.encoder(encoder), SEED, loaded.model.config)
+        context = make_context(bars, data, loaded.encoder(encoder), SEED, loaded.model.config)
         popularity, task = Popularity(), bars.add_task("others learn", total=None)
-        scorer = loaded.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
+        scorer = loaded.scorer(
+            context.catalogue, popularity, context.texts.encode, choose_device("auto")
+        )
         more: list[Contender] = []
         seconds: dict[str, float] = {}
         makers: dict[str, Callable[[], tuple[Sequence[Contender], dict[str, float]]]] = {
-            "baselines": lambda: _baselines(shop, told),
-            "first-stage": lambda: _retrieval_variants(shop, loaded, popularity, told),
-            "second-stage": lambda: _ranking_variants(shop, loaded, popularity, told),
+            "baselines": lambda: _baselines(context, on_start),
+            "first-stage": lambda: _retrieval_variants(context, loaded, popularity, on_start),
+            "second-stage": lambda: _ranking_variants(context, loaded, popularity, on_start),
             "young": lambda: (questions.young_shoppers(scorer), {}),
-            "frozen": lambda: (questions.frozen(scorer, shop.plan), {}),
+            "frozen": lambda: (questions.frozen(scorer, context.plan), {}),
         }
 
-        def told(name: str) -> None:
+        def on_start(name: str) -> None:
             bars.update(task, description=f"learning: {name}")
 
         for kind in (kind for kind in models if kind in makers):
             contenders, took = makers[kind]()
             more += contenders
             seconds |= took
-        results, found = judge(shop, loaded, more, popularity)
-        unseen = _unseen(shop, loaded) if "unseen" in models else {}
+        results, found = judge(context, loaded, more, popularity)
+        unseen = _unseen(context, loaded) if "unseen" in models else {}
     for name, spent in seconds.items():
         results[name]["train_seconds"] = round(spent, 1)
     console.print(report.table(results))
@@ -97,7 +99,7 @@ def run(
             "Products that nobody bought before the months judged, ranked among themselves:"
         )
         console.print(report.table(unseen))
-    console.print(str(shop.data.report), highlight=False, markup=False, soft_wrap=True)
+    console.print(str(context.data.report), highlight=False, markup=False, soft_wrap=True)
     return results | {f"unseen products: {name}": figures for name, figures in unseen.items()}
 
 
@@ -105,22 +107,22 @@ def what_is_judged(directory: Path, loaded: Artifact, source: Source, data: Data
     """Artifact and data by name; says so where the artifact is of another shop."""
     files = f" ({', '.join(path.name for path in source.files)})" if source.files else ""
     learned = loaded.metrics.get("training", {}).get("dataset", "unknown data")
-    said = (
+    text = (
         f"Artifact {directory} ({loaded.name} {loaded.version},"
         f" trained on {learned}), judged on {data.name}{files}."
     )
     if loaded.tables is None:
-        return said
+        return text
     here = catalogue_hashes(data)
     known = int(np.isin(here, loaded.tables.products).sum())
     if known < len(here) / 2:
-        said += (
+        text += (
             "\n"
             f"It knows {known:,} of the {len(here):,} products: it learned"
             " from ANOTHER SHOP, and these figures are zero-shot. Name the"
             " artifact of this shop's own, or make one with `pprm train`."
         )
-    return said
+    return text
 
 
 def catalogue_hashes(data: Dataset) -> NDArray[np.uint64]:
@@ -132,35 +134,38 @@ def catalogue_hashes(data: Dataset) -> NDArray[np.uint64]:
 
 
 def _baselines(
-    shop: Workshop, told: Callable[[str], None]
+    context: TrainingContext, on_start: Callable[[str], None]
 ) -> tuple[list[Contender], dict[str, float]]:
     made: list[Contender] = []
     seconds: dict[str, float] = {}
     for make in learned.ALL:
         baseline, started = make(), perf_counter()
-        told(baseline.name)
-        baseline.learn(shop.data, shop.catalogue, shop.plan.until)
+        on_start(baseline.name)
+        baseline.learn(context.data, context.catalogue, context.plan.until)
         seconds[baseline.name] = perf_counter() - started
         made.append(baseline)
     return made, seconds
 
 
 def _retrieval_variants(
-    shop: Workshop, loaded: Artifact, popularity: Popularity, told: Callable[[str], None]
+    context: TrainingContext,
+    loaded: Artifact,
+    popularity: Popularity,
+    on_start: Callable[[str], None],
 ) -> tuple[list[Contender], dict[str, float]]:
-    texts = [product.to_catalogue().text for product in shop.data.products]
-    profiles = [shop.data.profile(user) for user in shop.data.users]
-    bench = Bench(
+    texts = [product.to_catalogue().text for product in context.data.products]
+    profiles = [context.data.profile(user) for user in context.data.users]
+    setup = VariantSetup(
         loaded.model.config,
-        retrieval_examples(shop),
-        shop.catalogue,
+        retrieval_examples(context),
+        context.catalogue,
         popularity,
         profiles,
         texts,
-        shop.texts.encode,
+        context.texts.encode,
         SEED,
     )
-    return variants.of_retrieval(bench, other_encoders([*texts, *profiles]), told)
+    return variants.of_retrieval(setup, other_encoders([*texts, *profiles]), on_start)
 
 
 def other_encoders(texts: Sequence[str]) -> dict[str, Encode]:
@@ -173,23 +178,28 @@ def other_encoders(texts: Sequence[str]) -> dict[str, Encode]:
 
 
 def _ranking_variants(
-    shop: Workshop, loaded: Artifact, popularity: Popularity, told: Callable[[str], None]
+    context: TrainingContext,
+    loaded: Artifact,
+    popularity: Popularity,
+    on_start: Callable[[str], None],
 ) -> tuple[list[Contender], dict[str, float]]:
-    told("ranking's examples")
-    examples = ranking_examples(shop, loaded, learn_tables(shop))
-    scorer = loaded.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
-    return variants.of_ranking(scorer, examples, shop.plan.until, SEED, told)
+    on_start("ranking's examples")
+    examples = ranking_examples(context, loaded, learn_tables(context))
+    scorer = loaded.scorer(
+        context.catalogue, popularity, context.texts.encode, choose_device("auto")
+    )
+    return variants.of_ranking(scorer, examples, context.plan.until, SEED, on_start)
 
 
-def _unseen(shop: Workshop, loaded: Artifact) -> Results:
+def _unseen(context: TrainingContext, loaded: Artifact) -> Results:
     def make(catalogue: Catalogue, popularity: Popularity) -> Scorer:
-        return loaded.scorer(catalogue, popularity, shop.texts.encode, choose_device("auto"))
+        return loaded.scorer(catalogue, popularity, context.texts.encode, choose_device("auto"))
 
     outcome = questions.unseen(
-        shop.data,
-        shop.catalogue,
-        shop.plan,
+        context.data,
+        context.catalogue,
+        context.plan,
         make,
-        shop.replaying("products that nobody bought before", shop.plan.test.end),
+        context.replaying("products that nobody bought before", context.plan.test.end),
     )
     return report.results(outcome, "PPRM", {}) if outcome.visits["test"].user else {}

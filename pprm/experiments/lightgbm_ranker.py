@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.popularity import Popularity, Purchase
+from pprm.core.arrays import Floats
 from pprm.data.dataset import Dataset, no_promotions
 from pprm.data.replay import Visit
 from pprm.retrieval import features
 from pprm.state.user_state import DAY
-
-Floats = NDArray[np.float32]
 
 PERIOD = 123
 """Days before the end that visits are learned from: July to October, as PPRM."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.popularity import Popularity
+from pprm.core.arrays import Floats
 from pprm.core.sizes import nbytes
 from pprm.data.replay import Visit
 from pprm.encoders.encoder import Encode
@@ -33,13 +34,11 @@ from pprm.training.fit import fit
 from pprm.training.ranking_training import CandidateSet
 from pprm.training.training_set import TrainingSet
 
-Floats = NDArray[np.float32]
-
 SENTIMENT = SCALARS.index("sentiment")
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class VariantSetup:
     """What variants of retrieval are made with."""
 
     config: PPRMConfig
@@ -56,11 +55,13 @@ class Bench:
 
 
 def of_retrieval(
-    bench: Bench, encoders: dict[str, Encode], told: Callable[[str], None] = lambda name: None
+    setup: VariantSetup,
+    encoders: dict[str, Encode],
+    on_start: Callable[[str], None] = lambda name: None,
 ) -> tuple[list[Contender], dict[str, float]]:
     """Contenders, and seconds of learning by their names."""
-    plain, config = bench.encode, bench.config
-    rows = np.random.default_rng(bench.seed).permutation(len(bench.examples.user))
+    plain, config = setup.encode, setup.config
+    rows = np.random.default_rng(setup.seed).permutation(len(setup.examples.user))
     as_published = replace(
         PPRMConfig.paper(),
         text_dimensions=config.text_dimensions,
@@ -68,40 +69,40 @@ def of_retrieval(
     )
     texts_alone = replace(config, sequence=False, pool_days=(), projected=0, product=0)
     made: dict[str, tuple[PPRMConfig, Encode, TrainingSet, bool]] = {
-        "paper: both texts, as published": (as_published, plain, bench.examples, True),
-        "no interaction sequence": (texts_alone, plain, bench.examples, True),
-        "no user attributes": (config, plain, bench.examples, False),
-        "hidden 128, 64": (replace(config, hidden=(128, 64)), plain, bench.examples, True),
-        "hidden 32": (replace(config, hidden=(32,)), plain, bench.examples, True),
-        "hidden 64, 32, 16": (replace(config, hidden=(64, 32, 16)), plain, bench.examples, True),
+        "paper: both texts, as published": (as_published, plain, setup.examples, True),
+        "no interaction sequence": (texts_alone, plain, setup.examples, True),
+        "no user attributes": (config, plain, setup.examples, False),
+        "hidden 128, 64": (replace(config, hidden=(128, 64)), plain, setup.examples, True),
+        "hidden 32": (replace(config, hidden=(32,)), plain, setup.examples, True),
+        "hidden 64, 32, 16": (replace(config, hidden=(64, 32, 16)), plain, setup.examples, True),
         **{
             f"{share:.0%} of the training data": (
                 config,
                 plain,
-                part(bench.examples, rows, share),
+                part(setup.examples, rows, share),
                 True,
             )
             for share in (0.05, 0.2)
         },
         **{
-            f"texts by {name}": (_for_texts(config, encode), encode, bench.examples, True)
+            f"texts by {name}": (_for_texts(config, encode), encode, setup.examples, True)
             for name, encode in encoders.items()
         },
     }
-    if np.ptp(bench.examples.scalars[:, SENTIMENT]):
-        made["no review sentiment"] = (config, plain, _unread(bench.examples), True)
+    if np.ptp(setup.examples.scalars[:, SENTIMENT]):
+        made["no review sentiment"] = (config, plain, _unread(setup.examples), True)
     contenders: list[Contender] = []
     seconds: dict[str, float] = {}
     for name, (wanted, encode, examples, profiles) in made.items():
-        told(name)
+        on_start(name)
         title, started = f"first stage, {name}", perf_counter()
-        contenders.append(_learned(bench, title, wanted, encode, examples, profiles))
+        contenders.append(_learned(setup, title, wanted, encode, examples, profiles))
         seconds[title] = perf_counter() - started
     return contenders, seconds
 
 
 def _learned(
-    bench: Bench,
+    setup: VariantSetup,
     name: str,
     config: PPRMConfig,
     encode: Encode,
@@ -109,14 +110,14 @@ def _learned(
     profiles: bool,
 ) -> Contender:
     catalogue = (
-        bench.catalogue
-        if encode is bench.encode
-        else bench.catalogue.with_vectors(encode(bench.texts))
+        setup.catalogue
+        if encode is setup.encode
+        else setup.catalogue.with_vectors(encode(setup.texts))
     )
     seen = encode if profiles else _nobody(config.text_dimensions)
-    model: PPRM = fit(config, examples, catalogue, seen(bench.profiles), bench.seed)
+    model: PPRM = fit(config, examples, catalogue, seen(setup.profiles), setup.seed)
     return AtVisit(
-        name, Scorer(model, catalogue, bench.popularity, seen, torch.device("cpu")), ranks=False
+        name, Scorer(model, catalogue, setup.popularity, seen, torch.device("cpu")), ranks=False
     )
 
 
@@ -153,7 +154,7 @@ def of_ranking(
     data: CandidateSet,
     until: int,
     seed: int,
-    told: Callable[[str], None] = lambda name: None,
+    on_start: Callable[[str], None] = lambda name: None,
 ) -> tuple[list[Contender], dict[str, float]]:
     """Learn ranking with all and without each group of features.
 
@@ -170,7 +171,7 @@ def of_ranking(
         ):
             continue  # browsing, where nobody browses
         name, started = f"second stage, without {group}", perf_counter()
-        told(name)
+        on_start(name)
         network = ranking_training.fit(data, until, seed, without=columns, members=1)
         contenders.append(_WithoutGroup(name, network, shared))
         seconds[name] = perf_counter() - started

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
 from pprm.core.feature_groups import FeatureGroup
 from pprm.state.user_state import DAY, MAX_BASKETS, UserState
 
-Floats = NDArray[np.float32]
 Rings = NDArray[np.uint64]
 
 LAST = ("in_last", "in_2nd_last", "in_3rd_last", "in_4th_last")

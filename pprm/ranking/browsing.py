@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
 from pprm.core.feature_groups import FeatureGroup
 from pprm.ranking.known import Known
 from pprm.state.user_state import DAY
-
-Floats = NDArray[np.float32]
 
 COUNTED = ("session", "today", "week", "cart", "removed", "dwell")
 """Of the product itself, decayed; columns are logarithms of them."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pprm.catalogue import popularity, promotions
 from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.popularity import Popularity
+from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
 from pprm.core.feature_groups import FeatureGroup, Layout
 from pprm.ranking import basket_patterns
@@ -29,8 +30,6 @@ from pprm.retrieval import features
 from pprm.retrieval.candidates import Candidates
 from pprm.retrieval.features import BY_28, BY_112, DECAYS, Groups
 from pprm.state.user_state import UserState
-
-Floats = NDArray[np.float32]
 
 RETRIEVAL_INPUT = FeatureGroup("first_stage_input", features.CROSS)
 RETRIEVAL = FeatureGroup(

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.core.arrays import Floats
+
 FACTORS = 64
 REGULARISATION = 20.0
 CONFIDENCE = 2.0
 ITERATIONS = 10
 HALF_LIFE = 112.0
 """Days: the counter of the state that stands for the strength of a preference."""
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.core.arrays import Floats
 from pprm.state.user_state import DAY
 
 EDGES = np.array([0.5, 1.5, 3.5, 5.5, 7.5, 10.5, 14.5, 21.5, 28.5, 42.5, 63.5, 91.5, 140.5])
@@ -21,8 +22,6 @@ EDGES = np.array([0.5, 1.5, 3.5, 5.5, 7.5, 10.5, 14.5, 21.5, 28.5, 42.5, 63.5, 9
 BUCKETS = len(EDGES) + 1
 PRODUCT_PRIOR, TYPE_PRIOR = 100.0, 200.0
 """Exposures that a product's type, and all types, count for."""
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
 
 SOURCES = 100
@@ -18,7 +19,6 @@ SOURCES = 100
 REGULARISATION = 150.0
 MOST_SHOPPERS, MOST_PRODUCTS = 5_000, 20_000
 """At most so many, those with most purchases: memory and time grow with products of both."""
-Floats = NDArray[np.float32]
 
 
 class Regression(NamedTuple):

@@ -16,11 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import pad
 
+from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
 from pprm.ranking.network import CLIP, RankingNetwork
 from pprm.retrieval.device import concatenate
-
-Floats = NDArray[np.float32]
 
 LINE = 16
 """Numbers in a cache line and in the longest vector: one across two lines is loaded twice."""

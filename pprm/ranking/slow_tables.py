@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.catalogue.catalogue import Catalogue
+from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
 from pprm.core.feature_groups import FeatureGroup
 from pprm.core.ids import stable_hash
@@ -24,8 +25,6 @@ from pprm.ranking.hazard import BUCKETS
 from pprm.ranking.item_regression import SOURCES, Regression
 from pprm.retrieval.features import BY_112, Groups
 from pprm.state.user_state import DAY
-
-Floats = NDArray[np.float32]
 
 HAZARD = FeatureGroup("hazard", ("hazard", "type_hazard"))
 _HAZARD, _TYPE_HAZARD = HAZARD.at("hazard", "type_hazard")

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
 from pprm.retrieval import first_layer
-from pprm.retrieval.first_layer import Blocks, Floats, Ints, Products, Weights
+from pprm.retrieval.first_layer import Blocks, Ints, ProductParts, Weights
 
 BLOCK = 24
 """Products of a block at most."""
@@ -33,7 +34,7 @@ def order(pair: Ints, logit: Floats) -> Ints:
     return np.argsort(pair << 32 | bits, kind="stable")
 
 
-def make(p: Products, w: Weights) -> Blocks:
+def make(p: ProductParts, w: Weights) -> Blocks:
     """Blocks of the candidates, which are in that order."""
     products = np.diff(p.starts)
     blocks = -(-products // BLOCK)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
-from pprm.retrieval.features import Floats, Groups
+from pprm.retrieval.features import Groups
 
 SEEN, NEW, LOOKED = 130, 200, 50
 """Candidates: products bought before, others, and the newest looks."""

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pprm.core.arrays import Floats
 from pprm.retrieval.candidates import LOOKED
 from pprm.retrieval.features import GROUP, ITEM, MAKER, SCALARS, Groups
 from pprm.state.user_state import MAX_SEQUENCE
 
-Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 LEAST_BOUGHT = 256
@@ -38,7 +38,7 @@ class Items(NamedTuple):
     """Added to the logits: 0, or -inf for what the rules leave out, [i]."""
 
 
-class Shopper(NamedTuple):
+class ShopperInput(NamedTuple):
     """All that is read of a shopper."""
 
     text: Floats
@@ -56,7 +56,7 @@ class Shopper(NamedTuple):
     """`LOOKED` at most."""
 
 
-class Size(NamedTuple):
+class BufferSize(NamedTuple):
     """Of a buffer."""
 
     shoppers: int
@@ -68,7 +68,7 @@ class Size(NamedTuple):
 Part = TypeVar("Part")
 
 
-class Sent(NamedTuple, Generic[Part]):
+class BufferParts(NamedTuple, Generic[Part]):
     """The parts of a buffer, in their order, as tensors or arrays.
 
     B shoppers, S products bought.
@@ -97,13 +97,13 @@ class Sent(NamedTuple, Generic[Part]):
 _INTEGERS = {"rows", "type_codes", "category_codes", "maker_codes", "columns"}
 
 
-def size_of(shoppers: Sequence[Shopper]) -> Size:
+def size_of(shoppers: Sequence[ShopperInput]) -> BufferSize:
     """Return the least size that they fit in.
 
     Types, categories and makers bought are not more than products bought.
     """
     most = max(max(len(shopper.groups.rows), len(shopper.bought.columns)) for shopper in shoppers)
-    return Size(
+    return BufferSize(
         power_of_two(len(shoppers)), max(power_of_two(most), LEAST_BOUGHT), len(shoppers[0].text)
     )
 
@@ -113,10 +113,12 @@ def power_of_two(least: int) -> int:
     return 1 << max(least - 1, 0).bit_length()
 
 
-def pack(shoppers: Sequence[Shopper], size: Size, zeros: Callable[[int], Tensor]) -> Tensor:
+def pack(
+    shoppers: Sequence[ShopperInput], size: BufferSize, zeros: Callable[[int], Tensor]
+) -> Tensor:
     """A buffer made of `zeros`, float32; integers are in it with their own bits."""
     buffer = zeros(sum(map(prod, _shapes(size))))
-    to = Sent[NDArray[Any]](*(part.numpy() for part in unpack(buffer, size)))  # views
+    to = BufferParts[NDArray[Any]](*(part.numpy() for part in unpack(buffer, size)))  # views
     for b, shopper in enumerate(shoppers):
         to.text[b], to.scalars[b] = shopper.text, shopper.scalars
         to.rows[b], to.ages[b], to.weights[b] = shopper.rows, shopper.ages, shopper.weights
@@ -134,13 +136,16 @@ def pack(shoppers: Sequence[Shopper], size: Size, zeros: Callable[[int], Tensor]
     return buffer
 
 
-def unpack(buffer: Tensor, size: Size) -> Sent[Tensor]:
+def unpack(buffer: Tensor, size: BufferSize) -> BufferParts[Tensor]:
     """The parts of a buffer, none copied."""
     shapes = _shapes(size)
     parts = zip(
-        Sent._fields, shapes, torch.split(buffer, [prod(shape) for shape in shapes]), strict=True
+        BufferParts._fields,
+        shapes,
+        torch.split(buffer, [prod(shape) for shape in shapes]),
+        strict=True,
     )
-    return Sent(
+    return BufferParts(
         *(
             (part.view(torch.int32) if name in _INTEGERS else part).view(shape)
             for name, shape, part in parts
@@ -148,7 +153,7 @@ def unpack(buffer: Tensor, size: Size) -> Sent[Tensor]:
     )
 
 
-def _shapes(size: Size) -> list[tuple[int, ...]]:
+def _shapes(size: BufferSize) -> list[tuple[int, ...]]:
     b, s, text = size
     return [
         (b, text), (b, len(SCALARS)), *[(b, MAX_SEQUENCE)] * 3,

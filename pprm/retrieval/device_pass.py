@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding, linear, pad
 
+from pprm.core.arrays import Floats
 from pprm.retrieval.candidates import NEW, SEEN
 from pprm.retrieval.device import Link, Recorded, dot
 from pprm.retrieval.device_input import (
     GROUP_WIDTH,
-    Floats,
+    BufferParts,
+    BufferSize,
     Indices,
-    Sent,
-    Shopper,
-    Size,
+    ShopperInput,
     pack,
     size_of,
     unpack,
@@ -185,12 +185,12 @@ class DevicePass:
         r.bar.fill_(-torch.inf)
         r.bar[used] = 0
 
-    def logits(self, shoppers: Iterable[Shopper]) -> Iterator[tuple[Shopper, Floats]]:
+    def logits(self, shoppers: Iterable[ShopperInput]) -> Iterator[tuple[ShopperInput, Floats]]:
         """Logits of all candidates, [N], shopper by shopper."""
         for some, made in self._run(self._score, shoppers):
             yield from zip(some, made[:, 1 : 1 + self._products], strict=True)
 
-    def choose(self, shoppers: Iterable[Shopper]) -> Iterator[tuple[Shopper, Chosen]]:
+    def choose(self, shoppers: Iterable[ShopperInput]) -> Iterator[tuple[ShopperInput, Chosen]]:
         """Yield ranking's candidates, shopper by shopper.
 
         They are those that `candidates.choose` takes by the logits.
@@ -204,8 +204,8 @@ class DevicePass:
                 yield shopper, Chosen(taken.astype(np.int64) - 1, logits[there][at])
 
     def _run(
-        self, work: Recorded[Size], shoppers: Iterable[Shopper]
-    ) -> Iterator[tuple[list[Shopper], Floats]]:
+        self, work: Recorded[BufferSize], shoppers: Iterable[ShopperInput]
+    ) -> Iterator[tuple[list[ShopperInput], Floats]]:
         """Calls of the most shoppers there may be, and their results.
 
         Each begins before the last one's result is read, and before the next one's shoppers are
@@ -229,14 +229,14 @@ class DevicePass:
         each = 3 * rooms.columns + LINE * sum(_lines_by_code(rooms))
         return min(1 << max(MOST_AT_ONCE // each, 1).bit_length() - 1, MOST_SHOPPERS)
 
-    def _logits(self, size: Size, buffer: Tensor) -> Tensor:
+    def _logits(self, size: BufferSize, buffer: Tensor) -> Tensor:
         """Logits of all candidates and of the room beside them, [B, columns]."""
         sent = unpack(buffer, size)
         given, bought = self._given(sent), sent.columns[:, : size.bought].long()
         of_bought = _score(self._exact, self._resident, given, bought, sent.items[:, : size.bought])
         return _score_all(self._exact, self._resident, given).scatter_(1, bought, of_bought)
 
-    def _chosen(self, size: Size, buffer: Tensor) -> Tensor:
+    def _chosen(self, size: BufferSize, buffer: Tensor) -> Tensor:
         """Return places and logits of the best new and bought products and those looked at.
 
         They are [B, 2, 380]. Some products are there twice.
@@ -255,7 +255,7 @@ class DevicePass:
         logits = torch.cat([of_new, of_bought.gather(1, best), of_looked], 1)
         return torch.stack([taken.int().view(torch.float32), logits], 1)
 
-    def _given(self, sent: Sent[Tensor]) -> _Given:
+    def _given(self, sent: BufferParts[Tensor]) -> _Given:
         user, queries = shopper_part(
             self._model,
             self._resident.vectors,
@@ -290,7 +290,7 @@ def shopper_part(
 ) -> tuple[Tensor, Tensor]:
     """Compute the shoppers' share of the first layer [B, H], and their queries [B, pools, d].
 
-    `vectors` of all catalogue rows [all, d]; the others as in `Shopper`, [B, ...].
+    `vectors` of all catalogue rows [all, d]; the others as in `ShopperInput`, [B, ...].
     """
     if not model.config.sequence:
         return model.user_part(text, scalars, None), text.new_zeros(len(text), 0, vectors.shape[1])
@@ -430,7 +430,7 @@ def _whole(n: int) -> int:
     return -(-n // LINE) * LINE
 
 
-def _read(shoppers: list[Shopper], wait: Callable[[], Tensor]) -> Floats:
+def _read(shoppers: list[ShopperInput], wait: Callable[[], Tensor]) -> Floats:
     """A result, without the shoppers that fill it up."""
     made: Floats = wait()[: len(shoppers)].numpy()
     return made

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.popularity import FEATURES
+from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
 from pprm.core.feature_groups import FeatureGroup, Layout
 from pprm.state.user_state import BASKET_DECAY, DAY, UserState
-
-Floats = NDArray[np.float32]
 
 COMMON = ("count", "decay7", "decay28", "decay112", "recent7", "recent28", "due")
 """Log counts, exp(-gap/7 d) and exp(-gap/28 d), and gap / mean interval, halved."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
 from pprm.retrieval.features import (
     CATEGORY,
@@ -23,7 +24,6 @@ from pprm.retrieval.features import (
     Groups,
 )
 
-Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 _MAKER = len(MAKER)
@@ -55,7 +55,7 @@ class Weights(NamedTuple):
     """[1]"""
 
 
-class Shopper(NamedTuple):
+class ShopperParts(NamedTuple):
     """A shopper's parts of the first layer.
 
     These are the rows of `groups` times their weights, and what is the same for all products.
@@ -73,7 +73,7 @@ class Shopper(NamedTuple):
     """[3, d]"""
 
 
-class Products(NamedTuple):
+class ProductParts(NamedTuple):
     """The N candidates' parts of the first layer, those of a (type, category) pair together.
 
     Places are in this order. Columns are in the order of the hashes.
@@ -185,7 +185,7 @@ def _pool(
 
 @compiled
 def parts(g: Groups, w: Weights) -> Any:
-    """`Shopper.types`, `categories`, `makers` and `items`."""
+    """`ShopperParts.types`, `categories`, `makers` and `items`."""
     return (
         _times(g.type, w.cross[TYPE.start :]), _times(g.category, w.cross[CATEGORY.start :]),
         _times(g.maker, w.cross[MAKERS.start :]), _times(g.product, w.cross[PRODUCT.start :]),
@@ -249,7 +249,7 @@ def across(vectors: Floats) -> Floats:
 
 
 @compiled
-def score(s: Shopper, p: Products, w: Weights) -> Any:
+def score(s: ShopperParts, p: ProductParts, w: Weights) -> Any:
     """Logits of all candidates by column, [N]."""
     out, base = np.empty(len(p.rows), np.float32), np.empty_like(w.output)
     _score_new(s, p, w, dot_products(s.queries, p.across), out)
@@ -261,7 +261,7 @@ def score(s: Shopper, p: Products, w: Weights) -> Any:
 
 
 @compiled
-def _score_new(s: Shopper, p: Products, w: Weights, matches: Floats, out: Floats) -> None:
+def _score_new(s: ShopperParts, p: ProductParts, w: Weights, matches: Floats, out: Floats) -> None:
     """Score as if nothing had been bought.
 
     Two products of a pair are taken at a time: what they share is loaded once.
@@ -288,7 +288,7 @@ def _score_new(s: Shopper, p: Products, w: Weights, matches: Floats, out: Floats
 
 
 @compiled
-def score_some(s: Shopper, p: Products, w: Weights, columns: Ints) -> Any:
+def score_some(s: ShopperParts, p: ProductParts, w: Weights, columns: Ints) -> Any:
     """Logits of candidates given by their columns, [len(columns)]."""
     out, base = np.empty(len(columns), np.float32), np.empty_like(w.output)
     for i in range(len(columns)):
@@ -297,7 +297,7 @@ def score_some(s: Shopper, p: Products, w: Weights, columns: Ints) -> Any:
 
 
 @compiled
-def bounds(s: Shopper, p: Products, w: Weights, b: Blocks, match: Floats) -> Any:
+def bounds(s: ShopperParts, p: ProductParts, w: Weights, b: Blocks, match: Floats) -> Any:
     """Upper bound of each block's products that the shopper never had, [b].
 
     `match` [3, b] are of the centres.
@@ -346,8 +346,8 @@ def bounds(s: Shopper, p: Products, w: Weights, b: Blocks, match: Floats) -> Any
 
 @compiled
 def best(
-    s: Shopper,
-    p: Products,
+    s: ShopperParts,
+    p: ProductParts,
     w: Weights,
     b: Blocks,
     bound: Floats,
@@ -392,7 +392,7 @@ def _first(columns: Ints, logits: Floats, k: int) -> Any:
 
 
 @compiled
-def _most_of_makers(s: Shopper, p: Products, b: Blocks) -> Any:
+def _most_of_makers(s: ShopperParts, p: ProductParts, b: Blocks) -> Any:
     """Upper bounds of a maker's cross features in each block, as `MAKER`.
 
     They are never negative.
@@ -413,7 +413,7 @@ def _most_of_makers(s: Shopper, p: Products, b: Blocks) -> Any:
 
 
 @compiled
-def _fill_pair(s: Shopper, w: Weights, pair: Ints, out: Floats) -> None:
+def _fill_pair(s: ShopperParts, w: Weights, pair: Ints, out: Floats) -> None:
     type_, category = s.groups.type_at[pair[0]], s.groups.category_at[pair[1]]
     share = s.groups.type_count[type_] / max(s.groups.category_count[category], np.float32(1))
     for h in range(len(out)):
@@ -426,7 +426,7 @@ def _fill_pair(s: Shopper, w: Weights, pair: Ints, out: Floats) -> None:
 
 
 @compiled
-def _logit_of(s: Shopper, p: Products, w: Weights, n: int, base: Floats) -> Any:
+def _logit_of(s: ShopperParts, p: ProductParts, w: Weights, n: int, base: Floats) -> Any:
     """Logit of the candidate at a place, which the shopper may have bought; `base` [H] is room."""
     g, pair = s.groups, p.pairs[p.pair[n]]
     item = g.product_at[p.rows[n]]

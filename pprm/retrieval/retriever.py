@@ -21,17 +21,17 @@ from torch import Tensor
 
 from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.popularity import Popularity
+from pprm.core.arrays import Floats
 from pprm.core.events import ACTS
 from pprm.retrieval import blocks, device_input, features, first_layer
 from pprm.retrieval.candidates import LOOKED, NEW, Candidates, choose, popular_from
 from pprm.retrieval.device_input import Items
 from pprm.retrieval.device_pass import DevicePass, precision
 from pprm.retrieval.features import GLOBAL, POPULARITY, Groups
-from pprm.retrieval.first_layer import Blocks, Products, Shopper, Weights
+from pprm.retrieval.first_layer import Blocks, ProductParts, ShopperParts, Weights
 from pprm.retrieval.model import KIND_WEIGHTS, PPRM
 from pprm.state.user_state import DAY, MAX_SEQUENCE, UserState
 
-Floats = NDArray[np.float32]
 EncodeTexts = Callable[[Sequence[str]], Floats]
 """Texts to vectors [n, text_dimensions]."""
 
@@ -42,7 +42,7 @@ _KIND_WEIGHT = np.array([KIND_WEIGHTS[kind] for kind in ACTS], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class Tables:
+class CandidateTables:
     """What does not depend on the shopper, for the N candidates. H is the first hidden width."""
 
     rows: NDArray[np.int64]
@@ -59,7 +59,7 @@ class Tables:
     """Pair of each candidate, [N]."""
 
 
-class Found(NamedTuple):
+class Retrieved(NamedTuple):
     """Ranking's candidates for a shopper, K of them."""
 
     columns: NDArray[np.int64]
@@ -70,7 +70,7 @@ class Found(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """What the network reads of B shoppers, whatever the product: see `device_input.Shopper`."""
+    """What the network reads of B shoppers, whatever the product; see `ShopperInput`."""
 
     text: Floats
     scalars: Floats
@@ -98,13 +98,13 @@ class Retriever:
             device,
         )
         self._version, self._day = -1, -1
-        self._tables: Tables | None = None
+        self._tables: CandidateTables | None = None
         self._daily = torch.zeros(0)
         self.large = LARGE
         """See there; read when tables are made."""
         is_compiled = device.type == "cpu" and model.is_light
         self._pass = None if is_compiled else DevicePass(self.model, device, precision(device))
-        self._products: Products
+        self._products: ProductParts
         self._blocks: Blocks | None = None
         self.not_finite = 0
         """Products and scores so far that were left out because they were no finite numbers."""
@@ -164,7 +164,7 @@ class Retriever:
         states: Sequence[UserState],
         nows: Sequence[float],
         excluded: Sequence[NDArray[np.int64]],
-    ) -> Iterator[tuple[int, Found]]:
+    ) -> Iterator[tuple[int, Retrieved]]:
         """Yield a shopper's index and candidates, without the `excluded` rows of each.
 
         The order is that of `score`; -1 in `excluded` is nothing. Of a large catalogue only those
@@ -177,20 +177,22 @@ class Retriever:
                 chosen = self._pass.choose(self._given(states, some, groups, read, excluded))
                 for i, (given, (at, logits)) in zip(some, chosen, strict=True):
                     rows, g = self.candidates[at], given.groups
-                    yield i, Found(at, Candidates(rows, logits, g), g.product_at[rows] > 0)
+                    yield i, Retrieved(at, Candidates(rows, logits, g), g.product_at[rows] > 0)
             return
         for some, groups, user, queries in self._days(states, nows):
             for i, g, mine, query in zip(some, groups, user, queries, strict=True):
                 yield i, self._retrieve(states[i], self._shopper(g, mine, query), excluded[i])
 
-    def _retrieve(self, state: UserState, s: Shopper, excluded: NDArray[np.int64]) -> Found:
+    def _retrieve(
+        self, state: UserState, s: ShopperParts, excluded: NDArray[np.int64]
+    ) -> Retrieved:
         if self._blocks is not None:
             return self._find_in_blocks(state, s, self._blocks, excluded)
         logits = self._score(s)
         logits[self.columns(excluded)] = -np.inf
         return self.find(state, logits, s.groups)
 
-    def _score(self, s: Shopper) -> Floats:
+    def _score(self, s: ShopperParts) -> Floats:
         return self._finite(first_layer.score(s, self._products, self._weights))
 
     def _finite(self, logits: Floats) -> Floats:
@@ -201,15 +203,15 @@ class Retriever:
             logits[wrong] = -np.inf
         return logits
 
-    def find(self, state: UserState, logits: Floats, groups: Groups) -> Found:
+    def find(self, state: UserState, logits: Floats, groups: Groups) -> Retrieved:
         """Ranking's candidates, by the logits of all candidates [N]; -inf is none."""
         seen = np.zeros(len(logits), bool)
         seen[self.columns(groups.rows)] = True
         return self._found(np.arange(len(logits)), logits, seen, self._looked_at(state), groups)
 
     def _find_in_blocks(
-        self, state: UserState, s: Shopper, b: Blocks, excluded: NDArray[np.int64]
-    ) -> Found:
+        self, state: UserState, s: ShopperParts, b: Blocks, excluded: NDArray[np.int64]
+    ) -> Retrieved:
         """Find what is new to the shopper from the blocks, and the rest one by one.
 
         The rest is what was bought or looked at. See `find`.
@@ -233,11 +235,11 @@ class Retriever:
         seen: NDArray[np.bool_],
         looked: NDArray[np.int64],
         groups: Groups,
-    ) -> Found:
+    ) -> Retrieved:
         """Of columns with their logits, ascending; `looked` are places among them."""
         at = choose(logits, seen, looked)
         at = at[np.isfinite(logits[at])]
-        return Found(
+        return Retrieved(
             columns[at], Candidates(self.candidates[columns[at]], logits[at], groups), seen[at]
         )
 
@@ -277,9 +279,9 @@ class Retriever:
         )
         return _Read(text, scalars, *sequences(states, nows, self.catalogue))
 
-    def _shopper(self, g: Groups, user: Floats, query: Floats) -> Shopper:
+    def _shopper(self, g: Groups, user: Floats, query: Floats) -> ShopperParts:
         types, categories, makers, items = first_layer.parts(g, self._weights)
-        return Shopper(g, user, types, categories, makers, items, query)
+        return ShopperParts(g, user, types, categories, makers, items, query)
 
     def _given(
         self,
@@ -288,13 +290,13 @@ class Retriever:
         groups: Iterable[Groups],
         read: _Read,
         excluded: Sequence[NDArray[np.int64]] | None = None,
-    ) -> Iterator[device_input.Shopper]:
+    ) -> Iterator[device_input.ShopperInput]:
         """Yield some of a micro-batch, as the device takes them, one by one.
 
         It computes while the next ones are made.
         """
         return (
-            device_input.Shopper(
+            device_input.ShopperInput(
                 read.text[i], read.scalars[i], read.rows[i], read.ages[i], read.weights[i], g,
                 *self._items(states[i], g, excluded[i] if excluded else np.zeros(0, np.int64)),
             )
@@ -316,7 +318,7 @@ class Retriever:
         bar[left_out] = 0
         return both[0], both[1]
 
-    def _refresh(self, now: float) -> Tables:
+    def _refresh(self, now: float) -> CandidateTables:
         changed = self._version != self.catalogue.version
         if changed or self._tables is None:
             self._tables = self._make_tables()
@@ -327,7 +329,7 @@ class Retriever:
             self._lay_out(self._tables)
         return self._tables
 
-    def _lay_out(self, t: Tables) -> None:
+    def _lay_out(self, t: CandidateTables) -> None:
         """What the compiled loops read, or the device."""
         if self._pass is not None:
             catalogue, self._bar = self.catalogue, np.zeros(len(t.rows), np.float32)
@@ -340,7 +342,7 @@ class Retriever:
             blocks.make(self._products, self._weights) if len(t.rows) > self.large else None
         )
 
-    def _in_order(self, t: Tables) -> Products:
+    def _in_order(self, t: CandidateTables) -> ProductParts:
         """The candidates as the loops read them."""
         codes, daily = self.catalogue.codes, self._daily.numpy()
         columns = blocks.order(t.pair, daily @ self._weights.output)
@@ -348,7 +350,7 @@ class Retriever:
         position, places[columns] = np.full(len(codes), -1), np.arange(len(columns))
         position[rows] = np.arange(len(columns))
         vectors = t.vectors[self._index(rows)].numpy()
-        return Products(
+        return ProductParts(
             codes, position, rows, columns, places, self._daily[self._index(columns)].numpy(),
             vectors,
             first_layer.across(vectors), codes[rows, 2].astype(np.int64), t.pairs, pair,
@@ -356,7 +358,7 @@ class Retriever:
         )  # fmt: skip
 
     @torch.inference_mode()
-    def _make_tables(self) -> Tables:
+    def _make_tables(self) -> CandidateTables:
         catalogue, model = self.catalogue, self.model
         vectors = self._product_vectors()
         rows = np.flatnonzero(catalogue.available)
@@ -368,7 +370,7 @@ class Retriever:
         static = model.product_layer(chosen) + (self._constant if model.config.sequence else 0)
         both = catalogue.type[rows].astype(np.int64) << 32 | catalogue.category[rows]
         coded, pair = np.unique(both, return_inverse=True)
-        return Tables(
+        return CandidateTables(
             rows, position, vectors, static,
             np.stack([coded >> 32, coded & 0xFFFFFFFF], 1), pair.reshape(-1),
         )  # fmt: skip
@@ -388,7 +390,7 @@ class Retriever:
         return vectors
 
     @torch.inference_mode()
-    def _make_daily(self, tables: Tables) -> Tensor:
+    def _make_daily(self, tables: CandidateTables) -> Tensor:
         self.daily_popularity = self.popularity.features(self.catalogue.hashes[tables.rows])
         self.popular = popular_from(self.daily_popularity[:, POPULARITY.index("week")])
         if not self.model.config.sequence:

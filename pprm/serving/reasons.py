@@ -52,7 +52,9 @@ _SAYS: dict[str, tuple[str, ...]] = {
 }
 """Reasons, and beginnings of the names of the features that speak for them."""
 REASONS = tuple(_SAYS)
-_FEATURES = np.array([[name.startswith(said) for name in NAMES] for said in _SAYS.values()])
+_FEATURES = np.array(
+    [[name.startswith(beginnings) for name in NAMES] for beginnings in _SAYS.values()]
+)
 """[reasons, len(NAMES)]"""
 MOST_REASONS = 2
 _REASONS = len(REASONS)
@@ -99,7 +101,7 @@ def _facts(x: NDArray[np.float32], popular: np.float32) -> Any:
     return true
 
 
-def telling(true: NDArray[np.bool_]) -> NDArray[np.float64]:
+def rarity(true: NDArray[np.bool_]) -> NDArray[np.float64]:
     """How informative each reason is about a shopper's candidates [K, reasons].
 
     The rarer it is among them, the more.
@@ -108,18 +110,20 @@ def telling(true: NDArray[np.bool_]) -> NDArray[np.float64]:
     return rare
 
 
-def why(ranker: Ranker, inputs: NDArray[np.float32], tells: NDArray[np.float64]) -> list[list[str]]:
+def why(
+    ranker: Ranker, inputs: NDArray[np.float32], weights: NDArray[np.float64]
+) -> list[list[str]]:
     """Return why each product is in a list, from its candidate features [k, len(NAMES)].
 
-    Only reasons that are true of it count, those with `tells` [k, reasons] above 0. The one is
+    Only reasons that are true of it count, those with `weights` [k, reasons] above 0. The one is
     chosen that has the largest product of two numbers: how far the logit falls when its features
-    are replaced by what is usual among candidates, and `tells`.
+    are replaced by what is usual among candidates, and its weight.
     """
-    at, which = np.nonzero(tells)
-    worth = np.full(tells.shape, -np.inf)
-    worth[at, which] = ranker.lifts(inputs, at, _FEATURES[which]) * tells[at, which]
+    at, which = np.nonzero(weights)
+    worth = np.full(weights.shape, -np.inf)
+    worth[at, which] = ranker.lifts(inputs, at, _FEATURES[which]) * weights[at, which]
     strongest = np.argsort(-worth, axis=1, kind="stable")[:, :MOST_REASONS]
     return [
-        [REASONS[one] for one in mine if told[one]]
-        for mine, told in zip(strongest.tolist(), tells.tolist(), strict=True)
+        [REASONS[one] for one in mine if weight[one]]
+        for mine, weight in zip(strongest.tolist(), weights.tolist(), strict=True)
     ]

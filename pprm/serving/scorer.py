@@ -28,8 +28,8 @@ from pprm.ranking.slow_tables import SlowTables
 from pprm.retrieval import features
 from pprm.retrieval.candidates import Candidates
 from pprm.retrieval.model import PPRM
-from pprm.retrieval.retriever import EncodeTexts, Found, Retriever
-from pprm.serving.reasons import facts, reasons, telling, why
+from pprm.retrieval.retriever import EncodeTexts, Retrieved, Retriever
+from pprm.serving.reasons import facts, rarity, reasons, why
 from pprm.serving.rules import NO_RULES, Rules
 from pprm.serving.selection import Ranking, pick
 from pprm.state import user_state
@@ -194,14 +194,14 @@ class Scorer:
             pick(mine, rows, codes, asked.k, asked.rules.picks)
             for mine, rows in zip(each, found, strict=True)
         ]
-        told = np.concatenate(
-            [mine[at] * telling(mine) for mine, at in zip(true, best, strict=True)]
+        weights = np.concatenate(
+            [mine[at] * rarity(mine) for mine, at in zip(true, best, strict=True)]
         )
         because = iter(
             why(
                 self._ranker,
                 np.concatenate([x[at] for x, at in zip(inputs, best, strict=True)]),
-                told,
+                weights,
             )
         )
         return {
@@ -229,7 +229,7 @@ class Scorer:
         return scores
 
     @torch.inference_mode()
-    def candidates_of(self, state: UserState, now: float) -> Found:
+    def candidates_of(self, state: UserState, now: float) -> Retrieved:
         """What ranking looks at for a shopper at a Unix time."""
         ((_, found),) = self.retriever.retrieve([state], [now], [NOTHING])
         return found

@@ -32,7 +32,7 @@ from pprm.state.user_state import (
 )
 
 
-class Purchase(NamedTuple):
+class HeldPurchase(NamedTuple):
     """A purchase of a product that the state knows by itself."""
 
     basket: int
@@ -93,7 +93,7 @@ def _bought(state: UserState, at: int) -> Bought:
     return Bought(count, (d7, d28, d112), per_basket, first, last, basket, ring)
 
 
-def _purchases(state: UserState, product: int, bought: Bought) -> Iterator[Purchase]:
+def _purchases(state: UserState, product: int, bought: Bought) -> Iterator[HeldPurchase]:
     """Yield the purchases in the product's ring, the newest basket first.
 
     Those in the sequence are the newest ones, in the same order: a product counts once in a basket.
@@ -106,7 +106,9 @@ def _purchases(state: UserState, product: int, bought: Bought) -> Iterator[Purch
     for number, bit in enumerate(ago):
         row = rows[number] if number < len(rows) else -1
         time = _time(state, bought, bit, number) if row < 0 else int(sequence["time"][row])
-        yield Purchase(bought.basket - bit, time if time is None else min(time, bought.last), row)
+        yield HeldPurchase(
+            bought.basket - bit, time if time is None else min(time, bought.last), row
+        )
 
 
 def _time(state: UserState, bought: Bought, ago: int, number: int) -> int | None:
@@ -127,7 +129,7 @@ def _row(state: UserState, basket: int) -> int:
     return basket - 1 - (state.baskets - len(state.visits) // BASKET.size)
 
 
-def _returned(state: UserState, event: Interaction, known: Sequence[Purchase]) -> int | None:
+def _returned(state: UserState, event: Interaction, known: Sequence[HeldPurchase]) -> int | None:
     """Return the index of the purchase meant; None if the basket named lacks the product."""
     if event.basket:
         code = basket_code(event.basket)
@@ -147,7 +149,9 @@ def _oldest(state: UserState) -> int:
     return int(BASKET.unpack_from(state.visits)[0])
 
 
-def _without(before: Bought, gone: Purchase, known: Sequence[Purchase], oldest: int) -> Bought:
+def _without(
+    before: Bought, gone: HeldPurchase, known: Sequence[HeldPurchase], oldest: int
+) -> Bought:
     """What is left of a product bought before without one of its purchases; `known` are others.
 
     The counters are made anew of the purchases that are known, and of the share of those that are
@@ -234,7 +238,7 @@ def _put(state: UserState, at: int, bought: Bought | None) -> None:
     state.again = columns.replaced(state.again, row * AGAIN.size, counted)
 
 
-def _out_of_basket(state: UserState, gone: Purchase) -> None:
+def _out_of_basket(state: UserState, gone: HeldPurchase) -> None:
     state.purchases -= 1
     if (row := _row(state, gone.basket)) >= 0:
         time, store, key, size = BASKET.unpack_from(state.visits, row * BASKET.size)
@@ -242,7 +246,7 @@ def _out_of_basket(state: UserState, gone: Purchase) -> None:
         state.visits = columns.replaced(state.visits, row * BASKET.size, basket)
 
 
-def _changes(gone: Purchase, before: Bought, after: Bought | None) -> list[Change]:
+def _changes(gone: HeldPurchase, before: Bought, after: Bought | None) -> list[Change]:
     """Remove a purchase from the counters.
 
     Where it was the shopper's first of the product, the next one becomes the first.

@@ -99,15 +99,15 @@ def _learned_from(training: Mapping[str, Any]) -> str:
         }.items()
         if not is_there
     ]
-    said = (
+    text = (
         f"It knows {shop['shoppers']:,} shoppers and {shop['products']:,} products from"
         f" {shop['first_day']} to {shop['last_day']}.\nEvents: {there}. Shoppers with a profile:"
         f" {shop['profiles']:,}."
     )
     if missing:
-        said += (
+        text += (
             "\n"
             "Of these it has seen none, and cannot know"
             f" what they are worth: {', '.join(missing)}."
         )
-    return said + (GROCERIES if groceries else "")
+    return text + (GROCERIES if groceries else "")

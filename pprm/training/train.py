@@ -51,7 +51,7 @@ VERSION = "2"
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class TrainingContext:
     """The data, their products and texts, a seed, and where progress is shown.
 
     All steps of a training work with it.
@@ -94,10 +94,8 @@ class Workshop:
 
     def validation(self) -> set[int]:
         """Numbers of the visits that choices are made on."""
-        said = protocol.queries(
-            self.data, self.catalogue.available, {"validation": self.plan.validation}
-        )
-        return set(said)
+        splits = {"validation": self.plan.validation}
+        return set(protocol.queries(self.data, self.catalogue.available, splits))
 
     def visits(self, until: int) -> NDArray[np.int64]:
         """Numbers of the visits between the plan's beginning and a Unix time, in random order."""
@@ -106,7 +104,7 @@ class Workshop:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TrainingJob:
     """What to train."""
 
     source: Source
@@ -120,7 +118,7 @@ class Job:
     """To learn from at most, drawn at random; None: all."""
 
 
-def run(job: Job, out: Path, console: Console) -> None:
+def run(job: TrainingJob, out: Path, console: Console) -> None:
     """Train and write an artifact.
 
     It prints what it does, its figures, and the time and memory it took.
@@ -148,21 +146,21 @@ def run(job: Job, out: Path, console: Console) -> None:
             markup=False,
             soft_wrap=True,
         )  # fmt: skip
-        shop = replace(
-            open_workshop(bars, data, texts, seed, config if start else None), most=job.visits
+        context = replace(
+            make_context(bars, data, texts, seed, config if start else None), most=job.visits
         )
-        config = replace(config, product_dimensions=shop.product_dimensions)
-        chosen, made, training = _learn(shop, config, start.model if start else None)
-        training["validation"], training["verdict"] = validate(shop, chosen)
-        results, tested = judge(shop, made)
+        config = replace(config, product_dimensions=context.product_dimensions)
+        chosen, made, training = _learn(context, config, start.model if start else None)
+        training["validation"], training["verdict"] = validate(context, chosen)
+        results, tested = judge(context, made)
     for name in ("PPRM", "PPRM as served"):
         results[name]["train_seconds"] = training["fit_seconds"]
     results["training"] = training | {
-        "test_verdict": tested, "shop": model_card.facts(shop.data),
-        "dataset": shop.data.name, "seed": seed, "seconds": round(perf_counter() - started, 1),
+        "test_verdict": tested, "shop": model_card.facts(context.data),
+        "dataset": context.data.name, "seed": seed, "seconds": round(perf_counter() - started, 1),
         "peak_memory_bytes": _peak_memory(),
     }  # fmt: skip
-    made = replace(made, metrics=results, text_vectors=shop.texts.vectors, text_encoder=read_by)
+    made = replace(made, metrics=results, text_vectors=context.texts.vectors, text_encoder=read_by)
     sha256 = artifact.save(out, made, model_card.write(config, results))
     console.print(
         report.table({name: found for name, found in results.items() if name != "training"})
@@ -171,7 +169,7 @@ def run(job: Job, out: Path, console: Console) -> None:
         console.print(verdict.words(found), highlight=False, markup=False)
     console.print(f"{out}  sha256 {sha256}", highlight=False)
     console.print(summary(results["training"]), highlight=False)
-    console.print(str(shop.data.report), highlight=False, markup=False, soft_wrap=True)
+    console.print(str(context.data.report), highlight=False, markup=False, soft_wrap=True)
 
 
 def _config(model: str, read_by: Identity | None) -> PPRMConfig:
@@ -191,45 +189,47 @@ def summary(training: Mapping[str, Any]) -> str:
 
 
 def _learn(
-    shop: Workshop, config: PPRMConfig, start: PPRM | None
+    context: TrainingContext, config: PPRMConfig, start: PPRM | None
 ) -> tuple[Artifact, Artifact, dict[str, Any]]:
     """Train the model to validate and the one to test and serve; also returns facts of both.
 
     The first has seen nothing of the validation. They share retrieval, which never sees it.
     """
-    examples, began = retrieval_examples(shop), perf_counter()
-    retrieval = learn_retrieval(shop, config, examples, start)
+    examples, began = retrieval_examples(context), perf_counter()
+    retrieval = learn_retrieval(context, config, examples, start)
     seconds = perf_counter() - began
     made = Artifact(retrieval.cpu(), config.name, VERSION, "", {}, {})
     training: dict[str, Any] = {"visits": len(examples.user), "second_stage_candidates": 0}
     if not config.sequence:
         return made, made, training | {"fit_seconds": round(seconds, 1)}
-    tables = learn_tables(shop)
-    candidates = ranking_examples(shop, made, tables)
+    tables = learn_tables(context)
+    candidates = ranking_examples(context, made, tables)
     # nobody came back: nothing to rank once more
-    if not ranking_training.enough(candidates, shop.plan.chosen):
+    if not ranking_training.enough(candidates, context.plan.chosen):
         return made, made, training | {"fit_seconds": round(seconds, 1)}
 
     def learned(until: int, what: str) -> Artifact:
-        network = ranking_training.fit(candidates, until, shop.seed, shop.learning(what))
+        network = ranking_training.fit(candidates, until, context.seed, context.learning(what))
         return replace(made, ranking_network=network, tables=tables[until])
 
-    chosen, began = learned(shop.plan.chosen, "ranking, to validate"), perf_counter()
-    final = learned(shop.plan.until, "ranking")
+    chosen, began = learned(context.plan.chosen, "ranking, to validate"), perf_counter()
+    final = learned(context.plan.until, "ranking")
     seconds += perf_counter() - began
     return chosen, final, training | {
         "fit_seconds": round(seconds, 1), "second_stage_candidates": len(candidates.bought),
     }  # fmt: skip
 
 
-def validate(shop: Workshop, made: Artifact) -> tuple[dict[str, Any], dict[str, Any]]:
+def validate(context: TrainingContext, made: Artifact) -> tuple[dict[str, Any], dict[str, Any]]:
     """Judge a model on the validation's visits, and beside a shop without one."""
-    popularity, splits = Popularity(), {"validation": shop.plan.validation}
-    scorer = made.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
-    without = trivial.contenders(shop.data, shop.catalogue, shop.validation())
+    popularity, splits = Popularity(), {"validation": context.plan.validation}
+    scorer = made.scorer(context.catalogue, popularity, context.texts.encode, choose_device("auto"))
+    without = trivial.contenders(context.data, context.catalogue, context.validation())
     contenders: list[Contender] = [AtVisit("PPRM", scorer), *without]
-    told = shop.replaying("validating", shop.plan.until)
-    outcome = protocol.run(shop.data, shop.catalogue, popularity, contenders, splits, told)
+    on_visit = context.replaying("validating", context.plan.until)
+    outcome = protocol.run(
+        context.data, context.catalogue, popularity, contenders, splits, on_visit
+    )
     figures = report.means(outcome.judged["validation"]["PPRM"])
     return figures, verdict.of(outcome, "validation", [one.name for one in without])
 
@@ -244,15 +244,15 @@ def read_data(bars: Bars, source: Source, console: Console) -> Dataset:
     task = bars.add_task(f"reading {source.dataset}", total=None)
     data = read(source, lambda done, total: bars.update(task, completed=done, total=total))
     bars.update(task, completed=1, total=1)
-    data, said = plan.without_outliers(data)
-    if said:
-        console.print(said, highlight=False, markup=False)
+    data, left_out = plan.without_outliers(data)
+    if left_out:
+        console.print(left_out, highlight=False, markup=False)
     return data
 
 
-def open_workshop(
+def make_context(
     bars: Bars, data: Dataset, texts: TextEncoder, seed: int, known: PPRMConfig | None = None
-) -> Workshop:
+) -> TrainingContext:
     """Encode the texts of a dataset, for a new model or for one that is `known`.
 
     Raises:
@@ -272,7 +272,7 @@ def open_workshop(
         data.profile(user) for user in data.users
     ]
     texts.encode(wanted, lambda done, total: bars.update(task, completed=done, total=total))
-    return Workshop(periods, data, make_catalogue(data, texts), texts, seed, bars)
+    return TrainingContext(periods, data, make_catalogue(data, texts), texts, seed, bars)
 
 
 def make_catalogue(dataset: Dataset, encoder: Encoder) -> Catalogue:
@@ -303,43 +303,54 @@ def counts(data: Dataset, texts: TextEncoder, seed: int, most: int | None) -> Co
     )  # fmt: skip
 
 
-def retrieval_examples(shop: Workshop) -> TrainingSet:
+def retrieval_examples(context: TrainingContext) -> TrainingSet:
     """What retrieval learns from."""
-    until = shop.plan.chosen
-    told = shop.replaying("retrieval", until)
+    until = context.plan.chosen
+    on_visit = context.replaying("retrieval", until)
     return training_set.build(
-        shop.data, shop.catalogue, shop.visits(until)[:VISITS], until, shop.seed, told
+        context.data,
+        context.catalogue,
+        context.visits(until)[:VISITS],
+        until,
+        context.seed,
+        on_visit,
     )
 
 
 def learn_retrieval(
-    shop: Workshop, config: PPRMConfig, examples: TrainingSet, start: PPRM | None = None
+    context: TrainingContext, config: PPRMConfig, examples: TrainingSet, start: PPRM | None = None
 ) -> PPRM:
     """Learn retrieval, or the published model; on from `start` where there is one."""
-    users = shop.texts.encode([shop.data.profile(user) for user in shop.data.users])
+    users = context.texts.encode([context.data.profile(user) for user in context.data.users])
     return fit(
-        config, examples, shop.catalogue, users, shop.seed, shop.learning("retrieval"), start
+        config,
+        examples,
+        context.catalogue,
+        users,
+        context.seed,
+        context.learning("retrieval"),
+        start,
     )
 
 
-def learn_tables(shop: Workshop) -> dict[int, SlowTables]:
+def learn_tables(context: TrainingContext) -> dict[int, SlowTables]:
     """Tables of what changes slowly, by the Unix time until which they have seen."""
-    task, tables = shop.bars.add_task("hazards and factors", total=len(shop.plan.cuts)), {}
-    for cut in shop.plan.cuts:
-        tables[cut] = slow_tables.learn(shop.data, shop.catalogue, cut)
-        shop.bars.advance(task)
+    task, tables = context.bars.add_task("hazards and factors", total=len(context.plan.cuts)), {}
+    for cut in context.plan.cuts:
+        tables[cut] = slow_tables.learn(context.data, context.catalogue, cut)
+        context.bars.advance(task)
     return tables
 
 
 def ranking_examples(
-    shop: Workshop, retrieval: Artifact, tables: Mapping[int, SlowTables]
+    context: TrainingContext, retrieval: Artifact, tables: Mapping[int, SlowTables]
 ) -> CandidateSet:
     """What ranking learns from: all visits, those too that retrieval has seen."""
-    device, until = choose_device("auto"), shop.plan.until
-    scorer = retrieval.scorer(shop.catalogue, Popularity(), shop.texts.encode, device)
-    told = shop.replaying("ranking", until)
+    device, until = choose_device("auto"), context.plan.until
+    scorer = retrieval.scorer(context.catalogue, Popularity(), context.texts.encode, device)
+    on_visit = context.replaying("ranking", until)
     return ranking_training.build(
-        shop.data, scorer, tables, shop.visits(until), until, shop.seed, told
+        context.data, scorer, tables, context.visits(until), until, context.seed, on_visit
     )
 
 
@@ -348,7 +359,7 @@ def _peak_memory() -> int:
 
 
 def judge(
-    shop: Workshop,
+    context: TrainingContext,
     made: Artifact,
     more: Sequence[Contender] = (),
     popularity: Popularity | None = None,
@@ -359,25 +370,27 @@ def judge(
     it is theirs.
     """
     popularity = popularity or Popularity()
-    scorer = made.scorer(shop.catalogue, popularity, shop.texts.encode, choose_device("auto"))
-    splits = shop.plan.splits
-    queries = protocol.queries(shop.data, shop.catalogue.available, splits)
+    scorer = made.scorer(context.catalogue, popularity, context.texts.encode, choose_device("auto"))
+    splits = context.plan.splits
+    queries = protocol.queries(context.data, context.catalogue.available, splits)
     if "test" not in queries.values():
         raise TableError(
             "there is no visit to judge: the test period holds no purchase of an available product"
         )
     wanted = set(queries)
-    without = trivial.contenders(shop.data, shop.catalogue, shop.validation())
+    without = trivial.contenders(context.data, context.catalogue, context.validation())
     contenders: list[Contender] = [
         AtVisit("PPRM", scorer),
-        AsServed.of("PPRM as served", scorer, shop.data, wanted),
+        AsServed.of("PPRM as served", scorer, context.data, wanted),
         *([AtVisit("PPRM, first stage", scorer, ranks=False)] if made.ranking_network else []),
         *without,
-        *questions.of_events(scorer, shop.data),
+        *questions.of_events(scorer, context.data),
         *more,
     ]
-    told = shop.replaying("judging", shop.plan.test.end)
-    outcome = protocol.run(shop.data, shop.catalogue, popularity, contenders, splits, told)
+    on_visit = context.replaying("judging", context.plan.test.end)
+    outcome = protocol.run(
+        context.data, context.catalogue, popularity, contenders, splits, on_visit
+    )
     return report.results(outcome, "PPRM", {}), verdict.of(
         outcome, "test", [one.name for one in without]
     )

@@ -32,13 +32,12 @@ from pprm.serving import artifact
 from pprm.training.train import make_catalogue
 from schemas.families import EVENTS
 from tests.integration.shop import Shop
-from worker.demo import data, households, processes, records
-from worker.demo import scenario as story
+from worker.demo import data, households, processes, records, scenario
 from worker.demo.announcements import Announcer, publish_catalogue
-from worker.demo.context import DemoOptions, Stage
+from worker.demo.context import DemoContext, DemoOptions
 from worker.demo.households import choose
-from worker.demo.lists import Position
-from worker.demo.progress import Progress
+from worker.demo.lists import RecordPlace
+from worker.demo.progress import DemoProgress
 from worker.demo.replay import replay
 from worker.kafka.topics import create, plan
 from worker.settings import Model, client_settings, load
@@ -183,40 +182,46 @@ async def streamed(shop: Shop, dataset: Dataset) -> dict[str, tuple[str, ...]]:
     flags = {
         "app_id": shop.name,
         "kafka": {"bootstrap_servers": shop.broker, "session_timeout_seconds": 6},
-        "topics": {"prefix": f"{shop.name}-", "partitions": story.PARTITIONS},
+        "topics": {"prefix": f"{shop.name}-", "partitions": scenario.PARTITIONS},
         "state": {"directory": shop.directory / "state"},
         "recommendations": {"score_from": records.timestamp(LIVE), "k": DEPTH},
         "model": {"device": "cpu"},
         "http": {"port": processes.free_port(0)},
     }
-    settings, progress = load(flags), Progress()
+    settings, progress = load(flags), DemoProgress()
     await create(client_settings(settings.kafka), plan(settings))
     begin, end = int(dataset.time[0]), COMPLETE_JOURNEY.test.end
     history = data.history(dataset, dataset.users)
     told = data.Shop(dataset, begin, end, [], history, list(dataset.promotions(begin)))
     with processes.worker(flags, Path(shop.directory) / "worker.log") as worker:
         async with (
-            story._connected(settings, progress) as publisher,
-            story._alongside(processes.watch(worker)),
+            scenario._connected(settings, progress) as publisher,
+            scenario._alongside(processes.watch(worker)),
         ):
-            stage = Stage(DemoOptions(), settings, worker, publisher, progress)
-            await publish_catalogue(stage, told)
+            context = DemoContext(DemoOptions(), settings, worker, publisher, progress)
+            await publish_catalogue(context, told)
             await processes.until_ready(worker)
             profiles = [
                 records.user_row(user, dataset.profiles.get(user, {}), begin)
                 for user in dataset.users
             ]
-            await publisher.send(stage.topic("users"), profiles)
-            announcer = Announcer(stage, told)
-            await fold(stage, announcer, households.replay_order(history, 0, LIVE, simulates=False))
+            await publisher.send(context.topic("users"), profiles)
+            announcer = Announcer(context, told)
+            await fold(
+                context, announcer, households.replay_order(history, 0, LIVE, simulates=False)
+            )
             live = households.replay_order(history, LIVE, end, simulates=False)
             lists: dict[str, tuple[str, ...]] = {}
-            await replay(live, lambda visit: answer(stage, visit, lists), None, announcer.announce)
+            await replay(
+                live, lambda visit: answer(context, visit, lists), None, announcer.announce
+            )
     assert not progress.dead_letters
     return lists
 
 
-async def fold(stage: Stage, announcer: Announcer, past: list[households.Visit]) -> None:
+async def fold(
+    context: DemoContext, announcer: Announcer, past: list[households.DemoVisit]
+) -> None:
     """Publish what is not answered, week by week.
 
     A purchase is folded while its week's promotions are known.
@@ -225,30 +230,38 @@ async def fold(stage: Stage, announcer: Announcer, past: list[households.Visit])
     for week, visits in by_week(past):
         await announcer.announce(week)
         rows = [row for visit in visits for row in records.visit_rows(visit)]
-        await stage.publisher.send(stage.topic("purchases"), rows)
+        await context.publisher.send(context.topic("purchases"), rows)
         sent += len(rows)
-        while await folded(stage) < sent:
+        while await folded(context) < sent:
             await asyncio.sleep(0.05)
 
 
-def by_week(visits: Iterable[households.Visit]) -> Iterator[tuple[int, list[households.Visit]]]:
+def by_week(
+    visits: Iterable[households.DemoVisit],
+) -> Iterator[tuple[int, list[households.DemoVisit]]]:
     """Visits in time order by the promotions' weeks, and when these begin."""
-    first, weeks = complete_journey.FIRST_WEEK, dict[int, list[households.Visit]]()
+    first, weeks = complete_journey.FIRST_WEEK, dict[int, list[households.DemoVisit]]()
     for visit in visits:
         weeks.setdefault(first + int((visit.time - first) // WEEK * WEEK), []).append(visit)
     yield from weeks.items()
 
 
-async def folded(stage: Stage) -> float:
-    samples = (f'pprm_events_consumed_total{{topic="{stage.topic(family)}"}}' for family in EVENTS)
-    return sum([await processes.metric(stage.worker, sample) for sample in samples])
+async def folded(context: DemoContext) -> float:
+    samples = (
+        f'pprm_events_consumed_total{{topic="{context.topic(family)}"}}' for family in EVENTS
+    )
+    return sum([await processes.metric(context.worker, sample) for sample in samples])
 
 
-async def answer(stage: Stage, visit: households.Visit, lists: dict[str, tuple[str, ...]]) -> None:
+async def answer(
+    context: DemoContext, visit: households.DemoVisit, lists: dict[str, tuple[str, ...]]
+) -> None:
     """Publish a basket and wait for the list after it; keep the one before it."""
-    received = stage.progress.lists
+    received = context.progress.lists
     if visit.household in received.newest:
         lists[visit.basket] = received.newest[visit.household].products
-    topic = stage.topic(visit.family)
-    ((partition, offset),) = (await stage.publisher.send(topic, records.visit_rows(visit))).items()
-    await received.answer(visit.household, Position(topic, partition, offset))
+    topic = context.topic(visit.family)
+    ((partition, offset),) = (
+        await context.publisher.send(topic, records.visit_rows(visit))
+    ).items()
+    await received.answer(visit.household, RecordPlace(topic, partition, offset))

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from pprm.data.dataset import Dataset, Product
+from pprm.data.dataset import Dataset, ShopProduct
 
 DAY = 86_400
 BEGIN = int(datetime(2017, 6, 1, tzinfo=UTC).timestamp())
@@ -18,7 +18,7 @@ def dataset(seed: int = 0, visits: int = VISITS) -> Dataset:
     """
     rng = np.random.default_rng(seed)
     products = [
-        Product(
+        ShopProduct(
             f"p{i}", f"title {i % 9}", [f"c{i % 4}", f"t{i % 12}"], f"m{i % 3}", {}, i % 10 != 9
         )
         for i in range(PRODUCTS)

@@ -24,13 +24,13 @@ import orjson
 from aiokafka import AIOKafkaProducer
 
 from pprm.core.events import SOURCE_OF, SOURCES, Kind
-from pprm.data.dataset import Product
+from pprm.data.dataset import ShopProduct
 from pprm.data.report import Report, Unusable
-from pprm.data.rows import EVENTS, SAME_EVENT, UNKNOWN_PRODUCT, Event, Rows, User
+from pprm.data.rows import EVENTS, SAME_EVENT, UNKNOWN_PRODUCT, Event, Rows, ShopUser
 from schemas import families
 from worker.cli.external_sort import Sorter
 from worker.cli.published import Published, known_by
-from worker.cli.repeats import Found, Repeats
+from worker.cli.repeats import FoundRepeats, Repeats
 from worker.cli.send import MODELS, Envelope, SendError, check, dress
 
 AT_ONCE = 2000
@@ -43,19 +43,19 @@ _HEAD = Struct("<BQ")
 """Before a message on disk: its family, and what a repeat is recognised by."""
 
 Fields = dict[str, Any]
-Told = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Called with how many are done, of how many."""
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class History:
     """A shop's tables, checked and in the order in which they are published."""
 
     sorted: Sorter
     report: Report
     counts: Counter[str]
     """Messages, by family, repeats among them."""
-    repeats: Found
+    repeats: FoundRepeats
 
     @property
     def total(self) -> int:
@@ -76,7 +76,7 @@ class Past:
             )
 
 
-def prepare(rows: Rows, directory: Path, since: int = 0, memory: int | None = None) -> Past:
+def prepare(rows: Rows, directory: Path, since: int = 0, memory: int | None = None) -> History:
     """Read a shop's tables whole and sort them; nothing is published.
 
     Args:
@@ -117,7 +117,7 @@ def prepare(rows: Rows, directory: Path, since: int = 0, memory: int | None = No
     report.passed_over(EVENTS, SAME_EVENT, count=found.count)
     for user in rows.users:
         take(USERS, "users", _user(user, oldest), repr(user.user_id))
-    return Past(sorter, report, counts, found)
+    return History(sorter, report, counts, found)
 
 
 def _usable(events: Iterable[Event], known: set[str], report: Report) -> Iterator[Event]:
@@ -186,11 +186,11 @@ def _family(event: Event) -> str:
     return SOURCES[SOURCE_OF[event.kind]]
 
 
-def _product(product: Product) -> Fields:
+def _product(product: ShopProduct) -> Fields:
     return {name: value for name, value in product._asdict().items() if value is not None}
 
 
-def _user(user: User, oldest: int) -> Fields:
+def _user(user: ShopUser, oldest: int) -> Fields:
     """Known before the first event: a later time would make their last event newer than it is."""
     about = {"text": user.text} if user.text else {}
     since = {"updated_at": _time(oldest)} if oldest else {}
@@ -215,9 +215,9 @@ def _event(event: Event) -> Fields:
         "product_id": event.product_id,
         "occurred_at": _time(event.occurred_at),
     }
-    told = {name: getattr(event, name) for name in _CARRIED[family]}
-    said = {name: value for name, value in told.items() if value not in (None, "")}
-    return who_and_when | said | _kind(family, event.kind)
+    fields = {name: getattr(event, name) for name in _CARRIED[family]}
+    given = {name: value for name, value in fields.items() if value not in (None, "")}
+    return who_and_when | given | _kind(family, event.kind)
 
 
 @cache
@@ -238,9 +238,9 @@ def _time(seconds: int) -> str:
 async def publish(
     client: Mapping[str, Any],
     topic_of: Callable[[str], str],
-    past: Past,
+    past: History,
     published: Published,
-    told: Told,
+    on_progress: OnProgress,
 ) -> tuple[Counter[str], Counter[str]]:
     """Publish in order, and wait for every acknowledgement.
 
@@ -266,5 +266,5 @@ async def publish(
                     )
             await asyncio.gather(*waiting)
             done += len(some)
-            told(done, total)
+            on_progress(done, total)
     return counts, held

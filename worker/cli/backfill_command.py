@@ -60,24 +60,26 @@ async def run(
     since, there = _since(tables.since), Published()
     if clients:
         await published.require(clients[0], topic_of, backfill.FAMILIES)
-        with counting(console, "looking what is there") as told:
+        with counting(console, "looking what is there") as on_progress:
             there = await published.read(
-                clients[0], topic_of, told, is_known=tables.since is not None
+                clients[0], topic_of, on_progress, is_known=tables.since is not None
             )
     with TemporaryDirectory(prefix="pprm-backfill-") as directory:
-        with bar(console, "reading and sorting") as told:
-            past = backfill.prepare(_rows(tables, told), Path(directory), since)
+        with bar(console, "reading and sorting") as on_progress:
+            past = backfill.prepare(_rows(tables, on_progress), Path(directory), since)
         if not clients:
             counts, held = Counter(family for family, _ in past.messages()), Counter[str]()
         else:
-            with counting(console, "publishing") as told:
-                counts, held = await backfill.publish(clients[1], topic_of, past, there, told)
+            with counting(console, "publishing") as on_progress:
+                counts, held = await backfill.publish(
+                    clients[1], topic_of, past, there, on_progress
+                )
     console.print(str(past.report), markup=False, highlight=False, soft_wrap=True)
     what = "published" if clients else "would be published"
     for family in (family for family in backfill.FAMILIES if counts[family] or held[family]):
-        said = f", {held[family]:,} were there" if held[family] else ""
+        known = f", {held[family]:,} were there" if held[family] else ""
         console.print(
-            f"{topic_of(family)}: {counts[family]:,} {what}{said}", markup=False, highlight=False
+            f"{topic_of(family)}: {counts[family]:,} {what}{known}", markup=False, highlight=False
         )
     if clients and counts.total():
         console.print(
@@ -87,8 +89,8 @@ async def run(
         )
 
 
-def _rows(tables: Tables, told: Callable[[int, int | None], None]) -> Rows:
-    rows = table.read(tables.events, tables.products, tables.users, told, tables.strict)
+def _rows(tables: Tables, on_progress: Callable[[int, int | None], None]) -> Rows:
+    rows = table.read(tables.events, tables.products, tables.users, on_progress, tables.strict)
     return replace(rows, products=added(rows.products, tables.vectors)) if tables.vectors else rows
 
 

@@ -82,7 +82,7 @@ async def require(
 async def read(
     client: Mapping[str, Any],
     topic_of: Callable[[str], str],
-    told: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
     is_known: bool,
 ) -> Published:
     """Read the topics of events from their beginning to where they end now.
@@ -90,7 +90,7 @@ async def read(
     Args:
         client: keyword arguments of an aiokafka client.
         topic_of: name of a family's topic.
-        told: called with the records read and their total.
+        on_progress: called with the records read and their total.
         is_known: whether what the topics do not hold any more is known not to be published again.
 
     Raises:
@@ -120,7 +120,7 @@ async def read(
             )
         wanted = {tp: begins[tp] for tp in partitions if ends[tp] > begins[tp]}
         return Published(
-            b"".join(await _read(consumer, wanted, ends, family_of, told)) if wanted else b""
+            b"".join(await _read(consumer, wanted, ends, family_of, on_progress)) if wanted else b""
         )
     finally:
         await consumer.stop()
@@ -131,7 +131,7 @@ async def _read(
     begins: Mapping[TopicPartition, int],
     ends: Mapping[TopicPartition, int],
     family_of: Mapping[str, str],
-    told: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> list[bytes]:
     consumer.assign(list(begins))
     for tp, offset in begins.items():
@@ -155,7 +155,7 @@ async def _read(
                 " s before the end; is the broker well?"
             )
         left -= {tp for tp in left if at[tp] >= ends[tp]}
-        told(total - sum(ends[tp] - at[tp] for tp in left), total)
+        on_progress(total - sum(ends[tp] - at[tp] for tp in left), total)
     return known
 
 

@@ -73,11 +73,11 @@ async def run(
     async with producer, reader.consumer(client, group_id=settings.app_id) as group:
         group.assign(partitions)
         pace = Pace(group)
-        with counting(console, "asking for lists") as told:
+        with counting(console, "asking for lists") as on_progress:
             for start in range(0, len(keys), CHUNK):
                 while pace.waiting >= pace.most:
                     await pace.look()
-                    told(max(start - pace.waiting, 0), len(keys))
+                    on_progress(max(start - pace.waiting, 0), len(keys))
                 sent = []
                 for key in keys[start : start + CHUNK]:
                     m = compose("requests", {"user_id": key, "occurred_at": occurred_at})
@@ -85,7 +85,7 @@ async def run(
                 pace.note(await asyncio.gather(*sent))
             while pace.waiting:
                 await pace.look()
-                told(max(len(keys) - pace.waiting, 0), len(keys))
+                on_progress(max(len(keys) - pace.waiting, 0), len(keys))
     console.print(f"{len(keys):,} requests answered, as of {occurred_at}", highlight=False)
 
 
@@ -94,7 +94,7 @@ async def _known(
 ) -> list[str]:
     """The shoppers of whom a state knows something: those who were forgotten are no more."""
     known: set[bytes] = set()
-    with counting(console, "reading who is known") as told:
+    with counting(console, "reading who is known") as on_progress:
         for number in range(partitions):
             here: set[bytes] = set()  # who was forgotten in one partition may be known in another
             async for records in changelog.to_the_end(client, TopicPartition(topic, number)):
@@ -103,7 +103,7 @@ async def _known(
                         known_of = here.add if _knows_something(record.value) else here.discard
                         known_of(record.key)
             known |= here
-            told(number + 1, partitions)
+            on_progress(number + 1, partitions)
     return sorted(key.decode() for key in known)
 
 

@@ -33,10 +33,10 @@ from worker.settings import Partitioner, Settings, client_settings
 
 AT_ONCE = 500
 """States in memory at a time."""
-Tell = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
-async def run(settings: Settings, partitions: int, tell: Tell) -> None:
+async def run(settings: Settings, partitions: int, announce: Announce) -> None:
     """Move everything to so many partitions.
 
     Raises:
@@ -53,7 +53,7 @@ async def run(settings: Settings, partitions: int, tell: Tell) -> None:
             f"Kafka cannot take partitions away: {', '.join(most)}. Name at least as many."
         )
     if before == partitions:
-        tell(f"all topics have {partitions} partitions: nothing to do")
+        announce(f"all topics have {partitions} partitions: nothing to do")
         return
     if before < (begun := counts[settings.changelog]) < partitions:
         raise TopicsError(
@@ -62,16 +62,16 @@ async def run(settings: Settings, partitions: int, tell: Tell) -> None:
         )
     await _require_no_worker(client, settings.app_id)
     await _require_all_read(client, settings, [*inputs, settings.rekeyed_topic])
-    await _grow(client, outputs, partitions, tell)
-    await _move_states(client, settings, before, partitions, tell)
-    await _copy_lists(client, settings, before, partitions, tell)
-    await _grow(client, inputs, partitions, tell)
-    tell(
+    await _grow(client, outputs, partitions, announce)
+    await _move_states(client, settings, before, partitions, announce)
+    await _copy_lists(client, settings, before, partitions, announce)
+    await _grow(client, inputs, partitions, announce)
+    announce(
         f"done: set topics.partitions to {partitions}"
         " (PPRM_TOPICS__PARTITIONS), then start the workers"
     )
     for topic, left in (await _unread(client, settings, inputs)).items():
-        tell(f"{topic}: {left:,} records came meanwhile. {REKEY_FIRST}")
+        announce(f"{topic}: {left:,} records came meanwhile. {REKEY_FIRST}")
 
 
 REKEY_FIRST = (
@@ -124,7 +124,7 @@ async def _unread(
 
 
 async def _grow(
-    client: Mapping[str, Any], topics: Iterable[str], partitions: int, tell: Tell
+    client: Mapping[str, Any], topics: Iterable[str], partitions: int, announce: Announce
 ) -> None:
     counts = await partition_counts(client, topics)
     for topic in [topic for topic, count in counts.items() if count < partitions]:
@@ -132,11 +132,11 @@ async def _grow(
             await admin.create_partitions({topic: NewPartitions(partitions)})
         while (await partition_counts(client, [topic]))[topic] < partitions:
             await asyncio.sleep(0.2)
-        tell(f"{topic}: {counts[topic]} partitions are {partitions} now")
+        announce(f"{topic}: {counts[topic]} partitions are {partitions} now")
 
 
 async def _move_states(
-    client: Mapping[str, Any], settings: Settings, before: int, after: int, tell: Tell
+    client: Mapping[str, Any], settings: Settings, before: int, after: int, announce: Announce
 ) -> None:
     """Move each state that lies where its key belonged to where it belongs now.
 
@@ -153,7 +153,7 @@ async def _move_states(
             async for records in changelog.to_the_end(client, TopicPartition(topic, partition)):
                 replay.apply(records)
             generation = max(generation, replay.generation)
-            tell(f"{topic}: partition {partition} of {count} read")
+            announce(f"{topic}: partition {partition} of {count} read")
         stamp = changelog.stamp(generation)
         for partition, table in enumerate(tables[:before]):
             leaving, moved = _leaving(homes, table, partition), 0
@@ -163,7 +163,7 @@ async def _move_states(
                     await append_rows(producer, there)
                     await append_rows(producer, here)
                     moved += len(states)
-            tell(f"{topic}: {moved:,} states moved from partition {partition}")
+            announce(f"{topic}: {moved:,} states moved from partition {partition}")
 
 
 class Homes(NamedTuple):
@@ -202,7 +202,7 @@ def _rows(
 
 
 async def _copy_lists(
-    client: Mapping[str, Any], settings: Settings, before: int, after: int, tell: Tell
+    client: Mapping[str, Any], settings: Settings, before: int, after: int, announce: Announce
 ) -> None:
     """Copy each shopper's newest list to its new partition.
 
@@ -229,7 +229,7 @@ async def _copy_lists(
                         )
                 await append_rows(producer, rows)
                 copied += sum(map(len, rows.values()))
-    tell(f"{topic}: {copied:,} lists copied")
+    announce(f"{topic}: {copied:,} lists copied")
 
 
 def _headers(record: Record) -> Headers:

@@ -11,7 +11,7 @@ from pprm.data.rows import Event, same_event
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundRepeats:
     """Repeats among events that are to be published."""
 
     known: NDArray[np.uint64]
@@ -49,11 +49,11 @@ class Repeats:
         (self._older if is_older else self._published).append(known)
         return known
 
-    def found(self) -> Found:
+    def found(self) -> FoundRepeats:
         """What repeats among those published, and what was there before them."""
         wanted = np.frombuffer(self._published, np.uint64)
         known, counts = np.unique(wanted, return_counts=True)
         is_older = np.isin(known, np.frombuffer(self._older, np.uint64))
         doubtful = (counts > 1) | is_older
         count = len(wanted) - int((~is_older).sum())
-        return Found(known[doubtful], is_older[doubtful], count)
+        return FoundRepeats(known[doubtful], is_older[doubtful], count)

@@ -140,7 +140,7 @@ async def send(
 
 
 def _headers(family: str, identity: str, time: str) -> list[tuple[str, bytes]]:
-    said = {
+    headers = {
         "ce_specversion": "1.0",
         "ce_id": identity,
         "ce_source": "pprm-send",
@@ -148,4 +148,4 @@ def _headers(family: str, identity: str, time: str) -> list[tuple[str, bytes]]:
         "ce_time": time,
         "content-type": "application/json",
     }
-    return [(name, value.encode()) for name, value in said.items()]
+    return [(name, value.encode()) for name, value in headers.items()]

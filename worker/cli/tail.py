@@ -145,18 +145,23 @@ def _value(value: bytes | None) -> Any:
 def _table(topic: str, newest: deque[Record], titles: Mapping[str, str]) -> Table:
     table = Table("partition", "offset", "key", "record", title=topic, expand=True)
     for record in reversed(newest):  # a terminal that is too low cuts the end off
-        said = as_dict(record)
-        cells = str(record.partition), str(record.offset), said["key"] or "", summary(said, titles)
+        fields = as_dict(record)
+        cells = (
+            str(record.partition),
+            str(record.offset),
+            fields["key"] or "",
+            summary(fields, titles),
+        )
         table.add_row(*map(escape, cells))
     return table
 
 
-def summary(said: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+def summary(fields: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     """Describe a record in one line.
 
     A list has its products by title and id, a dead letter its reason, another record its value.
     """
-    value, headers = said["value"], said["headers"]
+    value, headers = fields["value"], fields["headers"]
     if isinstance(value, dict) and isinstance(items := value.get("items"), list):
         return ", ".join(
             _named(str(item.get("product_id")), titles) for item in items if isinstance(item, dict)

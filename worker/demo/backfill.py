@@ -11,22 +11,22 @@ import numpy as np
 
 from schemas.families import EVENTS
 from worker.demo import announcements, data, processes, records
-from worker.demo.context import DemoOptions, Stage
+from worker.demo.context import DemoContext, DemoOptions
 from worker.demo.data import Shop
-from worker.demo.progress import Progress, Step
+from worker.demo.progress import DemoProgress, Step
 
 CHUNK = 50
 """Shoppers whose backfill is encoded and sent at once."""
 
 
-async def worker_ready(stage: Stage) -> None:
+async def worker_ready(context: DemoContext) -> None:
     """Wait for the worker, which loads while the data is read."""
-    with stage.progress.step("worker ready") as step:
-        await processes.until_ready(stage.worker)
-        step.detail = stage.progress.metrics_url
+    with context.progress.step("worker ready") as step:
+        await processes.until_ready(context.worker)
+        step.detail = context.progress.metrics_url
 
 
-async def read(options: DemoOptions, progress: Progress) -> Shop:
+async def read(options: DemoOptions, progress: DemoProgress) -> Shop:
     """Read the data."""
     with progress.step("data") as step:
         shop = await asyncio.to_thread(data.load, options.source, options.households)
@@ -43,20 +43,20 @@ def _most_bought(shop: Shop) -> str:
     return shop.dataset.products[int(np.bincount(bought).argmax())].product_id
 
 
-async def publish(stage: Stage, reading: Awaitable[Shop]) -> Shop:
+async def publish(context: DemoContext, reading: Awaitable[Shop]) -> Shop:
     """Publish products, then what was before the replay, as soon as the data is read."""
     shop = await reading
-    with stage.progress.step("catalogue") as step:
-        await announcements.publish_catalogue(stage, shop)
+    with context.progress.step("catalogue") as step:
+        await announcements.publish_catalogue(context, shop)
         step.detail = (
             f"{len(shop.dataset.products):,} products, {len(shop.universe):,} of them candidates"
         )
-    with stage.progress.step(f"backfill until {records.timestamp(shop.begin)}") as step:
-        await _backfill(stage, shop, step)
+    with context.progress.step(f"backfill until {records.timestamp(shop.begin)}") as step:
+        await _backfill(context, shop, step)
     return shop
 
 
-async def _backfill(stage: Stage, shop: Shop, step: Step) -> None:
+async def _backfill(context: DemoContext, shop: Shop, step: Step) -> None:
     """Publish the past by shopper, so that each one's state is written a few times only."""
     histories = list(shop.history.values())
     for begin in range(0, len(histories), CHUNK):
@@ -66,24 +66,24 @@ async def _backfill(stage: Stage, shop: Shop, step: Step) -> None:
             rows = [
                 row for visit in past if visit.family == family for row in records.visit_rows(visit)
             ]
-            await stage.publisher.send(stage.topic(family), rows)
-            stage.progress.backfill_events += len(rows)
-        step.detail = f"{stage.progress.backfill_events:,} events"
+            await context.publisher.send(context.topic(family), rows)
+            context.progress.backfill_events += len(rows)
+        step.detail = f"{context.progress.backfill_events:,} events"
 
 
-async def first_lists(stage: Stage, shop: Shop) -> None:
+async def first_lists(context: DemoContext, shop: Shop) -> None:
     """Wait until the past is folded, then publish the profiles.
 
     Profiles are events, so each household gets a list.
     """
-    progress = stage.progress
+    progress = context.progress
     with progress.step("backfill folded") as step:
-        while (folded := await _folded(stage)) < progress.backfill_events:
+        while (folded := await _folded(context)) < progress.backfill_events:
             step.detail = f"{folded:,} of {progress.backfill_events:,}"
             await asyncio.sleep(0.1)
         step.detail = f"{folded:,} events"
     with progress.step("catalogue taken in") as step:
-        while (known := await processes.metric(stage.worker, processes.TAKEN_IN)) < len(
+        while (known := await processes.metric(context.worker, processes.TAKEN_IN)) < len(
             shop.dataset.products
         ):
             step.detail = f"{known:,.0f} of {len(shop.dataset.products):,} products"
@@ -92,25 +92,27 @@ async def first_lists(stage: Stage, shop: Shop) -> None:
     with progress.step("first lists") as step:
         first, *others = shop.history
         # alone: together with all others it would wait for their scores
-        await _introduce(stage, shop, [first])
-        await _introduce(stage, shop, others)
+        await _introduce(context, shop, [first])
+        await _introduce(context, shop, others)
         step.detail = f"{len(shop.history):,} shoppers"
 
 
-async def _introduce(stage: Stage, shop: Shop, names: Sequence[str]) -> None:
+async def _introduce(context: DemoContext, shop: Shop, names: Sequence[str]) -> None:
     profiles, about = shop.dataset.profiles, shop.dataset.about
     rows = [
         records.user_row(name, profiles.get(name, {}), shop.begin, about.get(name))
         for name in names
     ]
-    await stage.publisher.send(stage.topic("users"), rows)
-    await asyncio.gather(*map(stage.progress.lists.answer, names))
+    await context.publisher.send(context.topic("users"), rows)
+    await asyncio.gather(*map(context.progress.lists.answer, names))
 
 
-async def _folded(stage: Stage) -> int:
+async def _folded(context: DemoContext) -> int:
     """Count the events taken so far.
 
     Micro-batches follow one another, so an event published now finds them folded.
     """
-    samples = (f'pprm_events_consumed_total{{topic="{stage.topic(family)}"}}' for family in EVENTS)
-    return int(sum([await processes.metric(stage.worker, sample) for sample in samples]))
+    samples = (
+        f'pprm_events_consumed_total{{topic="{context.topic(family)}"}}' for family in EVENTS
+    )
+    return int(sum([await processes.metric(context.worker, sample) for sample in samples]))

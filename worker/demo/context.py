@@ -1,4 +1,4 @@
-"""What every act of the story needs."""
+"""What every act of the demo needs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from pprm.data.source import Source
 from worker.demo.kafka import Publisher
 from worker.demo.processes import Worker
-from worker.demo.progress import Progress
+from worker.demo.progress import DemoProgress
 from worker.settings import Settings
 
 BUNDLED_SHOP = Source()
@@ -33,14 +33,14 @@ class DemoOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class DemoContext:
     """A broker with topics, a worker on it, and who publishes."""
 
     options: DemoOptions
     settings: Settings
     worker: Worker
     publisher: Publisher
-    progress: Progress
+    progress: DemoProgress
 
     def topic(self, family: str) -> str:
         """Name of a topic."""

@@ -15,7 +15,7 @@ from pprm.core.events import SOURCE_OF, SOURCES, Kind
 from pprm.data.dataset import Dataset, PromotedProduct
 from pprm.data.files import TableError
 from pprm.data.source import BUNDLED, Source, read
-from worker.demo.households import Visit, choose
+from worker.demo.households import DemoVisit, choose
 
 if TYPE_CHECKING:
     from pprm.data.plan import Plan
@@ -39,7 +39,7 @@ class Shop:
     end: int
     universe: list[str]
     """Ids of the products that can be recommended, in a fixed order."""
-    history: dict[str, list[Visit]]
+    history: dict[str, list[DemoVisit]]
     """What each shopper did, in time order."""
     promotions: list[PromotedProduct]
     """In the order of their publication, from the week before `begin` on."""
@@ -101,13 +101,13 @@ def _buyers(dataset: Dataset, made: "Plan") -> list[str]:
     ]
 
 
-def history(dataset: Dataset, shoppers: Collection[str]) -> dict[str, list[Visit]]:
+def history(dataset: Dataset, shoppers: Collection[str]) -> dict[str, list[DemoVisit]]:
     """Return what each of these shoppers did, in time order.
 
     That is baskets, and what they looked at or reviewed at a moment.
     """
     index = {user: number for number, user in enumerate(dataset.users)}
-    visits: dict[str, list[Visit]] = {user: [] for user in shoppers}
+    visits: dict[str, list[DemoVisit]] = {user: [] for user in shoppers}
     wanted = np.zeros(len(dataset.users), bool)
     wanted[[index[user] for user in shoppers]] = True
     for first, after in pairwise(dataset.visits().tolist()):
@@ -122,18 +122,18 @@ def history(dataset: Dataset, shoppers: Collection[str]) -> dict[str, list[Visit
     return visits
 
 
-def _together(before: Visit, visit: Visit) -> bool:
+def _together(before: DemoVisit, visit: DemoVisit) -> bool:
     """Whether two events of a shopper are one act at one moment."""
     same = before._replace(products=(), basket="") == visit._replace(products=(), basket="")
     return same and visit.family != "purchases"
 
 
-def _visit(dataset: Dataset, first: int, after: int) -> Visit:
+def _visit(dataset: Dataset, first: int, after: int) -> DemoVisit:
     kind = Kind.PURCHASE if dataset.kind is None else Kind(int(dataset.kind[first]))
     products = tuple(
         dataset.products[product].product_id for product in dataset.product[first:after].tolist()
     )
-    visit = Visit(
+    visit = DemoVisit(
         int(dataset.time[first]), dataset.users[int(dataset.user[first])], SOURCES[SOURCE_OF[kind]],
         products,
         f"event-{first}",

@@ -17,7 +17,7 @@ LOOKS = 3
 """Products looked at in a simulated session; the first also goes into the cart."""
 
 
-class Visit(NamedTuple):
+class DemoVisit(NamedTuple):
     """What one shopper does at one time.
 
     It is a basket or a return (`purchases`), a look (`browses`), or a review.
@@ -64,7 +64,7 @@ def browses(household: str) -> bool:
     return stable_hash(f"browses:{household}") % BROWSING_SHARE == 0
 
 
-def sessions(history: Mapping[str, Sequence[Visit]], begin: int) -> Iterator[Visit]:
+def sessions(history: Mapping[str, Sequence[DemoVisit]], begin: int) -> Iterator[DemoVisit]:
     """Simulate one look about a day after each basket from `begin` on.
 
     Only households that browse look. The products come from the household's baskets until then,
@@ -82,28 +82,28 @@ def sessions(history: Mapping[str, Sequence[Visit]], begin: int) -> Iterator[Vis
                 yield _session(basket, seen)
 
 
-def _session(basket: Visit, seen: Iterable[str]) -> Visit:
+def _session(basket: DemoVisit, seen: Iterable[str]) -> DemoVisit:
     name = f"look-{basket.basket}"
     after = 20 * HOUR + stable_hash(name) % (8 * HOUR)
     products = sorted(seen, key=lambda product: stable_hash(f"{name}:{product}"))[:LOOKS]
-    return Visit(basket.time + after, basket.household, "browses", tuple(products), name)
+    return DemoVisit(basket.time + after, basket.household, "browses", tuple(products), name)
 
 
 def replay_order(
-    history: Mapping[str, Sequence[Visit]], begin: int, end: int, simulates: bool = True
-) -> list[Visit]:
+    history: Mapping[str, Sequence[DemoVisit]], begin: int, end: int, simulates: bool = True
+) -> list[DemoVisit]:
     """Return all visits from `begin` until before `end` in time order, with simulated ones."""
     simulated = sessions(history, begin) if simulates else ()
     visits = chain(chain.from_iterable(history.values()), simulated)
     return sorted(visit for visit in visits if begin <= visit.time < end)
 
 
-def cut(visits: Iterable[Visit], events: int | None) -> list[Visit]:
+def cut(visits: Iterable[DemoVisit], events: int | None) -> list[DemoVisit]:
     """Return the visits of the first so many events (None: all).
 
     The last basket may be cut short.
     """
-    kept: list[Visit] = []
+    kept: list[DemoVisit] = []
     left = events
     for visit in visits:
         if left is not None:

@@ -13,7 +13,7 @@ class NoListError(RuntimeError):
     """The worker did not answer."""
 
 
-class Position(NamedTuple):
+class RecordPlace(NamedTuple):
     """A record's place."""
 
     topic: str
@@ -28,9 +28,9 @@ class Listed:
     identity: str
     products: tuple[str, ...]
     reasons: tuple[tuple[str, ...], ...]
-    trigger: Position
+    trigger: RecordPlace
 
-    def answers(self, event: Position) -> bool:
+    def answers(self, event: RecordPlace) -> bool:
         """Whether the list was made with this event folded.
 
         It was if the event is the trigger, or came before it in its topic.
@@ -50,7 +50,7 @@ class Lists:
     """The model named by the newest list."""
     _sent: dict[str, float] = field(default_factory=dict)
     """When each household's visit that waits for its list was sent: it has one at a time."""
-    _waiting: dict[str, tuple[Position | None, asyncio.Future[Listed]]] = field(
+    _waiting: dict[str, tuple[RecordPlace | None, asyncio.Future[Listed]]] = field(
         default_factory=dict
     )
 
@@ -74,7 +74,7 @@ class Lists:
             self.latencies.append(at - self._sent[household])
         self._wake(household, listed)
 
-    async def answer(self, household: str, event: Position | None = None) -> Listed:
+    async def answer(self, household: str, event: RecordPlace | None = None) -> Listed:
         """Wait for the household's list that answers this event.
 
         Where there is none, any list will do.
@@ -88,18 +88,18 @@ class Lists:
                 return listed
             future: asyncio.Future[Listed] = asyncio.get_running_loop().create_future()
             self._waiting[household] = event, future
-            return await self._patiently(future)
+            return await self._wait_while_lists_come(future)
         except TimeoutError:
-            said = (
+            text = (
                 f"no list for household {household} in answer"
                 f" to {event}: none came for {PATIENCE:.0f} s"
             )
-            raise NoListError(said) from None
+            raise NoListError(text) from None
         finally:
             self._waiting.pop(household, None)
             self._sent.pop(household, None)
 
-    async def _patiently(self, future: "asyncio.Future[Listed]") -> Listed:
+    async def _wait_while_lists_come(self, future: "asyncio.Future[Listed]") -> Listed:
         while True:
             received = self.received
             done, _ = await asyncio.wait([future], timeout=PATIENCE)
@@ -120,5 +120,5 @@ def _listed(message: Mapping[str, Any]) -> Listed:
         identity=message["recommendation_id"],
         products=tuple(item["product_id"] for item in items),
         reasons=tuple(tuple(item["reasons"]) for item in items),
-        trigger=Position(trigger["topic"], trigger["partition"], trigger["offset"]),
+        trigger=RecordPlace(trigger["topic"], trigger["partition"], trigger["offset"]),
     )

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.core.ids import stable_hash
-from pprm.evaluation.baselines import Popularity
+from pprm.evaluation.baselines import PopularityBaseline
 from pprm.evaluation.baselines.top_frequency import PersonalTopFrequency
 from pprm.evaluation.metrics import hit, ndcg
 from pprm.serving.selection import top
-from worker.demo.households import Visit
+from worker.demo.households import DemoVisit
 
 WINDOWS = {"popularity_all_time": None, "popularity_28d": 28, "popularity": 7}
 """Days of each popularity."""
@@ -67,8 +67,8 @@ class Scores:
     def better(self) -> list[str]:
         """Baselines, in words, that are at least as good as the lists."""
         return [
-            said
-            for name, said in NAMES.items()
+            title
+            for name, title in NAMES.items()
             if self.baskets and self.others.get(name, -1.0) >= self.pprm
         ]
 
@@ -78,9 +78,9 @@ class Baselines:
     """What a shop has without a model, over what can be listed."""
 
     _row: Mapping[str, int]
-    _visits: Sequence[Visit]
+    _visits: Sequence[DemoVisit]
     """All visits, later ones too, in time order: only those before the moment asked for count."""
-    _windows: Mapping[str, Popularity]
+    _windows: Mapping[str, PopularityBaseline]
     _own: PersonalTopFrequency
     _looks: dict[str, dict[int, int]] | None
     """Unix seconds of each shopper's last look at each row; None where nobody browses."""
@@ -98,7 +98,7 @@ class Baselines:
             self._take_in(self._visits[self._seen])
             self._seen += 1
 
-    def _take_in(self, visit: Visit) -> None:
+    def _take_in(self, visit: DemoVisit) -> None:
         rows = self.rows(visit.products).astype(np.int32)
         if visit.is_basket:
             for popularity in self._windows.values():
@@ -129,7 +129,7 @@ class Baselines:
 
 def baselines(
     products: Sequence[str],
-    history: Mapping[str, Iterable[Visit]],
+    history: Mapping[str, Iterable[DemoVisit]],
     own: PersonalTopFrequency | None = None,
 ) -> Baselines:
     """Make the baselines for these products (ties: in their order) and all visits.
@@ -137,7 +137,7 @@ def baselines(
     `own` has the settings of the shoppers' own frequencies; simulated looks are not in `history`.
     """
     visits = sorted(chain.from_iterable(history.values()))
-    windows = {name: Popularity(days) for name, days in WINDOWS.items()}
+    windows = {name: PopularityBaseline(days) for name, days in WINDOWS.items()}
     own = own or PersonalTopFrequency()
     own.begin(len(products))
     for popularity in windows.values():

@@ -1,6 +1,6 @@
 """What is known while the demo runs.
 
-Only the story writes it, and the view and the report read it.
+Only the scenario writes it, and the view and the report read it.
 """
 
 from collections import deque
@@ -11,7 +11,7 @@ from time import perf_counter
 
 import numpy as np
 
-from worker.demo.households import Visit
+from worker.demo.households import DemoVisit
 from worker.demo.lists import Listed, Lists
 from worker.demo.prequential import Scores
 
@@ -36,15 +36,15 @@ class Step:
 class Shown:
     """One household's basket, and its lists before and after."""
 
-    visit: Visit
+    visit: DemoVisit
     before: Listed
     after: Listed
     at: float
 
 
 @dataclass(slots=True)
-class Progress:
-    """Mutable: the story writes it."""
+class DemoProgress:
+    """How far the demo is. The scenario writes it."""
 
     broker: str = ""
     prefix: str = ""
@@ -86,7 +86,7 @@ class Progress:
         yield step
         step.seconds = perf_counter() - step.began
 
-    def show(self, visit: Visit, before: Listed, after: Listed) -> None:
+    def show(self, visit: DemoVisit, before: Listed, after: Listed) -> None:
         """Show this household if the last one has been seen long enough.
 
         It is the newest at that moment, not the best.

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from pprm.catalogue.promotions import DISPLAY, FEATURE, MAILER
 from pprm.core.ids import stable_hash
-from pprm.data.dataset import Product
-from worker.demo.households import Visit
+from pprm.data.dataset import ShopProduct
+from worker.demo.households import DemoVisit
 from worker.runtime.delivery import Row
 
 SIMULATED = {"source": "simulated"}
 
 
-def event_ids(visit: Visit) -> list[str]:
+def event_ids(visit: DemoVisit) -> list[str]:
     """Ids of a visit's events: the same in every run."""
     products = enumerate(visit.products)  # one may be looked at twice in a moment
     names = (
@@ -30,7 +30,7 @@ def event_ids(visit: Visit) -> list[str]:
     return [f"{stable_hash(name):016x}" for name in names]
 
 
-def visit_rows(visit: Visit) -> list[Row]:
+def visit_rows(visit: DemoVisit) -> list[Row]:
     """Return a visit's events as rows for its topic."""
     make = {"purchases": _purchase, "browses": _browse, "reviews": _review}[visit.family]
     key, at = visit.household.encode(), timestamp(visit.time)
@@ -60,7 +60,7 @@ def user_row(
     return Row(household.encode(), orjson.dumps(user))
 
 
-def product_row(product: Product, entries: NDArray[Any], stores: Mapping[int, str]) -> Row:
+def product_row(product: ShopProduct, entries: NDArray[Any], stores: Mapping[int, str]) -> Row:
     """Return a product as a row for `products`; its fields are the topic's.
 
     Args:
@@ -89,22 +89,22 @@ def _promotions(entries: NDArray[Any], stores: Mapping[int, str]) -> list[dict[s
     ]
 
 
-def _who(visit: Visit, number: int) -> dict[str, Any]:
+def _who(visit: DemoVisit, number: int) -> dict[str, Any]:
     return {"user_id": visit.household, "product_id": visit.products[number]}
 
 
-def _purchase(visit: Visit, number: int) -> dict[str, Any]:
-    said = {"basket_id": visit.basket} | ({"store_id": visit.store} if visit.store else {})
-    return said | ({"kind": visit.action} if visit.action else {})
+def _purchase(visit: DemoVisit, number: int) -> dict[str, Any]:
+    fields = {"basket_id": visit.basket} | ({"store_id": visit.store} if visit.store else {})
+    return fields | ({"kind": visit.action} if visit.action else {})
 
 
-def _browse(visit: Visit, number: int) -> dict[str, Any]:
+def _browse(visit: DemoVisit, number: int) -> dict[str, Any]:
     if visit.action:
         return {"action": visit.action, "dwell_seconds": visit.dwell}
     return {"action": "view" if number else "add_to_cart", "attributes": SIMULATED}
 
 
-def _review(visit: Visit, number: int) -> dict[str, Any]:
+def _review(visit: DemoVisit, number: int) -> dict[str, Any]:
     return {"sentiment": visit.sentiment}
 
 

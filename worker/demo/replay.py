@@ -8,19 +8,19 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from time import perf_counter
 from typing import Any, TypeAlias
 
-from worker.demo.households import DAY, Visit
+from worker.demo.households import DAY, DemoVisit
 
 WINDOW = 32
 """Households whose list is under way at most."""
 
-Answer: TypeAlias = Callable[[Visit], Coroutine[Any, Any, None]]
+Answer: TypeAlias = Callable[[DemoVisit], Coroutine[Any, Any, None]]
 """Publishes a visit and returns when its list is out."""
 OnDay: TypeAlias = Callable[[int], Awaitable[None]]
 """Called with the Unix time at which a day begins."""
 
 
 async def replay(
-    visits: Iterable[Visit], answer: Answer, rate: float | None, on_day: OnDay
+    visits: Iterable[DemoVisit], answer: Answer, rate: float | None, on_day: OnDay
 ) -> None:
     """Publish visits at `rate` events per second (None: as fast as the lists come).
 

@@ -14,18 +14,18 @@ from pprm.evaluation import protocol
 from pprm.evaluation.baselines import top_frequency
 from worker.demo import households, prequential, records
 from worker.demo.announcements import Announcer
-from worker.demo.context import Stage
+from worker.demo.context import DemoContext
 from worker.demo.data import Shop
-from worker.demo.households import Visit
-from worker.demo.lists import Position
+from worker.demo.households import DemoVisit
+from worker.demo.lists import RecordPlace
 from worker.demo.prequential import Baselines
-from worker.demo.progress import Progress
+from worker.demo.progress import DemoProgress
 from worker.demo.replay import replay
 
 
-async def replay_all(stage: Stage, shop: Shop) -> None:
+async def replay_all(context: DemoContext, shop: Shop) -> None:
     """Replay what the options ask for."""
-    progress, options = stage.progress, stage.options
+    progress, options = context.progress, context.options
     order = households.replay_order(shop.history, shop.begin, shop.end, shop.simulates)
     visits = households.cut(order, options.events)
     baselines = await asyncio.to_thread(_baselines, shop)
@@ -33,9 +33,9 @@ async def replay_all(stage: Stage, shop: Shop) -> None:
     progress.planned = sum(len(visit.products) for visit in visits)
     progress.replay_began = perf_counter()
     try:
-        announcer = Announcer(stage, shop)
+        announcer = Announcer(context, shop)
         await replay(
-            visits, lambda visit: _answer(stage, judge, visit), options.rate, announcer.announce
+            visits, lambda visit: _answer(context, judge, visit), options.rate, announcer.announce
         )
     finally:
         progress.replay_ended = perf_counter()
@@ -56,10 +56,10 @@ def _baselines(shop: Shop) -> Baselines:
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    progress: Progress
+    progress: DemoProgress
     baselines: Baselines
 
-    def judge(self, visit: Visit) -> None:
+    def judge(self, visit: DemoVisit) -> None:
         """Compare a basket with the newest list.
 
         This is left out where browsing is simulated, or nothing could be listed.
@@ -72,15 +72,15 @@ class _Judge:
             self.progress.scores.add(truth, listed, self.baselines.at(visit.household, visit.time))
 
 
-async def _answer(stage: Stage, judge: _Judge, visit: Visit) -> None:
+async def _answer(context: DemoContext, judge: _Judge, visit: DemoVisit) -> None:
     """Judge a visit by the list before it, publish it, and wait for the list after it."""
-    progress, topic = stage.progress, stage.topic(visit.family)
+    progress, topic = context.progress, context.topic(visit.family)
     before = progress.lists.newest[visit.household]
     judge.judge(visit)
     progress.date = visit.time
     rows = records.visit_rows(visit)
     progress.lists.sent(visit.household, perf_counter())
-    ((partition, offset),) = (await stage.publisher.send(topic, rows)).items()
+    ((partition, offset),) = (await context.publisher.send(topic, rows)).items()
     progress.events += len(rows)
-    after = await progress.lists.answer(visit.household, Position(topic, partition, offset))
+    after = await progress.lists.answer(visit.household, RecordPlace(topic, partition, offset))
     progress.show(visit, before, after)

@@ -6,11 +6,11 @@ from typing import Any
 import orjson
 
 from worker.demo import prequential
-from worker.demo.progress import Progress
+from worker.demo.progress import DemoProgress
 from worker.demo.records import timestamp
 
 
-def figures(progress: Progress) -> dict[str, Any]:
+def figures(progress: DemoProgress) -> dict[str, Any]:
     """Return the report. docs/demo.md says what each figure means."""
     seconds = progress.replay_seconds()
     model = progress.lists.model
@@ -41,7 +41,7 @@ KCAT_AND_TANSU = (
 )
 
 
-def pprm_lines(progress: Progress) -> list[str]:
+def pprm_lines(progress: DemoProgress) -> list[str]:
     """The same with our own command, which needs no other client."""
     household = next(iter(progress.lists.newest), "1")
     prefix = f"PPRM_TOPICS__PREFIX={progress.prefix} " if progress.prefix else ""
@@ -52,7 +52,7 @@ def pprm_lines(progress: Progress) -> list[str]:
     ]
 
 
-def kcat_lines(progress: Progress) -> list[str]:
+def kcat_lines(progress: DemoProgress) -> list[str]:
     """Lines to copy: they follow the lists, and publish a purchase as any other client would."""
     to = f"kcat -b {progress.broker}"
     household = next(iter(progress.lists.newest), "1")
@@ -69,7 +69,7 @@ def kcat_lines(progress: Progress) -> list[str]:
     ]
 
 
-def summary(progress: Progress) -> str:
+def summary(progress: DemoProgress) -> str:
     """Return the figures in words, and what to do next."""
     report = figures(progress)
     online, latency = report["online"], report["latency_seconds"]
@@ -110,17 +110,19 @@ def summary(progress: Progress) -> str:
 
 
 def _without_a_model(online: Mapping[str, Any]) -> str:
-    figures = ((said, online.get(f"{name}_ndcg_at_10")) for name, said in prequential.NAMES.items())
-    return ", ".join(f"{said} {value:.3f}" for said, value in figures if value is not None)
+    figures = (
+        (title, online.get(f"{name}_ndcg_at_10")) for name, title in prequential.NAMES.items()
+    )
+    return ", ".join(f"{title} {value:.3f}" for title, value in figures if value is not None)
 
 
-def meanwhile(progress: Progress) -> str:
+def meanwhile(progress: DemoProgress) -> str:
     """Return what to type in another terminal while the demo runs."""
     lines = ["While the demo runs, it is just Kafka. In another terminal:", *pprm_lines(progress)]
     return "\n".join([*lines, KCAT_AND_TANSU if progress.embedded else "or", *kcat_lines(progress)])
 
 
-def what_is_left(progress: Progress) -> str:
+def what_is_left(progress: DemoProgress) -> str:
     """Return what the demo leaves behind, and what to type next."""
     if progress.embedded:
         kept = "The embedded broker kept nothing: it, the topics and the state are gone."

@@ -1,4 +1,4 @@
-"""`pprm demo`: the story with its view, its end and its report."""
+"""`pprm demo`: the scenario with its view, its end and its report."""
 
 import asyncio
 import logging
@@ -15,9 +15,9 @@ from worker.demo import processes, view
 from worker.demo.context import DemoOptions
 from worker.demo.lists import NoListError
 from worker.demo.processes import WorkerError
-from worker.demo.progress import Progress
+from worker.demo.progress import DemoProgress
 from worker.demo.report import figures, summary, what_is_left
-from worker.demo.scenario import tell
+from worker.demo.scenario import play
 from worker.kafka.embedded import EmbeddedBrokerError
 from worker.kafka.topics import TopicsError
 from worker.ops import extras
@@ -41,7 +41,7 @@ def run(options: DemoOptions, command: Sequence[str] = processes.COMMAND) -> int
     # what the client says of topics just made would disturb the view; what matters comes as an
     # exception
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    console, progress = Console(highlight=False), Progress()
+    console, progress = Console(highlight=False), DemoProgress()
     error = asyncio.run(_until_ended(options, progress, console, command))
     if options.report:
         options.report.write_bytes(
@@ -57,20 +57,23 @@ def run(options: DemoOptions, command: Sequence[str] = processes.COMMAND) -> int
 
 
 async def _until_ended(
-    options: DemoOptions, progress: Progress, console: Console, command: Sequence[str]
+    options: DemoOptions, progress: DemoProgress, console: Console, command: Sequence[str]
 ) -> Exception | None:
-    """Tell and show the story; returns the error that ended it, None at its end and on Ctrl-C."""
-    story = asyncio.create_task(tell(options, progress, command))
+    """Play and show the scenario.
+
+    Returns the error that ended it, None at its end and on Ctrl-C.
+    """
+    scenario = asyncio.create_task(play(options, progress, command))
     for number in STOP_SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, story.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, scenario.cancel)
     with view.shown(progress, console, options.ui) as update:
-        while not story.done():
-            await asyncio.wait([story], timeout=REFRESH_SECONDS)
+        while not scenario.done():
+            await asyncio.wait([scenario], timeout=REFRESH_SECONDS)
             update()
-    if story.cancelled():
+    if scenario.cancelled():
         progress.ended = "interrupted"
         return None
-    error = _cause(story.exception())
+    error = _cause(scenario.exception())
     if error is None or isinstance(error, EXPECTED):
         progress.ended = "failed" if error else "complete"
         return error

@@ -1,4 +1,4 @@
-"""The story of the demo.
+"""The scenario of the demo.
 
 Broker, topics and worker come first, then the past (`past`), then the replay (`live`).
 """
@@ -16,8 +16,8 @@ from worker import settings
 from worker.demo import backfill as past
 from worker.demo import data, kafka, processes, records
 from worker.demo import replay_run as live
-from worker.demo.context import DemoOptions, Stage
-from worker.demo.progress import Progress
+from worker.demo.context import DemoContext, DemoOptions
+from worker.demo.progress import DemoProgress
 from worker.kafka import embedded, topics
 from worker.kafka.batches import Record
 from worker.settings import Model, Settings, client_settings
@@ -29,29 +29,29 @@ FOREIGN = (
 )
 
 
-async def tell(
-    options: DemoOptions, progress: Progress, command: Sequence[str] = processes.COMMAND
+async def play(
+    options: DemoOptions, progress: DemoProgress, command: Sequence[str] = processes.COMMAND
 ) -> None:
-    """Run the whole story.
+    """Run the whole demo.
 
     `progress` holds what came of it, also when this is cancelled or raises.
 
     Raises:
-        WorkerError, NoListError, EmbeddedBrokerError, TableError: the story cannot go on; alone or
+        WorkerError, NoListError, EmbeddedBrokerError, TableError: the demo cannot go on; alone or
             in an exception group.
     """
     with _broker(options, progress) as broker, TemporaryDirectory(prefix="pprm-demo-") as directory:
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(past.read(options, progress))
             begin = data.BEGIN if options.source.dataset == BUNDLED else (await reading).begin
-            await _play(
+            await _play_acts(
                 options, progress, command, _flags(broker, Path(directory), options, begin), reading
             )
 
 
-async def _play(
+async def _play_acts(
     options: DemoOptions,
-    progress: Progress,
+    progress: DemoProgress,
     command: Sequence[str],
     flags: dict[str, Any],
     reading: "asyncio.Task[data.Shop]",
@@ -69,14 +69,16 @@ async def _play(
         await topics.create(client_settings(chosen.kafka), topics.plan(chosen))
     with processes.worker(flags, chosen.state.directory.parent / "worker.log", command) as worker:
         async with _alongside(processes.watch(worker)), _connected(chosen, progress) as publisher:
-            stage = Stage(options, chosen, worker, publisher, progress)
-            _, shop = await asyncio.gather(past.worker_ready(stage), past.publish(stage, reading))
-            await past.first_lists(stage, shop)
-            await live.replay_all(stage, shop)
+            context = DemoContext(options, chosen, worker, publisher, progress)
+            _, shop = await asyncio.gather(
+                past.worker_ready(context), past.publish(context, reading)
+            )
+            await past.first_lists(context, shop)
+            await live.replay_all(context, shop)
 
 
 @contextmanager
-def _broker(options: DemoOptions, progress: Progress) -> Iterator[str]:
+def _broker(options: DemoOptions, progress: DemoProgress) -> Iterator[str]:
     if options.broker:
         progress.broker, progress.embedded = options.broker, False
         yield options.broker
@@ -115,7 +117,7 @@ async def _alongside(*background: Coroutine[Any, Any, None]) -> AsyncIterator[No
 
 
 @asynccontextmanager
-async def _connected(chosen: Settings, progress: Progress) -> AsyncIterator[kafka.Publisher]:
+async def _connected(chosen: Settings, progress: DemoProgress) -> AsyncIterator[kafka.Publisher]:
     """Listen to lists and dead letters from before the first publication on."""
     client = client_settings(chosen.kafka)
     lists, letters = chosen.topics.name("recommendations"), chosen.topics.name("dead_letters")

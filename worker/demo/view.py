@@ -14,9 +14,9 @@ from rich.text import Text
 
 from pprm.core.progress import duration
 from pprm.evaluation.metrics import K
-from worker.demo.households import Visit, browses
+from worker.demo.households import DemoVisit, browses
 from worker.demo.lists import Listed
-from worker.demo.progress import Progress, Shown, Step
+from worker.demo.progress import DemoProgress, Shown, Step
 from worker.demo.report import meanwhile, pprm_lines
 
 PLAIN_SECONDS = 5.0
@@ -36,7 +36,7 @@ SCORES = (
 )
 
 
-def screen(progress: Progress) -> RenderableType:
+def screen(progress: DemoProgress) -> RenderableType:
     """Return the whole live view; it fits 80 columns and 24 lines."""
     if progress.replay_began is None:
         return Group(
@@ -60,7 +60,7 @@ def step_line(step: Step) -> str:
     return f"{took}  {step.name}{': ' + step.detail if step.detail else ''}"
 
 
-def progress_line(progress: Progress) -> str:
+def progress_line(progress: DemoProgress) -> str:
     """Return the figures as one plain line."""
     events, lists = progress.rates()
     latency, online = progress.latency(), progress.scores.means()
@@ -80,7 +80,7 @@ def progress_line(progress: Progress) -> str:
 
 
 @contextmanager
-def shown(progress: Progress, console: Console, live: bool) -> Iterator[Callable[[], None]]:
+def shown(progress: DemoProgress, console: Console, live: bool) -> Iterator[Callable[[], None]]:
     """Yield a function that brings what is shown up to date.
 
     It is to be called several times a second, and at the end.
@@ -89,10 +89,10 @@ def shown(progress: Progress, console: Console, live: bool) -> Iterator[Callable
         yield _Lines(progress, console).update
         return
     with Live(console=console, auto_refresh=False) as display:
-        told = _Meanwhile(progress, console)
+        meanwhile_lines = _Meanwhile(progress, console)
 
         def update() -> None:
-            told.update()  # above the live view, where it stays to be copied
+            meanwhile_lines.update()  # above the live view, where it stays to be copied
             display.update(screen(progress), refresh=True)
 
         yield update
@@ -102,7 +102,7 @@ def shown(progress: Progress, console: Console, live: bool) -> Iterator[Callable
 class _Meanwhile:
     """What to type in another terminal, shown once, when the replay has begun."""
 
-    progress: Progress
+    progress: DemoProgress
     console: Console
     _is_told: bool = False
 
@@ -122,7 +122,7 @@ class _Lines:
     follow.
     """
 
-    progress: Progress
+    progress: DemoProgress
     console: Console
     _told: set[str] = field(default_factory=set)
     _next: float = 0.0
@@ -159,14 +159,14 @@ class _Lines:
         self.console.print(line, markup=False, soft_wrap=True)
 
 
-def _begun(progress: Progress) -> RenderableType:
+def _begun(progress: DemoProgress) -> RenderableType:
     folded = f"{progress.households:,} shoppers, {progress.backfill_events:,} events folded"
     return Text(
         f"{folded}; first list after {progress.seconds_to_first or 0.0:.1f} s", style="green"
     )
 
 
-def _figures(progress: Progress) -> RenderableType:
+def _figures(progress: DemoProgress) -> RenderableType:
     events, lists = progress.rates()
     latency = progress.latency()
     return Text.assemble(
@@ -176,7 +176,7 @@ def _figures(progress: Progress) -> RenderableType:
     )
 
 
-def _scores(progress: Progress) -> RenderableType:
+def _scores(progress: DemoProgress) -> RenderableType:
     online = progress.scores.means()
     if not online["baskets"]:
         return Text("no basket judged yet", style="dim")
@@ -197,7 +197,7 @@ def _scores(progress: Progress) -> RenderableType:
     return table
 
 
-def _does(visit: Visit, hits: int, simulated: bool) -> str:
+def _does(visit: DemoVisit, hits: int, simulated: bool) -> str:
     """What a shopper does, in words; `simulated`: this one's looks are."""
     count = len(visit.products)
     if visit.is_basket:
@@ -228,7 +228,9 @@ def _row(shown: Shown, rank: int, titles: Mapping[str, str]) -> list[Text]:
     before, after = shown.before.products, shown.after.products[rank]
     left = before[rank] if rank < len(before) else ""
     hit = left in shown.visit.products
-    reason = next((said for name, said in REASONS.items() if name in shown.after.reasons[rank]), "")
+    reason = next(
+        (words for name, words in REASONS.items() if name in shown.after.reasons[rank]), ""
+    )
     return [
         Text(f"{rank + 1:2}{' ✓' if hit else '  '}", style="bold green"),
         Text(_title(left, titles), style="bold green" if hit else ""),

@@ -208,8 +208,8 @@ def salvage(topic: str, partition: int, batch: Bytes) -> Iterator[Record]:
     """
     if batch[_MAGIC_AT] < 2:
         raise ValueError("it is of a format of before Kafka 0.11")
-    said = parser(batch)
-    fields, before = _Fields(memoryview(batch)[_HEADER:]), said.base_offset - 1
+    header = parser(batch)
+    fields, before = _Fields(memoryview(batch)[_HEADER:]), header.base_offset - 1
     for _ in range(int.from_bytes(batch[_COUNT_AT:_HEADER], "big")):
         try:
             raw = fields.counted()
@@ -217,8 +217,8 @@ def salvage(topic: str, partition: int, batch: Bytes) -> Iterator[Record]:
             raw = None
         if raw is None:
             raise ValueError("a record says a length that it does not have")
-        record = _salvaged(topic, partition, raw, said, before + 1)
-        if not before < record.offset < said.next_offset:
+        record = _salvaged(topic, partition, raw, header, before + 1)
+        if not before < record.offset < header.next_offset:
             raise ValueError("the offsets of its records are not in order")
         before = record.offset
         yield record
@@ -249,8 +249,8 @@ def unreadable(
     topic: str, partition: int, batch: memoryview, first: int, why: Exception
 ) -> Unreadable:
     """A whole batch that cannot be read, from offset `first` on."""
-    said = parser(batch)
-    last, timestamp = said.next_offset - 1, getattr(said, "max_timestamp", -1)
+    header = parser(batch)
+    last, timestamp = header.next_offset - 1, getattr(header, "max_timestamp", -1)
     detail = f"the batch of the offsets {first} to {last} cannot be read: {why}"
     return Unreadable(topic, partition, last, timestamp, 0, None, bytes(batch), (), detail)
 

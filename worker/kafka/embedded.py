@@ -39,10 +39,10 @@ def process(
     if port is not None:
         _require_free(port)
     address = f"127.0.0.1:{port or free_port()}"
-    told = f"tcp://{advertised or address}"
+    advertised_url = f"tcp://{advertised or address}"
     running = subprocess.Popen(
         [_binary(), "broker", "--listener-url", f"tcp://{address}", "--advertised-listener-url",
-        told,
+        advertised_url,
          "--storage-engine", "memory://tansu/", "--silent"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -124,24 +124,24 @@ async def check(client: Mapping[str, Any], specs: Iterable[TopicSpec]) -> list[s
 def _differences(
     spec: TopicSpec, partitions: list[dict[str, Any]], policy: str | None
 ) -> list[str]:
-    said = []
+    differences = []
     if len(partitions) != spec.partitions:
-        said.append(
+        differences.append(
             f"{spec.name}: has {len(partitions)} partitions,"
             f" {spec.partitions} are set (topics.partitions)"
         )
     if (copies := len(partitions[0]["replicas"])) != spec.replication:
-        said.append(
+        differences.append(
             f"{spec.name}: has {copies} replicas, {spec.replication} are set (topics.replication)"
         )
     designed = spec.config["cleanup.policy"]
     # None: the embedded broker does not tell every setting, and what is not told cannot be wrong
     if policy is not None and set(policy.split(",")) != set(designed.split(",")):
-        said.append(
+        differences.append(
             f"{spec.name}: cleanup.policy is {policy}, must"
             f" be {designed}; change it with kafka-configs"
         )
-    return said
+    return differences
 
 
 async def configurations(
@@ -161,7 +161,7 @@ async def _configurations(
     wanted = [
         ConfigResource(ConfigResourceType.TOPIC, name, configs={setting: ""}) for name in names
     ]
-    told: dict[str, str] = {}
+    found: dict[str, str] = {}
     try:
         responses = await admin.describe_configs(wanted) if wanted else []
     except KafkaConnectionError:  # the embedded broker hangs up on this request
@@ -169,10 +169,10 @@ async def _configurations(
     for response in responses:
         for code, _, _, topic, entries in response.resources:
             if code == 0:
-                told.update(
+                found.update(
                     (topic, entry[1]) for entry in entries if entry[0] == setting and entry[1]
                 )
-    return told
+    return found
 
 
 async def partition_counts(client: Mapping[str, Any], names: Iterable[str]) -> dict[str, int]:

@@ -44,7 +44,7 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ConsumerProgress:
     """How far the worker is behind the broker; replaced as a whole. Times are monotonic."""
 
     behind: int
@@ -85,7 +85,7 @@ class Health:
     """None until the agent has started; it ends with the worker only."""
     stages: Mapping[str, float] = field(default_factory=dict)
     """Stages that micro-batches are in, each since when; replaced as a whole."""
-    progress: Progress | None = None
+    progress: ConsumerProgress | None = None
     """None until the broker was asked once."""
     topics: str | None = None
     """What is wrong with the topics on the broker; None while nothing is."""
@@ -114,7 +114,7 @@ def live(health: Health, now: float) -> tuple[bool, str]:
         return True, "starting"
     if (silent := now - health.heartbeat) > LOOP_BLOCKED_SECONDS:
         return False, f"the event loop has been blocked for {silent:.0f} s"
-    reason = next((said for said in _stalls(health, now) if said), "ok")
+    reason = next((stall for stall in _stalls(health, now) if stall), "ok")
     return reason == "ok", reason
 
 

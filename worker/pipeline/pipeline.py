@@ -59,7 +59,7 @@ class Pipeline:
     async def run(self, stream: LedgerStream) -> None:
         """Work on a stream until the worker ends; what fails ends the process."""
         await self.gate.wait()
-        collector.spare()
+        collector.freeze_heap()
         self.health.agent_running = True
         try:
             await self.work_on(stream)

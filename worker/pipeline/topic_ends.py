@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
 
 from worker.kafka import reader
-from worker.ops.health import Health, Progress
+from worker.ops.health import ConsumerProgress, Health
 from worker.pipeline.ownership import Ownership
 from worker.pipeline.past import Past
 from worker.pipeline.seen_topics import SeenTopics
@@ -90,7 +90,7 @@ class TopicEnds:
         done = sum(positions.values())
         moved = last is None or not behind or done != last.done
         moved_at = now if moved or last is None else last.moved_at
-        self._health.progress = Progress(behind, done, moved_at, now)
+        self._health.progress = ConsumerProgress(behind, done, moved_at, now)
         if not behind and (folded := self._past.end(now)):
             self._log_past(folded)
 

@@ -45,8 +45,8 @@ def stamp(generation: int) -> Headers:
 
 def generation_of(record: Record) -> int:
     """Generation in which a record was written, 0 where it does not say."""
-    said = dict(record.headers).get(GENERATION) or b""
-    return int(said) if said.isdigit() and len(said) < 20 else 0
+    written = dict(record.headers).get(GENERATION) or b""
+    return int(written) if written.isdigit() and len(written) < 20 else 0
 
 
 def _require_readable(record: Record | Unreadable) -> None:

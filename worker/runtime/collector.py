@@ -3,7 +3,7 @@
 import gc
 
 
-def spare() -> None:
+def freeze_heap() -> None:
     """Collect seldom, and leave out all objects of now: call it when all is loaded that stays.
 
     A micro-batch makes ten thousands of small objects, and few of them in a cycle. By default they

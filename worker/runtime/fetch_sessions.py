@@ -25,7 +25,7 @@ LAST_EPOCH = 2**31 - 1
 OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC = 1, 3
 
 
-class Asked(NamedTuple):
+class SessionRequest(NamedTuple):
     """What one request says."""
 
     id: int
@@ -43,7 +43,7 @@ class Session:
     epoch: int = 0
     known: Positions = field(default_factory=dict)
 
-    def ask(self, wanted: Positions) -> Asked:
+    def ask(self, wanted: Positions) -> SessionRequest:
         """Make the next request.
 
         Whatever becomes of it, the one after begins a new session, unless `answered` comes.
@@ -51,11 +51,11 @@ class Session:
         epoch, known = self.epoch, self.known
         self.epoch, self.known = 0, wanted
         if not epoch:
-            return Asked(self.id, 0, wanted, [])
+            return SessionRequest(self.id, 0, wanted, [])
         changed = {tp: at for tp, at in wanted.items() if known.get(tp) != at}
-        return Asked(self.id, epoch, changed, [tp for tp in known if tp not in wanted])
+        return SessionRequest(self.id, epoch, changed, [tp for tp in known if tp not in wanted])
 
-    def answered(self, asked: Asked, session: int) -> None:
+    def answered(self, asked: SessionRequest, session: int) -> None:
         """Note the broker's answer with the session's id, 0 where it keeps none."""
         self.id = session
         if session:
@@ -65,7 +65,7 @@ class Session:
 class _Request(FetchRequest):  # type: ignore[misc]
     """A fetch request of a session."""
 
-    def __init__(self, whole: FetchRequest, asked: Asked) -> None:
+    def __init__(self, whole: FetchRequest, asked: SessionRequest) -> None:
         self.__dict__.update(whole.__dict__)
         self._asked = asked
         self._topics = _by_topic(

@@ -19,7 +19,7 @@ from worker.runtime.commits import note_of
 from worker.runtime.table import Covered
 
 
-class Verdict(Enum):
+class Whereabouts(Enum):
     """Where the states are."""
 
     IN_THE_CHANGELOG = "the changelog is complete"
@@ -59,7 +59,7 @@ def judge(
     commits: Mapping[str, OffsetAndMetadata],
     *,
     is_theirs: bool,
-) -> Verdict:
+) -> Whereabouts:
     """Decide for one partition.
 
     Args:
@@ -76,8 +76,8 @@ def judge(
     is_short = of_another or any(note.end > end for note in mine)
     is_known = is_theirs or not commits or any(note.changelog or note.end for note in mine)
     if is_known and not is_short:
-        return Verdict.IN_THE_CHANGELOG
-    return Verdict.IN_THE_FILES if _cover(files.covered, commits) else Verdict.LOST
+        return Whereabouts.IN_THE_CHANGELOG
+    return Whereabouts.IN_THE_FILES if _cover(files.covered, commits) else Whereabouts.LOST
 
 
 def _cover(covered: Covered, commits: Mapping[str, OffsetAndMetadata]) -> bool:

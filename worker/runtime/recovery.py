@@ -25,7 +25,7 @@ from worker.runtime import metadata
 from worker.runtime.absence import RETRY_SECONDS, is_away
 from worker.runtime.anchoring import committed
 from worker.runtime.changelog import READ_RECORDS, Merge, Replay, reader
-from worker.runtime.lost_states import Files, StatesLost, Verdict, judge
+from worker.runtime.lost_states import Files, StatesLost, Whereabouts, judge
 from worker.runtime.table import BatchTable
 
 AT_ONCE = 8
@@ -37,7 +37,7 @@ IDLE_MS = 300
 
 
 @dataclass(slots=True)
-class Progress:
+class RecoveryProgress:
     """How far the recovery is, for metrics and health. Times are monotonic seconds."""
 
     left: dict[TopicPartition, int] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.progress = Progress()
+        self.progress = RecoveryProgress()
         self.changelog = metadata.NONE
         """Number of the changelog that the states were read from."""
         self._commits: dict[int, dict[str, OffsetAndMetadata]] = {}
@@ -89,9 +89,11 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         self._set_recovery_started()
         self.progress.left, self.progress.read, self.progress.fell_at = {}, 0, monotonic()
         await self._wait(
-            self._patiently(lambda: self.app.listener.on_owned(self.app.consumer.assignment()))
+            self._retry_while_away(
+                lambda: self.app.listener.on_owned(self.app.consumer.assignment())
+            )
         )
-        await self._wait(self._patiently(self._look))
+        await self._wait(self._retry_while_away(self._look))
         turns = asyncio.Semaphore(AT_ONCE)
         restores = [
             self._restore(self.tp_to_table[tp], TopicPartition(*tp), turns)
@@ -121,7 +123,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         if app.consumer_generation_id != generation_id:
             return
         if assignment:
-            await self._wait(self._patiently(consumer.anchor))
+            await self._wait(self._retry_while_away(consumer.anchor))
         self._set_recovery_ended()
         self.completed.set()
         app.flow_control.resume()  # clears the stream queues: the sources are still paused here
@@ -132,7 +134,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         self.tables.on_standbys_ready()
         app.on_rebalance_end()
 
-    async def _patiently(self, ask: Callable[[], Awaitable[None]]) -> None:
+    async def _retry_while_away(self, ask: Callable[[], Awaitable[None]]) -> None:
         """Ask the broker again until it answers; a next rebalance ends the waiting."""
         while True:
             try:
@@ -149,7 +151,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         self, table: BatchTable, tp: TopicPartition, turns: asyncio.Semaphore
     ) -> None:
         async with turns:
-            await self._patiently(lambda: self._restore_once(table, tp))
+            await self._retry_while_away(lambda: self._restore_once(table, tp))
 
     async def _restore_once(self, table: BatchTable, tp: TopicPartition) -> None:
         """Bring a partition's files up to date, or the changelog, whichever lacks states."""
@@ -161,14 +163,14 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         if end is None:
             end = await self._end_of(tp)
         verdict = judge(files, self.changelog, end, self._commits[partition], is_theirs=is_theirs)
-        if verdict is Verdict.LOST and self.app.accepts_lost_states:
+        if verdict is Whereabouts.LOST and self.app.accepts_lost_states:
             self.log.error(
                 "%s lacks states that nobody has: going on with what there is, as is set", tp
             )
-            verdict = Verdict.IN_THE_FILES
-        if verdict is Verdict.LOST:
+            verdict = Whereabouts.IN_THE_FILES
+        if verdict is Whereabouts.LOST:
             raise StatesLost(tp, table.data.partition_path(partition))
-        if verdict is Verdict.IN_THE_FILES:
+        if verdict is Whereabouts.IN_THE_FILES:
             await self._write_back(table, tp)
         elif not is_theirs:
             self.log.warning(

@@ -116,7 +116,7 @@ class QuarantiningStore(Store):  # type: ignore[misc]
         self.log.error("moved %s aside, rebuilding it from the changelog: %s", path.name, reason)
         self.app.listener.on_quarantine()
 
-    def condemn(self, partition: int) -> None:
+    def mark_broken(self, partition: int) -> None:
         """Have the partition moved aside at the next start: its files failed in use."""
         path = Path(self.partition_path(partition))
         path.with_name(path.name + BROKEN).touch()
@@ -131,7 +131,7 @@ class QuarantiningStore(Store):  # type: ignore[misc]
 def _is_locked_or_full(error: Exception) -> bool:
     # The words before the path: a directory called "lock" must not make every error look like a
     # held lock.
-    return any(said in str(error) for said in (*_LOCK_MESSAGES, "No space left"))
+    return any(words in str(error) for words in (*_LOCK_MESSAGES, "No space left"))
 
 
 class BatchTable(Table):  # type: ignore[misc]
@@ -249,7 +249,7 @@ class BatchTable(Table):  # type: ignore[misc]
 
         Exhaust it at once: a live iterator keeps the database locked.
         """
-        with self._condemning(partition):
+        with self._marking_broken(partition):
             for key, value in self.data._db_for_partition(partition).items():
                 if key not in _META:
                     yield key, value
@@ -266,15 +266,15 @@ class BatchTable(Table):  # type: ignore[misc]
         return int(self.data._db_for_partition(partition).property_int_value(name) or 0)
 
     def _guarded(self, partition: int, use: Callable[[Any], Any]) -> Any:
-        with self._condemning(partition):
+        with self._marking_broken(partition):
             return use(self.data._db_for_partition(partition))
 
     @contextmanager
-    def _condemning(self, partition: int) -> Iterator[None]:
+    def _marking_broken(self, partition: int) -> Iterator[None]:
         """Files that fail in use are not opened again; the error ends the process."""
         try:
             yield
         except Exception as error:
             if not _is_locked_or_full(error):
-                self.data.condemn(partition)
+                self.data.mark_broken(partition)
             raise

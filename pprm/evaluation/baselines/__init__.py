@@ -5,6 +5,6 @@ imported only where a baseline that needs them learns.
 """
 
 from pprm.evaluation.baselines.baseline import Baseline
-from pprm.evaluation.baselines.popularity import Popularity
+from pprm.evaluation.baselines.popularity import PopularityBaseline
 
-__all__ = ["Baseline", "Popularity"]
+__all__ = ["Baseline", "PopularityBaseline"]

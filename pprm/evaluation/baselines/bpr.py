@@ -8,15 +8,13 @@ the moment of learning.
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pprm.catalogue.catalogue import Catalogue
+from pprm.core.arrays import Floats
 from pprm.core.sizes import nbytes
 from pprm.data.dataset import Dataset
 from pprm.data.replay import Visit
 from pprm.evaluation.baselines.baseline import purchases_before, single_thread
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(slots=True)

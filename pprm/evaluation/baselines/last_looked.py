@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pprm.catalogue.catalogue import Catalogue
 from pprm.data.dataset import Dataset
 from pprm.data.replay import Visit
-from pprm.evaluation.baselines.popularity import Popularity
+from pprm.evaluation.baselines.popularity import PopularityBaseline
 
 
 @dataclass(slots=True)
@@ -17,11 +17,11 @@ class LastLooked:
 
     name: str = "looked at last"
     _catalogue: Catalogue = field(init=False, repr=False)
-    _popularity: Popularity = field(init=False, repr=False)
+    _popularity: PopularityBaseline = field(init=False, repr=False)
 
     def learn(self, dataset: Dataset, catalogue: Catalogue, until: int) -> None:
         """Begin with nothing sold."""
-        self._catalogue, self._popularity = catalogue, Popularity(7)
+        self._catalogue, self._popularity = catalogue, PopularityBaseline(7)
         self._popularity.begin(len(catalogue))
 
     def learned_bytes(self) -> int:

@@ -14,7 +14,7 @@ from pprm.state.user_state import DAY
 
 
 @dataclass(slots=True)
-class Popularity:
+class PopularityBaseline:
     """Purchases in the last `days` days, or (None) all of them, strictly before the visit.
 
     Nothing is learned.

@@ -19,8 +19,6 @@ from pprm.data.dataset import Dataset
 from pprm.data.replay import Visit
 from pprm.evaluation.baselines.baseline import Purchases, purchases_before
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(slots=True)
 class TifuKnn:
@@ -39,7 +37,7 @@ class TifuKnn:
     _baskets: dict[int, list[NDArray[np.int32]]] = field(init=False, repr=False)
     _vectors: Any = field(init=False, repr=False)
     """CSR matrix, [users, products]."""
-    _squares: Floats = field(init=False, repr=False)
+    _squares: NDArray[np.float64] = field(init=False, repr=False)
     """Squared lengths, [users]; inf for shoppers without purchases, who are nobody's neighbours."""
 
     @property
@@ -67,13 +65,15 @@ class TifuKnn:
         """Append a basket to the shopper's."""
         self._baskets[visit.user].append(visit.products)
 
-    def scores(self, visit: Visit) -> Floats:
+    def scores(self, visit: Visit) -> NDArray[np.float64]:
         """The blend of the shopper's vector and the neighbours' mean."""
         own = np.zeros(self._vectors.shape[1])
         np.add.at(own, *self._vector(self._baskets[visit.user]))
         return self.alpha * own + (1 - self.alpha) * self._neighbourhood(visit.user, own)
 
-    def _vector(self, baskets: Sequence[NDArray[np.int32]]) -> tuple[NDArray[np.int64], Floats]:
+    def _vector(
+        self, baskets: Sequence[NDArray[np.int32]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Products with their weights, to be summed per product."""
         if not baskets:
             return np.zeros(0, np.int64), np.zeros(0)
@@ -97,7 +97,7 @@ class TifuKnn:
         products, weights = (np.concatenate(column) for column in zip(*vectors, strict=True))
         return csr_matrix((weights, (users, products)), shape)
 
-    def _neighbourhood(self, user: int, own: Floats) -> Floats:
+    def _neighbourhood(self, user: int, own: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mean vector of the nearest other shoppers, [products]."""
         # squared, less the same |own|^2 for all
         distance = self._squares - 2 * (self._vectors @ own)
@@ -105,11 +105,11 @@ class TifuKnn:
         k = min(self.neighbours, int(np.isfinite(distance).sum()))
         share = np.zeros(len(distance))
         share[np.argsort(distance, kind="stable")[:k]] = 1 / max(k, 1)
-        mean: Floats = self._vectors.T @ share
+        mean: NDArray[np.float64] = self._vectors.T @ share
         return mean
 
 
-def basket_weights(baskets: int, groups: int, within: float, between: float) -> Floats:
+def basket_weights(baskets: int, groups: int, within: float, between: float) -> NDArray[np.float64]:
     """Weight of each of a shopper's baskets, oldest first, [baskets].
 
     A group's vector is the mean of its decayed baskets, the shopper's is the mean of the decayed
@@ -121,5 +121,7 @@ def basket_weights(baskets: int, groups: int, within: float, between: float) -> 
     sizes = np.repeat([size, size + 1], [groups - larger, larger])
     group = np.repeat(np.arange(groups), sizes)
     later = np.cumsum(sizes)[group] - 1 - np.arange(baskets)
-    weights: Floats = within**later / sizes[group] * between ** (groups - 1.0 - group) / groups
+    weights: NDArray[np.float64] = (
+        within**later / sizes[group] * between ** (groups - 1.0 - group) / groups
+    )
     return weights

@@ -17,7 +17,7 @@ from pprm.data.dataset import Dataset
 from pprm.data.replay import Visit
 from pprm.evaluation import metrics
 from pprm.evaluation.baselines.history import DecayedCounts
-from pprm.evaluation.baselines.popularity import Popularity
+from pprm.evaluation.baselines.popularity import PopularityBaseline
 from pprm.serving import selection
 from pprm.state.user_state import DAY
 
@@ -45,7 +45,7 @@ class PersonalTopFrequency:
     days: int | None = 7
     """Window of the popularity."""
     _frequency: DecayedCounts = field(init=False, repr=False)
-    _popularity: Popularity = field(init=False, repr=False)
+    _popularity: PopularityBaseline = field(init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -59,7 +59,10 @@ class PersonalTopFrequency:
 
     def begin(self, products: int) -> None:
         """Begin with nothing bought of so many products."""
-        self._frequency, self._popularity = DecayedCounts(self.half_life), Popularity(self.days)
+        self._frequency, self._popularity = (
+            DecayedCounts(self.half_life),
+            PopularityBaseline(self.days),
+        )
         self._popularity.begin(products)
 
     def learned_bytes(self) -> int:
@@ -92,7 +95,7 @@ def _share(popularity: NDArray[np.float32]) -> NDArray[np.float64]:
     return popularity.astype(np.float64) / max(float(popularity.max(initial=0)), 1.0)
 
 
-class Asked(NamedTuple):
+class Query(NamedTuple):
     """A visit to choose the settings by.
 
     It has what was bought at it, what the shopper bought before, and what sold, by window.
@@ -131,7 +134,7 @@ def choose(
     return PersonalTopFrequency(half_life, weight, days)
 
 
-def _tried(one: Asked, days: int | None) -> list[float]:
+def _tried(one: Query, days: int | None) -> list[float]:
     """NDCG@10 of a visit by each half-life and weight."""
     popularity = one.popularity[days]
     # nothing else can be among the first ten
@@ -150,7 +153,7 @@ def _asked(
     available: NDArray[np.bool_],
     queries: Collection[int],
     windows: Collection[int | None],
-) -> Iterator[Asked]:
+) -> Iterator[Query]:
     """Yield visits in time order, with what was before each.
 
     Only products that may be recommended are looked at.
@@ -159,7 +162,7 @@ def _asked(
     # by shopper, then in time order
     mine = np.flatnonzero(counted)[np.argsort(dataset.user[counted], kind="stable")]
     start = np.searchsorted(dataset.user[mine], np.arange(len(dataset.users) + 1))
-    first, sold = dataset.visits(), {days: Popularity(days) for days in windows}
+    first, sold = dataset.visits(), {days: PopularityBaseline(days) for days in windows}
     for popularity in sold.values():
         popularity.begin(len(available))
     for number in np.flatnonzero(dataset.is_basket()).tolist():
@@ -174,6 +177,6 @@ def _asked(
             own = own[: np.searchsorted(dataset.time[own], now)]
             ages = (now - dataset.time[own]) / DAY
             at = {days: popularity.at(now) for days, popularity in sold.items()}
-            yield Asked(set(basket.tolist()), dataset.product[own], ages, at)
+            yield Query(set(basket.tolist()), dataset.product[own], ages, at)
         for popularity in sold.values():
             popularity.sold(basket, now)

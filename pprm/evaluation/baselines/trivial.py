@@ -13,7 +13,7 @@ from pprm.data.dataset import Dataset
 from pprm.evaluation.baselines import top_frequency
 from pprm.evaluation.baselines.baseline import Baseline
 from pprm.evaluation.baselines.last_looked import LastLooked
-from pprm.evaluation.baselines.popularity import Popularity
+from pprm.evaluation.baselines.popularity import PopularityBaseline
 from pprm.evaluation.baselines.top_frequency import WINDOWS
 
 
@@ -24,7 +24,7 @@ def contenders(
 
     `validation` are the visits that tune them.
     """
-    made: list[Baseline] = [Popularity(days) for days in WINDOWS]
+    made: list[Baseline] = [PopularityBaseline(days) for days in WINDOWS]
     made.append(top_frequency.choose(dataset, catalogue.available, validation))
     if has_looks(dataset):
         made.append(LastLooked())

@@ -20,7 +20,7 @@ from pprm.data import cells, table
 from pprm.data.files import TableError
 from pprm.data.rows import Event
 from worker.cli import backfill, external_sort
-from worker.cli.backfill import Past, prepare
+from worker.cli.backfill import History, prepare
 from worker.cli.external_sort import Sorter
 from worker.cli.published import Published, known_by
 from worker.cli.repeats import Repeats
@@ -34,7 +34,7 @@ T = 1_700_000_000
 
 def past(
     directory: Path, events: Iterable[str], header: str = HEADER, users: str = "", **options: Any
-) -> Past:
+) -> History:
     made = {"events": header + "".join(events), "products": PRODUCTS} | (
         {"users": users} if users else {}
     )
@@ -46,7 +46,7 @@ def past(
     return prepare(table.read(*paths), runs, **options)
 
 
-def ids(found: Past) -> list[str]:
+def ids(found: History) -> list[str]:
     return [
         fields["event_id"]
         for family, fields in found.messages()

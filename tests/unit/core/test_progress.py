@@ -1,4 +1,4 @@
-"""Lines where there is no terminal: how far, and how long it still takes."""
+"""ProgressLines where there is no terminal: how far, and how long it still takes."""
 
 import io
 
@@ -6,13 +6,13 @@ import pytest
 from rich.console import Console
 
 from pprm.core import progress
-from pprm.core.progress import Lines, duration, how_far
+from pprm.core.progress import ProgressLines, duration, how_far
 
 
 def test_a_long_command_into_a_file_says_how_far_it_is_and_what_is_left() -> None:
     said: list[str] = []
     clock = [0.0]
-    lines = Lines(said.append, lambda: clock[0])
+    lines = ProgressLines(said.append, lambda: clock[0])
     task = lines.add_task("learning", total=None)
     for step in range(1, 101):
         clock[0] += 2
@@ -29,11 +29,11 @@ def test_a_long_command_into_a_file_says_how_far_it_is_and_what_is_left() -> Non
 def test_a_terminal_gets_bars_and_everything_else_lines() -> None:
     out = io.StringIO()
     with progress.bars(Console(file=out, force_terminal=False)) as shown:
-        assert isinstance(shown, Lines)
+        assert isinstance(shown, ProgressLines)
         shown.advance(shown.add_task("cuts", total=1))
     assert out.getvalue().startswith("cuts: done") and "\x1b" not in out.getvalue()
     with progress.bars(Console(file=io.StringIO(), force_terminal=True)) as shown:
-        assert not isinstance(shown, Lines)
+        assert not isinstance(shown, ProgressLines)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from pprm.core.events import Kind
 from pprm.data.cells import identity, seconds
-from pprm.data.dataset import Dataset, Product
-from pprm.data.files import Progress, Reading, parsed, silent
+from pprm.data.dataset import Dataset, ShopProduct
+from pprm.data.files import OnProgress, Reading, parsed, silent
 from pprm.data.rows import Event, Rows, collect
 from pprm.data.text_files import Lines, csv_records, needs
 
@@ -31,15 +31,15 @@ NAME = "myshop"
 FILES = ("bought.csv",)
 
 
-def load(path: Path, progress: Progress = silent, strict: bool = False) -> Dataset:
+def load(path: Path, progress: OnProgress = silent, strict: bool = False) -> Dataset:
     """Read the file."""
     reading = Reading([path], progress, strict)
     lines = Lines(path, reading)
-    products: dict[str, Product] = {}
+    products: dict[str, ShopProduct] = {}
 
     def event(row: dict[str, str]) -> Event:
         item, shopper = identity("item", row["item"]), identity("shopper", row["shopper"])
-        products[item] = Product(item, item, [], "", {}, available=True)
+        products[item] = ShopProduct(item, item, [], "", {}, available=True)
         return Event(shopper, item, seconds("at", row["at"]), Kind.PURCHASE)
 
     events = parsed(lines, csv_records(lines, needs("shopper", "item", "at")), event)

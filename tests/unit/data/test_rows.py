@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.popularity import Popularity
 from pprm.core.events import Kind
-from pprm.data.dataset import Dataset, Product
+from pprm.data.dataset import Dataset, ShopProduct
 from pprm.data.files import TableError
 from pprm.data.replay import replay
-from pprm.data.rows import REPEATED, SAME_EVENT, UNKNOWN_PRODUCT, Event, Rows, User, collect
+from pprm.data.rows import REPEATED, SAME_EVENT, UNKNOWN_PRODUCT, Event, Rows, ShopUser, collect
 from pprm.state.user_state import store_code
 
 T = 1_600_000_000
-PRODUCTS = [Product(f"p{i}", f"title {i}", [], "", {}, True) for i in range(4)]
+PRODUCTS = [ShopProduct(f"p{i}", f"title {i}", [], "", {}, True) for i in range(4)]
 
 events = st.tuples(
     st.sampled_from(["u0", "u1", "u2"]),
@@ -28,7 +28,7 @@ events = st.tuples(
 ).map(lambda fields: Event(*fields))
 
 
-def shop(*rows: Event, users: tuple[User, ...] = ()) -> Dataset:
+def shop(*rows: Event, users: tuple[ShopUser, ...] = ()) -> Dataset:
     return collect("shop", Rows(rows, PRODUCTS, users))
 
 
@@ -169,9 +169,9 @@ def test_an_event_with_an_id_that_was_there_before_is_the_same_event() -> None:
 
 def test_profiles_are_those_of_shoppers_with_events() -> None:
     users = (
-        User("u0", "likes tea", {"city": "Oslo"}),
-        User("u1", "", {}),
-        User("stranger", "x", {}),
+        ShopUser("u0", "likes tea", {"city": "Oslo"}),
+        ShopUser("u1", "", {}),
+        ShopUser("stranger", "x", {}),
     )
     data = shop(Event("u0", "p0", T), Event("u1", "p0", T), users=users)
     assert data.profiles == {"u0": {"city": "Oslo"}} and data.about == {"u0": "likes tea"}

@@ -21,10 +21,10 @@ from rich.console import Console
 from pprm.core.events import Kind
 from pprm.data import DATASETS, files, parquet, table
 from pprm.data.cells import NOTHING, identity
-from pprm.data.dataset import Dataset, Product
+from pprm.data.dataset import Dataset, ShopProduct
 from pprm.data.files import CUT
 from pprm.data.report import Unusable
-from pprm.data.rows import Event, Rows, User, collect
+from pprm.data.rows import Event, Rows, ShopUser, collect
 
 EVENTS = """event_id,user_id,product_id,occurred_at,kind,basket_id,store_id,quantity,price,\
 dwell_seconds,rating,text
@@ -84,8 +84,10 @@ def test_all_columns(save: Save) -> None:
         data.dwell[0] == 12.5 and data.sentiment[3] == -0.5 and data.store[1] == data.store[2] != 0
     )
     tea, mug = data.products
-    assert tea == Product("tea", "Green tea", ["Drinks", "Hot", "Tea"], "Leaf", {"origin": "Japan"},
-                          True, "loose, 100 g", 3.5)  # fmt: skip
+    assert tea == ShopProduct(
+        "tea", "Green tea", ["Drinks", "Hot", "Tea"], "Leaf", {"origin": "Japan"}, True,
+        "loose, 100 g", 3.5,
+    )  # fmt: skip
     assert mug.attributes == {"material": "stoneware"} and not mug.available and not mug.categories
     assert data.users == ["u1"] and data.profile("u1") == "likes tea. city Oslo"
     assert not data.left_out
@@ -126,8 +128,12 @@ def test_any_text_survives(
 ) -> None:
     rows = Rows(
         [Event(identity, identity, 1_600_000_000, Kind.REVIEW, text=title)],
-        [Product(identity, title, [], about, {"note": about} if about else {}, True, about, 0.1)],
-        [User(identity, about, {"note": title} if title else {})],
+        [
+            ShopProduct(
+                identity, title, [], about, {"note": about} if about else {}, True, about, 0.1
+            )
+        ],
+        [ShopUser(identity, about, {"note": title} if title else {})],
     )
     paths = [tmp_path / f"{name}.{kind}" for name in ("events", "products", "users")]
     table.write(rows, *paths)

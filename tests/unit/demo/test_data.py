@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pprm.data.dataset import Dataset, Product
+from pprm.data.dataset import Dataset, ShopProduct
 from pprm.data.files import TableError
 from pprm.data.source import Source
 from tests.unit.demo.test_records import record
 from worker.demo import data, records
-from worker.demo.households import Visit
+from worker.demo.households import DemoVisit
 from worker.pipeline import codec
 
 
 def test_events_become_each_households_baskets() -> None:
     dataset = Dataset(
         name="small",
-        products=[Product(name, name, [], "", {}, True) for name in ("a", "b", "c")],
+        products=[ShopProduct(name, name, [], "", {}, True) for name in ("a", "b", "c")],
         users=["1", "2"],
         baskets=["x", "y", "z"],
         profiles={},
@@ -29,10 +29,10 @@ def test_events_become_each_households_baskets() -> None:
     )
     assert data.history(dataset, ["1", "2"]) == {
         "1": [
-            Visit(10, "1", "purchases", ("a", "c"), "x"),
-            Visit(30, "1", "purchases", ("b",), "z"),
+            DemoVisit(10, "1", "purchases", ("a", "c"), "x"),
+            DemoVisit(30, "1", "purchases", ("b",), "z"),
         ],
-        "2": [Visit(20, "2", "purchases", ("b",), "y")],
+        "2": [DemoVisit(20, "2", "purchases", ("b",), "y")],
     }
 
 

@@ -4,14 +4,16 @@ from itertools import pairwise
 
 import pytest
 
-from worker.demo.households import DAY, Visit, browses, choose, cut, replay_order, sessions
+from worker.demo.households import DAY, DemoVisit, browses, choose, cut, replay_order, sessions
 
 BROWSING = next(name for name in map(str, range(1000)) if browses(name))
 OTHER = next(name for name in map(str, range(1000)) if not browses(name))
 
 
-def basket(day: float, household: str = BROWSING, products: tuple[str, ...] = ("a", "b")) -> Visit:
-    return Visit(int(day * DAY), household, "purchases", products, f"{household}@{day}")
+def basket(
+    day: float, household: str = BROWSING, products: tuple[str, ...] = ("a", "b")
+) -> DemoVisit:
+    return DemoVisit(int(day * DAY), household, "purchases", products, f"{household}@{day}")
 
 
 def test_the_same_households_whatever_the_order_they_come_in() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from worker.demo import lists
-from worker.demo.lists import Lists, NoListError, Position
+from worker.demo.lists import Lists, NoListError, RecordPlace
 
 
 def message(
@@ -24,17 +24,19 @@ def message(
 @pytest.mark.parametrize(
     ("trigger", "answers"),
     [
-        (Position("purchases", 1, 5), True),
-        (Position("purchases", 1, 6), True),
-        (Position("purchases", 1, 4), False),
-        (Position("purchases", 2, 5), False),
-        (Position("browses", 1, 5), False),
+        (RecordPlace("purchases", 1, 5), True),
+        (RecordPlace("purchases", 1, 6), True),
+        (RecordPlace("purchases", 1, 4), False),
+        (RecordPlace("purchases", 2, 5), False),
+        (RecordPlace("browses", 1, 5), False),
     ],
 )
-def test_a_list_answers_an_event_that_its_trigger_follows(trigger: Position, answers: bool) -> None:
+def test_a_list_answers_an_event_that_its_trigger_follows(
+    trigger: RecordPlace, answers: bool
+) -> None:
     async def waits() -> bool:
         received = Lists()
-        waiting = asyncio.create_task(received.answer("7", Position("purchases", 1, 5)))
+        waiting = asyncio.create_task(received.answer("7", RecordPlace("purchases", 1, 5)))
         await asyncio.sleep(0)
         received.receive(message("x", *trigger), 0.0)
         await asyncio.sleep(0.01)
@@ -47,7 +49,7 @@ def test_a_list_answers_an_event_that_its_trigger_follows(trigger: Position, ans
 def test_a_list_that_came_before_its_acknowledgement_is_not_waited_for() -> None:
     received = Lists()
     received.receive(message("x", offset=5), 0.0)
-    assert asyncio.run(received.answer("7", Position("purchases", 0, 5))).products == ("a",)
+    assert asyncio.run(received.answer("7", RecordPlace("purchases", 0, 5))).products == ("a",)
 
 
 def test_a_repeat_counts_once() -> None:
@@ -71,7 +73,7 @@ def test_a_list_that_answers_somebody_elses_event_has_no_latency() -> None:
         received = Lists()
         received.sent("7", 1.0)
         received.receive(message("mine", offset=1), 1.5)
-        await received.answer("7", Position("purchases", 0, 1))
+        await received.answer("7", RecordPlace("purchases", 0, 1))
         received.receive(message("by kcat", offset=2), 99.0)
         return received.latencies
 

@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 
 from pprm.evaluation.baselines.top_frequency import PersonalTopFrequency
-from worker.demo.households import DAY, Visit, browses
-from worker.demo.lists import Listed, Position
+from worker.demo.households import DAY, DemoVisit, browses
+from worker.demo.lists import Listed, RecordPlace
 from worker.demo.prequential import Scores, baselines
-from worker.demo.progress import Progress
+from worker.demo.progress import DemoProgress
 from worker.demo.replay_run import _Judge
 
 PRODUCTS = [f"p{number}" for number in range(30)]
 
 
-def a_history(seed: int = 0) -> dict[str, list[Visit]]:
+def a_history(seed: int = 0) -> dict[str, list[DemoVisit]]:
     chance = random.Random(seed)
-    history: dict[str, list[Visit]] = {}
+    history: dict[str, list[DemoVisit]] = {}
     for household in ("1", "2", "3"):
         times = sorted(chance.sample(range(90 * DAY), 40))
         history[household] = [
-            Visit(
+            DemoVisit(
                 time,
                 household,
                 "purchases",
@@ -34,7 +34,7 @@ def a_history(seed: int = 0) -> dict[str, list[Visit]]:
     return history
 
 
-def counts(history: dict[str, list[Visit]], now: int, days: float) -> dict[str, int]:
+def counts(history: dict[str, list[DemoVisit]], now: int, days: float) -> dict[str, int]:
     bought = [
         p
         for visits in history.values()
@@ -52,7 +52,7 @@ def best(scores: dict[str, tuple[float, ...]]) -> list[int]:
     ]
 
 
-def slowly(history: dict[str, list[Visit]], household: str, now: int) -> dict[str, list[int]]:
+def slowly(history: dict[str, list[DemoVisit]], household: str, now: int) -> dict[str, list[int]]:
     week, month, ever = (counts(history, now, days) for days in (7, 28, 1000))
     own = dict.fromkeys(PRODUCTS, 0.0)
     for visit in history[household]:
@@ -81,10 +81,10 @@ def test_the_baselines_rank_as_a_slow_computation_does(seed: int) -> None:
 
 
 def test_what_was_looked_at_last_comes_first_where_anybody_looks() -> None:
-    history = {"1": [Visit(DAY, "1", "purchases", ("p9",), "b")], "2": []}
+    history = {"1": [DemoVisit(DAY, "1", "purchases", ("p9",), "b")], "2": []}
     for second, product in ((1, "p3"), (2, "p4"), (3, "p3")):
         history["2"].append(
-            Visit(DAY + second, "2", "browses", (product,), f"e{second}", action="view")
+            DemoVisit(DAY + second, "2", "browses", (product,), f"e{second}", action="view")
         )
     ranked = baselines(PRODUCTS, history).at("2", DAY + 9)["looked_at_last"]
     assert ranked[:3].tolist() == [3, 4, 9]
@@ -121,10 +121,10 @@ def test_the_figures_are_means_over_baskets() -> None:
     )
 
 
-def judged(visit: Visit) -> int:
-    progress = Progress()
+def judged(visit: DemoVisit) -> int:
+    progress = DemoProgress()
     progress.lists.newest[visit.household] = Listed(
-        "i", ("p1",), (("due",),), Position("users", 0, 0)
+        "i", ("p1",), (("due",),), RecordPlace("users", 0, 0)
     )
     history = {visit.household: [visit]}
     _Judge(progress, baselines(PRODUCTS, history)).judge(visit)
@@ -134,7 +134,7 @@ def judged(visit: Visit) -> int:
 def test_only_real_baskets_with_a_product_that_can_be_listed_are_judged() -> None:
     plain = next(name for name in map(str, range(100)) if not browses(name))
     browsing = next(name for name in map(str, range(100)) if browses(name))
-    assert judged(Visit(DAY, plain, "purchases", ("p1",), "b")) == 1
-    assert judged(Visit(DAY, plain, "purchases", ("elsewhere",), "b")) == 0
-    assert judged(Visit(DAY, browsing, "purchases", ("p1",), "b")) == 0
-    assert judged(Visit(DAY, browsing, "browses", ("p1",), "b")) == 0
+    assert judged(DemoVisit(DAY, plain, "purchases", ("p1",), "b")) == 1
+    assert judged(DemoVisit(DAY, plain, "purchases", ("elsewhere",), "b")) == 0
+    assert judged(DemoVisit(DAY, browsing, "purchases", ("p1",), "b")) == 0
+    assert judged(DemoVisit(DAY, browsing, "browses", ("p1",), "b")) == 0

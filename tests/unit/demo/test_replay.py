@@ -6,15 +6,15 @@ from time import perf_counter
 
 import pytest
 
-from worker.demo.households import DAY, Visit
+from worker.demo.households import DAY, DemoVisit
 from worker.demo.replay import WINDOW, replay
 
 
-def visits(count: int, households: int, seed: int = 0) -> list[Visit]:
+def visits(count: int, households: int, seed: int = 0) -> list[DemoVisit]:
     chance = random.Random(seed)
     times = sorted(chance.randrange(3 * DAY) for _ in range(count))
     return [
-        Visit(time, str(chance.randrange(households)), "purchases", ("a",), str(n))
+        DemoVisit(time, str(chance.randrange(households)), "purchases", ("a",), str(n))
         for n, time in enumerate(times)
     ]
 
@@ -26,7 +26,7 @@ async def nothing(day: int) -> None:
 def test_a_day_is_announced_when_all_of_the_day_before_is_answered() -> None:
     log: list[str] = []
 
-    async def answer(visit: Visit) -> None:
+    async def answer(visit: DemoVisit) -> None:
         await asyncio.sleep(0.001)
         log.append(f"visit of {visit.time // DAY}")
 
@@ -38,11 +38,11 @@ def test_a_day_is_announced_when_all_of_the_day_before_is_answered() -> None:
     assert [line for line in log if line.startswith("day")] == ["day 0", "day 1", "day 2"]
 
 
-def run(planned: list[Visit], seed: int = 0) -> list[tuple[str, Visit]]:
+def run(planned: list[DemoVisit], seed: int = 0) -> list[tuple[str, DemoVisit]]:
     """Replay with answers of random duration; returns what began and ended, in order."""
     chance, log = random.Random(seed), []
 
-    async def answer(visit: Visit) -> None:
+    async def answer(visit: DemoVisit) -> None:
         log.append(("began", visit))
         await asyncio.sleep(chance.random() / 500)
         log.append(("ended", visit))
@@ -81,17 +81,17 @@ def test_a_day_begins_when_all_lists_of_the_day_before_are_out() -> None:
 
 
 def test_the_rate_counts_events() -> None:
-    async def answer(_: Visit) -> None:
+    async def answer(_: DemoVisit) -> None:
         pass
 
-    planned = [Visit(0, str(n), "purchases", ("a",) * 5, str(n)) for n in range(11)]
+    planned = [DemoVisit(0, str(n), "purchases", ("a",) * 5, str(n)) for n in range(11)]
     began = perf_counter()
     asyncio.run(replay(planned, answer, 250, nothing))
     assert perf_counter() - began >= 0.19
 
 
 def test_an_answer_that_fails_ends_the_replay() -> None:
-    async def answer(visit: Visit) -> None:
+    async def answer(visit: DemoVisit) -> None:
         await asyncio.sleep(0)
         if visit.basket == "3":
             raise RuntimeError("no list")

@@ -4,12 +4,12 @@ import json
 import subprocess
 
 from worker.demo.prequential import Scores
-from worker.demo.progress import Progress
+from worker.demo.progress import DemoProgress
 from worker.demo.report import figures, kcat_lines, meanwhile, summary, what_is_left
 
 
-def after_a_replay() -> Progress:
-    progress = Progress(
+def after_a_replay() -> DemoProgress:
+    progress = DemoProgress(
         broker="127.0.0.1:9092", households=3, backfill_events=100, events=20, date=1_511_000_000
     )
     progress.replay_began, progress.replay_ended, progress.seconds_to_first = 10.0, 12.0, 7.234
@@ -46,11 +46,11 @@ def test_the_report_has_every_figure() -> None:
 
 
 def test_what_did_not_happen_is_null_not_zero() -> None:
-    report = json.loads(json.dumps(figures(Progress())))
+    report = json.loads(json.dumps(figures(DemoProgress())))
     assert report["seconds_to_first_recommendation"] is report["events_per_second"] is None
     assert report["latency_seconds"] == {"p50": None, "p99": None}
     assert report["online"]["ndcg_at_10"] is None
-    assert "before the first list" in summary(Progress())
+    assert "before the first list" in summary(DemoProgress())
 
 
 def test_the_summary_names_both_baselines_and_what_is_left_out() -> None:

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from tests.unit.demo.test_report import after_a_replay
 from worker.demo import view
-from worker.demo.households import Visit, browses
-from worker.demo.lists import Listed, Position
-from worker.demo.progress import Progress, Shown
+from worker.demo.households import DemoVisit, browses
+from worker.demo.lists import Listed, RecordPlace
+from worker.demo.progress import DemoProgress, Shown
 
 PRODUCTS = tuple(f"p{number}" for number in range(12))
 PLAIN = next(name for name in map(str, range(100)) if not browses(name))
@@ -18,10 +18,12 @@ BROWSING = next(name for name in map(str, range(100)) if browses(name))
 
 
 def listed(products: tuple[str, ...]) -> Listed:
-    return Listed("i", products, (("due", "popular"),) * len(products), Position("purchases", 0, 0))
+    return Listed(
+        "i", products, (("due", "popular"),) * len(products), RecordPlace("purchases", 0, 0)
+    )
 
 
-def drawn(progress: Progress) -> list[str]:
+def drawn(progress: DemoProgress) -> list[str]:
     out = io.StringIO()
     Console(file=out, width=80, force_terminal=False).print(view.screen(progress))
     return out.getvalue().splitlines()
@@ -32,10 +34,10 @@ def with_a_household(
     after: tuple[str, ...],
     family: str = "purchases",
     household: str = PLAIN,
-) -> Progress:
+) -> DemoProgress:
     progress = after_a_replay()
     progress.titles = {product: f"TITLE {product} THAT GOES ON AND ON" for product in PRODUCTS}
-    visit = Visit(1_511_000_000, household, family, ("p1", "p11"), "b")
+    visit = DemoVisit(1_511_000_000, household, family, ("p1", "p11"), "b")
     progress.shown = Shown(visit, listed(before), listed(after), perf_counter())
     return progress
 
@@ -63,7 +65,7 @@ def test_simulated_browsing_is_called_so() -> None:
 
 
 def test_steps_are_shown_until_the_replay_begins() -> None:
-    progress = Progress()
+    progress = DemoProgress()
     with progress.step("topics"):
         assert drawn(progress) == ["  ...   topics"]
     assert drawn(progress) == ["  0.0s  topics"]
@@ -104,7 +106,7 @@ def test_what_to_type_meanwhile_is_told_once_and_while_it_runs(is_terminal: bool
 
 def test_a_step_that_takes_long_is_told_while_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(view, "PLAIN_SECONDS", 0.0)
-    out, progress = io.StringIO(), Progress()
+    out, progress = io.StringIO(), DemoProgress()
     with (
         view.shown(progress, Console(file=out, width=40), live=False) as update,
         progress.step("backfill folded") as step,

@@ -181,10 +181,10 @@ class Texts(TextEncoder):
 
 def workshop(
     directory: Path, vectors: Path | None, known: PPRMConfig | None = None
-) -> train.Workshop:
-    bars = progress.Lines(lambda line: None)
+) -> train.TrainingContext:
+    bars = progress.ProgressLines(lambda line: None)
     data = read(Source("table", shop_tables(directory), vectors))
-    return train.open_workshop(bars, data, Texts(None, 16), 0, known)
+    return train.make_context(bars, data, Texts(None, 16), 0, known)
 
 
 def test_a_file_of_vectors_is_what_a_new_model_reads(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from pprm.data.visits import choose_visits
 from pprm.evaluation import protocol, questions, report
 from pprm.evaluation.contenders import AtVisit, rank
 from pprm.experiments import variants
-from pprm.experiments.variants import SENTIMENT, Bench
+from pprm.experiments.variants import SENTIMENT, VariantSetup
 from pprm.retrieval.features import scalars
 from pprm.retrieval.model import PPRMConfig
 from pprm.serving.artifact import Artifact
@@ -72,24 +72,24 @@ def yelp(directory: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> train.Workshop:
+def shop(tmp_path_factory: pytest.TempPathFactory) -> train.TrainingContext:
     files = yelp(tmp_path_factory.mktemp("yelp"))
-    bars = progress.Lines(lambda line: None)
-    return train.open_workshop(bars, read(Source("yelp", files)), Texts(None, 16), 0)
+    bars = progress.ProgressLines(lambda line: None)
+    return train.make_context(bars, read(Source("yelp", files)), Texts(None, 16), 0)
 
 
 @pytest.fixture(scope="module")
-def examples(shop: train.Workshop) -> training_set.TrainingSet:
+def examples(shop: train.TrainingContext) -> training_set.TrainingSet:
     return train.retrieval_examples(shop)
 
 
 @pytest.fixture(scope="module")
-def model(shop: train.Workshop, examples: training_set.TrainingSet) -> Artifact:
+def model(shop: train.TrainingContext, examples: training_set.TrainingSet) -> Artifact:
     return Artifact(train.learn_retrieval(shop, CONFIG, examples), "small", "1", "", {}, {})
 
 
 def test_evaluation_says_what_review_sentiment_is_worth(
-    shop: train.Workshop, model: Artifact
+    shop: train.TrainingContext, model: Artifact
 ) -> None:
     assert model.model.user_layer.weight[:, CONFIG.text_dimensions + SENTIMENT].abs().sum() > 0
     found, _ = train.judge(shop, model)
@@ -102,7 +102,7 @@ def test_evaluation_says_what_review_sentiment_is_worth(
     assert "PPRM, review sentiment hidden" in report.markdown(found)
 
 
-def test_nothing_but_the_sentiment_is_hidden(shop: train.Workshop, model: Artifact) -> None:
+def test_nothing_but_the_sentiment_is_hidden(shop: train.TrainingContext, model: Artifact) -> None:
     popularity = Popularity()
     scorer = model.scorer(shop.catalogue, popularity, shop.texts.encode, torch.device("cpu"))
     changed = 0
@@ -123,11 +123,11 @@ def test_nothing_but_the_sentiment_is_hidden(shop: train.Workshop, model: Artifa
 
 
 def test_retrieval_that_learned_without_sentiment_does_not_look_at_it(
-    shop: train.Workshop, examples: training_set.TrainingSet
+    shop: train.TrainingContext, examples: training_set.TrainingSet
 ) -> None:
     profiles = [shop.data.profile(user) for user in shop.data.users]
     texts = [product.to_catalogue().text for product in shop.data.products]
-    bench = Bench(
+    bench = VariantSetup(
         replace(CONFIG, epochs=1),
         examples,
         shop.catalogue,

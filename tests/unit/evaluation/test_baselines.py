@@ -7,14 +7,14 @@ from math import inf
 import numpy as np
 import pytest
 
-from pprm.catalogue.popularity import Popularity as LivePopularity
+from pprm.catalogue.popularity import Popularity
 from pprm.core.events import Interaction, Kind, Position
 from pprm.data.complete_journey import PLAN as COMPLETE_JOURNEY
 from pprm.data.replay import Visit, replay
 from pprm.evaluation import protocol
 from pprm.evaluation.baselines import top_frequency, trivial
 from pprm.evaluation.baselines.last_looked import LastLooked
-from pprm.evaluation.baselines.popularity import Popularity
+from pprm.evaluation.baselines.popularity import PopularityBaseline
 from pprm.evaluation.baselines.top_frequency import PersonalTopFrequency
 from pprm.experiments.grid import tune
 from pprm.state.fold import fold
@@ -32,7 +32,7 @@ VALIDATION = set(
 
 
 def test_popularity_rolls_to_the_very_moment_and_does_not_count_it() -> None:
-    popularity, noon = Popularity(7), BEGIN + 10 * DAY + DAY // 2
+    popularity, noon = PopularityBaseline(7), BEGIN + 10 * DAY + DAY // 2
     popularity.begin(3)
     for product, before in ((0, 7 * DAY + 1), (1, 7 * DAY), (1, 60), (2, 0)):
         popularity.sold(np.array([product], np.int32), noon - before)
@@ -59,7 +59,7 @@ def test_the_settings_are_those_that_a_slow_search_chooses(monkeypatch: pytest.M
     grid = [
         lambda s=s: PersonalTopFrequency(*s, 28) for s in every((7.0, 60.0, inf), (1e-6, 0.3, 3.0))
     ]
-    visits = list(replay(SHOP, CATALOGUE, LivePopularity(), COMPLETE_JOURNEY.until))
+    visits = list(replay(SHOP, CATALOGUE, Popularity(), COMPLETE_JOURNEY.until))
     tried = tune(
         {"own": grid}, SHOP, CATALOGUE, visits, VALIDATION, np.flatnonzero(CATALOGUE.available), 0
     )

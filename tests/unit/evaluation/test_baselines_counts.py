@@ -5,10 +5,10 @@ from math import inf
 import numpy as np
 import pytest
 
-from pprm.catalogue.popularity import Popularity as LivePopularity
+from pprm.catalogue.popularity import Popularity
 from pprm.data.replay import replay
 from pprm.evaluation.baselines.history import DecayedCounts
-from pprm.evaluation.baselines.popularity import Popularity
+from pprm.evaluation.baselines.popularity import PopularityBaseline
 from pprm.evaluation.baselines.tifu_knn import TifuKnn, basket_weights
 from pprm.evaluation.baselines.top_frequency import PersonalTopFrequency
 from pprm.training.train import make_catalogue
@@ -16,13 +16,13 @@ from tests.unit.small_shop import BEGIN, DAY, Encoder, dataset
 
 SHOP = dataset()
 CATALOGUE = make_catalogue(SHOP, Encoder())  # type: ignore[arg-type]
-VISITS = list(replay(SHOP, CATALOGUE, LivePopularity(), BEGIN + 213 * DAY))
+VISITS = list(replay(SHOP, CATALOGUE, Popularity(), BEGIN + 213 * DAY))
 UNTIL = BEGIN + 100 * DAY
 
 
 @pytest.mark.parametrize("days", [7, 28, None])
 def test_popularity_counts_the_window_strictly_before(days: int | None) -> None:
-    popularity = Popularity(days)
+    popularity = PopularityBaseline(days)
     popularity.learn(SHOP, CATALOGUE, UNTIL)
     for visit in VISITS:
         if visit.number % 7 == 0:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pprm.catalogue.popularity import Popularity as LivePopularity
+from pprm.catalogue.popularity import Popularity
 from pprm.data.dataset import Dataset
 from pprm.data.replay import Visit, replay
 from pprm.evaluation.baselines import Baseline
 from pprm.evaluation.baselines.als import Als
 from pprm.evaluation.baselines.bpr import Bpr
 from pprm.evaluation.baselines.item_knn import ItemKnn
-from pprm.evaluation.baselines.popularity import Popularity
+from pprm.evaluation.baselines.popularity import PopularityBaseline
 from pprm.evaluation.baselines.sasrec import SasRec
 from pprm.evaluation.baselines.tifu_knn import TifuKnn
 from pprm.evaluation.baselines.top_frequency import PersonalTopFrequency
@@ -30,10 +30,10 @@ from tests.unit.small_shop import BEGIN, DAY, Encoder, dataset
 SHOP, CUT = dataset(), dataset(visits=1000)
 CATALOGUE = make_catalogue(SHOP, Encoder())  # type: ignore[arg-type]
 UNTIL = BEGIN + 150 * DAY
-VISITS = list(replay(SHOP, CATALOGUE, LivePopularity(), BEGIN + 213 * DAY))
+VISITS = list(replay(SHOP, CATALOGUE, Popularity(), BEGIN + 213 * DAY))
 SMALL: list[Callable[[], Baseline]] = [
-    lambda: Popularity(None),
-    lambda: Popularity(28),
+    lambda: PopularityBaseline(None),
+    lambda: PopularityBaseline(28),
     PersonalTopFrequency,
     lambda: TifuKnn(neighbours=5),
     lambda: ItemKnn("households"),
@@ -68,7 +68,7 @@ def run(baseline: Baseline, shop: Dataset, visits: list[Visit]) -> NDArray[np.fl
 def test_the_future_does_not_change_the_scores_and_a_second_run_gives_the_same(
     make: Callable[[], Baseline],
 ) -> None:
-    cut = list(replay(CUT, CATALOGUE, LivePopularity(), UNTIL + 60 * DAY))
+    cut = list(replay(CUT, CATALOGUE, Popularity(), UNTIL + 60 * DAY))
     baseline = make()
     short, whole = run(baseline, CUT, cut), run(make(), SHOP, VISITS)
     assert 20 < len(short) < len(whole)
@@ -95,7 +95,7 @@ def test_what_was_learned_is_weighed() -> None:
         weights[type(baseline).__name__] = baseline.learned_bytes()
     als = next(made for made in map(lambda make: make(), SMALL) if type(made).__name__ == "Als")
     assert weights["Als"] == len(CATALOGUE) * als.factors * 4
-    assert weights["Popularity"] == weights["PersonalTopFrequency"] == len(CATALOGUE) * 4
+    assert weights["PopularityBaseline"] == weights["PersonalTopFrequency"] == len(CATALOGUE) * 4
     assert all(weights.values())
 
 
@@ -113,8 +113,8 @@ def test_tuning_chooses_the_best_by_ndcg() -> None:
         if visit.now >= UNTIL and CATALOGUE.available[visit.products].any()
     }
     grids = {
-        "popularity": [lambda: Popularity(7)],
-        "own": [lambda: Popularity(28), PersonalTopFrequency],
+        "popularity": [lambda: PopularityBaseline(7)],
+        "own": [lambda: PopularityBaseline(28), PersonalTopFrequency],
     }
     tried = tune(grids, SHOP, CATALOGUE, VISITS, queries, rows, UNTIL)
     assert [one.name for one in tried["own"]] == [PersonalTopFrequency().name, "popularity 28 d"]

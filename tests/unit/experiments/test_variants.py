@@ -18,7 +18,7 @@ from pprm.encoders.averaged import words
 from pprm.evaluation import protocol, questions, report
 from pprm.evaluation.contenders import AtVisit
 from pprm.experiments import variants
-from pprm.experiments.variants import Bench
+from pprm.experiments.variants import VariantSetup
 from pprm.ranking import slow_tables
 from pprm.ranking.candidate_features import COLUMNS, RETRIEVAL
 from pprm.retrieval.model import PPRMConfig
@@ -56,7 +56,7 @@ def test_every_variant_of_retrieval_is_judged(
 ) -> None:
     scorer, examples = learned
     texts = [product.to_catalogue().text for product in SHOP.products]
-    bench = Bench(
+    bench = VariantSetup(
         CONFIG,
         examples,
         scorer.catalogue,

@@ -8,8 +8,8 @@ from worker.ops.health import (
     LOOP_BLOCKED_SECONDS,
     RECOVERY_STALLED_SECONDS,
     STALLED_SECONDS,
+    ConsumerProgress,
     Health,
-    Progress,
     Recovery,
     live,
     ready,
@@ -75,7 +75,7 @@ def test_what_keeps_a_live_worker_from_being_ready(health: Health, reason: str) 
             replace(WELL, stages={"publish": NOW, "score": NOW - IDLE - 1}),
             "in the stage score for 121 s",
         ),
-        (replace(WELL, progress=Progress(7, 100, NOW - IDLE - 1, NOW)), "7 events wait"),
+        (replace(WELL, progress=ConsumerProgress(7, 100, NOW - IDLE - 1, NOW)), "7 events wait"),
     ],
     ids=[
         "fatal",
@@ -97,7 +97,9 @@ def test_what_ends_a_worker_also_ends_its_readiness(health: Health, reason: str)
 
 
 def test_events_that_wait_for_a_product_are_no_reason_to_restart() -> None:
-    waiting = replace(WELL, nothing_to_recommend=True, progress=Progress(7, 100, NOW - 3600, NOW))
+    waiting = replace(
+        WELL, nothing_to_recommend=True, progress=ConsumerProgress(7, 100, NOW - 3600, NOW)
+    )
     assert live(waiting, NOW)[0] and not ready(waiting, NOW)[0]
 
 
@@ -112,7 +114,7 @@ def test_an_absent_broker_is_no_reason_to_restart() -> None:
     assert live(Health(heartbeat=NOW), NOW + 1)[0], (
         "never assigned, since the broker was never there"
     )
-    assert live(replace(WELL, progress=Progress(7, 100, NOW - 3600, NOW - 3600)), NOW)[0], (
+    assert live(replace(WELL, progress=ConsumerProgress(7, 100, NOW - 3600, NOW - 3600)), NOW)[0], (
         "nobody tells where it ends"
     )
     assert live(replace(WELL, stages={"publish": NOW - 3600}), NOW)[0], (
@@ -122,14 +124,14 @@ def test_an_absent_broker_is_no_reason_to_restart() -> None:
 
 def test_lag_alone_is_no_stall() -> None:
     """Records wait: during a rebalance, a recovery or a batch at work that is how it should be."""
-    waiting = Progress(7, 100, NOW - 3600, NOW)
+    waiting = ConsumerProgress(7, 100, NOW - 3600, NOW)
     for busy in (
         {"rebalancing": True},
         {"recovery": Recovery(3, NOW, NOW)},
         {"stages": {"score": NOW}},
     ):
         assert live(replace(WELL, progress=waiting, **busy), NOW)[0]
-    assert live(replace(WELL, progress=Progress(10**9, 100, NOW - 1, NOW)), NOW)[0]
+    assert live(replace(WELL, progress=ConsumerProgress(10**9, 100, NOW - 1, NOW)), NOW)[0]
     assert live(replace(WELL, agent_running=False, stopping=True), NOW)[0]
 
 

@@ -20,7 +20,7 @@ from pprm.retrieval import device_pass
 from pprm.retrieval.candidates import LOOKED, NEW, SEEN
 from pprm.retrieval.device_pass import first_best
 from pprm.retrieval.model import PPRM, PPRMConfig
-from pprm.retrieval.retriever import Found
+from pprm.retrieval.retriever import Retrieved
 from pprm.serving.scorer import Scorer
 from pprm.state.fold import fold
 from pprm.state.user_state import UserState
@@ -81,12 +81,12 @@ def retrieved(
     states: Sequence[UserState],
     nows: Sequence[float],
     excluded: Sequence[NDArray[np.int64]] | None,
-) -> list[Found]:
+) -> list[Retrieved]:
     found = dict(scorer.retriever.retrieve(states, nows, excluded or [NOTHING] * len(states)))
     return [found[i] for i in range(len(states))]
 
 
-def same(expected: list[Found], found: list[Found]) -> None:
+def same(expected: list[Retrieved], found: list[Retrieved]) -> None:
     for a, b in zip(expected, found, strict=True):
         assert a.columns.tolist() == b.columns.tolist()
         assert a.candidates.rows.tolist() == b.candidates.rows.tolist()
@@ -270,7 +270,7 @@ def gpu() -> Iterator[Scorer]:
     yield with_ranking(PRODUCTS, device="cuda")
 
 
-def nearly_same(expected: list[Found], found: list[Found]) -> None:
+def nearly_same(expected: list[Retrieved], found: list[Retrieved]) -> None:
     """Of candidates some of which were chosen in the device's fast precision."""
     for a, b in zip(expected, found, strict=True):
         both, of_a, of_b = np.intersect1d(a.columns, b.columns, return_indices=True)

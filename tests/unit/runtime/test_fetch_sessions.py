@@ -11,7 +11,14 @@ from aiokafka.protocol.metadata import MetadataRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.runtime.fetch_sessions import LAST_EPOCH, Asked, Positions, Session, Sessions, install
+from worker.runtime.fetch_sessions import (
+    LAST_EPOCH,
+    Positions,
+    Session,
+    SessionRequest,
+    Sessions,
+    install,
+)
 
 NOT_FOUND, INVALID_EPOCH = 70, 71
 TPS = [("a", 0), ("a", 1), ("b", 0)]
@@ -31,7 +38,7 @@ class Broker:
             0,
         )
 
-    def fetch(self, asked: Asked) -> tuple[int, int, Positions]:
+    def fetch(self, asked: SessionRequest) -> tuple[int, int, Positions]:
         """Error, session's id, and what is fetched."""
         if asked.epoch == 0:
             self.sessions.pop(asked.id, None)

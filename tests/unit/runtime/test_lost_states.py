@@ -3,12 +3,12 @@
 import pytest
 
 from worker.runtime.commits import Note
-from worker.runtime.lost_states import Files, Verdict, judge
+from worker.runtime.lost_states import Files, Whereabouts, judge
 
 OLD, NOW = 7, 8
 """Numbers of changelogs."""
 TOPIC = 3
-IN_THE_CHANGELOG, IN_THE_FILES, LOST = Verdict
+IN_THE_CHANGELOG, IN_THE_FILES, LOST = Whereabouts
 
 
 def files(changelog: int = NOW, **covered: int) -> Files:
@@ -17,7 +17,7 @@ def files(changelog: int = NOW, **covered: int) -> Files:
 
 def verdict(
     held: Files, end: int, is_theirs: bool, now: int = NOW, **commits: tuple[int, int, int]
-) -> Verdict:
+) -> Whereabouts:
     """Commits: offset, number of the changelog, its end."""
     made = {
         topic: Note(TOPIC, TOPIC, log, ends).commit(offset)

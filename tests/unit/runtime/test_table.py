@@ -85,7 +85,7 @@ def test_the_listener_hears_of_files_that_were_moved_aside_and_judges_states(
     made = table(tmp_path, partitions=2, listener=listener)
     assert made.follows(b"b", b"a") and not made.follows(b"a", b"b")
     made.write(1, {b"key": b"value"}, 7, 1)
-    made.data.condemn(0)
+    made.data.mark_broken(0)
     made.write(0, {b"key": b"value"}, 7, 1)
     assert listener.count == 1 and made.get_many(0, [b"key"]) == [b"value"]
 

@@ -358,7 +358,7 @@ def test_reasons_are_the_true_ones_that_lifted_a_product_most_and_tell_most() ->
         np.random.default_rng(4).normal(size=(60, len(NAMES))).astype(np.float32),
     )
     true = reasoning.facts(x, 1.0)
-    rare = reasoning.telling(true)
+    rare = reasoning.rarity(true)
     said = reasoning.why(Ranker(network), x, true * rare)
     for row, holds, reasons in zip(x, true, said, strict=True):
         worth = {}
@@ -379,7 +379,7 @@ def test_what_is_true_of_all_candidates_tells_least_and_popular_are_few() -> Non
     x[:3, COLUMNS[RETRIEVAL_INPUT.name].start + features.ITEM.index("seen")] = 1
     week = x[:, reasoning._WEEK]
     true = reasoning.facts(x, popular_from(week))
-    told = dict(zip(reasoning.REASONS, reasoning.telling(true), strict=True))
+    told = dict(zip(reasoning.REASONS, reasoning.rarity(true), strict=True))
     assert told["bought_before"] > told["popular"] > told["buys_category"] > 0
     assert np.flatnonzero(true[:, reasoning.REASONS.index("popular")]).tolist() == list(
         range(190, 200)

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from pprm.catalogue.popularity import Popularity
 from pprm.core.events import Kind
-from pprm.data.dataset import Dataset, Product
+from pprm.data.dataset import Dataset, ShopProduct
 from pprm.data.plan import TooLittleData
 from pprm.data.replay import latest
 from pprm.data.source import Source
@@ -25,7 +25,7 @@ from pprm.encoders.text_encoder import TextEncoder
 from pprm.serving import artifact
 from pprm.serving.artifact import ArtifactError
 from pprm.training import fit, train
-from pprm.training.train import Job
+from pprm.training.train import TrainingJob
 from tests.unit.encoders import tiny_bert
 from tests.unit.small_shop import BEGIN, DAY
 
@@ -74,7 +74,7 @@ def a_shop(
     )
     return Dataset(
         "drawn",
-        [Product(f"p{i}", f"title {i % 3}", ["c"], "m", {},
+        [ShopProduct(f"p{i}", f"title {i % 3}", ["c"], "m", {},
         i < available) for i in range(products)],
         [f"u{i}" for i in range(shoppers)], [f"b{i}" for i in range(baskets)], {},
         user.astype(np.int32),
@@ -87,7 +87,7 @@ def trained(shop: Dataset, out: Path, **options: Any) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "read", lambda source, progress: shop)
         try:
-            train.run(Job(Source("table"), **options), out, Console(quiet=True))
+            train.run(TrainingJob(Source("table"), **options), out, Console(quiet=True))
         except TooLittleData as error:
             assert len(str(error)) > 40
             return str(error)
@@ -147,7 +147,9 @@ def test_where_nothing_can_be_written_nothing_is_learned(tmp_path: Path) -> None
         (file / "model", "may not be written"),
     ):
         with pytest.raises(ArtifactError, match=said):
-            train.run(Job(Source("table", (tmp_path / "nowhere.csv",))), out, Console(quiet=True))
+            train.run(
+                TrainingJob(Source("table", (tmp_path / "nowhere.csv",))), out, Console(quiet=True)
+            )
 
 
 def test_an_encoder_of_any_width_trains_and_serves(tmp_path: Path) -> None:

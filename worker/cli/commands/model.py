@@ -71,7 +71,7 @@ def train(
         fail(f"models: {', '.join(training.MODELS)}")
     try:
         source = source_of(dataset, file, (events, products, users), vectors, strict)
-        job = training.Job(source, model, seed, encoder, start, visits)
+        job = training.TrainingJob(source, model, seed, encoder, start, visits)
         training.run(job, out, _wide())
     except (TableError, ArtifactError) as error:
         fail(str(error))
