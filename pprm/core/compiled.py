@@ -31,10 +31,16 @@ PACKAGE = Path(__file__).parents[1]
 def compiled(function: F) -> F:
     """The function, compiled for the types that it is called with."""
     try:
-        kept: F = numba.njit(cache=True, **_OPTIONS)(function)
+        kept: Any = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # numba found no directory for its cache
-        kept = numba.njit(**_OPTIONS)(function)
-    return kept
+        made: F = numba.njit(**_OPTIONS)(function)
+        return made
+    # Numba compares versions first, and sources only once it has read the types of the arguments,
+    # which fails where one of them has another name now. So the sources are part of the version.
+    index = kept._cache._cache_file
+    index._version = f"{index._version} {index._source_stamp}"
+    made = kept
+    return made
 
 
 class _BySources:

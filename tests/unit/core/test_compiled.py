@@ -25,15 +25,20 @@ def run(folder: Path) -> int:
     return int(done.stdout)
 
 
-def test_an_edit_of_a_constant_elsewhere_is_seen(tmp_path: Path) -> None:
+def copied(folder: Path) -> Path:
+    """A package that has nothing but `core.compiled`."""
     from pprm.core import compiled
 
-    package = tmp_path / "pprm"
-    package.mkdir()
+    package = folder / "pprm"
+    (package / "core").mkdir(parents=True)
     (package / "__init__.py").write_text("")
-    (package / "core").mkdir()
     (package / "core" / "__init__.py").write_text("")
     (package / "core" / "compiled.py").write_bytes(Path(compiled.__file__).read_bytes())
+    return package
+
+
+def test_an_edit_of_a_constant_elsewhere_is_seen(tmp_path: Path) -> None:
+    package = copied(tmp_path)
     (package / "loop.py").write_text(LOOP)
     (package / "limits.py").write_text("from pprm.deeper import MOST\n")
     for most in (16, 24):
@@ -46,6 +51,28 @@ def test_an_edit_of_a_constant_elsewhere_is_seen(tmp_path: Path) -> None:
         if path.stem.startswith("loop.most")
     )
     assert cached == [".nbc", ".nbi"], "one entry, used again"
+
+
+PAIR = """from typing import NamedTuple
+from pprm.core.compiled import compiled
+
+class {name}(NamedTuple):
+    one: int
+
+@compiled
+def one(pair):
+    return pair.one
+
+def most():
+    return one({name}(3))
+"""
+
+
+def test_an_argument_whose_type_is_renamed_is_compiled_anew(tmp_path: Path) -> None:
+    package = copied(tmp_path)
+    for name in ("Pair", "Couple"):
+        (package / "loop.py").write_text(PAIR.format(name=name))
+        assert run(tmp_path) == 3
 
 
 def test_all_that_a_module_imports_counts() -> None:
