@@ -136,38 +136,38 @@ def patterns(rings: Rings, baskets: Baskets, out: Floats) -> None:
 
 
 @compiled
-def _patterns(rings: Rings, b: Baskets, out: Floats) -> None:
+def _patterns(rings: Rings, baskets: Baskets, out: Floats) -> None:
     for i in range(len(rings)):
-        bits = rings[i] & b.masks[EVERY]
+        bits = rings[i] & baskets.masks[EVERY]
         if bits != 0:
-            _fill(bits, b, out[i])
+            _fill(bits, baskets, out[i])
 
 
 @compiled
-def _fill(bits: np.uint64, b: Baskets, out: Floats) -> None:
+def _fill(bits: np.uint64, baskets: Baskets, out: Floats) -> None:
     times, newest = _count(bits), _lowest(bits)
     for place in range(_LASTS):
         out[_IN_LAST + place] = (bits >> np.uint64(place)) & ONE
     out[_OF_5], out[_OF_10] = _count(bits & np.uint64(0x1F)), _count(bits & np.uint64(0x3FF))
     out[_OF_20] = _count(bits & np.uint64(0xFFFFF))
-    out[_WEEKDAY] = (_count(bits & b.masks[ON_WEEKDAY]) + 0.3) / (times + 2)
-    out[_DAYPART] = (_count(bits & b.masks[IN_DAYPART]) + 0.6) / (times + 2)
-    out[_STORE] = _count(bits & b.masks[AT_USUAL_STORE]) / times
+    out[_WEEKDAY] = (_count(bits & baskets.masks[ON_WEEKDAY]) + 0.3) / (times + 2)
+    out[_DAYPART] = (_count(bits & baskets.masks[IN_DAYPART]) + 0.6) / (times + 2)
+    out[_STORE] = _count(bits & baskets.masks[AT_USUAL_STORE]) / times
     out[_SINCE] = math.log1p(newest)
     if times < 2:
         return
     oldest, last_gap, squares, rest = newest, 0.0, 0.0, bits & (bits - ONE)
     while rest != 0:
         place = _lowest(rest)
-        gap = b.ages[place] - b.ages[oldest]
+        gap = baskets.ages[place] - baskets.ages[oldest]
         if oldest == newest:
             last_gap = gap
         squares, oldest, rest = squares + gap * gap, place, rest & (rest - ONE)
     intervals = times - 1
-    mean = max((b.ages[oldest] - b.ages[newest]) / intervals, 0.3)
+    mean = max((baskets.ages[oldest] - baskets.ages[newest]) / intervals, 0.3)
     out[_DUE] = min((newest + 1) / max((oldest - newest) / intervals, 1.0), 5.0)
     out[_VARIATION] = min(math.sqrt(max(squares / intervals - mean * mean, 0.0)) / mean, 5.0)
-    out[_TO_LAST_GAP] = min(b.ages[newest] / max(last_gap, 0.5), 6.0)
+    out[_TO_LAST_GAP] = min(baskets.ages[newest] / max(last_gap, 0.5), 6.0)
     out[_MEAN_GAP], out[_REPEATED] = math.log(mean), 1
 
 
@@ -184,13 +184,13 @@ def rings(counters: NDArray[Any], places: NDArray[np.int64], baskets: int) -> tu
 def _rings(counters: NDArray[Any], places: NDArray[np.int64], baskets: int) -> Any:
     out, lately, new = np.zeros(len(places), np.uint64), 0, 0
     for i in range(len(places)):
-        c = counters[places[i]]
-        ago = baskets - np.int64(c.basket)
+        counter = counters[places[i]]
+        ago = baskets - np.int64(counter.basket)
         if ago < MAX_BASKETS:
-            out[i] = c.ring << np.uint64(ago)
+            out[i] = counter.ring << np.uint64(ago)
         times = _count(out[i] & np.uint64(0x1F))
         lately += times > 0
-        new += times > 0 and times == c.count
+        new += times > 0 and times == counter.count
     return out, new / max(lately, 1)
 
 

@@ -225,7 +225,7 @@ def _fill_shared(
 
 @compiled
 def _fill_types(
-    g: Groups, codes: NDArray[np.int32], rings: NDArray[np.uint64], rows: NDArray[np.int64],
+    groups: Groups, codes: NDArray[np.int32], rings: NDArray[np.uint64], rows: NDArray[np.int64],
     masks: NDArray[np.uint64],
     out: Floats,
 ) -> Any:  # fmt: skip
@@ -233,19 +233,19 @@ def _fill_types(
 
     The number of products is a logarithm. Returns the rings of the candidates, and of their types.
     """
-    of_types = np.zeros(len(g.type), np.uint64)
-    products, sums = np.zeros(len(g.type)), np.zeros((len(g.type), DECAYS))
+    of_types = np.zeros(len(groups.type), np.uint64)
+    products, sums = np.zeros(len(groups.type)), np.zeros((len(groups.type), DECAYS))
     for i in range(len(rings)):
-        type_ = g.type_at[codes[g.rows[i], 0]]
+        type_ = groups.type_at[codes[groups.rows[i], 0]]
         of_types[type_] |= rings[i]
         products[type_] += 1
-        sums[type_, BY_28] += g.decays[i + 1, BY_28]
-        sums[type_, BY_112] += g.decays[i + 1, BY_112]
+        sums[type_, BY_28] += groups.decays[i + 1, BY_28]
+        sums[type_, BY_112] += groups.decays[i + 1, BY_112]
     for type_ in range(len(products)):
         products[type_] = math.log1p(products[type_])
     mine, types = np.zeros(len(rows), np.uint64), np.zeros(len(rows), np.uint64)
     for k in range(len(rows)):
-        item, type_ = g.product_at[rows[k]], g.type_at[codes[rows[k], 0]]
+        item, type_ = groups.product_at[rows[k]], groups.type_at[codes[rows[k], 0]]
         types[k], out[k, _TYPE_PRODUCTS] = of_types[type_], products[type_]
         if item > 0:
             mine[k] = rings[item - 1]
@@ -256,8 +256,8 @@ def _fill_types(
             while since != 0:
                 since, count = since & (since - np.uint64(1)), count + 1
             out[k, _TYPE_SINCE] = math.log1p(count)
-            out[k, _SHARE_28] = g.decays[item, BY_28] / (sums[type_, BY_28] + 0.1)
-            out[k, _SHARE_112] = g.decays[item, BY_112] / (sums[type_, BY_112] + 0.1)
+            out[k, _SHARE_28] = groups.decays[item, BY_28] / (sums[type_, BY_28] + 0.1)
+            out[k, _SHARE_112] = groups.decays[item, BY_112] / (sums[type_, BY_112] + 0.1)
     return mine, types
 
 

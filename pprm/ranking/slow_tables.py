@@ -141,17 +141,18 @@ class LaidOut:
 
 @compiled
 def _fill_hazards(
-    product: Floats, type_: Floats, g: Groups, codes: NDArray[np.int32], rows: NDArray[np.int64],
+    product: Floats, type_: Floats, groups: Groups, codes: NDArray[np.int32],
+    rows: NDArray[np.int64],
     at: NDArray[np.int64], buckets: NDArray[np.int64], out: Floats,
 ) -> None:  # fmt: skip
     """`at` are the rows of `product` by catalogue row; `buckets` those of the products bought."""
-    newest = np.full(len(g.type), -1)
+    newest = np.full(len(groups.type), -1)
     for i in range(len(buckets)):
-        of = g.type_at[codes[g.rows[i], 0]]
-        if newest[of] < 0 or g.ages[i] < g.ages[newest[of]]:
+        of = groups.type_at[codes[groups.rows[i], 0]]
+        if newest[of] < 0 or groups.ages[i] < groups.ages[newest[of]]:
             newest[of] = i
     for k in range(len(rows)):
-        item, of = g.product_at[rows[k]], g.type_at[codes[rows[k], 0]]
+        item, of = groups.product_at[rows[k]], groups.type_at[codes[rows[k], 0]]
         if item > 0:
             out[k, _HAZARD] = product[at[rows[k]], buckets[item - 1]]
         if of > 0:

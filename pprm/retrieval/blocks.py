@@ -34,21 +34,21 @@ def order(pair: Ints, logit: Floats) -> Ints:
     return np.argsort(pair << 32 | bits, kind="stable")
 
 
-def make(p: ProductParts, w: Weights) -> Blocks:
+def make(parts: ProductParts, net: Weights) -> Blocks:
     """Blocks of the candidates, which are in that order."""
-    products = np.diff(p.starts)
+    products = np.diff(parts.starts)
     blocks = -(-products // BLOCK)
     pair = np.repeat(np.arange(len(products)), blocks)
     place = np.arange(len(pair)) - np.repeat(np.cumsum(blocks) - blocks, blocks)
-    starts = np.append(p.starts[pair] + place * BLOCK, len(p.rows))
-    corner, centres, radius = _enclose(p.daily, p.vectors, starts, w.output > 0)
+    starts = np.append(parts.starts[pair] + place * BLOCK, len(parts.rows))
+    corner, centres, radius = _enclose(parts.daily, parts.vectors, starts, net.output > 0)
     return Blocks(
         starts,
         pair,
         corner,
         first_layer.across(centres),
         radius * NEAR,
-        *_of_makers(p.maker, starts),
+        *_of_makers(parts.maker, starts),
     )
 
 

@@ -312,43 +312,46 @@ def first_best(values: Tensor, k: int) -> Tensor:
     return ((ordered << 32) | backwards).topk(k, sorted=False).indices
 
 
-def _score_all(net: _Network, r: _Resident, given: _Given) -> Tensor:
+def _score_all(net: _Network, resident: _Resident, given: _Given) -> Tensor:
     """Logits of all columns as if none had been bought, [B, columns], block after block."""
     given = _Given(*(part.to(net.output.dtype) for part in given))
-    columns = torch.arange(len(r.row), device=r.row.device)[None]
-    at_once = max(BLOCKS[r.row.device.type] // given.user.numel(), 1)
+    columns = torch.arange(len(resident.row), device=resident.row.device)[None]
+    at_once = max(BLOCKS[resident.row.device.type] // given.user.numel(), 1)
     return torch.cat(
-        [_score(net, r, given, block) for block in torch.split(columns, at_once, 1)], 1
+        [_score(net, resident, given, block) for block in torch.split(columns, at_once, 1)], 1
     )
 
 
 def _score(
-    net: _Network, r: _Resident, given: _Given, columns: Tensor, items: Tensor | None = None
+    net: _Network, resident: _Resident, given: _Given, columns: Tensor, items: Tensor | None = None
 ) -> Tensor:
     """Compute logits, float32 [B, C], of `columns` [B, C], or [1, C] if all shoppers' are the same.
 
     `items` are [B, C, 15].
     """
-    x = embedding(columns, r.daily).to(net.output.dtype) + given.user
+    x = embedding(columns, resident.daily).to(net.output.dtype) + given.user
     rows = x.flatten(0, 1)
     if net.groups is not None:
-        rows.addmm_(_groups_of(r, given, columns).flatten(0, 1), net.groups)
+        rows.addmm_(_groups_of(resident, given, columns).flatten(0, 1), net.groups)
     if net.items is not None and items is not None:
         rows.addmm_(items.flatten(0, 1), net.items)
     rows = torch.relu_(rows)
     for weight, bias in net.hidden:
         rows = torch.relu_(linear(rows, weight, bias))
-    logits = dot(rows, net.output).view(x.shape[:2]) + (net.bias + r.bar[columns])
+    logits = dot(rows, net.output).view(x.shape[:2]) + (net.bias + resident.bar[columns])
     # what is no finite number is never chosen
     return logits.nan_to_num_(-torch.inf, -torch.inf, -torch.inf)
 
 
-def _groups_of(r: _Resident, given: _Given, columns: Tensor) -> Tensor:
+def _groups_of(resident: _Resident, given: _Given, columns: Tensor) -> Tensor:
     """What is known of each column's type, category and maker, and its matches, [B, C, 32]."""
     lines = given.lines.flatten(1).view(WIDE[given.lines.dtype])
-    at = r.lines[columns].flatten(1).expand(len(lines), -1)
+    at = resident.lines[columns].flatten(1).expand(len(lines), -1)
     groups = lines.gather(1, at).view(given.lines.dtype).view(len(lines), columns.shape[1], -1)
-    matches = embedding(r.row[columns], r.vectors).to(given.queries.dtype) @ given.queries.mT
+    matches = (
+        embedding(resident.row[columns], resident.vectors).to(given.queries.dtype)
+        @ given.queries.mT
+    )
     groups[..., -matches.shape[2] :] = matches
     groups[..., -1] = groups[..., COUNT] / groups[..., _whole(GROUP_WIDTH) + COUNT].clamp(min=1)
     return groups
@@ -396,19 +399,20 @@ def _lines_by_code(rooms: _Rooms) -> list[int]:
 
 
 def _make_resident(
-    rooms: _Rooms, d: int, hidden: int, lines: int, device: torch.device
+    rooms: _Rooms, dimensions: int, hidden: int, lines: int, device: torch.device
 ) -> _Resident:
-    n = rooms.columns
+    columns = rooms.columns
     return _Resident(
-        torch.zeros(rooms.rows, d, device=device), torch.zeros(n, dtype=torch.int64, device=device),
-        torch.zeros(n, lines, dtype=torch.int64, device=device),
-        torch.zeros(n, hidden, device=device),
-        torch.zeros(n, device=device),
+        torch.zeros(rooms.rows, dimensions, device=device),
+        torch.zeros(columns, dtype=torch.int64, device=device),
+        torch.zeros(columns, lines, dtype=torch.int64, device=device),
+        torch.zeros(columns, hidden, device=device),
+        torch.zeros(columns, device=device),
     )  # fmt: skip
 
 
-def _with_room(n: int) -> int:
-    return (n // ROOM + 1) * ROOM
+def _with_room(count: int) -> int:
+    return (count // ROOM + 1) * ROOM
 
 
 def _by_code(codes: Tensor, rows: Tensor, room: int) -> Tensor:
@@ -421,13 +425,13 @@ def _by_code(codes: Tensor, rows: Tensor, room: int) -> Tensor:
     return table
 
 
-def _filled(rows: Tensor, n: int) -> Tensor:
+def _filled(rows: Tensor, length: int) -> Tensor:
     """Rows [..., r, f] with zeros below, [..., n, f]."""
-    return pad(rows, (0, 0, 0, n - rows.shape[-2]))
+    return pad(rows, (0, 0, 0, length - rows.shape[-2]))
 
 
-def _whole(n: int) -> int:
-    return -(-n // LINE) * LINE
+def _whole(count: int) -> int:
+    return -(-count // LINE) * LINE
 
 
 def _read(shoppers: list[ShopperInput], wait: Callable[[], Tensor]) -> Floats:

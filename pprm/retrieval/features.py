@@ -250,12 +250,12 @@ def _counts(bought: NDArray[np.float64]) -> Any:
 
 
 @compiled
-def _fill_common(b: NDArray[np.float64], out: Floats) -> None:
+def _fill_common(counters: NDArray[np.float64], out: Floats) -> None:
     """`COMMON`, with which the columns of products and of groups begin."""
-    count, last = b[COUNT], b[LAST_AGE]
-    interval = (b[FIRST_AGE] - last) / max(count - 1, 1.0)
-    out[_COUNT], out[_DECAY7] = math.log1p(count), math.log1p(b[DECAY7])
-    out[_DECAY28], out[_DECAY112] = math.log1p(b[DECAY28]), math.log1p(b[DECAY112])
+    count, last = counters[COUNT], counters[LAST_AGE]
+    interval = (counters[FIRST_AGE] - last) / max(count - 1, 1.0)
+    out[_COUNT], out[_DECAY7] = math.log1p(count), math.log1p(counters[DECAY7])
+    out[_DECAY28], out[_DECAY112] = math.log1p(counters[DECAY28]), math.log1p(counters[DECAY112])
     recent28 = math.exp(-last / 28)
     out[_RECENT7], out[_RECENT28] = recent28**4, recent28
     out[_DUE] = (min(last / max(interval, 0.5), 4.0) if count > 1 else 2.0) / 2
@@ -274,7 +274,7 @@ def _group_rows(sums: NDArray[np.float64], baskets112: float) -> Any:
 
 @compiled
 def _fill_item(
-    b: NDArray[np.float64],
+    counters: NDArray[np.float64],
     out: Floats,
     baskets: int,
     baskets28: float,
@@ -282,12 +282,12 @@ def _fill_item(
     settled: float,
 ) -> None:
     """As `ITEM`; `settled` is the weight of all baskets so far, of what it would come to."""
-    _fill_common(b, out)
-    rate112 = b[DECAY112] / max(baskets112, 1e-9)
+    _fill_common(counters, out)
+    rate112 = counters[DECAY112] / max(baskets112, 1e-9)
     out[_DUE_DISTANCE] = abs(out[_DUE] - ON_TIME)
-    out[_PER_BASKET] = b[COUNT] / max(baskets, 1)
-    out[_RATE28], out[_RATE112] = b[DECAY28] / (baskets28 + 0.05), rate112
-    out[_RATE_RECENT] = b[PER_BASKET] * (1 - BASKET_DECAY) / settled
+    out[_PER_BASKET] = counters[COUNT] / max(baskets, 1)
+    out[_RATE28], out[_RATE112] = counters[DECAY28] / (baskets28 + 0.05), rate112
+    out[_RATE_RECENT] = counters[PER_BASKET] * (1 - BASKET_DECAY) / settled
     out[_LOG_RATE], out[_SEEN] = math.log(rate112 + 0.01) / 4.6 + 1, 1
 
 
@@ -305,7 +305,7 @@ def dense(
 
 @compiled
 def lay_out(
-    g: Groups,
+    groups: Groups,
     codes: NDArray[np.int32],
     candidates: NDArray[np.int64],
     popularity: Floats,
@@ -317,16 +317,18 @@ def lay_out(
     """
     for k in range(len(candidates)):
         row = candidates[k]
-        item, type_ = g.product_at[row], g.type_at[codes[row, 0]]
-        category, maker = g.category_at[codes[row, 1]], g.maker_at[codes[row, 2]]
+        item, type_ = groups.product_at[row], groups.type_at[codes[row, 0]]
+        category, maker = groups.category_at[codes[row, 1]], groups.maker_at[codes[row, 2]]
         for i in range(_ITEM_WIDTH):  # written out: a slice of a row costs more than its numbers
-            out[k, _PRODUCT + i] = g.product[item, i]
+            out[k, _PRODUCT + i] = groups.product[item, i]
         for i in range(_GROUP_WIDTH):
-            out[k, _TYPE + i] = g.type[type_, i]
-            out[k, _CATEGORY + i] = g.category[category, i]
+            out[k, _TYPE + i] = groups.type[type_, i]
+            out[k, _CATEGORY + i] = groups.category[category, i]
         for i in range(_MAKER_WIDTH):
-            out[k, _MAKER + i] = g.maker[maker, i]
-        out[k, SHARE_OF_TYPE] = g.product_count[item] / max(g.type_count[type_], 1)
-        out[k, SHARE_OF_CATEGORY] = g.type_count[type_] / max(g.category_count[category], 1)
+            out[k, _MAKER + i] = groups.maker[maker, i]
+        out[k, SHARE_OF_TYPE] = groups.product_count[item] / max(groups.type_count[type_], 1)
+        out[k, SHARE_OF_CATEGORY] = groups.type_count[type_] / max(
+            groups.category_count[category], 1
+        )
         for i in range(_GLOBAL_WIDTH):
             out[k, _GLOBAL + i] = popularity[k, i]

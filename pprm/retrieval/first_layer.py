@@ -130,7 +130,7 @@ class Blocks(NamedTuple):
 
 @compiled
 def shopper_part(
-    w: Weights,
+    net: Weights,
     vectors: Floats,
     text: Floats,
     scalars: Floats,
@@ -142,27 +142,27 @@ def shopper_part(
 
     Shares of the first layer [B, H] and queries [B, 3, d].
     """
-    pools, d, _ = w.queries.shape
+    pools, d, _ = net.queries.shape
     user, queries = (
-        np.empty((len(text), len(w.user)), np.float32),
+        np.empty((len(text), len(net.user)), np.float32),
         np.empty((len(text), pools, d), np.float32),
     )
-    read = np.empty(w.user.shape[1], np.float32)
+    read = np.empty(net.user.shape[1], np.float32)
     pooled = read[text.shape[1] + scalars.shape[1] :].reshape(pools, d)
     for b in range(len(text)):
         read[: text.shape[1]] = text[b]
         read[text.shape[1] : text.shape[1] + scalars.shape[1]] = scalars[b]
-        _pool(w.pool_days, vectors, rows[b], ages[b], weights[b], pooled)
-        for h in range(len(w.user)):
+        _pool(net.pool_days, vectors, rows[b], ages[b], weights[b], pooled)
+        for h in range(len(net.user)):
             total = np.float32(0)
             for i in range(len(read)):
-                total += w.user[h, i] * read[i]
-            user[b, h] = w.user_bias[h] + total
+                total += net.user[h, i] * read[i]
+            user[b, h] = net.user_bias[h] + total
         for k in range(pools):
             queries[b, k] = 0
             for i in range(d):
                 for j in range(d):
-                    queries[b, k, j] += pooled[k, i] * w.queries[k, i, j]
+                    queries[b, k, j] += pooled[k, i] * net.queries[k, i, j]
     return user, queries
 
 
@@ -184,28 +184,35 @@ def _pool(
 
 
 @compiled
-def parts(g: Groups, w: Weights) -> Any:
+def parts(groups: Groups, net: Weights) -> Any:
     """`ShopperParts.types`, `categories`, `makers` and `items`."""
     return (
-        _times(g.type, w.cross[TYPE.start :]), _times(g.category, w.cross[CATEGORY.start :]),
-        _times(g.maker, w.cross[MAKERS.start :]), _times(g.product, w.cross[PRODUCT.start :]),
-    )  # fmt: skip
+        _times(groups.type, net.cross[TYPE.start :]),
+        _times(groups.category, net.cross[CATEGORY.start :]),
+        _times(groups.maker, net.cross[MAKERS.start :]),
+        _times(groups.product, net.cross[PRODUCT.start :]),
+    )
 
 
 @compiled
-def _times(rows: Floats, w: Floats) -> Any:
+def _times(rows: Floats, weights: Floats) -> Any:
     """`rows` [n, k] @ the first k of `w` [k + 3 or more, H], four inputs at a time, [n, H].
 
     The first row is zeros.
     """
-    inputs, out = rows.shape[1], np.zeros((len(rows), w.shape[1]), np.float32)
+    inputs, out = rows.shape[1], np.zeros((len(rows), weights.shape[1]), np.float32)
     filled = np.zeros(inputs + 3, np.float32)
     for i in range(1, len(rows)):
         filled[:inputs] = rows[i]
         for k in range(0, inputs, 4):
             a, b, c, d = filled[k], filled[k + 1], filled[k + 2], filled[k + 3]
-            for h in range(w.shape[1]):
-                out[i, h] += a * w[k, h] + b * w[k + 1, h] + c * w[k + 2, h] + d * w[k + 3, h]
+            for h in range(weights.shape[1]):
+                out[i, h] += (
+                    a * weights[k, h]
+                    + b * weights[k + 1, h]
+                    + c * weights[k + 2, h]
+                    + d * weights[k + 3, h]
+                )
     return out
 
 
@@ -249,107 +256,113 @@ def across(vectors: Floats) -> Floats:
 
 
 @compiled
-def score(s: ShopperParts, p: ProductParts, w: Weights) -> Any:
+def score(shopper: ShopperParts, products: ProductParts, net: Weights) -> Any:
     """Logits of all candidates by column, [N]."""
-    out, base = np.empty(len(p.rows), np.float32), np.empty_like(w.output)
-    _score_new(s, p, w, dot_products(s.queries, p.across), out)
-    for row in s.groups.rows:
-        n = p.position[row]
+    out, base = np.empty(len(products.rows), np.float32), np.empty_like(net.output)
+    _score_new(shopper, products, net, dot_products(shopper.queries, products.across), out)
+    for row in shopper.groups.rows:
+        n = products.position[row]
         if n >= 0:
-            out[p.columns[n]] = _logit_of(s, p, w, n, base)
+            out[products.columns[n]] = _logit_of(shopper, products, net, n, base)
     return out
 
 
 @compiled
-def _score_new(s: ShopperParts, p: ProductParts, w: Weights, matches: Floats, out: Floats) -> None:
+def _score_new(
+    shopper: ShopperParts, products: ProductParts, net: Weights, matches: Floats, out: Floats
+) -> None:
     """Score as if nothing had been bought.
 
     Two products of a pair are taken at a time: what they share is loaded once.
 
     Written out, without a slice of any table: so it becomes vector instructions, and nothing else.
     """
-    base = np.empty_like(w.output)
-    for i in range(len(p.pairs)):
-        _fill_pair(s, w, p.pairs[i], base)
-        last = p.starts[i + 1] - 1
-        for n in range(p.starts[i], last + 1, 2):
+    base, daily, makers = np.empty_like(net.output), products.daily, shopper.makers
+    for i in range(len(products.pairs)):
+        _fill_pair(shopper, net, products.pairs[i], base)
+        last = products.starts[i + 1] - 1
+        for n in range(products.starts[i], last + 1, 2):
             m = min(n + 1, last)
-            maker, other = s.groups.maker_at[p.maker[n]], s.groups.maker_at[p.maker[m]]
+            maker = shopper.groups.maker_at[products.maker[n]]
+            other = shopper.groups.maker_at[products.maker[m]]
             a, b, c = matches[0, n], matches[1, n], matches[2, n]
             d, e, f = matches[0, m], matches[1, m], matches[2, m]
             total, another = np.float32(0), np.float32(0)
             for h in range(len(base)):
-                u, v, t, weight = w.match[0, h], w.match[1, h], w.match[2, h], w.output[h]
-                x = p.daily[n, h] + base[h] + s.makers[maker, h] + a * u + b * v + c * t
-                y = p.daily[m, h] + base[h] + s.makers[other, h] + d * u + e * v + f * t
+                u, v, t, weight = net.match[0, h], net.match[1, h], net.match[2, h], net.output[h]
+                x = daily[n, h] + base[h] + makers[maker, h] + a * u + b * v + c * t
+                y = daily[m, h] + base[h] + makers[other, h] + d * u + e * v + f * t
                 total += max(x, np.float32(0)) * weight
                 another += max(y, np.float32(0)) * weight
-            out[p.columns[n]], out[p.columns[m]] = w.bias[0] + total, w.bias[0] + another
+            out[products.columns[n]] = net.bias[0] + total
+            out[products.columns[m]] = net.bias[0] + another
 
 
 @compiled
-def score_some(s: ShopperParts, p: ProductParts, w: Weights, columns: Ints) -> Any:
+def score_some(shopper: ShopperParts, products: ProductParts, net: Weights, columns: Ints) -> Any:
     """Logits of candidates given by their columns, [len(columns)]."""
-    out, base = np.empty(len(columns), np.float32), np.empty_like(w.output)
+    out, base = np.empty(len(columns), np.float32), np.empty_like(net.output)
     for i in range(len(columns)):
-        out[i] = _logit_of(s, p, w, p.places[columns[i]], base)
+        out[i] = _logit_of(shopper, products, net, products.places[columns[i]], base)
     return out
 
 
 @compiled
-def bounds(s: ShopperParts, p: ProductParts, w: Weights, b: Blocks, match: Floats) -> Any:
+def bounds(
+    shopper: ShopperParts, products: ProductParts, net: Weights, blocks: Blocks, match: Floats
+) -> Any:
     """Upper bound of each block's products that the shopper never had, [b].
 
     `match` [3, b] are of the centres.
     """
-    width = len(w.output)
+    width = len(net.output)
     base, spread, makers = (
-        np.empty_like(w.output),
+        np.empty_like(net.output),
         np.empty(width, np.float32),
         np.empty((_MAKER, width), np.float32),
     )
     # towards a higher logit: up where the output's weight is positive, else down
     for h in range(width):
-        sign = np.float32(1 if w.output[h] > 0 else -1)
+        sign = np.float32(1 if net.output[h] > 0 else -1)
         square = np.float32(0)
-        for d in range(s.queries.shape[1]):
+        for d in range(shopper.queries.shape[1]):
             x = np.float32(0)
             for k in range(3):
-                x += w.match[k, h] * s.queries[k, d]
+                x += net.match[k, h] * shopper.queries[k, d]
             square += x * x
         spread[h] = sign * np.sqrt(square)
         for i in range(_MAKER):
-            makers[i, h] = sign * max(sign * w.cross[MAKERS.start + i, h], np.float32(0))
-    most, out = _most_of_makers(s, p, b), np.empty(len(b.pair), np.float32)
+            makers[i, h] = sign * max(sign * net.cross[MAKERS.start + i, h], np.float32(0))
+    most, out = _most_of_makers(shopper, products, blocks), np.empty(len(blocks.pair), np.float32)
     for j in range(len(out)):
-        if j == 0 or b.pair[j] != b.pair[j - 1]:
-            _fill_pair(s, w, p.pairs[b.pair[j]], base)
+        if j == 0 or blocks.pair[j] != blocks.pair[j - 1]:
+            _fill_pair(shopper, net, products.pairs[blocks.pair[j]], base)
         count, decayed = most[j, _COUNT], most[j, _DECAYED]
-        total = w.bias[0] + SLACK
+        total = net.bias[0] + SLACK
         for h in range(width):
             x = (
-                b.corner[j, h]
+                blocks.corner[j, h]
                 + base[h]
-                + b.radius[j] * spread[h]
+                + blocks.radius[j] * spread[h]
                 + count * makers[_COUNT, h]
                 + decayed * makers[_DECAYED, h]
             )
             x += (
-                match[0, j] * w.match[0, h]
-                + match[1, j] * w.match[1, h]
-                + match[2, j] * w.match[2, h]
+                match[0, j] * net.match[0, h]
+                + match[1, j] * net.match[1, h]
+                + match[2, j] * net.match[2, h]
             )
-            total += max(x, np.float32(0)) * w.output[h]
+            total += max(x, np.float32(0)) * net.output[h]
         out[j] = total
     return out
 
 
 @compiled
 def best(
-    s: ShopperParts,
-    p: ProductParts,
-    w: Weights,
-    b: Blocks,
+    shopper: ShopperParts,
+    products: ProductParts,
+    net: Weights,
+    blocks: Blocks,
     bound: Floats,
     ranked: Ints,
     left_out: NDArray[np.bool_],
@@ -360,7 +373,7 @@ def best(
     Of equal ones the first are taken. `ranked` are the blocks, those with the highest `bound`
     first: when a bound is too low, the rest is not looked at.
     """
-    base = np.empty_like(w.output)
+    base = np.empty_like(net.output)
     columns, logits, held, bar = (
         np.empty(2 * k, np.int64),
         np.empty(2 * k, np.float32),
@@ -370,12 +383,14 @@ def best(
     for j in ranked:
         if bound[j] < bar:
             break
-        _fill_pair(s, w, p.pairs[b.pair[j]], base)
-        for i in range(b.starts[j], b.starts[j + 1]):
-            maker = s.makers[s.groups.maker_at[p.maker[i]]]
-            logit = _logit(p.daily[i], base, maker, _matches(s.queries, p.vectors[i]), w)
-            if bar <= logit < np.inf and not left_out[p.columns[i]]:
-                columns[held], logits[held] = p.columns[i], logit
+        _fill_pair(shopper, net, products.pairs[blocks.pair[j]], base)
+        for i in range(blocks.starts[j], blocks.starts[j + 1]):
+            maker = shopper.makers[shopper.groups.maker_at[products.maker[i]]]
+            logit = _logit(
+                products.daily[i], base, maker, _matches(shopper.queries, products.vectors[i]), net
+            )
+            if bar <= logit < np.inf and not left_out[products.columns[i]]:
+                columns[held], logits[held] = products.columns[i], logit
                 held += 1
             if held == 2 * k:
                 first = _first(columns, logits, k)
@@ -392,50 +407,59 @@ def _first(columns: Ints, logits: Floats, k: int) -> Any:
 
 
 @compiled
-def _most_of_makers(s: ShopperParts, p: ProductParts, b: Blocks) -> Any:
+def _most_of_makers(shopper: ShopperParts, products: ProductParts, blocks: Blocks) -> Any:
     """Upper bounds of a maker's cross features in each block, as `MAKER`.
 
     They are never negative.
     """
     most, done = (
-        np.zeros((len(b.pair), _MAKER), np.float32),
-        np.zeros(len(s.groups.maker), np.bool_),
+        np.zeros((len(blocks.pair), _MAKER), np.float32),
+        np.zeros(len(shopper.groups.maker), np.bool_),
     )
-    for row in s.groups.rows:
-        maker = p.codes[row, 2]
-        at = s.groups.maker_at[maker]
-        if not done[at] and maker + 1 < len(b.maker_starts):
+    for row in shopper.groups.rows:
+        maker = products.codes[row, 2]
+        at = shopper.groups.maker_at[maker]
+        if not done[at] and maker + 1 < len(blocks.maker_starts):
             done[at] = True
-            for j in b.maker_blocks[b.maker_starts[maker] : b.maker_starts[maker + 1]]:
+            first, end = blocks.maker_starts[maker], blocks.maker_starts[maker + 1]
+            for j in blocks.maker_blocks[first:end]:
                 for i in range(_MAKER):
-                    most[j, i] = max(most[j, i], s.groups.maker[at, i])
+                    most[j, i] = max(most[j, i], shopper.groups.maker[at, i])
     return most
 
 
 @compiled
-def _fill_pair(s: ShopperParts, w: Weights, pair: Ints, out: Floats) -> None:
-    type_, category = s.groups.type_at[pair[0]], s.groups.category_at[pair[1]]
-    share = s.groups.type_count[type_] / max(s.groups.category_count[category], np.float32(1))
+def _fill_pair(shopper: ShopperParts, net: Weights, pair: Ints, out: Floats) -> None:
+    groups = shopper.groups
+    type_, category = groups.type_at[pair[0]], groups.category_at[pair[1]]
+    share = groups.type_count[type_] / max(groups.category_count[category], np.float32(1))
     for h in range(len(out)):
         out[h] = (
-            s.user[h]
-            + s.types[type_, h]
-            + s.categories[category, h]
-            + share * w.cross[SHARE_OF_CATEGORY, h]
+            shopper.user[h]
+            + shopper.types[type_, h]
+            + shopper.categories[category, h]
+            + share * net.cross[SHARE_OF_CATEGORY, h]
         )
 
 
 @compiled
-def _logit_of(s: ShopperParts, p: ProductParts, w: Weights, n: int, base: Floats) -> Any:
+def _logit_of(
+    shopper: ShopperParts, products: ProductParts, net: Weights, place: int, base: Floats
+) -> Any:
     """Logit of the candidate at a place, which the shopper may have bought; `base` [H] is room."""
-    g, pair = s.groups, p.pairs[p.pair[n]]
-    item = g.product_at[p.rows[n]]
-    _fill_pair(s, w, pair, base)
-    share = g.product_count[item] / max(g.type_count[g.type_at[pair[0]]], np.float32(1))
+    groups, pair = shopper.groups, products.pairs[products.pair[place]]
+    item = groups.product_at[products.rows[place]]
+    _fill_pair(shopper, net, pair, base)
+    of_type = max(groups.type_count[groups.type_at[pair[0]]], np.float32(1))
+    share = groups.product_count[item] / of_type
     for h in range(len(base)):
-        base[h] += s.items[item, h] + share * w.cross[SHARE_OF_TYPE, h]
+        base[h] += shopper.items[item, h] + share * net.cross[SHARE_OF_TYPE, h]
     return _logit(
-        p.daily[n], base, s.makers[g.maker_at[p.maker[n]]], _matches(s.queries, p.vectors[n]), w
+        products.daily[place],
+        base,
+        shopper.makers[groups.maker_at[products.maker[place]]],
+        _matches(shopper.queries, products.vectors[place]),
+        net,
     )
 
 
@@ -451,17 +475,17 @@ def _matches(queries: Floats, vector: Floats) -> Any:
 
 
 @compiled
-def _logit(daily: Floats, base: Floats, maker: Floats, matches: Any, w: Weights) -> Any:
+def _logit(daily: Floats, base: Floats, maker: Floats, matches: Any, net: Weights) -> Any:
     """From the parts of the first layer, [H] each, and the three dot products."""
     total, (a, b, c) = np.float32(0), matches
-    for h in range(len(w.output)):  # written out: so it becomes vector instructions
+    for h in range(len(net.output)):  # written out: so it becomes vector instructions
         x = (
             daily[h]
             + base[h]
             + maker[h]
-            + a * w.match[0, h]
-            + b * w.match[1, h]
-            + c * w.match[2, h]
+            + a * net.match[0, h]
+            + b * net.match[1, h]
+            + c * net.match[2, h]
         )
-        total += max(x, np.float32(0)) * w.output[h]
-    return w.bias[0] + total
+        total += max(x, np.float32(0)) * net.output[h]
+    return net.bias[0] + total

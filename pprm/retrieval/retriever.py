@@ -184,16 +184,16 @@ class Retriever:
                 yield i, self._retrieve(states[i], self._shopper(g, mine, query), excluded[i])
 
     def _retrieve(
-        self, state: UserState, s: ShopperParts, excluded: NDArray[np.int64]
+        self, state: UserState, shopper: ShopperParts, excluded: NDArray[np.int64]
     ) -> Retrieved:
         if self._blocks is not None:
-            return self._find_in_blocks(state, s, self._blocks, excluded)
-        logits = self._score(s)
+            return self._find_in_blocks(state, shopper, self._blocks, excluded)
+        logits = self._score(shopper)
         logits[self.columns(excluded)] = -np.inf
-        return self.find(state, logits, s.groups)
+        return self.find(state, logits, shopper.groups)
 
-    def _score(self, s: ShopperParts) -> Floats:
-        return self._finite(first_layer.score(s, self._products, self._weights))
+    def _score(self, shopper: ShopperParts) -> Floats:
+        return self._finite(first_layer.score(shopper, self._products, self._weights))
 
     def _finite(self, logits: Floats) -> Floats:
         """The same; -inf, which is none, for those that are no finite number."""
@@ -210,23 +210,35 @@ class Retriever:
         return self._found(np.arange(len(logits)), logits, seen, self._looked_at(state), groups)
 
     def _find_in_blocks(
-        self, state: UserState, s: ShopperParts, b: Blocks, excluded: NDArray[np.int64]
+        self,
+        state: UserState,
+        shopper: ShopperParts,
+        block_parts: Blocks,
+        excluded: NDArray[np.int64],
     ) -> Retrieved:
         """Find what is new to the shopper from the blocks, and the rest one by one.
 
         The rest is what was bought or looked at. See `find`.
         """
-        p, w, looked = self._products, self._weights, self._looked_at(state)[:LOOKED]
-        bought, gone = np.zeros((2, len(p.rows)), bool)
-        mine = self.columns(s.groups.rows)
+        products, net, looked = self._products, self._weights, self._looked_at(state)[:LOOKED]
+        bought, gone = np.zeros((2, len(products.rows)), bool)
+        mine = self.columns(shopper.groups.rows)
         bought[mine], gone[self.columns(excluded)] = True, True
-        bounds = first_layer.bounds(s, p, w, b, first_layer.dot_products(s.queries, b.centres))
-        new = first_layer.best(s, p, w, b, bounds, np.argsort(-bounds), bought | gone, NEW)
+        bounds = first_layer.bounds(
+            shopper,
+            products,
+            net,
+            block_parts,
+            first_layer.dot_products(shopper.queries, block_parts.centres),
+        )
+        new = first_layer.best(
+            shopper, products, net, block_parts, bounds, np.argsort(-bounds), bought | gone, NEW
+        )
         columns = np.sort(np.concatenate([new, mine, looked]))
         columns = columns[np.diff(columns, prepend=-1).astype(bool) & ~gone[columns]]
         places = np.searchsorted(columns, looked[~gone[looked]])
-        logits = first_layer.score_some(s, p, w, columns)
-        return self._found(columns, logits, bought[columns], places, s.groups)
+        logits = first_layer.score_some(shopper, products, net, columns)
+        return self._found(columns, logits, bought[columns], places, shopper.groups)
 
     def _found(
         self,
@@ -279,9 +291,9 @@ class Retriever:
         )
         return _Read(text, scalars, *sequences(states, nows, self.catalogue))
 
-    def _shopper(self, g: Groups, user: Floats, query: Floats) -> ShopperParts:
-        types, categories, makers, items = first_layer.parts(g, self._weights)
-        return ShopperParts(g, user, types, categories, makers, items, query)
+    def _shopper(self, groups: Groups, user: Floats, query: Floats) -> ShopperParts:
+        types, categories, makers, items = first_layer.parts(groups, self._weights)
+        return ShopperParts(groups, user, types, categories, makers, items, query)
 
     def _given(
         self,
@@ -304,16 +316,17 @@ class Retriever:
         )  # fmt: skip
 
     def _items(
-        self, state: UserState, g: Groups, excluded: NDArray[np.int64]
+        self, state: UserState, groups: Groups, excluded: NDArray[np.int64]
     ) -> tuple[Items, Items]:
         """Candidates that the shopper bought or must not get, and those that they looked at."""
-        known = np.concatenate([g.product, _share_of_type(g, self.catalogue)[:, None]], 1)
+        known = np.concatenate([groups.product, _share_of_type(groups, self.catalogue)[:, None]], 1)
         left_out, bar = self.columns(excluded), self._bar
         bar[left_out] = -np.inf
-        mine = np.unique(np.concatenate([self.columns(g.rows), left_out]))
+        mine = np.unique(np.concatenate([self.columns(groups.rows), left_out]))
         looked = self._looked_at(state)[:LOOKED]
         both = [
-            Items(at, known[g.product_at[self.candidates[at]]], bar[at]) for at in (mine, looked)
+            Items(at, known[groups.product_at[self.candidates[at]]], bar[at])
+            for at in (mine, looked)
         ]
         bar[left_out] = 0
         return both[0], both[1]
@@ -329,32 +342,36 @@ class Retriever:
             self._lay_out(self._tables)
         return self._tables
 
-    def _lay_out(self, t: CandidateTables) -> None:
+    def _lay_out(self, tables: CandidateTables) -> None:
         """What the compiled loops read, or the device."""
         if self._pass is not None:
-            catalogue, self._bar = self.catalogue, np.zeros(len(t.rows), np.float32)
+            catalogue, self._bar = self.catalogue, np.zeros(len(tables.rows), np.float32)
             self._pass.load(
-                t.vectors, t.rows, catalogue.codes[t.rows], self._daily, catalogue.sizes
+                tables.vectors,
+                tables.rows,
+                catalogue.codes[tables.rows],
+                self._daily,
+                catalogue.sizes,
             )
             return
-        self._products = self._in_order(t)
+        self._products = self._in_order(tables)
         self._blocks = (
-            blocks.make(self._products, self._weights) if len(t.rows) > self.large else None
+            blocks.make(self._products, self._weights) if len(tables.rows) > self.large else None
         )
 
-    def _in_order(self, t: CandidateTables) -> ProductParts:
+    def _in_order(self, tables: CandidateTables) -> ProductParts:
         """The candidates as the loops read them."""
         codes, daily = self.catalogue.codes, self._daily.numpy()
-        columns = blocks.order(t.pair, daily @ self._weights.output)
-        rows, pair, places = t.rows[columns], t.pair[columns], np.empty_like(columns)
+        columns = blocks.order(tables.pair, daily @ self._weights.output)
+        rows, pair, places = tables.rows[columns], tables.pair[columns], np.empty_like(columns)
         position, places[columns] = np.full(len(codes), -1), np.arange(len(columns))
         position[rows] = np.arange(len(columns))
-        vectors = t.vectors[self._index(rows)].numpy()
+        vectors = tables.vectors[self._index(rows)].numpy()
         return ProductParts(
             codes, position, rows, columns, places, self._daily[self._index(columns)].numpy(),
             vectors,
-            first_layer.across(vectors), codes[rows, 2].astype(np.int64), t.pairs, pair,
-            np.searchsorted(pair, np.arange(len(t.pairs) + 1)),
+            first_layer.across(vectors), codes[rows, 2].astype(np.int64), tables.pairs, pair,
+            np.searchsorted(pair, np.arange(len(tables.pairs) + 1)),
         )  # fmt: skip
 
     @torch.inference_mode()
@@ -404,10 +421,10 @@ class Retriever:
         return torch.from_numpy(array).to(self.device)
 
 
-def _share_of_type(g: Groups, catalogue: Catalogue) -> Floats:
+def _share_of_type(groups: Groups, catalogue: Catalogue) -> Floats:
     """What each product bought is of the purchases of its type, [1 + p]."""
-    of_type = np.r_[1.0, g.type_count[g.type_at[catalogue.type[g.rows]]]]
-    share: Floats = (g.product_count / np.maximum(of_type, 1)).astype(np.float32)
+    of_type = np.r_[1.0, groups.type_count[groups.type_at[catalogue.type[groups.rows]]]]
+    share: Floats = (groups.product_count / np.maximum(of_type, 1)).astype(np.float32)
     return share
 
 

@@ -484,33 +484,44 @@ def _wrong(value: bytes) -> str:
 
 
 @compiled
-def _holds_too_much(h: Any) -> Any:
+def _holds_too_much(header: Any) -> Any:
     return (
-        h.interactions > MAX_SEQUENCE or h.visits > MAX_BASKETS or h.products > MAX_PRODUCTS
-        or h.again > MAX_PRODUCTS or h.browsed > MAX_BROWSED or h.looks > MAX_BROWSED
-        or h.published > MAX_PUBLISHED or h.text > MAX_TEXT_BYTES or h.hidden > MAX_HIDDEN
+        header.interactions > MAX_SEQUENCE or header.visits > MAX_BASKETS
+        or header.products > MAX_PRODUCTS or header.again > MAX_PRODUCTS
+        or header.browsed > MAX_BROWSED or header.looks > MAX_BROWSED
+        or header.published > MAX_PUBLISHED or header.text > MAX_TEXT_BYTES
+        or header.hidden > MAX_HIDDEN
     )  # fmt: skip
 
 
 @compiled
-def _wrong_header(h: Any) -> str:
-    if _holds_too_much(h):
+def _wrong_header(header: Any) -> str:
+    if _holds_too_much(header):
         return "more parts than are possible"
-    if not h.base <= MAX_BASE:
+    if not header.base <= MAX_BASE:
         return "base"
     if not (
-        h.baskets < MAX_COUNT and h.purchases < MAX_COUNT and (h.baskets > 0 or h.purchases == 0)
+        header.baskets < MAX_COUNT
+        and header.purchases < MAX_COUNT
+        and (header.baskets > 0 or header.purchases == 0)
     ):
         return "purchases"
-    if not (h.first_purchase <= h.last_purchase <= h.active_at < _LATEST > h.listed_at):
+    in_order = header.first_purchase <= header.last_purchase <= header.active_at
+    if not (in_order and header.active_at < _LATEST and header.listed_at < _LATEST):
         return "times"
-    decayed = 0 <= h.basket_decay28 <= h.baskets and 0 <= h.basket_decay112 <= h.baskets
-    if not decayed or h.visits != min(h.baskets, MAX_BASKETS):
+    decayed = (
+        0 <= header.basket_decay28 <= header.baskets
+        and 0 <= header.basket_decay112 <= header.baskets
+    )
+    if not decayed or header.visits != min(header.baskets, MAX_BASKETS):
         return "baskets"
-    if not (abs(h.sentiment) <= h.reviews < MAX_COUNT and h.reviewed_at <= h.active_at):
+    if not (
+        abs(header.sentiment) <= header.reviews < MAX_COUNT
+        and header.reviewed_at <= header.active_at
+    ):
         return "reviews"
-    most = h.promotions * 1.001
-    if not (0 <= h.mailer <= most < MAX_COUNT and 0 <= h.display <= most):
+    most = header.promotions * 1.001
+    if not (0 <= header.mailer <= most < MAX_COUNT and 0 <= header.display <= most):
         return "promotions"
     return ""
 
@@ -544,10 +555,10 @@ def _sequence_is_wrong(sequence: NDArray[Any]) -> bool:
 
 @compiled
 def _products_are_wrong(
-    newest: NDArray[Any], places: NDArray[np.uint16], again: NDArray[Any], h: Any
+    newest: NDArray[Any], places: NDArray[np.uint16], again: NDArray[Any], header: Any
 ) -> bool:
     for product in newest:
-        if product.time > h.active_at or not 1 <= product.basket <= h.baskets:
+        if product.time > header.active_at or not 1 <= product.basket <= header.baskets:
             return True
     held = len(newest) - len(places)  # a purchase each, and those of what was bought again
     for row in range(len(places)):
@@ -555,7 +566,7 @@ def _products_are_wrong(
         if (
             places[row] >= len(newest)
             or not 2 <= counted.count < MAX_COUNT
-            or counted.first > h.active_at
+            or counted.first > header.active_at
         ):
             return True
         if counted.ring & 1 == 0:  # bit 0 is the basket that bought it last
@@ -564,7 +575,7 @@ def _products_are_wrong(
             if not 1 <= decayed <= MAX_COUNT:
                 return True
         held += counted.count
-    return bool(held > h.purchases)
+    return bool(held > header.purchases)
 
 
 @compiled

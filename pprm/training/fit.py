@@ -159,19 +159,19 @@ class _Batches:
             else self._pairs(model, self.pairs[chosen])
         )
 
-    def _visits(self, model: PPRM, q: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    def _visits(self, model: PPRM, visits: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         data, z = self.data, model.product(self.projected)
-        candidates = z[torch.from_numpy(self.text_of[data.candidates[q]])]
-        sequence = z[torch.from_numpy(self.text_of[data.rows[q]])]
-        pooled = model.pool(sequence, _float(data.ages[q]), _float(data.weights[q]))
+        candidates = z[torch.from_numpy(self.text_of[data.candidates[visits]])]
+        sequence = z[torch.from_numpy(self.text_of[data.rows[visits]])]
+        pooled = model.pool(sequence, _float(data.ages[visits]), _float(data.weights[visits]))
         user = model.user_part(
-            self.user_texts[data.user[q]], torch.from_numpy(data.scalars[q]), pooled
+            self.user_texts[data.user[visits]], torch.from_numpy(data.scalars[visits]), pooled
         )
         matches = torch.einsum("bkd,bcd->bck", model.queries(pooled), candidates)
-        cross = model.cross_part(_float(data.cross[q]), matches)
+        cross = model.cross_part(_float(data.cross[visits]), matches)
         return model.head(
             user[:, None] + model.product_layer(candidates) + cross
-        ), torch.from_numpy(data.labels[q])
+        ), torch.from_numpy(data.labels[visits])
 
     def _pairs(self, model: PPRM, pairs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         q, c = pairs[:, 0], pairs[:, 1]
