@@ -10,7 +10,7 @@ from pprm.core.ids import stable_hash
 from pprm.state import user_state
 from pprm.state.fold import fold
 from pprm.state.user_state import UserState, store_code
-from worker.demo import data, records
+from worker.demo import data, wire_rows
 from worker.demo.announcements import NONE
 from worker.demo.data import Shop
 from worker.demo.households import DemoVisit
@@ -52,4 +52,4 @@ def product_rows(shop: Shop) -> Iterator[Row]:
     """The catalogue for the products topic, with what is promoted when December begins."""
     promoted = {said.product: said.entries for said in shop.promotions if said.time <= data.BEGIN}
     for number, product in enumerate(shop.dataset.products):
-        yield records.product_row(product, promoted.get(number, NONE), shop.dataset.stores)
+        yield wire_rows.product_row(product, promoted.get(number, NONE), shop.dataset.stores)

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from pprm.data.files import Note
-from pprm.data.report import Unusable
+from pprm.data.reading_report import Unusable
 
 MAX_ID_BYTES = 128
 EARLIEST = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp())

@@ -11,7 +11,7 @@ from pprm.catalogue import catalogue
 from pprm.catalogue.texts import product_text, profile_text
 from pprm.core.events import SOURCE_OF, Interaction, Kind, Position
 from pprm.core.ids import stable_hash
-from pprm.data.report import Report
+from pprm.data.reading_report import Report
 
 if TYPE_CHECKING:
     from pprm.data.plan import Plan

@@ -23,8 +23,8 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from pprm.data import formats
-from pprm.data.report import PassedOver, Report, Unusable
-from pprm.data.report import TableError as TableError
+from pprm.data.reading_report import PassedOver, Report, Unusable
+from pprm.data.reading_report import TableError as TableError
 
 R = TypeVar("R")
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pprm.data.report import TableError
+from pprm.data.reading_report import TableError
 
 CHUNK = 1 << 16
 """Bytes decompressed at a time."""

@@ -13,7 +13,7 @@ from pprm.data.cells import id_or_nothing, identity, price, seconds, text
 from pprm.data.dataset import Dataset, ShopProduct
 from pprm.data.files import Note, OnProgress, Reading, parsed, silent
 from pprm.data.limits import fit_product
-from pprm.data.report import PassedOver, Unusable
+from pprm.data.reading_report import PassedOver, Unusable
 from pprm.data.rows import Event, Rows, ShopUser, collect
 from pprm.data.text_files import Lines, csv_records, needs
 

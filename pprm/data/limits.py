@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from pprm.data.dataset import ShopProduct
 from pprm.data.files import Note
-from pprm.data.report import Unusable
+from pprm.data.reading_report import Unusable
 from pprm.data.rows import Event, ShopUser
 
 SHORT = 512

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pprm.data.files import Reading
-from pprm.data.report import TableError
+from pprm.data.reading_report import TableError
 from pprm.data.text_files import Check, check_names
 
 BATCH = 8192

@@ -14,7 +14,7 @@ from pprm.catalogue.catalogue import Codes
 from pprm.core.events import LOOKS, Kind
 from pprm.core.ids import stable_hash
 from pprm.data.dataset import Dataset, ShopProduct
-from pprm.data.report import Report, Unusable
+from pprm.data.reading_report import Report, Unusable
 from pprm.encoders.sentiment import sentiment
 from pprm.state.user_state import store_code
 

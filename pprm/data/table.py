@@ -17,8 +17,8 @@ from pprm.data.dataset import Dataset, ShopProduct
 from pprm.data.files import Note, OnProgress, OpenFile, Reading, parsed, silent
 from pprm.data.limits import fit_event, fit_product, fit_user
 from pprm.data.parquet import ParquetRows, parquet_records
-from pprm.data.report import PassedOver, Unusable
-from pprm.data.report import TableError as TableError
+from pprm.data.reading_report import PassedOver, Unusable
+from pprm.data.reading_report import TableError as TableError
 from pprm.data.rows import Event, Rows, ShopUser, collect
 from pprm.data.table_writer import write_table
 from pprm.data.text_files import Check, Lines, csv_records, like, needs

@@ -12,7 +12,7 @@ from pprm.core.events import Kind
 from pprm.data.cells import identity
 from pprm.data.dataset import Dataset, ShopProduct
 from pprm.data.files import OnProgress, Reading, parsed, silent
-from pprm.data.report import PassedOver, Unusable
+from pprm.data.reading_report import PassedOver, Unusable
 from pprm.data.rows import Event, Rows, collect
 from pprm.data.text_files import Lines, csv_records
 

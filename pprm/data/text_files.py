@@ -13,7 +13,7 @@ import orjson
 
 from pprm.data import formats
 from pprm.data.files import CUT, Reading
-from pprm.data.report import TableError, Unusable
+from pprm.data.reading_report import TableError, Unusable
 
 QUOTE = (
     "a text in double quotes begins here that does not"

@@ -23,7 +23,7 @@ from pprm.data.cells import identity, number, path, seconds, text
 from pprm.data.dataset import Dataset, ShopProduct
 from pprm.data.files import Note, OnProgress, Reading, parsed, silent
 from pprm.data.limits import ATTRIBUTES, CATEGORIES, fit_event, fit_product
-from pprm.data.report import Unusable
+from pprm.data.reading_report import Unusable
 from pprm.data.rows import Event, Rows, ShopUser, collect
 from pprm.data.text_files import Lines, json_records
 

@@ -28,14 +28,14 @@ from pprm.catalogue.popularity import Popularity
 from pprm.data.dataset import Dataset
 from pprm.data.plan import Split
 from pprm.data.replay import Visit, replay
-from pprm.evaluation import metrics
+from pprm.evaluation import list_metrics
 from pprm.serving import selection
 
 Scores: TypeAlias = NDArray[np.floating]
 
 
 SEED = 7
-K = metrics.K
+K = list_metrics.K
 
 
 class Contender(Protocol):
@@ -158,7 +158,11 @@ class Question(NamedTuple):
 
 
 def _ranking(ranked: NDArray[np.int64], truth: set[int]) -> tuple[float, float, float]:
-    return metrics.ndcg(ranked, truth), metrics.recall(ranked, truth), metrics.hit(ranked, truth)
+    return (
+        list_metrics.ndcg(ranked, truth),
+        list_metrics.recall(ranked, truth),
+        list_metrics.hit(ranked, truth),
+    )
 
 
 class Outcome(NamedTuple):

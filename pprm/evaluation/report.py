@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
-from pprm.evaluation import metrics
+from pprm.evaluation import list_metrics
 from pprm.evaluation.protocol import Judged, Outcome, Visits
 
 Results: TypeAlias = dict[str, dict[str, Any]]
@@ -61,10 +61,10 @@ def _decisions(test: Judged, validation: Judged) -> dict[str, float | None]:
     """Accuracy, precision and recall; None where no visit of the validation says where to cut."""
     if not validation.labels:
         return dict.fromkeys(("accuracy", "precision", "recall"))
-    threshold = metrics.best_threshold(
+    threshold = list_metrics.best_threshold(
         np.array(validation.scores), np.array(validation.labels, bool)
     )
-    return {**metrics.decision(np.array(test.scores), np.array(test.labels, bool), threshold)}
+    return {**list_metrics.decision(np.array(test.scores), np.array(test.labels, bool), threshold)}
 
 
 def difference(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pprm.catalogue.catalogue import Catalogue
 from pprm.data.dataset import Dataset
 from pprm.data.replay import Visit
-from pprm.evaluation import metrics
+from pprm.evaluation import list_metrics
 from pprm.evaluation.baselines.als import Als
 from pprm.evaluation.baselines.baseline import Baseline
 from pprm.evaluation.baselines.bpr import Bpr
@@ -110,7 +110,7 @@ def validate(
         if visit.number in queries:
             truth = set(column[visit.products].tolist()) - {-1}
             ranked = (selection.top(baseline.scores(visit)[rows]) for baseline in baselines)
-            gains.append([metrics.ndcg(best, truth) for best in ranked])
+            gains.append([list_metrics.ndcg(best, truth) for best in ranked])
         for baseline in baselines:
             baseline.add(visit)
     means: list[float] = np.mean(gains, axis=0).tolist()

@@ -32,12 +32,12 @@ from pprm.serving import artifact
 from pprm.training.train import make_catalogue
 from schemas.families import EVENTS
 from tests.integration.shop import Shop
-from worker.demo import data, households, processes, records, scenario
+from worker.demo import data, households, processes, scenario, wire_rows
 from worker.demo.announcements import Announcer, publish_catalogue
 from worker.demo.context import DemoContext, DemoOptions
+from worker.demo.demo_progress import DemoProgress
 from worker.demo.households import choose
 from worker.demo.lists import RecordPlace
-from worker.demo.progress import DemoProgress
 from worker.demo.replay import replay
 from worker.kafka.topics import create, plan
 from worker.settings import Model, client_settings, load
@@ -184,7 +184,7 @@ async def streamed(shop: Shop, dataset: Dataset) -> dict[str, tuple[str, ...]]:
         "kafka": {"bootstrap_servers": shop.broker, "session_timeout_seconds": 6},
         "topics": {"prefix": f"{shop.name}-", "partitions": scenario.PARTITIONS},
         "state": {"directory": shop.directory / "state"},
-        "recommendations": {"score_from": records.timestamp(LIVE), "k": DEPTH},
+        "recommendations": {"score_from": wire_rows.timestamp(LIVE), "k": DEPTH},
         "model": {"device": "cpu"},
         "http": {"port": processes.free_port(0)},
     }
@@ -202,7 +202,7 @@ async def streamed(shop: Shop, dataset: Dataset) -> dict[str, tuple[str, ...]]:
             await publish_catalogue(context, told)
             await processes.until_ready(worker)
             profiles = [
-                records.user_row(user, dataset.profiles.get(user, {}), begin)
+                wire_rows.user_row(user, dataset.profiles.get(user, {}), begin)
                 for user in dataset.users
             ]
             await publisher.send(context.topic("users"), profiles)
@@ -229,7 +229,7 @@ async def fold(
     sent = 0
     for week, visits in by_week(past):
         await announcer.announce(week)
-        rows = [row for visit in visits for row in records.visit_rows(visit)]
+        rows = [row for visit in visits for row in wire_rows.visit_rows(visit)]
         await context.publisher.send(context.topic("purchases"), rows)
         sent += len(rows)
         while await folded(context) < sent:
@@ -262,6 +262,6 @@ async def answer(
         lists[visit.basket] = received.newest[visit.household].products
     topic = context.topic(visit.family)
     ((partition, offset),) = (
-        await context.publisher.send(topic, records.visit_rows(visit))
+        await context.publisher.send(topic, wire_rows.visit_rows(visit))
     ).items()
     await received.answer(visit.household, RecordPlace(topic, partition, offset))

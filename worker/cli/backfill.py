@@ -25,7 +25,7 @@ from aiokafka import AIOKafkaProducer
 
 from pprm.core.events import SOURCE_OF, SOURCES, Kind
 from pprm.data.dataset import ShopProduct
-from pprm.data.report import Report, Unusable
+from pprm.data.reading_report import Report, Unusable
 from pprm.data.rows import EVENTS, SAME_EVENT, UNKNOWN_PRODUCT, Event, Rows, ShopUser
 from schemas import families
 from worker.cli.external_sort import Sorter
@@ -86,7 +86,7 @@ def prepare(rows: Rows, directory: Path, since: int = 0, memory: int | None = No
         memory: bytes of rows in memory; None: `external_sort.MEMORY`.
 
     Raises:
-        pprm.data.report.TableError: most of them cannot be used.
+        pprm.data.reading_report.TableError: most of them cannot be used.
     """
     sorter = Sorter(directory) if memory is None else Sorter(directory, memory)
     counts, report, repeats = Counter[str](), rows.report, Repeats()

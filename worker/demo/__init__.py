@@ -2,7 +2,7 @@
 
 Every basket is compared with the list before it.
 
-Pure: `households` (who takes part, what happens when), `records` (to the wire), `lists` (what was
-recommended), `prequential` (the comparison), `progress`, `report`. Shell: `processes`, `kafka`,
-`replay`, `view`; `scenario` runs it, `run` shows it and ends it.
+Pure: `households` (who takes part, what happens when), `wire_rows` (what is published), `lists`
+(what was recommended), `prequential` (the comparison), `demo_progress`, `report`. Shell:
+`processes`, `kafka`, `replay`, `view`; `scenario` plays the demo, `run` shows it and ends it.
 """

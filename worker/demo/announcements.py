@@ -9,7 +9,7 @@ import numpy as np
 
 from pprm.catalogue.promotions import ENTRY
 from pprm.data.dataset import PromotedProduct
-from worker.demo import processes, records
+from worker.demo import processes, wire_rows
 from worker.demo.context import DemoContext
 from worker.demo.data import Shop
 
@@ -20,7 +20,7 @@ async def publish_catalogue(context: DemoContext, shop: Shop) -> None:
     """Publish all products, with what is promoted when the replay begins."""
     entries = {one.product: one.entries for one in shop.promotions if one.time <= shop.begin}
     rows = (
-        records.product_row(product, entries.get(number, NONE), shop.dataset.stores)
+        wire_rows.product_row(product, entries.get(number, NONE), shop.dataset.stores)
         for number, product in enumerate(shop.dataset.products)
     )
     await context.publisher.send(context.topic("products"), rows)
@@ -48,7 +48,7 @@ class Announcer:
         known = await processes.metric(self.context.worker, processes.TAKEN_IN)
         products, stores = self.shop.dataset.products, self.shop.dataset.stores
         rows = [
-            records.product_row(products[promoted.product], promoted.entries, stores)
+            wire_rows.product_row(products[promoted.product], promoted.entries, stores)
             for promoted in due
         ]
         await self.context.publisher.send(self.context.topic("products"), rows)

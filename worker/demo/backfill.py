@@ -10,10 +10,10 @@ from itertools import chain
 import numpy as np
 
 from schemas.families import EVENTS
-from worker.demo import announcements, data, processes, records
+from worker.demo import announcements, data, processes, wire_rows
 from worker.demo.context import DemoContext, DemoOptions
 from worker.demo.data import Shop
-from worker.demo.progress import DemoProgress, Step
+from worker.demo.demo_progress import DemoProgress, Step
 
 CHUNK = 50
 """Shoppers whose backfill is encoded and sent at once."""
@@ -51,7 +51,7 @@ async def publish(context: DemoContext, reading: Awaitable[Shop]) -> Shop:
         step.detail = (
             f"{len(shop.dataset.products):,} products, {len(shop.universe):,} of them candidates"
         )
-    with context.progress.step(f"backfill until {records.timestamp(shop.begin)}") as step:
+    with context.progress.step(f"backfill until {wire_rows.timestamp(shop.begin)}") as step:
         await _backfill(context, shop, step)
     return shop
 
@@ -64,7 +64,10 @@ async def _backfill(context: DemoContext, shop: Shop, step: Step) -> None:
         past = [visit for visit in visits if visit.time < shop.begin]
         for family in EVENTS:
             rows = [
-                row for visit in past if visit.family == family for row in records.visit_rows(visit)
+                row
+                for visit in past
+                if visit.family == family
+                for row in wire_rows.visit_rows(visit)
             ]
             await context.publisher.send(context.topic(family), rows)
             context.progress.backfill_events += len(rows)
@@ -100,7 +103,7 @@ async def first_lists(context: DemoContext, shop: Shop) -> None:
 async def _introduce(context: DemoContext, shop: Shop, names: Sequence[str]) -> None:
     profiles, about = shop.dataset.profiles, shop.dataset.about
     rows = [
-        records.user_row(name, profiles.get(name, {}), shop.begin, about.get(name))
+        wire_rows.user_row(name, profiles.get(name, {}), shop.begin, about.get(name))
         for name in names
     ]
     await context.publisher.send(context.topic("users"), rows)

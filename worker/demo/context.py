@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pprm.data.source import Source
+from worker.demo.demo_progress import DemoProgress
 from worker.demo.kafka import Publisher
 from worker.demo.processes import Worker
-from worker.demo.progress import DemoProgress
 from worker.settings import Settings
 
 BUNDLED_SHOP = Source()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pprm.core.ids import stable_hash
 from pprm.evaluation.baselines import PopularityBaseline
 from pprm.evaluation.baselines.top_frequency import PersonalTopFrequency
-from pprm.evaluation.metrics import hit, ndcg
+from pprm.evaluation.list_metrics import hit, ndcg
 from pprm.serving.selection import top
 from worker.demo.households import DemoVisit
 

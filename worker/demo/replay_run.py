@@ -12,14 +12,14 @@ import numpy as np
 from pprm.data import plan
 from pprm.evaluation import protocol
 from pprm.evaluation.baselines import top_frequency
-from worker.demo import households, prequential, records
+from worker.demo import households, prequential, wire_rows
 from worker.demo.announcements import Announcer
 from worker.demo.context import DemoContext
 from worker.demo.data import Shop
+from worker.demo.demo_progress import DemoProgress
 from worker.demo.households import DemoVisit
 from worker.demo.lists import RecordPlace
 from worker.demo.prequential import Baselines
-from worker.demo.progress import DemoProgress
 from worker.demo.replay import replay
 
 
@@ -78,7 +78,7 @@ async def _answer(context: DemoContext, judge: _Judge, visit: DemoVisit) -> None
     before = progress.lists.newest[visit.household]
     judge.judge(visit)
     progress.date = visit.time
-    rows = records.visit_rows(visit)
+    rows = wire_rows.visit_rows(visit)
     progress.lists.sent(visit.household, perf_counter())
     ((partition, offset),) = (await context.publisher.send(topic, rows)).items()
     progress.events += len(rows)

@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 
 from worker.demo import prequential
-from worker.demo.progress import DemoProgress
-from worker.demo.records import timestamp
+from worker.demo.demo_progress import DemoProgress
+from worker.demo.wire_rows import timestamp
 
 
 def figures(progress: DemoProgress) -> dict[str, Any]:

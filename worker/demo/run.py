@@ -13,9 +13,9 @@ from rich.console import Console
 from pprm.data.files import TableError
 from worker.demo import processes, view
 from worker.demo.context import DemoOptions
+from worker.demo.demo_progress import DemoProgress
 from worker.demo.lists import NoListError
 from worker.demo.processes import WorkerError
-from worker.demo.progress import DemoProgress
 from worker.demo.report import figures, summary, what_is_left
 from worker.demo.scenario import play
 from worker.kafka.embedded import EmbeddedBrokerError

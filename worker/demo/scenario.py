@@ -13,11 +13,9 @@ from typing import Any
 
 from pprm.data.source import BUNDLED
 from worker import settings
-from worker.demo import backfill as past
-from worker.demo import data, kafka, processes, records
-from worker.demo import replay_run as live
+from worker.demo import backfill, data, kafka, processes, replay_run, wire_rows
 from worker.demo.context import DemoContext, DemoOptions
-from worker.demo.progress import DemoProgress
+from worker.demo.demo_progress import DemoProgress
 from worker.kafka import embedded, topics
 from worker.kafka.batches import Record
 from worker.settings import Model, Settings, client_settings
@@ -42,7 +40,7 @@ async def play(
     """
     with _broker(options, progress) as broker, TemporaryDirectory(prefix="pprm-demo-") as directory:
         async with asyncio.TaskGroup() as group:
-            reading = group.create_task(past.read(options, progress))
+            reading = group.create_task(backfill.read(options, progress))
             begin = data.BEGIN if options.source.dataset == BUNDLED else (await reading).begin
             await _play_acts(
                 options, progress, command, _flags(broker, Path(directory), options, begin), reading
@@ -71,10 +69,10 @@ async def _play_acts(
         async with _alongside(processes.watch(worker)), _connected(chosen, progress) as publisher:
             context = DemoContext(options, chosen, worker, publisher, progress)
             _, shop = await asyncio.gather(
-                past.worker_ready(context), past.publish(context, reading)
+                backfill.worker_ready(context), backfill.publish(context, reading)
             )
-            await past.first_lists(context, shop)
-            await live.replay_all(context, shop)
+            await backfill.first_lists(context, shop)
+            await replay_run.replay_all(context, shop)
 
 
 @contextmanager
@@ -100,7 +98,7 @@ def _flags(broker: str, directory: Path, options: DemoOptions, begin: int) -> di
         "kafka": {"bootstrap_servers": broker, "session_timeout_seconds": 6},
         "topics": {"prefix": f"demo-{token}-" if options.broker else "", "partitions": PARTITIONS},
         "state": {"directory": directory / "state"},
-        "recommendations": {"score_from": records.timestamp(begin)},
+        "recommendations": {"score_from": wire_rows.timestamp(begin)},
         "http": {"port": processes.free_port(settings.load().http.port)},
         "log": {"format": "json"},
     }

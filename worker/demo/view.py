@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pprm.core.progress import duration
-from pprm.evaluation.metrics import K
+from pprm.evaluation.list_metrics import K
+from worker.demo.demo_progress import DemoProgress, Shown, Step
 from worker.demo.households import DemoVisit, browses
 from worker.demo.lists import Listed
-from worker.demo.progress import DemoProgress, Shown, Step
 from worker.demo.report import meanwhile, pprm_lines
 
 PLAIN_SECONDS = 5.0

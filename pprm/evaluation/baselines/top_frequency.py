@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pprm.catalogue.catalogue import Catalogue
 from pprm.data.dataset import Dataset
 from pprm.data.replay import Visit
-from pprm.evaluation import metrics
+from pprm.evaluation import list_metrics
 from pprm.evaluation.baselines.history import DecayedCounts
 from pprm.evaluation.baselines.popularity import PopularityBaseline
 from pprm.serving import selection
@@ -121,15 +121,17 @@ def choose(
     """
     gains = [
         [
-            metrics.ndcg(selection.top(np.where(available, one.popularity[days], -1)), one.truth)
+            list_metrics.ndcg(
+                selection.top(np.where(available, one.popularity[days], -1)), one.truth
+            )
             for days in WINDOWS
         ]
-        for one in _asked(dataset, available, queries, WINDOWS)
+        for one in _queries(dataset, available, queries, WINDOWS)
     ]
     if not gains:
         return PersonalTopFrequency()
     days = WINDOWS[int(np.mean(gains, axis=0).argmax())]
-    gains = [_tried(one, days) for one in _asked(dataset, available, queries, (days,))]
+    gains = [_tried(one, days) for one in _queries(dataset, available, queries, (days,))]
     half_life, weight = list(every(HALF_LIVES, WEIGHTS))[int(np.mean(gains, axis=0).argmax())]
     return PersonalTopFrequency(half_life, weight, days)
 
@@ -138,17 +140,17 @@ def _tried(one: Query, days: int | None) -> list[float]:
     """NDCG@10 of a visit by each half-life and weight."""
     popularity = one.popularity[days]
     # nothing else can be among the first ten
-    pool = np.union1d(one.own, selection.top(popularity, k=metrics.K + len(one.own)))
+    pool = np.union1d(one.own, selection.top(popularity, k=list_metrics.K + len(one.own)))
     place = np.searchsorted(pool, one.own)
     own = np.stack(
         [np.bincount(place, 0.5 ** (one.ages / half_life), len(pool)) for half_life in HALF_LIVES]
     )
     scores = own[:, None] + np.array(WEIGHTS)[:, None] * _share(popularity)[pool]
-    best = np.argsort(-scores.reshape(-1, len(pool)), kind="stable")[:, : metrics.K]
-    return [metrics.ndcg(pool[listed], one.truth) for listed in best]
+    best = np.argsort(-scores.reshape(-1, len(pool)), kind="stable")[:, : list_metrics.K]
+    return [list_metrics.ndcg(pool[listed], one.truth) for listed in best]
 
 
-def _asked(
+def _queries(
     dataset: Dataset,
     available: NDArray[np.bool_],
     queries: Collection[int],

@@ -22,7 +22,7 @@ from pprm.core.events import Kind
 from pprm.data import limits, rees46, table
 from pprm.data.dataset import Dataset
 from pprm.data.files import CUT, Reading, parsed
-from pprm.data.report import TableError, Unusable
+from pprm.data.reading_report import TableError, Unusable
 from pprm.data.text_files import QUOTE, Lines, csv_records
 from pprm.state.fold import fold
 from pprm.state.user_state import UserState

@@ -23,7 +23,7 @@ from pprm.data import DATASETS, files, parquet, table
 from pprm.data.cells import NOTHING, identity
 from pprm.data.dataset import Dataset, ShopProduct
 from pprm.data.files import CUT
-from pprm.data.report import Unusable
+from pprm.data.reading_report import Unusable
 from pprm.data.rows import Event, Rows, ShopUser, collect
 
 EVENTS = """event_id,user_id,product_id,occurred_at,kind,basket_id,store_id,quantity,price,\

@@ -10,7 +10,7 @@ from pprm.data.dataset import Dataset, ShopProduct
 from pprm.data.files import TableError
 from pprm.data.source import Source
 from tests.unit.demo.test_records import record
-from worker.demo import data, records
+from worker.demo import data, wire_rows
 from worker.demo.households import DemoVisit
 from worker.pipeline import codec
 
@@ -82,7 +82,7 @@ def test_what_is_no_purchase_stands_by_itself(tmp_path: Path) -> None:
     decoded = [
         codec.decode(visit.family, record(visit.family, row), visit.time)
         for visit in shop.history["1"]
-        for row in records.visit_rows(visit)
+        for row in wire_rows.visit_rows(visit)
     ]
     events = [said.event for said in decoded if isinstance(said, codec.Decoded)]
     wanted = [

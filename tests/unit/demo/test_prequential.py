@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from pprm.evaluation.baselines.top_frequency import PersonalTopFrequency
+from worker.demo.demo_progress import DemoProgress
 from worker.demo.households import DAY, DemoVisit, browses
 from worker.demo.lists import Listed, RecordPlace
 from worker.demo.prequential import Scores, baselines
-from worker.demo.progress import DemoProgress
 from worker.demo.replay_run import _Judge
 
 PRODUCTS = [f"p{number}" for number in range(30)]

@@ -3,8 +3,8 @@
 import json
 import subprocess
 
+from worker.demo.demo_progress import DemoProgress
 from worker.demo.prequential import Scores
-from worker.demo.progress import DemoProgress
 from worker.demo.report import figures, kcat_lines, meanwhile, summary, what_is_left
 
 

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from tests.unit.demo.test_report import after_a_replay
 from worker.demo import view
+from worker.demo.demo_progress import DemoProgress, Shown
 from worker.demo.households import DemoVisit, browses
 from worker.demo.lists import Listed, RecordPlace
-from worker.demo.progress import DemoProgress, Shown
 
 PRODUCTS = tuple(f"p{number}" for number in range(12))
 PLAIN = next(name for name in map(str, range(100)) if not browses(name))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, ndcg_score, precision_score, recall_score
 
-from pprm.evaluation import metrics
+from pprm.evaluation import list_metrics
 from pprm.serving import selection
 
 SCORES = st.lists(st.integers(0, 6), min_size=12, max_size=40)
@@ -15,7 +15,7 @@ def test_ndcg_is_scikit_learns(order: list[int], truth: set[int]) -> None:
     scores = np.empty(30)
     scores[order] = np.arange(30, 0, -1)
     relevant = np.array([[float(i in truth) for i in range(30)]])
-    assert metrics.ndcg(np.array(order), truth) == pytest.approx(
+    assert list_metrics.ndcg(np.array(order), truth) == pytest.approx(
         ndcg_score(relevant, scores[None], k=10)
     )
 
@@ -26,8 +26,8 @@ def test_top_recall_and_hit_by_brute_force(values: list[int], truth: set[int]) -
     best = sorted(range(len(values)), key=lambda i: (-values[i], i))[:10]
     assert selection.top(scores).tolist() == best
     hits = [i for i in best if i in truth]
-    assert metrics.recall(np.array(best), truth) == len(hits) / len(truth)
-    assert metrics.hit(np.array(best), truth) == float(bool(hits))
+    assert list_metrics.recall(np.array(best), truth) == len(hits) / len(truth)
+    assert list_metrics.hit(np.array(best), truth) == float(bool(hits))
 
 
 def test_excluded_columns_never_come_out() -> None:
@@ -38,12 +38,12 @@ def test_excluded_columns_never_come_out() -> None:
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=40))
 def test_the_best_threshold_and_its_decision(pairs: list[tuple[int, bool]]) -> None:
     scores, labels = np.array([float(s) for s, _ in pairs]), np.array([label for _, label in pairs])
-    threshold = metrics.best_threshold(scores, labels)
+    threshold = list_metrics.best_threshold(scores, labels)
     said = scores >= threshold
     assert (said == labels).mean() == max(
         ((scores >= t) == labels).mean() for t in [*scores, np.inf]
     )
-    decision = metrics.decision(scores, labels, threshold)
+    decision = list_metrics.decision(scores, labels, threshold)
     assert decision["accuracy"] == pytest.approx(accuracy_score(labels, said))
     assert decision["precision"] == pytest.approx(precision_score(labels, said, zero_division=0))
     assert decision["recall"] == pytest.approx(recall_score(labels, said, zero_division=0))
