@@ -48,7 +48,7 @@ def groups(categories: Sequence[str], title: str) -> tuple[str, str]:
     return path[-1], path[-2] if len(path) > 1 else path[-1]
 
 
-SPARE = 1024
+KEPT_WITHDRAWN = 1024
 """Withdrawn products that keep their rows though nobody bought them: they may come back."""
 
 
@@ -249,7 +249,8 @@ class Catalogue:
     def withdraw(self, product_ids: Iterable[str]) -> None:
         """Never recommend these again.
 
-        Their rows stay as long as they are needed; those of the newest `SPARE` stay in any case.
+        Their rows stay as long as they are needed. Those of the newest `KEPT_WITHDRAWN` stay in any
+        case.
         """
         for product_id in product_ids:
             row = self._rows.get(stable_hash(product_id))
@@ -295,8 +296,8 @@ class Catalogue:
         return row
 
     def _vacated(self) -> int | None:
-        """A row that nothing refers to any more, none where there is none."""
-        while len(self._withdrawn) > SPARE:
+        """Return a row that nothing refers to any more, or None."""
+        while len(self._withdrawn) > KEPT_WITHDRAWN:
             row = next(iter(self._withdrawn))
             del self._withdrawn[row]
             if not self._is_needed(int(self._hashes[row])):

@@ -38,7 +38,7 @@ counts.
 """
 COLUMNS = len(HALF_LIVES)
 FEATURES = ("week", "month", "all", "trend")
-"""Of a product, as retrieval reads them."""
+"""Popularity features of a product, as retrieval reads them."""
 ALL, WEEK, MONTH, BUYERS, FIRST_WEEK, FIRST_MONTH, ONE_DAY, THREE_DAYS = range(COLUMNS)
 FIRSTS = slice(BUYERS, ONE_DAY)
 FAST = slice(ONE_DAY, COLUMNS)
@@ -153,6 +153,7 @@ class Popularity:
         own = self._partition(partition)
         days: dict[int, list[Purchase]] = {}
         for purchase in purchases:
+            # a purchase counts from the day after it, so that no list sees its own day's
             days.setdefault(max(int(purchase.time // DAY) + 1, self.day), []).append(purchase)
         for day, bought in days.items():
             rows, counters = self._count(bought, day)
@@ -250,6 +251,7 @@ class Popularity:
         day = int(now // DAY)
         if day <= self.day:
             return False
+        # exponential decay is the same factor for all: nobody's purchases are looked at again
         decay = _all_decays(np.array([day - self.day]))
         self.day = day
         for own in self._own.values():
@@ -315,6 +317,8 @@ class Popularity:
 
     def _sum(self) -> Counters:
         """Counters by row of all partitions together, added up anew where they have to be."""
+        # from nothing, where partitions were decayed or came and went: taking old sums away would
+        # leave what rounding has made of them
         if self._stale:
             self._stale = False
             self._total[:] = 0

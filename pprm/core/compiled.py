@@ -44,12 +44,16 @@ def compiled(function: F) -> F:
 
 
 class _BySources:
-    """A cache's place, whose contents are of all sources of ours that a file is made of."""
+    """Where compiled functions are kept, with all sources of ours that each was compiled from.
+
+    numba looks for a kept function with `get_source_stamp`, and takes it only if the stamp is the
+    same.
+    """
 
     _py_file: str
 
     def get_source_stamp(self) -> Any:
-        """What must be the same for what is cached to be used; read when a function is defined."""
+        """Return a hash of the sources; it is read when a function is defined."""
         path = Path(self._py_file).resolve()
         if not path.is_relative_to(PACKAGE):
             return super().get_source_stamp()  # type: ignore[misc]
@@ -57,15 +61,15 @@ class _BySources:
 
 
 class Named(_BySources, caching.UserProvidedCacheLocator):  # type: ignore[misc]
-    """Where NUMBA_CACHE_DIR says."""
+    """The cache in the directory that NUMBA_CACHE_DIR names."""
 
 
 class Beside(_BySources, caching.InTreeCacheLocator):  # type: ignore[misc]
-    """Beside the source."""
+    """The cache beside the source."""
 
 
 class OfTheUser(_BySources, caching.UserWideCacheLocator):  # type: ignore[misc]
-    """In the user's cache directory."""
+    """The cache in the user's cache directory."""
 
 
 def digest(path: Path) -> str:

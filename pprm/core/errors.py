@@ -1,4 +1,4 @@
-"""What all errors have in common that a person can do something about."""
+"""Errors that a person can do something about."""
 
 
 class Foreseen(Exception):

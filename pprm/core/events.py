@@ -21,11 +21,12 @@ WAYS = 7
 
 
 def elsewhere(source: int) -> int:
-    """The source of a record that was re-keyed.
+    """Return the source of a record that was re-keyed.
 
-    Those of one partition of a topic keep their order among themselves. Where a shopper's records
-    lie in more than `WAYS` other partitions, some share a watermark; what one of them has once
-    replaced, event ids tell apart.
+    Records keep their order within the partition that they were read from, so each such partition
+    of a topic has a watermark of its own. A shopper whose records lie in more than `WAYS` other
+    partitions has some that share one. A repeat that is not noticed then is recognised by its
+    event's fingerprint.
     """
     return source + SLOTS
 
@@ -48,7 +49,7 @@ class Kind(IntEnum):
     DISLIKE = 7
     HIDE = 8
     NOTHING = 9
-    """A purchase of none."""
+    """A purchase with quantity 0."""
 
 
 ACTS = tuple(Kind)[: Kind.REVIEW + 1]

@@ -22,7 +22,7 @@ class FeatureGroup:
     name: str
     columns: tuple[str, ...]
     fill: Fill | None = None
-    """None: a loop that fills several groups at once fills it."""
+    """The loop that fills the columns. None: one loop fills several groups, this one among them."""
 
     def __post_init__(self) -> None:
         if len(set(self.columns)) < len(self.columns):

@@ -1,6 +1,6 @@
-"""Rows by the hash of an id, for many at once.
+"""Finds the rows of many ids at once, by their hashes.
 
-A million in some dozens of milliseconds, a dict takes a second.
+A million take some dozens of milliseconds; a dict takes a second.
 """
 
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ class HashTable(NamedTuple):
 
 @compiled
 def _make(hashes: NDArray[np.uint64]) -> Any:
-    size = 16
+    size = 16  # a power of two: the lower bits of a hash are its place
     while size < 2 * len(hashes):
         size *= 2
     keys, rows = np.zeros(size, np.uint64), np.full(size, -1, np.int64)

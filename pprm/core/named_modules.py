@@ -20,9 +20,9 @@ class NamedModule(NamedTuple):
 
     name: str
     module: str
-    """Its own, within the package."""
+    """The module's name within the package."""
     constants: dict[str, Any]
-    """What is written out at its top level, by name."""
+    """Constants of the module's top level by name, as far as they are literals."""
 
 
 class Modules(Mapping[str, T]):

@@ -7,7 +7,7 @@ from torch import nn
 
 
 def nbytes(*parts: Any) -> int:
-    """Of numpy arrays, scipy's sparse rows and torch modules, together."""
+    """Bytes of numpy arrays, scipy's sparse rows and torch modules, together."""
     return sum(map(_bytes, parts))
 
 

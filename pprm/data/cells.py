@@ -23,7 +23,7 @@ FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no":
 NOTHING = frozenset({"", "NULL", "null", "NaN", "nan", "<NA>", "#N/A", "\\N"})
 """What databases, pandas and spreadsheets write where there is nothing."""
 NO_ID = frozenset({"None", "none", "N/A", "undefined"})
-"""The same, though of a text they could be its words."""
+"""What the same sources write for a missing id. In a text these may be its words."""
 SMALLER = {"milliseconds": 1000, "microseconds": 1_000_000, "nanoseconds": 1_000_000_000}
 
 _FORMER_NUMBER = re.compile(r"-?\d+\.0+|-?\d(\.\d+)?[eE]\+\d+")

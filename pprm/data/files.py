@@ -1,9 +1,7 @@
 """Rows of files of any size, read once from front to back in bounded memory.
 
-Rows that cannot be used are left out.
-
-A download or a copy that was broken off ends in the middle of a line: such a last line is one of
-them.
+Rows that cannot be used are left out. So is a last line that ends in the middle, as of a download
+that was broken off.
 """
 
 from collections.abc import Callable, Iterable, Iterator

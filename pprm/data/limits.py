@@ -24,7 +24,10 @@ CATEGORIES, ATTRIBUTES = 8, 32
 
 
 def fit_product(product: ShopProduct, note: Note) -> ShopProduct:
-    """A product within the limits. Of a path that is too long the end stays: it says the most."""
+    """Return the product within the limits.
+
+    Of a category path that is too long the end stays, since it says the most.
+    """
     if len(product.categories) > CATEGORIES:
         note(Unusable(f"more than {CATEGORIES} categories: the last ones are taken"))
     return product._replace(

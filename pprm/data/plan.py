@@ -46,12 +46,12 @@ class Plan:
 
     @property
     def chosen(self) -> int:
-        """What choices are made with learns from nothing later."""
+        """Unix time before which the model that choices are made with learns."""
         return self.validation.begin
 
     @property
     def until(self) -> int:
-        """The end of learning for the model that is tested.
+        """Unix time before which the model that is tested learns.
 
         It has the settings chosen on the validation, and learns from the validation's visits, too.
         """

@@ -39,7 +39,7 @@ SENTIMENT = SCALARS.index("sentiment")
 
 @dataclass(frozen=True, slots=True)
 class VariantSetup:
-    """What variants of retrieval are made with."""
+    """What all variants of retrieval are made from."""
 
     config: PPRMConfig
     examples: TrainingSet

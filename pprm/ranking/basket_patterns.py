@@ -115,7 +115,7 @@ def _usual_store(visits: NDArray[Any]) -> Any:
 
 @compiled
 def _count(bits: np.uint64) -> Any:
-    """Bits that are set: Hacker's Delight, 5-1."""
+    """Count the bits that are set (Hacker's Delight, 5-1)."""
     bits = bits - ((bits >> ONE) & np.uint64(0x5555555555555555))
     bits = (bits & np.uint64(0x3333333333333333)) + (
         (bits >> np.uint64(2)) & np.uint64(0x3333333333333333)

@@ -190,7 +190,7 @@ class CandidateFeatures:
         return self._laid_out[2]
 
     def _shared(self) -> _Shared:
-        """Made again when what it is made of has changed."""
+        """Return what is the same for all shoppers, made again when its sources changed."""
         catalogue, counts = self.catalogue, self.counts
         version = (catalogue.version, counts.changes)
         if self._made is None or version != self._version:

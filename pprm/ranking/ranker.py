@@ -63,7 +63,10 @@ class _Room(NamedTuple):
 
 
 class Ranker:
-    """Predicts with a model as it is now, on its device. One thread owns it."""
+    """Computes logits with a network's weights as they are now, on its device.
+
+    One thread owns it.
+    """
 
     def __init__(self, model: RankingNetwork) -> None:
         self._model, self._network = model, _network(model)
@@ -182,6 +185,7 @@ def _other_layers(net: _Network, room: _Room, logits: Floats) -> None:
             for unit in range(4):
                 four[unit] = net.second_bias[m, n + unit]
             _add_products(net.second[m], n, every, room.hidden, m * width, four, 0, rows)
+            # the output's weights are used at once, so that the second layer is never kept whole
             for unit in range(4):
                 weight = net.output[m, n + unit]
                 for i in range(rows):
@@ -190,7 +194,7 @@ def _other_layers(net: _Network, room: _Room, logits: Floats) -> None:
 
 @compiled
 def _relu(x: Any) -> Any:
-    """Written so that what is not a number stays so."""
+    """ReLU, written so that NaN stays NaN."""
     return np.float32(0) if x < 0 else x
 
 

@@ -55,7 +55,10 @@ class SlowTables:
     """and how much."""
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """For a file; what is not a number of a product in half precision."""
+        """Return arrays for a file.
+
+        What is kept per product is in half precision, but for integers.
+        """
         stored = {name: getattr(self, name) for name in _STORED}
         return {
             name: a.astype(np.float16) if _STORED[name] is np.float32 else a
@@ -103,7 +106,10 @@ class LaidOut:
     codes: NDArray[np.int32]
     """Of the catalogue."""
     at: NDArray[np.int64]
-    """Row of the tables by product for each catalogue row; -1, their last row: unknown."""
+    """Row of each catalogue row in the tables by product.
+
+    -1, their last row, where it is unknown.
+    """
     product_hazards: Floats
     """[p + 1, BUCKETS]"""
     type_hazards: Floats

@@ -42,6 +42,7 @@ def choose(
 
 @compiled
 def _choose(logits: NDArray[np.float32], seen: NDArray[np.bool_], looked: NDArray[np.int64]) -> Any:
+    # the bar first: only the few above it are sorted, not the whole catalogue
     chosen, new, n = np.zeros(len(logits), np.bool_), np.empty(len(logits), np.int64), 0
     bar = _bar(logits, seen, NEW)
     for i in range(len(logits)):

@@ -1,8 +1,8 @@
 """A device and its transfers: the same calls on a GPU and, where there is none, on the CPU.
 
-On a GPU transfers go through page-locked memory while the host goes on, those to it on a stream of
-their own; functions are recorded as CUDA graphs, so that dozens of small kernels cost one launch.
-On the CPU nothing of this is needed.
+On a GPU, transfers go through page-locked memory while the host goes on; those to it have a stream
+of their own. Functions are recorded as CUDA graphs, so that dozens of small kernels cost one
+launch. On the CPU nothing of this is needed.
 """
 
 from collections.abc import Callable, Hashable, Sequence

@@ -57,7 +57,7 @@ class ShopperInput(NamedTuple):
 
 
 class BufferSize(NamedTuple):
-    """Of a buffer."""
+    """Sizes of a micro-batch's buffer."""
 
     shoppers: int
     bought: int

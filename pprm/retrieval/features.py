@@ -20,9 +20,12 @@ from pprm.core.feature_groups import FeatureGroup, Layout
 from pprm.state.user_state import BASKET_DECAY, DAY, UserState
 
 COMMON = ("count", "decay7", "decay28", "decay112", "recent7", "recent28", "due")
-"""Log counts, exp(-gap/7 d) and exp(-gap/28 d), and gap / mean interval, halved."""
+"""Features of what was bought, of a product and of a group alike.
+
+Log counts, exp(-gap / 7 d) and exp(-gap / 28 d), and gap / mean interval, halved.
+"""
 GROUP = (*COMMON, "rate112", "seen")
-"""Features per type and per category: then the rate per basket, and 1."""
+"""Features per type and per category: `COMMON`, the rate per basket, and 1."""
 ITEM = (
     *COMMON,
     "due_distance",
@@ -82,7 +85,7 @@ _DUE_DISTANCE, _PER_BASKET, _RATE28, _RATE112, _RATE_RECENT, _LOG_RATE, _SEEN = 
 )  # fmt: skip
 _MAKER_COUNT, _MAKER_DECAY112 = MAKER.index("count"), MAKER.index("decay112")
 ON_TIME = 0.5
-"""`due` after just the mean interval between two purchases."""
+"""Value of `due` when just the mean interval between two purchases has passed."""
 
 
 def scalars(state: UserState, now: float) -> Floats:
@@ -203,20 +206,21 @@ def _bought(counters: NDArray[Any], rows: NDArray[np.int64], now: float, baskets
     for i in range(len(rows)):
         if rows[i] < 0:
             continue
-        c = counters[i]
+        counter = counters[i]
         known[n], places[n], out = rows[i], i, bought[n]
-        age = max(now - c.last, 0.0) / DAY
-        # what is left after 28 days' half-lives is its 4th power, after 7 days' its 16th
+        age = max(now - counter.last, 0.0) / DAY
+        # one power instead of three: what is left after 28 days' half-lives is its 4th power, and
+        # after 7 days' its 16th
         by112 = 2.0 ** (-age / 112)
         by28 = by112**4
-        out[COUNT] = c.count
+        out[COUNT] = counter.count
         out[DECAY7], out[DECAY28], out[DECAY112] = (
-            c.decay7 * by28**4,
-            c.decay28 * by28,
-            c.decay112 * by112,
+            counter.decay7 * by28**4,
+            counter.decay28 * by28,
+            counter.decay112 * by112,
         )
-        out[PER_BASKET] = c.basket_decay * BASKET_DECAY ** float(baskets - c.basket)
-        out[FIRST_AGE], out[LAST_AGE] = max(now - c.first, 0.0) / DAY, age
+        out[PER_BASKET] = counter.basket_decay * BASKET_DECAY ** float(baskets - counter.basket)
+        out[FIRST_AGE], out[LAST_AGE] = max(now - counter.first, 0.0) / DAY, age
         n += 1
     return known[:n], places[:n], bought[:n]
 
@@ -251,7 +255,7 @@ def _counts(bought: NDArray[np.float64]) -> Any:
 
 @compiled
 def _fill_common(counters: NDArray[np.float64], out: Floats) -> None:
-    """`COMMON`, with which the columns of products and of groups begin."""
+    """Fill in `COMMON`, with which the columns of products and of groups begin."""
     count, last = counters[COUNT], counters[LAST_AGE]
     interval = (counters[FIRST_AGE] - last) / max(count - 1, 1.0)
     out[_COUNT], out[_DECAY7] = math.log1p(count), math.log1p(counters[DECAY7])
@@ -263,7 +267,7 @@ def _fill_common(counters: NDArray[np.float64], out: Floats) -> None:
 
 @compiled
 def _group_rows(sums: NDArray[np.float64], baskets112: float) -> Any:
-    """As `GROUP`."""
+    """Return a row of `GROUP` for each group, below a row of zeros."""
     out = np.zeros((len(sums) + 1, _GROUP_WIDTH), np.float32)
     for i in range(len(sums)):
         _fill_common(sums[i], out[i + 1])
@@ -281,7 +285,11 @@ def _fill_item(
     baskets112: float,
     settled: float,
 ) -> None:
-    """As `ITEM`; `settled` is the weight of all baskets so far, of what it would come to."""
+    """Fill in `ITEM`.
+
+    `settled` is the weight of the baskets so far, as a share of what it comes to with ever more of
+    them.
+    """
     _fill_common(counters, out)
     rate112 = counters[DECAY112] / max(baskets112, 1e-9)
     out[_DUE_DISTANCE] = abs(out[_DUE] - ON_TIME)

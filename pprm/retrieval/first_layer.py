@@ -1,9 +1,9 @@
 """Logits of a network with one hidden layer, in compiled loops.
 
-The first layer is added up from parts.
-
-Of all products (`score`), of some (`score_some`), or of as many blocks of similar products as may
-hold one of the best (`bounds` and `best`). H is the hidden layer's width, d the product vector's.
+The first layer is linear, so it is the sum of a part of the shopper, of the product, of the
+product's type, and so on. The parts are made once and only added up here: for all products
+(`score`), for some (`score_some`), or for as many blocks of similar products as may hold one of the
+best (`bounds` and `best`). H is the hidden layer's width, d the product vector's.
 """
 
 from typing import Any, NamedTuple
@@ -29,13 +29,13 @@ Ints = NDArray[np.int64]
 _MAKER = len(MAKER)
 _COUNT, _DECAYED = MAKER.index("count"), MAKER.index("decay112")
 SLACK = np.float32(1e-4)
-"""By so much a bound may be too low: sums are added up in another order."""
+"""Added to a bound, since its sums are added up in another order than a logit's."""
 AT_ONCE = 256
 """Product vectors whose dot products are made at once: so they stay in the nearest cache."""
 
 
 class Weights(NamedTuple):
-    """Of the network."""
+    """Weights of the network."""
 
     user: Floats
     """Of the shopper's text, scalars and pooled sequence, one behind the other, [H, u];"""
@@ -58,7 +58,7 @@ class Weights(NamedTuple):
 class ShopperParts(NamedTuple):
     """A shopper's parts of the first layer.
 
-    These are the rows of `groups` times their weights, and what is the same for all products.
+    These are the rows of `groups` times their weights, and `user`, the same for all products.
     """
 
     groups: Groups
@@ -106,7 +106,7 @@ class ProductParts(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """Like candidates of a pair, some dozens each; b blocks."""
+    """Blocks of similar candidates of one pair, some dozens each; b blocks."""
 
     starts: Ints
     """Place where each begins, and the end, [b + 1]."""
@@ -196,9 +196,10 @@ def parts(groups: Groups, net: Weights) -> Any:
 
 @compiled
 def _times(rows: Floats, weights: Floats) -> Any:
-    """`rows` [n, k] @ the first k of `w` [k + 3 or more, H], four inputs at a time, [n, H].
+    """Return `rows` [n, k] @ the first k rows of `weights` [k + 3 or more, H], [n, H].
 
-    The first row is zeros.
+    Four inputs are taken at a time. The first row of the result is zeros: row 0 stands for what the
+    shopper never bought.
     """
     inputs, out = rows.shape[1], np.zeros((len(rows), weights.shape[1]), np.float32)
     filled = np.zeros(inputs + 3, np.float32)
@@ -381,7 +382,7 @@ def best(
         np.float32(-np.inf),
     )
     for j in ranked:
-        if bound[j] < bar:
+        if bound[j] < bar:  # neither this block nor a later one can hold one of the best
             break
         _fill_pair(shopper, net, products.pairs[blocks.pair[j]], base)
         for i in range(blocks.starts[j], blocks.starts[j + 1]):
@@ -392,6 +393,7 @@ def best(
             if bar <= logit < np.inf and not left_out[products.columns[i]]:
                 columns[held], logits[held] = products.columns[i], logit
                 held += 1
+            # room for 2 k, sorted only when it is full: a candidate costs no insertion
             if held == 2 * k:
                 first = _first(columns, logits, k)
                 columns[:k], logits[:k] = columns[first], logits[first]
@@ -465,7 +467,7 @@ def _logit_of(
 
 @compiled
 def _matches(queries: Floats, vector: Floats) -> Any:
-    """The three dot products."""
+    """Return the dot products of a product's vector with the three queries."""
     a, b, c = np.float32(0), np.float32(0), np.float32(0)
     for i in range(len(vector)):
         a += queries[0, i] * vector[i]
@@ -476,7 +478,7 @@ def _matches(queries: Floats, vector: Floats) -> Any:
 
 @compiled
 def _logit(daily: Floats, base: Floats, maker: Floats, matches: Any, net: Weights) -> Any:
-    """From the parts of the first layer, [H] each, and the three dot products."""
+    """Return the logit from the parts of the first layer, [H] each, and the three dot products."""
     total, (a, b, c) = np.float32(0), matches
     for h in range(len(net.output)):  # written out: so it becomes vector instructions
         x = (

@@ -148,12 +148,15 @@ class PPRM(nn.Module):
         return LONGEST * torch.sqrt(self.text_mean.square().sum() + used.pow(-2).sum())
 
     def product_vectors(self, text: Tensor) -> Tensor:
-        """[n, vector_dimensions] to [n, d]."""
+        """Return learned vectors of products, [n, d], from what is read of them."""
         vectors: Tensor = self.product(self.project(text))
         return vectors
 
     def project(self, text: Tensor) -> Tensor:
-        """The part of it in which nothing is learned, [n, vector_dimensions] to [n, projected]."""
+        """Return what is kept of the products' texts, [n, projected].
+
+        It is the part of `product_vectors` in which nothing is learned.
+        """
         if not self.config.projected:
             return text
         return (shortened(text, self.longest) - self.text_mean) @ self.text_axes

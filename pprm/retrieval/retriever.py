@@ -80,7 +80,7 @@ class _Read(NamedTuple):
 
 
 class Retriever:
-    """Scores; tables are refreshed when the catalogue or the day of the popularity has changed."""
+    """Scores the catalogue; its tables are made anew when the catalogue or the day has changed."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Retriever:
         self._tables: CandidateTables | None = None
         self._daily = torch.zeros(0)
         self.large = LARGE
-        """See there; read when tables are made."""
+        """As `LARGE`; read when the tables are made."""
         is_compiled = device.type == "cpu" and model.is_light
         self._pass = None if is_compiled else DevicePass(self.model, device, precision(device))
         self._products: ProductParts
@@ -196,7 +196,7 @@ class Retriever:
         return self._finite(first_layer.score(shopper, self._products, self._weights))
 
     def _finite(self, logits: Floats) -> Floats:
-        """The same; -inf, which is none, for those that are no finite number."""
+        """Return the logits with -inf, which is no candidate, for those that are not finite."""
         wrong = ~np.isfinite(logits)
         if wrong.any():
             self.not_finite += int(wrong.sum())
@@ -204,7 +204,7 @@ class Retriever:
         return logits
 
     def find(self, state: UserState, logits: Floats, groups: Groups) -> Retrieved:
-        """Ranking's candidates, by the logits of all candidates [N]; -inf is none."""
+        """Return ranking's candidates from the logits of all products [N]; -inf is none."""
         seen = np.zeros(len(logits), bool)
         seen[self.columns(groups.rows)] = True
         return self._found(np.arange(len(logits)), logits, seen, self._looked_at(state), groups)
@@ -248,7 +248,10 @@ class Retriever:
         looked: NDArray[np.int64],
         groups: Groups,
     ) -> Retrieved:
-        """Of columns with their logits, ascending; `looked` are places among them."""
+        """Return the candidates among columns with logits.
+
+        `looked` are places among the columns.
+        """
         at = choose(logits, seen, looked)
         at = at[np.isfinite(logits[at])]
         return Retrieved(
@@ -256,7 +259,7 @@ class Retriever:
         )
 
     def _looked_at(self, state: UserState) -> NDArray[np.int64]:
-        """Columns, the newest look first."""
+        """Return the columns of what the shopper looked at, the newest look first."""
         keys, looks = state.looked_at()
         return self.columns(
             self.catalogue.rows(keys[np.argsort(-looks["last"].astype(np.int64), kind="stable")])
@@ -278,7 +281,7 @@ class Retriever:
     def _days(
         self, states: Sequence[UserState], nows: Sequence[float]
     ) -> Iterator[tuple[list[int], Iterator[Groups], Floats, Floats]]:
-        """As `_by_day`, and their `first_layer.shopper_part`."""
+        """Yield what `_by_day` yields, and the shoppers' `first_layer.shopper_part`."""
         vectors = self._refresh(0).vectors.numpy()
         user, queries = first_layer.shopper_part(self._weights, vectors, *self._read(states, nows))
         for some, groups in self._by_day(states, nows):
@@ -343,7 +346,7 @@ class Retriever:
         return self._tables
 
     def _lay_out(self, tables: CandidateTables) -> None:
-        """What the compiled loops read, or the device."""
+        """Lay the tables out for the compiled loops, or load them onto the device."""
         if self._pass is not None:
             catalogue, self._bar = self.catalogue, np.zeros(len(tables.rows), np.float32)
             self._pass.load(
@@ -360,7 +363,7 @@ class Retriever:
         )
 
     def _in_order(self, tables: CandidateTables) -> ProductParts:
-        """The candidates as the loops read them."""
+        """Return the candidates in the order in which the compiled loops read them."""
         codes, daily = self.catalogue.codes, self._daily.numpy()
         columns = blocks.order(tables.pair, daily @ self._weights.output)
         rows, pair, places = tables.rows[columns], tables.pair[columns], np.empty_like(columns)

@@ -43,7 +43,7 @@ FILES = (
     "README.md",
 )
 RANKING_FILES = ("second_stage.safetensors", "tables.safetensors")
-"""Of a model that ranks, besides."""
+"""Further files of a model that ranks."""
 
 
 COLUMNS: dict[str, Sequence[str]] = {"shopper": SCALARS, "pair": CROSS, "candidate": NAMES}
@@ -63,13 +63,13 @@ class Artifact:
     name: str
     version: str
     sha256: str
-    """Of the list of hashes, so of everything."""
+    """Hash of the list of hashes, so of everything."""
     text_vectors: Mapping[bytes, Any]
     metrics: Mapping[str, Any]
     ranking_network: RankingNetwork | None = None
     tables: SlowTables | None = None
     text_encoder: Identity | None = None
-    """Whose vectors the network learned from; None: of nobody's in particular, as in tests."""
+    """The encoder whose vectors the network learned from; None in tests: any."""
 
     def retrieval_alone(self) -> "Artifact":
         """The lighter model, which does not rank, under a name of its own."""
@@ -244,9 +244,9 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _is_finite(model: PPRM, ranking: RankingNetwork | None, vectors: NDArray[np.float16]) -> bool:
-    """Check that there is a score to be had; scales may be infinite.
+    """Whether all weights and vectors are finite.
 
-    An input that never varied has no say.
+    Scales may be infinite: an input that never varied has no say.
     """
     weights = [*model.parameters(), *(ranking.parameters() if ranking else ())]
     return all(bool(weight.isfinite().all()) for weight in weights) and bool(

@@ -37,7 +37,7 @@ from pprm.state.fold import fold
 from pprm.state.user_state import DAY, UserState
 
 NOT_A_CANDIDATE = 1000.0
-"""Logits by which ranking's candidates are above all others."""
+"""Subtracted from the logits of products that are not ranked, so that they come last."""
 MOST_LOGIT = 700.0
 """Above this, e to the logit is more than a number holds."""
 NOTHING = np.zeros(0, np.int64)
@@ -80,7 +80,7 @@ class _Asked(NamedTuple):
 
 
 class Scorer:
-    """Retrieval and ranking of a model, over a catalogue."""
+    """Scores with a model's retrieval and ranking, over a catalogue."""
 
     def __init__(
         self,

@@ -27,9 +27,9 @@ def without(column: bytes, size: int, row: int) -> bytes:
 
 
 def held(places: bytes, counters: bytes, product: int, made: bytes) -> tuple[int, bytes, bytes]:
-    """Return the row of the counters of a product, and both columns.
+    """Return the row of a product's counters, and both columns.
 
-    Where no counters are held, `made` are appended to them.
+    Products without counters get the counters `made`, at the end of the columns.
     """
     place = PLACE.pack(product)
     row = find(places, place)
@@ -39,7 +39,7 @@ def held(places: bytes, counters: bytes, product: int, made: bytes) -> tuple[int
 
 
 def not_held(places: bytes, counters: bytes, size: int, product: int) -> tuple[bytes, bytes]:
-    """Both columns without the counters, of this size, of a product."""
+    """Return both columns without the counters of a product, which take `size` bytes."""
     row = find(places, PLACE.pack(product))
     return (
         (places, counters)
@@ -49,7 +49,10 @@ def not_held(places: bytes, counters: bytes, size: int, product: int) -> tuple[b
 
 
 def without_product(places: bytes, counters: bytes, size: int, at: int) -> tuple[bytes, bytes]:
-    """Places, and the counters of this size held there, when the product at one place has gone."""
+    """Return both columns when the product at one place of the keys is gone.
+
+    Its counters, of `size` bytes, go as well. Places behind it are one less then.
+    """
     places, counters = not_held(places, counters, size, at)
     moved = np.frombuffer(places, "<u2")
     return (moved - (moved > at)).tobytes(), counters

@@ -95,6 +95,7 @@ def fold_into(new: UserState, events: Iterable[Event]) -> Folded:
             folded.state.active_at = max(folded.state.active_at, event.time)
         elif not known.is_new(topic_of(event.position.source), event.fingerprint):
             folded.without_effect.append((event.position.source, "duplicate"))
+        # it may remove purchases from the sequence, so what came before must be in there
         elif event.kind > _REVIEWED:
             _remember(folded.state, acts)
             acts.clear()

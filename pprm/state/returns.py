@@ -58,7 +58,7 @@ class Bought(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What product popularity has to count, so many times."""
+    """What product popularity has to count, and how many times."""
 
     time: int
     is_first: bool
@@ -141,7 +141,7 @@ def _returned(state: UserState, event: Interaction, known: Sequence[HeldPurchase
 
 
 _HALF_LIFE = -1 / math.log2(BASKET_DECAY)
-"""Of `BASKET_DECAY`, in baskets."""
+"""Half-life of `BASKET_DECAY`, in baskets."""
 
 
 def _oldest(state: UserState) -> int:
@@ -152,10 +152,10 @@ def _oldest(state: UserState) -> int:
 def _without(
     before: Bought, gone: HeldPurchase, known: Sequence[HeldPurchase], oldest: int
 ) -> Bought:
-    """What is left of a product bought before without one of its purchases; `known` are others.
+    """Return what is left of a product bought before without one of its purchases.
 
-    The counters are made anew of the purchases that are known, and of the share of those that are
-    not. Where none is known, the newest of several was no later than the `oldest` basket.
+    The counters are added up anew from the purchases that are `known`, and from the share of those
+    that are not. Where none is known, the newest of several was no later than the `oldest` basket.
     """
     assert gone.time is not None
     times = [one.time for one in known if one.time is not None]
@@ -201,12 +201,12 @@ def _decayed(
     now: int,
     half_life: float,
 ) -> float:
-    """A decayed counter as of `now`, made of `value` as of `then`.
+    """Return a decayed counter as of `now`, from its `value` as of `then`.
 
-    The sum over purchases that are known to count.
-
-    Those that are not known, `others` of them, had the rest of `value`. Rounding must not make it
-    more than they are: seen from long ago, the last digit of a number is large.
+    Purchases whose times are known are added up anew: `before` are those that made up `value`,
+    `after` those that are left. The `others` purchases, whose times are forgotten, had the rest of
+    `value`. That rest is at most one for each of them: a `value` of long ago is rounded coarsely,
+    and must not make more of them than there were.
     """
 
     def summed(times: Sequence[int], at: int) -> float:

@@ -57,7 +57,7 @@ PROMOTION_DECAY = 0.995
 
 MAX_SEQUENCE = 128
 MAX_BASKETS = 64
-"""Of which times, stores and contents are known: a bit each in a product's `ring`."""
+"""Baskets whose times and stores are kept; a product's `ring` has a bit for each of them."""
 MAX_PRODUCTS = 1024
 MAX_BROWSED = 256
 MAX_HIDDEN = 128
@@ -115,7 +115,7 @@ All are as of `last` (Unix seconds of the newest browse event): looks decayed by
 """
 
 MAX_COUNT = 1 << 31
-"""Of anything counted: far above what one shopper can do, and half of what the layout holds."""
+"""Most of anything counted: far above one shopper's acts, half of what the layout holds."""
 _LATEST = 4_102_444_800
 """2100, when events end: see `schemas.limits`."""
 _KINDS = len(ACTS)
@@ -197,7 +197,7 @@ class UserState(Struct, gc=False):
     """... or on display, when it was bought."""
     reviewed_at: int = 0
     listed_at: int = 0
-    """As of when the list in force was made, event time; 0 also where that is unknown."""
+    """The event time as of which the list in force was made; 0: unknown."""
     base: int = 0
     """What counts in `version` beside the watermarks.
 
@@ -282,7 +282,7 @@ def packed(counters: NDArray[Any]) -> tuple[bytes, bytes, bytes]:
 
 
 def counters_of(states: Sequence[UserState]) -> NDArray[Any]:
-    """`product_counters` of all of them, one behind the other."""
+    """Return the counters of all products of these states, one state after the other."""
     ends = np.cumsum([len(state.newest) // NEWEST.size * _WORDS for state in states]).tolist()
     words = np.empty(ends[-1] if ends else 0, "<u4")
     for state, start, end in zip(states, [0, *ends], ends, strict=False):
@@ -422,7 +422,7 @@ def decode(value: bytes | None) -> UserState:
 
 
 def _of_today(value: bytes) -> bytes:
-    """A state of an earlier layout in today's."""
+    """Return a state of an earlier layout in today's layout."""
     if value[:1] == layout3.TAG:
         value = layout3.to_layout_4(value)
     if value[:1] == layout4.TAG:
@@ -642,9 +642,9 @@ def _expand_looks(counters: NDArray[Any], browsed_at: bytes, places: bytes, look
 
 
 def follows(value: bytes, held: bytes) -> bool:
-    """Whether a state was folded from another one or a later one, as far as watermarks tell.
+    """Whether a state was folded from the other one or from a later one, by the watermarks.
 
-    Where one of them is no state there is nothing to compare.
+    True as well where one of them is no state: then there is nothing to compare.
     """
     now, before = _progress(value), _progress(held)
     return now is None or before is None or watermarks.follows(*now, *before)

@@ -71,7 +71,7 @@ class Watermarks(Struct, gc=False):
         return True
 
     def _way(self, position: Position) -> int:
-        """Where the watermark of a re-keyed record's partition is, or begins."""
+        """Return the place of the watermark for a re-keyed record's partition, old or new."""
         places = range(position.source, MAX_WATERMARKS, SLOTS)
         held = {self.marks[place][0]: place for place in places if place < len(self.marks)}
         if position.partition in held:
@@ -80,14 +80,14 @@ class Watermarks(Struct, gc=False):
         return next(free, places[position.partition % WAYS])
 
     def _begun(self, source: int) -> list[int]:
-        """A topic's watermark, none yet."""
+        """Return the watermark of a topic that has had none, with the empty ones before it."""
         while len(self.marks) <= source:
             self.marks.append([*NO_MARK])
             self.rings.append(b"")
         return self.marks[source]
 
     def _moved(self, mark: list[int], position: Position) -> bool:
-        """As `advance`, where partition or log differ."""
+        """Do what `advance` does where partition or log differ from the watermark's."""
         partition, log, offset = mark
         if position.partition != partition or (position.log and log):
             self.base = min(self.base + RECORD * (offset + 1), MAX_BASE)
@@ -148,7 +148,7 @@ def pack(marks: Iterable[Mark]) -> bytes:
 
 
 def fingerprints(watermarks: bytes) -> int:
-    """How many fingerprints there are."""
+    """Return how many fingerprints the watermarks say there are."""
     return sum(watermarks[_COUNT :: WATERMARK.size])
 
 

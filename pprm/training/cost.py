@@ -21,18 +21,18 @@ START = 45.0
 """Seconds: imports, BERT's weights, loops compiled, the least number of steps."""
 TEXT = 8e-3
 EVENT = 14e-6
-"""Of one replay; there are four."""
+"""Seconds an event of one replay; there are four replays."""
 FIRST_VISIT = 1.5e-3
-"""Its example, and three passes over it."""
+"""Seconds a visit of retrieval's training: its example, and three passes over it."""
 SECOND_VISIT = 5e-4
 SCORED = 1.1e-7
-"""A product of a visit, in ranking's examples."""
+"""Seconds a product of a visit, in ranking's examples."""
 CANDIDATE = 1.9e-6
-"""One pass over one."""
+"""Seconds a candidate in one pass of ranking's training."""
 FLOPS = 6e10
-"""A second, of the item regression, which is most of the tables."""
+"""Operations a second in the item regression, which is most of the tables."""
 JUDGED = 4e-7
-"""A product of a judged visit, by all contenders."""
+"""Seconds a product of a judged visit, by all contenders."""
 CANDIDATE_BYTES = 1050
 PRODUCT_BYTES = 15_000
 BASE_BYTES = 900 << 20
@@ -51,11 +51,11 @@ class Counts(NamedTuple):
     """Those of them that anybody bought."""
     shoppers: int
     texts: int
-    """That BERT has to read."""
+    """Texts that BERT has to read."""
     visits: int
-    """That retrieval learns from."""
+    """Visits that retrieval learns from."""
     returning: int
-    """That ranking learns from: of shoppers who bought before."""
+    """Visits that ranking learns from: of shoppers who bought before."""
     judged: int
 
 

@@ -33,12 +33,12 @@ VISIT = 0.5
 NDCG counts visits, but large ones hold more examples.
 """
 SERVED = 3
-"""One in so many visits is also learned from as the worker serves it."""
+"""One in so many visits is learned from as served, too."""
 BATCH = 2048
 EPOCHS = 4
 LEARNING_RATE = 3e-3
 DECAY = 1e-5
-"""Of the weights."""
+"""Weight decay."""
 WARM_UP = 200
 
 

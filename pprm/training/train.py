@@ -46,7 +46,7 @@ from pprm.training.training_set import TrainingSet
 
 MODELS = {"pprm-s": PPRMConfig(), "paper": PPRMConfig.paper()}
 VISITS = 40_000
-"""That retrieval learns from; ranking takes all there are."""
+"""Most visits that retrieval learns from; ranking takes all there are."""
 VERSION = "2"
 
 
@@ -115,7 +115,7 @@ class TrainingJob:
     start: Path | None = None
     """Artifact whose retrieval is learned on; None: from nothing."""
     visits: int | None = None
-    """To learn from at most, drawn at random; None: all."""
+    """Most visits to learn from, drawn at random; None: all."""
 
 
 def run(job: TrainingJob, out: Path, console: Console) -> None:

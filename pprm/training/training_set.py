@@ -23,7 +23,10 @@ from pprm.state.user_state import MAX_SEQUENCE, UserState
 
 CANDIDATES = 80
 POSITIVES = 8
-"""Of a basket, at most; the rest of the candidates are drawn uniformly from the catalogue."""
+"""Most positives of a basket.
+
+The rest of a visit's candidates are drawn uniformly from the catalogue.
+"""
 COLD = 0.1
 """Share of visits with only the last 0 to 11 purchases, so that young shoppers are known too."""
 IGNORED = -1

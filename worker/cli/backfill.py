@@ -63,10 +63,10 @@ class History:
         return self.counts.total() - self.repeats.count
 
     def messages(self) -> Iterator[tuple[str, Fields]]:
-        """Family and fields of each message.
+        """Yield family and fields of each message, in the order of publishing.
 
-        Products, users, events in time order, and equal times as in the file. Of events with one
-        id the first.
+        Products come first, then users, then events by time; events of one time are in the order of
+        the file. Of events with one id only the first is published.
         """
         is_repeat = self.repeats.left_out()
         for _, rows in groupby(self.sorted, key=itemgetter(0)):
@@ -155,7 +155,10 @@ def _unpacked(content: bytes) -> tuple[str, int, Fields]:
 
 
 def _with_ids(rows: Iterable[tuple[str, Fields]]) -> Iterator[tuple[str, Fields]]:
-    """Rows of one key, each event with an id: its own, or one of what it is."""
+    """Yield the rows of one key; each event has an id.
+
+    It is the event's own, or one that is made of its fields.
+    """
     alike = Counter[bytes]()
     for family, fields in rows:
         if family in families.EVENTS and "event_id" not in fields:
@@ -178,7 +181,10 @@ def _identity(family: str, fields: Fields) -> bytes:
 
 
 def _numbered(identity: bytes, number: int) -> str:
-    """The same in every run; of two units bought as two equal rows each has its own."""
+    """Return the id of a row, the `number`-th of those that are equal; the same in every run.
+
+    So two units that were bought as two equal rows have different ids.
+    """
     return blake2b(identity + number.to_bytes(8, "little"), digest_size=16).hexdigest()
 
 
@@ -191,7 +197,10 @@ def _product(product: ShopProduct) -> Fields:
 
 
 def _user(user: ShopUser, oldest: int) -> Fields:
-    """Known before the first event: a later time would make their last event newer than it is."""
+    """Return a user's message, with a time before all events.
+
+    A later time would make the shopper's last event seem newer than it is.
+    """
     about = {"text": user.text} if user.text else {}
     since = {"updated_at": _time(oldest)} if oldest else {}
     return {"user_id": user.user_id, "attributes": user.attributes} | about | since
@@ -222,7 +231,7 @@ def _event(event: Event) -> Fields:
 
 @cache
 def _kind(family: str, kind: Kind) -> Fields:
-    """The field by which a family tells what was done, unless it is what is done by default."""
+    """Return the field that says what was done; none for what is the family's default."""
     fields, name = MODELS[family].model_fields, kind.name.lower()
     return {
         field: name

@@ -92,7 +92,10 @@ async def run(
 async def _known(
     client: Mapping[str, Any], topic: str, partitions: int, console: Console
 ) -> list[str]:
-    """The shoppers of whom a state knows something: those who were forgotten are no more."""
+    """Return the shoppers of whom a state knows something.
+
+    Those who were forgotten are left out.
+    """
     known: set[bytes] = set()
     with counting(console, "reading who is known") as on_progress:
         for number in range(partitions):
@@ -115,9 +118,10 @@ def _knows_something(value: bytes | None) -> bool:
 
 
 class Pace:
-    """How many requests wait, and how many may: about what is answered between two commits.
+    """How many requests wait for an answer, and how many may.
 
-    More would keep the shoppers' own events waiting; fewer would keep the workers waiting.
+    About as many may as are answered between two commits. More would keep the shoppers' own events
+    waiting; fewer would leave the workers idle.
     """
 
     def __init__(self, group: AIOKafkaConsumer) -> None:

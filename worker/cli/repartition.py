@@ -174,7 +174,10 @@ class Homes(NamedTuple):
     after: int
 
     def target(self, key: bytes, partition: int) -> int | None:
-        """Where what belongs in this partition goes; None where it stays, or does not belong."""
+        """Return the partition to which a key of this one moves.
+
+        None where it stays, or does not belong here.
+        """
         if partition_of(self.partitioner, key, self.before) != partition:
             return None
         target = partition_of(self.partitioner, key, self.after)
@@ -194,7 +197,7 @@ def _leaving(homes: Homes, table: "_Table", partition: int) -> Iterator[Moving]:
 def _rows(
     topic: str, partition: int, states: Sequence[Moving], stamp: Headers
 ) -> tuple[Rows, Rows]:
-    """States to their new partitions, and what deletes them in the old one."""
+    """Return the rows that put states into their new partitions, then those that delete the old."""
     there: dict[tuple[str, int], list[Row]] = {}
     for target, key, value in states:
         there.setdefault((topic, target), []).append(Row(key, value, stamp))

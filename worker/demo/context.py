@@ -14,7 +14,7 @@ BUNDLED_SHOP = Source()
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What can be chosen."""
+    """What can be chosen for a run of the demo."""
 
     households: int | None = 300
     """Shoppers that take part; None: all."""

@@ -1,6 +1,6 @@
 """The scenario of the demo.
 
-Broker, topics and worker come first, then the past (`past`), then the replay (`live`).
+Broker, topics and worker come first, then the past (`backfill`), then the replay (`replay_run`).
 """
 
 import asyncio

@@ -88,7 +88,7 @@ def free_port(count: int = 1) -> int:
 
 
 def _require_free(port: int) -> None:
-    """Else it would be another's listener that answers."""
+    """Make sure the port is free: else the listener that answers would be another one's."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

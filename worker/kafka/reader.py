@@ -68,7 +68,7 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]
         self._fetch_task.add_done_callback(lambda task: self._fail_waiting())
 
     async def fetched_records(self, *args: Any, **kwargs: Any) -> Any:
-        """As aiokafka's."""
+        """Do what aiokafka's does, and raise what ended the fetcher's task."""
         self._raise_what_failed()
         subscription = self._subscriptions.subscription
         if subscription is not None and subscription.assignment is not None:
@@ -76,7 +76,7 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]
         return await super().fetched_records(*args, **kwargs)
 
     async def next_record(self, partitions: Any) -> Any:
-        """As aiokafka's."""
+        """Do what aiokafka's does, and raise what ended the fetcher's task."""
         self._raise_what_failed()
         return await super().next_record(partitions)
 
@@ -110,7 +110,7 @@ class Run(list[Record]):
     def __init__(self, start: int, end: int, records: list[Record], size: int = 0) -> None:
         self.start, self.end = start, end
         self.size = size
-        """Bytes of the batches that were opened for it."""
+        """Bytes of the batches that were opened for these records."""
         super().__init__(records)
 
 

@@ -43,7 +43,10 @@ async def why(client: Mapping[str, Any]) -> str | None:
 
 
 async def _ask(host: str, port: int, client: Mapping[str, Any]) -> str | None:
-    """None: it takes us. An empty text: it is down. Else why it refuses us."""
+    """Ask one broker for a connection.
+
+    Returns None where it takes us, an empty text where it is down, else why it refuses us.
+    """
     try:
         connection = await _connect(host, port, **client)
         try:
@@ -61,7 +64,7 @@ async def _connect(host: str, port: int, **client: Any) -> AIOKafkaConnection:
 
 
 def _said(error: Exception, client: Mapping[str, Any]) -> str:
-    """The reason, where the error itself is one."""
+    """Return the reason, where the error itself is one."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"its certificate is not trusted: {error.verify_message}."

@@ -253,7 +253,7 @@ async def wait_for_broker(client: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _quiet_client() -> Iterator[None]:
-    """Aiokafka tells of each try, in its own words."""
+    """Keep aiokafka quiet, which would log each try: the worker itself says that it waits."""
     logger = logging.getLogger("aiokafka")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -285,11 +285,10 @@ async def _start(admin: AIOKafkaAdminClient, client: Mapping[str, Any]) -> None:
 
 
 async def _until_it_knows_itself(admin: AIOKafkaAdminClient) -> None:
-    """Wait until a new broker names its brokers and a controller.
+    """Wait until a new broker names its brokers and a controller; it answers before that.
 
-    It answers before that.
-
-    Raises:     KafkaConnectionError: it goes on like that.
+    Raises:
+        KafkaConnectionError: it does not name them in time.
     """
     for _ in range(KNOWS_ITSELF_SECONDS * 5):
         if admin._client.cluster.brokers() and admin._client.cluster.controller:

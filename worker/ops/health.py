@@ -98,11 +98,11 @@ class Health:
     """The error that ends the process, once there is one."""
 
     def enter(self, stage: str, now: float) -> None:
-        """A micro-batch enters a stage; there is never more than one in it."""
+        """Note that a micro-batch enters a stage; a stage never has more than one."""
         self.stages = {**self.stages, stage: now}
 
     def leave(self, stage: str) -> None:
-        """It has left the stage."""
+        """Note that the micro-batch has left the stage."""
         self.stages = {name: since for name, since in self.stages.items() if name != stage}
 
 

@@ -140,7 +140,7 @@ class _Bounded(web.Server):
         return _Connection(self, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
-        """Keep count."""
+        """Count the connection; where there are too many, close the oldest."""
         super().connection_made(handler, transport)
         in_time = asyncio.get_running_loop().call_later(CONNECTION_SECONDS, transport.abort)
         self._open[handler] = transport, in_time
@@ -148,7 +148,7 @@ class _Bounded(web.Server):
             self._forget(next(iter(self._open))).abort()
 
     def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:
-        """Keep count."""
+        """Count the connection no more."""
         if handler in self._open:
             self._forget(handler)
         super().connection_lost(handler, exc)

@@ -1,8 +1,8 @@
-"""SIGTERM during the start ends the process at once: nothing is begun that could be finished.
+"""Ends the process at once when SIGTERM comes during the start.
 
-To load the model, and to compile its loops at a first start, takes longer than a supervisor waits.
-As process 1 of a container a process does not even get signals that it has no handler for. So this
-module imports nothing that is slow.
+Loading the model, and compiling its loops at a first start, takes longer than a supervisor waits,
+and nothing has begun yet that would have to be finished. As process 1 of a container, a process
+does not even get signals that it has no handler for. So this module imports nothing that is slow.
 """
 
 import os

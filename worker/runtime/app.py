@@ -30,7 +30,7 @@ from worker.runtime.table import BatchTable, Covered, Memory
 METADATA_SECONDS = 5
 """After so long the group's leader sees that a topic came, went or grew, and assigns anew."""
 NO_LIMIT = 1 << 20
-"""Of what waits in a Faust channel: the consumer has one of its own."""
+"""Size of Faust's channels, which is never reached: the consumer has a limit of its own."""
 
 
 class _Boot(BootStrategy):  # type: ignore[misc]
@@ -76,7 +76,7 @@ class _Worker(faust.Worker):  # type: ignore[misc]
 
 
 class StateTable(NamedTuple):
-    """The table that all is folded into, as it is to be made."""
+    """The table of states, as it is to be made."""
 
     name: str
     partitions: int

@@ -1,12 +1,13 @@
 """Who gets which partitions.
 
-Partitions of one number, of the topics that are cut like the table, go to one worker, or to none.
+The input topics are cut like the table: a shopper has the same partition number in all of them. So
+partitions of one number go to one worker, or to none.
 
-Faust's own puts topics together that happen to have equal numbers of partitions. One that gets more
-of them while the workers run is dealt out by itself then, to workers that do not hold the shoppers'
-states, and there are no states for its new partitions. Here it waits in Kafka, whole: since its
-producers deal shoppers out among more partitions, none of them can be trusted to hold the shoppers
-that it held before.
+Faust's assignor puts topics together that happen to have equal numbers of partitions. A topic that
+gets more while the workers run is then dealt out by itself: to workers that do not hold its
+shoppers' states, and with partitions that have no states at all. Here such a topic is assigned to
+nobody and waits in Kafka, whole: its producers spread shoppers over more partitions now, so no
+partition can be trusted to hold the shoppers that it held before.
 """
 
 from collections import defaultdict
@@ -33,7 +34,7 @@ def together(
 
 
 class TableAssignor(PartitionAssignor):  # type: ignore[misc]
-    """Deals out by the table's number of partitions, see `RuntimeApp.partitions`."""
+    """Assigns partitions by the table's number of them, see `RuntimeApp.partitions`."""
 
     def _perform_assignment(self, cluster: Any, member_metadata: Any) -> Any:
         self._cluster = cluster

@@ -23,7 +23,7 @@ from worker.runtime.table import BatchTable
 READ_RECORDS = 2000
 IDLE_MS = 500
 FETCH_BYTES = 4 << 20
-"""Of a fetch: a client's usual 1 MB holds a few hundred states, and each costs a round trip."""
+"""Most bytes of a fetch: with a client's usual 1 MB every few hundred states cost a round trip."""
 GENERATION = "generation"
 
 
@@ -122,7 +122,7 @@ class Replay:
         return self._is_older(record, updates)
 
     def _is_older(self, record: Record, updates: Mapping[bytes, bytes | None]) -> bool:
-        """Whether it was not made from the state held."""
+        """Whether a record was not made from the state held, nor from a later one."""
         key = key_of(record)
         held = updates[key] if key in updates else self.table.get_many(self.partition, [key])[0]
         return held is not None and not (

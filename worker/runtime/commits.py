@@ -1,8 +1,6 @@
-"""What a commit says besides its offset, and where a partition is gone on from.
+"""What a commit says besides its offset, and where reading a partition goes on. Pure.
 
-Pure: no I/O, no clock.
-
-An offset alone does not say of which log it is. A topic of the same name may be another one by now,
+An offset alone does not say which log it is of. A topic of the same name may be another one by now,
 and a log may have lost its end. So each commit carries a note, in the field that Kafka has for it.
 """
 
@@ -35,7 +33,7 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def note_of(commit: OffsetAndMetadata) -> Note:
-    """The note of a commit; one of before notes, or made by somebody's tool, says nothing."""
+    """Return the note of a commit; an empty one where the commit has none that can be read."""
     try:
         return msgspec.json.decode(commit.metadata or "", type=Note)
     except msgspec.DecodeError:
@@ -43,7 +41,7 @@ def note_of(commit: OffsetAndMetadata) -> Note:
 
 
 def differ(commit: OffsetAndMetadata, held: OffsetAndMetadata) -> bool:
-    """Whether two commits say another thing; that the changelog has grown is none."""
+    """Whether two commits say something else; a changelog that has only grown does not count."""
     mine, theirs = note_of(commit), note_of(held)
     logs = (mine.topic, mine.log, mine.changelog) != (theirs.topic, theirs.log, theirs.changelog)
     return logs or commit.offset != held.offset

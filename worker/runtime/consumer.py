@@ -28,9 +28,9 @@ FETCH_MAX_WAIT_MS = 20
 MAX_WAITING_RANGES = 256
 """Ranges (at most 1,000 records each) that may wait for the agent: this bounds memory."""
 MAX_WAITING_BYTES = 64 << 20
-"""The same for their bytes."""
+"""Bytes of records that may wait for the agent."""
 FULL_SECONDS = 0.002
-"""Until it is seen whether there is room again."""
+"""Pause before it is looked again whether there is room."""
 
 
 class _OnTheLoop(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -43,14 +43,14 @@ class _OnTheLoop(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     short, the model has its own thread.
     """
 
-    wait_for_shutdown = False
+    wait_for_shutdown = False  # there is no thread that would have to end
 
     def __init__(self, consumer: "LedgerConsumer") -> None:
         super().__init__(
             consumer, loop=consumer.loop, thread_loop=consumer.loop, beacon=consumer.beacon
         )
 
-    # An ordinary service again.
+    # Faust's thread overrides these to reach into its loop. Here they are an ordinary service's.
     maybe_start, start, stop, crash = (
         Service.maybe_start,
         Service.start,
@@ -67,7 +67,7 @@ class _OnTheLoop(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             await self._consumer.stop()
 
     async def call_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call, here and now."""
+        """Call a function here and now: there is no thread."""
         return await maybe_async(function(*args, **kwargs))
 
     def _create_worker_consumer(self, transport: Any) -> Any:
@@ -108,14 +108,14 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         """Set while no micro-batch is being worked on."""
         self.idle.set()
         self.holds_back = False
-        """Whether what was fetched is held by the agent, which may not cut a micro-batch yet."""
+        """Whether the agent holds fetched records that it may not make a micro-batch of yet."""
         self._in_hand = 0
         self.commits_itself = True
         """False where the delivery commits the offsets."""
         self.notes: dict[TopicPartition, Note] = {}
         """Which logs the offsets of the assigned partitions are of."""
         self.left_alone: frozenset[str] = frozenset()
-        """See `leave_alone`."""
+        """Topics of which nothing is taken, see `leave_alone`."""
         self.doubts: set[str] = set()
         """Topics that may be others than before; nothing of them is taken until `anchor`."""
         self.doubted = asyncio.Event()
@@ -176,10 +176,11 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         found = await anchoring.look(
             self._thread._ensure_consumer(), self.app.kafka_client_settings, sources
         )
-        self._require(epoch)
+        self._require(epoch)  # here and below: partitions may be revoked during any await
         self.notes = {tuple_of(tp): each.note for tp, each in found.items()}
         await self._keep_notes(found)
         positions = {tp: each.anchor.offset for tp, each in found.items()}
+        # the states were just read back, so they hold all that lies below
         self.app.on_anchored(positions)
         await self._thread.seek_wait(positions)
         self._require(epoch)
@@ -195,12 +196,13 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
             raise IllegalStateError("the partitions were given away meanwhile")
 
     async def _keep_notes(self, found: Mapping[ClientPartition, Anchored]) -> None:
-        """Commit again where the commit is not true any more.
+        """Commit again where a commit's note is not true any more.
 
-        A log that grows past it would hide it.
+        It must be done before records flow: once the log has grown past the old commit, nobody
+        could see that it is of another log.
 
         Raises:
-            KafkaTimeoutError: it did not work; it must, before records flow.
+            KafkaTimeoutError: it did not work.
         """
         due = {
             tp: commit
@@ -245,10 +247,11 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self.doubted.set()
 
     def leave_alone(self, topics: frozenset[str]) -> None:
-        """Take nothing of these topics, whoever assigns them, until others are named.
+        """Take nothing of these topics, even if they are assigned, until others are named.
 
-        A group whose leader does not know of a topic's new partitions yet assigns it as before. One
-        that is not named any more and is assigned is doubted: it has to be assigned anew.
+        The group's leader may not know yet that a topic has grown, and assigns it as before. A
+        topic that is no longer named, and is assigned, was assigned by what the leader knew then.
+        So it is doubted until the group has assigned anew.
         """
         self.doubts |= (self.left_alone - topics) & {topic for topic, _ in self.notes}
         self.left_alone = topics
@@ -261,22 +264,23 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         self._thread._ensure_consumer()._coordinator.request_rejoin()
 
     def take_in_hand(self) -> None:
-        """A micro-batch more is being worked on."""
+        """Count one more micro-batch that is being worked on."""
         self._in_hand += 1
         self.idle.clear()
 
     def let_go(self) -> None:
-        """One less."""
+        """Count one micro-batch less that is being worked on."""
         self._in_hand -= 1
         if not self._in_hand:
             self.idle.set()
 
     def seek_what_never_arrived(self) -> None:
-        """Fetch again what was fetched and thrown away on its way here; call it every few seconds.
+        """Fetch again what was fetched but never reached the agent; call it every few seconds.
 
-        A gap shows when the next record comes; at the end of a topic none may come for long. So:
-        nothing waits, nothing is in hand, and a fetch went on beyond what the ledger expects, the
-        last time and now.
+        In the middle of a topic such a gap shows when the next record comes. At its end none may
+        come for long. There it shows by this: nothing waits, nothing is being worked on, and the
+        consumer has fetched beyond the offset that the ledger expects. It must be so in two calls
+        that follow each other, since what was just fetched may still be on its way.
         """
         at_rest = (
             self.idle.is_set()
@@ -366,7 +370,9 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         offsets = {
             tp: offset for tp, offset in self.ledger.committable().items() if tp in assignment
         }
-        if not self.commits_itself:
+        if (
+            not self.commits_itself
+        ):  # they were committed in the transactions of their micro-batches
             self.ledger.committed(offsets)
             return True
         started = monotonic()
@@ -379,7 +385,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         return True
 
     def verify_event_path(self, now: float, tp: Any) -> None:
-        """Faust's livelock detector reads the acks that we do not use."""
+        """Does nothing: Faust's livelock detector reads acks, which are not used here."""
 
 
 class LedgerTransport(driver.Transport):  # type: ignore[misc]

@@ -67,7 +67,7 @@ def row_bytes(row: Row) -> int:
 
 
 Limits: TypeAlias = Mapping[str, int]
-"""By topic: bytes of the largest Kafka batch that it takes."""
+"""Bytes of the largest Kafka batch that each topic takes."""
 Rows: TypeAlias = Mapping[TopicPartition, Sequence[Row]]
 Offsets: TypeAlias = Mapping[TopicPartition, OffsetAndMetadata]
 Appends: TypeAlias = dict[TopicPartition, list[Append]]
@@ -138,7 +138,7 @@ class AtLeastOnce(Service):  # type: ignore[misc]
         await self._producer.stop()
 
     async def own(self, units: Iterable[str]) -> None:
-        """Delivers at least once, and cannot keep anybody from writing.
+        """Do nothing: without transactions nobody can be kept from writing.
 
         Foreign records are found and replaced, see `worker.runtime.changelog`.
         """
@@ -174,6 +174,7 @@ class ExactlyOnce(Service):  # type: ignore[misc]
         Its transactional id ends the last owner's transaction and fences it.
         """
         wanted = set(units)
+        # one that is busy may be in the middle of a transaction: a new producer of its id ends that
         await self._drop(
             [unit for unit in self._producers if unit not in wanted or unit in self._busy]
         )
@@ -208,6 +209,7 @@ class ExactlyOnce(Service):  # type: ignore[misc]
         appends = await append_rows(producer, rows, self.limits)
         if positions := {ClientPartition(*tp): commit for tp, commit in offsets.items()}:
             await producer.send_offsets_to_transaction(positions, self.group)
+        # the partition may have been given away while the broker acknowledged the rows
         if not ours():
             await producer.abort_transaction()
             raise NotOurs(producer._txn_manager.transactional_id)
@@ -219,6 +221,7 @@ class ExactlyOnce(Service):  # type: ignore[misc]
         producer = AIOKafkaProducer(transactional_id=name, **_options(self.client))
         try:
             await _started(producer)
+            # aiokafka asks for the id in the background; a broker that has none never answers
             await asyncio.wait_for(producer._txn_manager.wait_for_pid(), START_TIMEOUT)
         except (KafkaError, TimeoutError) as error:
             await producer.stop()
@@ -237,6 +240,7 @@ class ExactlyOnce(Service):  # type: ignore[misc]
 
 
 def _options(client: Mapping[str, Any]) -> dict[str, Any]:
+    # nothing lingers: batches are made here, so there is nothing that a producer could wait for
     return {"acks": "all", "linger_ms": 0, "max_batch_size": MAX_BATCH_BYTES, **client}
 
 
@@ -256,6 +260,7 @@ async def append_rows(producer: Any, rows: Rows, limits: Limits = _NONE_KNOWN) -
 
     Acknowledgements are awaited.
     """
+    # all is handed over before an acknowledgement is awaited, so that batches travel together
     sent = {
         tp: await _send_rows(producer, tp, wanted, limits.get(tp[0], DEFAULT_LIMIT))
         for tp, wanted in rows.items()

@@ -20,13 +20,13 @@ from worker.runtime.ledger import TopicPartition
 Positions: TypeAlias = dict[TopicPartition, tuple[int, int]]
 """Per partition the offset to fetch from and the most bytes."""
 FIRST_VERSION = 7
-"""Of the fetch request that has sessions."""
+"""First version of the fetch request that has sessions."""
 LAST_EPOCH = 2**31 - 1
 OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC = 1, 3
 
 
 class SessionRequest(NamedTuple):
-    """What one request says."""
+    """What one request of a session says to the broker."""
 
     id: int
     epoch: int

@@ -67,11 +67,11 @@ class Ledger:
     def admit(self, tp: TopicPartition, first: int, last: int) -> Verdict:
         """Judge a range of records by the first and the last offset that it covers.
 
-        Covered is more than what the records say: compacted offsets and transaction markers have
-        none.
+        A range covers more than its records: compacted records and transaction markers have
+        offsets, too.
 
-        After `TAKE` the records from `expected(tp)` as it was before the call, to `last`, are the
-        caller's to process.
+        After `TAKE` the caller processes the records from `expected(tp)`, as it was before the
+        call, to `last`.
         """
         entry = self._entries.get(tuple_of(tp))
         if entry is None:
@@ -84,11 +84,10 @@ class Ledger:
         return Verdict.TAKE
 
     def begins(self, tp: TopicPartition, offset: int) -> int:
-        """The broker's log begins at this offset.
+        """Take note that the broker's log begins at this offset.
 
-        Returns how many offsets will therefore never come.
-
-        The only hole that is believed: any other is somebody's mistake on the way here.
+        Returns how many offsets will never come. This is the only hole that is believed: any other
+        was made by a mistake on the way here.
         """
         entry = self._entries.get(tuple_of(tp))
         if entry is None:
@@ -130,6 +129,6 @@ class Ledger:
 def tuple_of(tp: TopicPartition) -> TopicPartition:
     """Return the plain tuple of any client's topic-partition type.
 
-    Their hashes agree, their printed forms do not.
+    Their hashes are equal, but a log would print each in another form.
     """
     return (tp[0], tp[1])

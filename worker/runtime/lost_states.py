@@ -1,6 +1,4 @@
-"""Does the changelog still hold all that the group has processed?
-
-If not, do the files here? Pure.
+"""Does the changelog still hold all that the group has processed? If not, do the files here? Pure.
 
 A changelog that was deleted and created again, or that has lost its end, lacks states of events
 that nobody will read again. Every commit says which changelog was complete for it and how far it
@@ -20,7 +18,7 @@ from worker.runtime.table import Covered
 
 
 class Whereabouts(Enum):
-    """Where the states are."""
+    """Where the states of a partition are."""
 
     IN_THE_CHANGELOG = "the changelog is complete"
     IN_THE_FILES = "the changelog lacks states, the files here have them all"

@@ -1,6 +1,6 @@
-"""From what a fetch returned to Faust messages.
+"""Makes Faust messages of what a fetch returned.
 
-There is one per partition and fetched range, instead of one per record.
+There is one message per partition and fetched range, instead of one per record.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from worker.kafka.batches import Record
 from worker.kafka.reader import Run
 
 MAX_RECORDS = 1000
-"""Per range: bounds what one partition may hold up the others."""
+"""Records of a range: a longer one would keep the other partitions waiting."""
 
 
 class Fetched(NamedTuple):
@@ -29,7 +29,7 @@ class Fetched(NamedTuple):
     arrived: float
 
     def cut(self, records: int) -> tuple["Fetched", "Fetched"]:
-        """The first so many records, and the others; both are some."""
+        """Return the first so many records and the others, as two ranges; neither may be empty."""
         head, rest = self.records[:records], self.records[records:]
         middle = head[-1].offset + 1
         return Fetched(self.start, middle, head, self.arrived), Fetched(
@@ -41,7 +41,7 @@ class Fetched(NamedTuple):
 
 
 class RecordRange:
-    """A fetched range, dressed as the single record that Faust wants."""
+    """A fetched range in the form of the single record that Faust expects."""
 
     __slots__ = ("offset", "partition", "timestamp", "timestamp_type", "topic", "value")
     headers: tuple[()] = ()

@@ -75,7 +75,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
             try:
                 await self._recover(self._generation_id)
             except (RebalanceAgain, IllegalStateError):
-                continue
+                continue  # the rebalance that broke in begins another recovery
             except ServiceStopped:
                 break
             except StatesLost as error:
@@ -83,7 +83,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _slurp_changelogs(self) -> None:
-        """Faust's own reader: not used."""
+        """Does nothing, in place of Faust's own reader."""
 
     async def _recover(self, generation_id: int) -> None:
         self._set_recovery_started()
@@ -157,6 +157,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         """Bring a partition's files up to date, or the changelog, whichever lacks states."""
         partition = tp.partition
         files = Files(table.changelog_of(partition), table.covered(partition))
+        # where a number is unknown only the offsets can show that the files are of another log
         is_theirs = not (files.changelog and self.changelog) or files.changelog == self.changelog
         end = await self._read_on(table, tp) if is_theirs else None
         is_theirs = end is not None
@@ -200,6 +201,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         )
         # if it ends half way, the files are not of this changelog yet
         table.logs[tp.partition] = metadata.NONE
+        # what the changelog does hold may be newer than the files: it is taken in first
         await self._read_changelog(table, tp, Merge(table, tp.partition))
         keys = [key for key, _ in table.scan(tp.partition)]
         for first in range(0, len(keys), WRITTEN_AT_ONCE):
@@ -224,6 +226,7 @@ class ChangelogRecovery(Recovery):  # type: ignore[misc]
         """
         async with reader(self.app.kafka_client_settings, tp) as consumer:
             start = (await consumer.beginning_offsets([tp]))[tp]
+            # the log's beginning may have moved beyond what was persisted
             consumer.seek(tp, start if persisted is None else max(start, persisted + 1))
             with table.loading(tp.partition):
                 await self._read_to_end(consumer, tp, replay.apply)

@@ -9,9 +9,9 @@ from worker.runtime.absence import RETRY_SECONDS, is_away
 
 
 class Background(Service):  # type: ignore[misc]
-    """Runs a coroutine beside the stream, again where the broker was away.
+    """Runs a coroutine beside the stream, and again where it ended because the broker was away.
 
-    When it fails, the process ends.
+    Any other failure ends the process.
     """
 
     def __init__(self, what: str, run: Callable[[], Awaitable[None]]) -> None:
@@ -34,7 +34,7 @@ class Background(Service):  # type: ignore[misc]
 
 
 class Before(Service):  # type: ignore[misc]
-    """Runs a coroutine to its end before what starts after it."""
+    """Runs a coroutine to its end; what comes after it starts only then."""
 
     def __init__(self, what: str, run: Callable[[], Awaitable[None]]) -> None:
         self.what, self.run = what, run

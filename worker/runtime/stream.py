@@ -1,8 +1,9 @@
 """Micro-batches of all that waits, cut when the agent is ready for one.
 
-Cut at the fetch instead, a steady load of one or two records a fetch pays a round trip of
-acknowledgements each and queues for seconds at 1,000 events/s; cut here, the batch size follows the
-load by itself. Between them there are turns: work that no record asks for, while none waits.
+Were they cut at the fetch, a steady load of one or two records a fetch would pay a round trip of
+acknowledgements for each, and queue for seconds at 1,000 events/s. Cut here, the size of a batch
+follows the load by itself. Between batches there are turns: work that no record asks for, while
+none waits.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ def allowance(took: Iterable[tuple[int, float]], seconds: float) -> int:
 
 
 async def _at_once() -> None:
-    """Nothing to wait for."""
+    """Return at once: there is nothing to wait for."""
 
 
 class Turns(Protocol):
@@ -236,7 +237,7 @@ class LedgerStream(Stream):  # type: ignore[misc]
         return batch, gaps
 
     async def _fetch_again(self, consumer: LedgerConsumer, tp: TopicPartition, epoch: int) -> None:
-        """What is missing was sought; see whether the broker has deleted it meanwhile."""
+        """Fetch what is missing again, and see whether the broker has deleted it meanwhile."""
         self.app.listener.on_gap(tp[0])
         begins = await consumer.beginning_of(tp)
         if begins is None or consumer.ledger.epoch != epoch:

@@ -27,7 +27,7 @@ BROKEN = ".broken"
 ARENA = 64 << 10
 """Bytes by which a write buffer grows, the first record included; per partition."""
 BLOOM_BITS = 10
-"""Per key: one in a hundred reads of an unknown shopper touches a file."""
+"""Bits a key of the filter: one in a hundred reads of an unknown shopper touches a file."""
 Covered: TypeAlias = dict[str, tuple[int, int]]
 """By input topic: the log's number, and the offset below which a partition's states hold all."""
 _LOCK_MESSAGES = ("lock hold by current process", "While lock file")
@@ -100,6 +100,7 @@ class QuarantiningStore(Store):  # type: ignore[misc]
 
     def _open_and_read(self, partition: int) -> Any:
         db = super()._open_for_partition(partition)
+        # damaged files may open, and fail at the first read: then they are moved aside, too
         for key in _META:
             db.get(key)
         return db
@@ -137,7 +138,8 @@ def _is_locked_or_full(error: Exception) -> bool:
 class BatchTable(Table):  # type: ignore[misc]
     """A table of raw bytes per key.
 
-    Explicit partitions, so no current event is needed and two partitions never mix.
+    Each call names its partition. So no current event is needed, as Faust's tables need one, and
+    two partitions never mix.
     """
 
     next_append: dict[int, int]
@@ -160,14 +162,14 @@ class BatchTable(Table):  # type: ignore[misc]
         )  # fmt: skip
 
     def follows(self, value: bytes, held: bytes) -> bool:
-        """Whether a value was made from another one or a later one, as the listener says."""
+        """Whether a value was made from the other one or a later one, as the listener says."""
         listener: RuntimeListener = self.app.listener
         return listener.follows(value, held)
 
     def forget(self, partition: int) -> None:
-        """Forget what is known of a partition's files, which are opened anew, or gone.
+        """Forget what is known of a partition's files, since they are opened anew or gone.
 
-        They are asked again.
+        The next question reads it from the files.
         """
         self._covered.pop(partition, None)
 
@@ -198,6 +200,7 @@ class BatchTable(Table):  # type: ignore[misc]
         batch.put(LOG_KEY, str(self.logs.get(partition, 0)).encode())
         if covered := self._covered.get(partition):
             batch.put(COVERED_KEY, msgspec.json.encode(covered))
+        # a crash loses the newest updates and their offset together: both are in this batch
         options = rocksdict.WriteOptions()
         options.disable_wal = partition in self._loading
         self._guarded(partition, lambda db: db.write(batch, options))
@@ -233,9 +236,9 @@ class BatchTable(Table):  # type: ignore[misc]
         return msgspec.json.decode(value, type=Covered) if value else {}
 
     def cover(self, partition: int, covered: Covered) -> None:
-        """Note that the states hold all of these topics below these offsets.
+        """Note that the states hold all records of these topics below these offsets.
 
-        The next `write` keeps it.
+        It is in memory only, until the next `write`.
         """
         self._covered.setdefault(partition, self.covered(partition)).update(covered)
 
@@ -271,7 +274,10 @@ class BatchTable(Table):  # type: ignore[misc]
 
     @contextmanager
     def _marking_broken(self, partition: int) -> Iterator[None]:
-        """Files that fail in use are not opened again; the error ends the process."""
+        """Have files that failed in use moved aside at the next start.
+
+        The error ends the process.
+        """
         try:
             yield
         except Exception as error:

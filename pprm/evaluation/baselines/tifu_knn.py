@@ -22,7 +22,7 @@ from pprm.evaluation.baselines.baseline import Purchases, purchases_before
 
 @dataclass(slots=True)
 class TifuKnn:
-    """The letters in the comments are the paper's."""
+    """TIFU-KNN with its settings; each names the letter that the paper has for it."""
 
     groups: int = 7
     """Groups of consecutive baskets, m."""

@@ -92,7 +92,10 @@ def test_memory_is_flat_while_listings_come_and_go() -> None:
         catalogue, sizes = churned(Popularity(), set())
     finally:
         tracemalloc.stop()
-    assert len(catalogue) <= LIVE + catalogues.SPARE + ROUND and catalogue.available.sum() == LIVE
+    assert (
+        len(catalogue) <= LIVE + catalogues.KEPT_WITHDRAWN + ROUND
+        and catalogue.available.sum() == LIVE
+    )
     assert len(catalogue.types) <= len(catalogue) and len(catalogue.makers) <= len(catalogue)
     ids = ROUND * 30 * 400  # what stable_hash remembers of 15,000 ids
     assert sizes[-1] - sizes[9] < ids / 2 + 1_000_000
@@ -157,7 +160,7 @@ def test_lists_are_those_of_a_fresh_catalogue(
 def test_what_was_withdrawn_lately_is_known_when_it_comes_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(catalogues, "SPARE", 2)
+    monkeypatch.setattr(catalogues, "KEPT_WITHDRAWN", 2)
     catalogue = Catalogue(DIM, lambda product: False)
     put(catalogue, [listing(number) for number in range(4)])
     catalogue.withdraw(["listing 0", "listing 1", "listing 2"])
