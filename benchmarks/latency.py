@@ -157,7 +157,7 @@ def ladder(bench: Bench, echo: Bench) -> dict[str, Any]:
     bench.run(bench.size.rates[0], 1.0)  # first connections, first tables: not what is asked for
     for rate in bench.size.rates:
         runs.append(attempt("stub", bench, rate))
-        floor.append(told("echo", echo.run(rate, bench.size.seconds)))
+        floor.append(announced("echo", echo.run(rate, bench.size.seconds)))
         if not runs[-1]["sustained"]:
             break
     return {"runs": runs, "echo": floor, "sustained_rate": sustained_rate("stub", bench, runs)}
@@ -174,8 +174,8 @@ def search(bench: Bench, echo: Bench) -> dict[str, Any]:
     half, seconds = best / 2, bench.size.half_seconds
     return {
         "runs": runs, "sustained_rate": best,
-        "at_half": told("pprm", bench.run(half, seconds)) if half else None,
-        "echo_at_half": told("echo", echo.run(half, seconds)) if half else None,
+        "at_half": announced("pprm", bench.run(half, seconds)) if half else None,
+        "echo_at_half": announced("echo", echo.run(half, seconds)) if half else None,
     }  # fmt: skip
 
 
@@ -212,11 +212,11 @@ def attempt(name: str, bench: Bench, rate: float) -> dict[str, Any]:
 
     Once more where it was not sustained, for something else may have held the machine up.
     """
-    run = told(name, bench.run(rate, bench.size.seconds))
-    return run if run["sustained"] else told(name, bench.run(rate, bench.size.seconds))
+    run = announced(name, bench.run(rate, bench.size.seconds))
+    return run if run["sustained"] else announced(name, bench.run(rate, bench.size.seconds))
 
 
-def told(name: str, run: dict[str, Any]) -> dict[str, Any]:
+def announced(name: str, run: dict[str, Any]) -> dict[str, Any]:
     """Say what a run came to, and return it."""
     p50, p99 = (f"{run[p]:.1f}" if run[p] is not None else "-" for p in ("p50_ms", "p99_ms"))
     state = "sustained" if run["sustained"] else "not sustained"

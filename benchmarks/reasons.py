@@ -74,10 +74,10 @@ def lists(made: Artifact, data: Dataset, most: int) -> Iterator[tuple[Ranking, l
 
 def shares(made: Iterable[tuple[Ranking, list[bool]]]) -> dict[str, Any]:
     """Return the shares of reasons among all items, and among the shopper's own products."""
-    said, count, own, own_said, silent = Counter[str](), 0, 0, 0, 0
+    counts, count, own, own_said, silent = Counter[str](), 0, 0, 0, 0
     for ranking, bought in made:
         for reasons, is_own in zip(ranking.reasons, bought, strict=True):
-            said.update(reasons)
+            counts.update(reasons)
             count, own, silent = count + 1, own + is_own, silent + (not reasons)
             own_said += is_own and "bought_before" in reasons
     return {
@@ -85,7 +85,7 @@ def shares(made: Iterable[tuple[Ranking, list[bool]]]) -> dict[str, Any]:
         "own": own / max(count, 1),
         "own_said_bought_before": own_said / max(own, 1),
         "without_a_reason": silent / max(count, 1),
-        "reasons": {reason: times / max(count, 1) for reason, times in said.most_common()},
+        "reasons": {reason: times / max(count, 1) for reason, times in counts.most_common()},
     }
 
 

@@ -80,22 +80,22 @@ def ours(flags: dict[str, Any], directory: Path) -> dict[str, float]:
         ready = time.monotonic() - begun
         table = asyncio.run(processes.metric(worker, "pprm_recovery_duration_seconds_sum"))
     shutil.rmtree(flags["state"]["directory"])
-    told = re.search(r'"recovery_seconds": ([\d.]+)', log.read_text())
-    assert told, worker.last_lines()
-    return {"recovery_seconds": float(told[1]), "table_seconds": table, "ready_seconds": ready}
+    logged = re.search(r'"recovery_seconds": ([\d.]+)', log.read_text())
+    assert logged, worker.last_lines()
+    return {"recovery_seconds": float(logged[1]), "table_seconds": table, "ready_seconds": ready}
 
 
 def plain(flags: dict[str, Any], directory: Path) -> dict[str, float]:
     """Recover with plain Faust; returns seconds."""
     chosen, result = site.settings(flags), directory / "plain.json"
-    told = {
+    job = {
         "app_id": chosen.app_id, "broker": chosen.kafka.bootstrap_servers,
         "topic": chosen.topics.name("purchases"),
         "directory": str(directory / "plain"), "partitions": chosen.topics.partitions,
         "report": str(result),
     }  # fmt: skip
     with (directory / "plain.log").open("w") as log:
-        command = [sys.executable, "-m", "benchmarks.plain_table", json.dumps(told)]
+        command = [sys.executable, "-m", "benchmarks.plain_table", json.dumps(job)]
         subprocess.run(command, stdout=log, stderr=log, check=False, timeout=AT_MOST_SECONDS)
     found: dict[str, float] = json.loads(result.read_text())
     result.unlink()

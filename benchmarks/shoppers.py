@@ -50,6 +50,6 @@ def _purchase(offset: int, visit: DemoVisit, product: str) -> Interaction:
 
 def product_rows(shop: Shop) -> Iterator[Row]:
     """The catalogue for the products topic, with what is promoted when December begins."""
-    promoted = {said.product: said.entries for said in shop.promotions if said.time <= data.BEGIN}
+    promoted = {one.product: one.entries for one in shop.promotions if one.time <= data.BEGIN}
     for number, product in enumerate(shop.dataset.products):
         yield wire_rows.product_row(product, promoted.get(number, NONE), shop.dataset.stores)

@@ -55,9 +55,9 @@ def start(flags: dict[str, Any], log: Path) -> dict[str, float]:
 
 def reached(log: str, event: str) -> float:
     """When a log says that something happened, Unix seconds."""
-    told = re.search(rf'"event": "{event}".*?"timestamp": "([^"]+)"', log)
-    assert told, f"the log does not say {event!r}:\n{log}"
-    return datetime.fromisoformat(told[1]).timestamp()
+    logged = re.search(rf'"event": "{event}".*?"timestamp": "([^"]+)"', log)
+    assert logged, f"the log does not say {event!r}:\n{log}"
+    return datetime.fromisoformat(logged[1]).timestamp()
 
 
 def report(broker: str, households: int, rounds: int) -> dict[str, Any]:

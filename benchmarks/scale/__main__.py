@@ -59,23 +59,23 @@ EMBEDDED_EVENTS = 500_000
 
 def run(size: Size, rounds: int) -> dict[str, Any]:
     """Measure all; the sections of the report."""
-    told = console.print
-    told("(a) users", style="dim")
+    show = console.print
+    show("(a) users", style="dim")
     users = [alone(growth.users, number, rounds) for number in size.users]
-    told("(b) history per user", style="dim")
+    show("(b) history per user", style="dim")
     history = alone(growth.history, size.history, 200, rounds, size.rank)
-    told("catalogue", style="dim")
+    show("catalogue", style="dim")
     catalogue = [alone(growth.catalogue, products) for products in size.catalogue]
-    told("bytes of a state", style="dim")
+    show("bytes of a state", style="dim")
     bytes_ = alone(state.measure, size.households)
-    told("popularity and caches", style="dim")
+    show("popularity and caches", style="dim")
     known = [alone(partitions.popularity, count) for count in size.known]
     today = alone(partitions.today, size.today)
     full = [alone(partitions.full, count) for count in size.full]
     with workers.broker() as address:
-        told(f"(c) workers and partitions, on {workers.broker_name()}", style="dim")
+        show(f"(c) workers and partitions, on {workers.broker_name()}", style="dim")
         observed = _observe(address, size, min(rounds, 2))
-        told("the long run", style="dim")
+        show("the long run", style="dim")
         events = (
             size.long_events if workers.has_apache() else min(size.long_events, EMBEDDED_EVENTS)
         )

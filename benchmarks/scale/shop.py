@@ -72,9 +72,9 @@ def state_after(
     """Make a shopper's state after so many purchases and a list of 10, by the worker's code."""
     events = []
     for number in range(purchases):
-        said = codec.decode("purchases", record(user, number, number, 1, products, pool), 4e9)
-        assert isinstance(said, codec.Decoded), said
-        events.append(said.event)
+        decoded = codec.decode("purchases", record(user, number, number, 1, products, pool), 4e9)
+        assert isinstance(decoded, codec.Decoded), decoded
+        events.append(decoded.event)
     state = fold(UserState(), events).state
     return user_state.publish(
         state, np.random.default_rng(user).integers(1 << 63, size=10).tolist(), state.active_at

@@ -62,9 +62,9 @@ def micro_batch(table: BatchTable, records: Sequence[Record]) -> list[float]:
     marks = [thread_time()]
     shoppers: dict[int, dict[bytes, list[Event]]] = {}
     for record in records:
-        said = codec.decode("purchases", record, NOW)
-        assert isinstance(said, codec.Decoded), said
-        shoppers.setdefault(record.partition, {}).setdefault(record.key, []).append(said.event)
+        decoded = codec.decode("purchases", record, NOW)
+        assert isinstance(decoded, codec.Decoded), decoded
+        shoppers.setdefault(record.partition, {}).setdefault(record.key, []).append(decoded.event)
     marks.append(thread_time())
     held = {p: table.get_many(p, list(group)) for p, group in shoppers.items()}
     marks.append(thread_time())

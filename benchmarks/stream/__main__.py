@@ -225,7 +225,7 @@ def elsewhere(expected: Mapping[bytes, Expected]) -> int:
     They are those of half of the shoppers.
     """
     return sum(
-        len(said.bought) for key, said in expected.items()
+        len(shopper.bought) for key, shopper in expected.items()
         if partition_of("murmur2", key, PARTITIONS) != int(key[1:]) % PARTITIONS
     )  # fmt: skip
 
@@ -303,12 +303,12 @@ def _show(kind: str, report: Mapping[str, Any]) -> None:
     rows = [
         (
             name,
-            said["events_per_second"],
-            said["spread"],
-            said["cpu_us_per_event"],
+            figures["events_per_second"],
+            figures["spread"],
+            figures["cpu_us_per_event"],
             report["ratios"].get(name, 1.0),
         )
-        for name, said in report["contenders"].items()
+        for name, figures in report["contenders"].items()
     ]
     columns = ("contender", "events/s", "low - high", "CPU us/event", "ours x times")
     measure.show(f"decode, fold, changelog, list, commit ({kind})", columns, rows)

@@ -36,11 +36,11 @@ async def feed(broker: str, topic: str, events: Iterable[tuple[int, str, bytes]]
     async with producer:
         batches = {partition: producer.create_batch() for partition in range(PARTITIONS)}
         for partition, user, value in events:
-            said = {"key": user.encode(), "value": value, "timestamp": None}
-            if batches[partition].append(**said) is None:
+            record = {"key": user.encode(), "value": value, "timestamp": None}
+            if batches[partition].append(**record) is None:
                 await producer.send_batch(batches[partition], topic, partition=partition)
                 batches[partition] = producer.create_batch()
-                batches[partition].append(**said)
+                batches[partition].append(**record)
         for partition, batch in batches.items():
             await producer.send_batch(batch, topic, partition=partition)
         await producer.flush()

@@ -215,11 +215,11 @@ def _work(states: dict[bytes, bytes], records: Sequence[Any]) -> tuple[list[Row]
 async def _send(producer: Any, topic: str, partition: int, rows: Iterable[Row]) -> list[Any]:
     futures, batch = [], producer.create_batch()
     for row in rows:
-        said = {"key": row.key, "value": row.value, "timestamp": None, "headers": row.headers}
-        if batch.append(**said) is None:
+        record = {"key": row.key, "value": row.value, "timestamp": None, "headers": row.headers}
+        if batch.append(**record) is None:
             futures.append(await producer.send_batch(batch, topic, partition=partition))
             batch = producer.create_batch()
-            batch.append(**said)
+            batch.append(**record)
     if batch.record_count():
         futures.append(await producer.send_batch(batch, topic, partition=partition))
     return futures

@@ -127,7 +127,7 @@ def events(count: int, seed: int = 1) -> Iterator[tuple[int, str, bytes]]:
 
 def _basket(rng: random.Random, number: int) -> list[tuple[int, str, dict[str, Any]]]:
     shopper = rng.randrange(SHOPPERS)
-    said = {
+    common = {
         "user_id": f"u{shopper}",
         "basket_id": f"b{number}",
         "store_id": f"s{shopper % 300}",
@@ -138,7 +138,7 @@ def _basket(rng: random.Random, number: int) -> list[tuple[int, str, dict[str, A
         (
             shopper % PARTITIONS,
             f"u{shopper}",
-            {**said, "product_id": f"p{product}", "quantity": 1.0, "price": 2.5},
+            {**common, "product_id": f"p{product}", "quantity": 1.0, "price": 2.5},
         )
         for product in products
     ]
@@ -199,9 +199,9 @@ def _holds(value: bytes | None, wanted: Expected) -> bool:
 
 def _answers(value: bytes | None, key: bytes, offset: int) -> bool:
     """Whether a list is the shopper's, answers this event, and is of a state that knows it."""
-    said = json.loads(value) if value else {}
-    return bool(said) and (
-        said["user_id"].encode(),
-        said["trigger"]["offset"],
-        said["version"],
+    message = json.loads(value) if value else {}
+    return bool(message) and (
+        message["user_id"].encode(),
+        message["trigger"]["offset"],
+        message["version"],
     ) == (key, offset, offset + 1)
