@@ -174,7 +174,7 @@ def test_a_batch_that_fails_ends_it_all_at_once() -> None:
 def test_a_failure_ends_the_process_with_its_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[BaseException] = []
     monkeypatch.setattr(agents, "exit_now", lambda what, error: ended.append(error))
-    monkeypatch.setattr(agents.collector, "spare", lambda: None)
+    monkeypatch.setattr(agents.collector, "freeze_heap", lambda: None)
     made, stream = pipeline(Steps(fails="a")), Stream(batch("a"))
     asyncio.run(made.run(stream))  # type: ignore[arg-type]
     assert [str(error) for error in ended] == ["disk full"] and made.health.agent_running is False

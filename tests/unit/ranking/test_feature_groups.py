@@ -165,7 +165,7 @@ def test_a_feature_group_of_ones_own(tmp_path: Path, as_it_is: dict[str, list[fl
     (package / "ranking" / "weekend.py").write_text(WEEKEND)
     features = package / "ranking" / "candidate_features.py"
     replace(features, "        MOMENT,\n    )", "        MOMENT,\n        WEEKEND,\n    )")
-    replace(features, "\nFloats", "\nfrom pprm.ranking.weekend import WEEKEND\n\nFloats")
+    replace(features, "\nRETRIEVAL", "\nfrom pprm.ranking.weekend import WEEKEND\n\nRETRIEVAL")
     made = columns(tmp_path)
     assert list(made)[: len(LAYOUT.names)] == list(LAYOUT.names)
     assert {name: made[name] for name in as_it_is} == as_it_is, "the others are as they were"

@@ -174,7 +174,7 @@ def test_evaluation_judges_every_query_and_finds_what_shoppers_repeat() -> None:
     popularity = Popularity()
     scorer = Scorer(model, CATALOGUE, popularity, Encoder().encode, torch.device("cpu"))
     chosen = protocol.queries(SHOP, CATALOGUE.available, COMPLETE_JOURNEY.splits)
-    others = [baselines.Popularity(7), PersonalTopFrequency()]
+    others = [baselines.PopularityBaseline(7), PersonalTopFrequency()]
     for other in others:
         other.learn(SHOP, CATALOGUE, PERIOD[1])
     served = AsServed.of("PPRM as served", scorer, SHOP, set(chosen))
