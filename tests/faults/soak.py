@@ -125,15 +125,15 @@ async def verdict(
             if report.clean(exactly_once) or time.monotonic() > deadline:
                 break
             await asyncio.sleep(5)
-        said = {
+        fields = {
             "faults": faults,
             "totals": sizes(topics.log),
             "counts": report.counts,
             "examples": report.examples,
         }
-    progress.console.print_json(json.dumps(said))
+    progress.console.print_json(json.dumps(fields))
     if options.report:
-        options.report.write_text(json.dumps(said, indent=1) + "\n")
+        options.report.write_text(json.dumps(fields, indent=1) + "\n")
     return report.clean(exactly_once)
 
 

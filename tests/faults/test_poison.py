@@ -222,10 +222,12 @@ def test_t11_what_is_written_fits_whatever_was_read(shop: Shop, what: str) -> No
         await shop.wait_for_answer(sent, "ann", 60)
         if refused:
             (letter,) = await shop.wait_for("dead_letters", bool)
-            said = dict(letter.headers)
-            assert said["source_offset"] == str(odd.offset).encode() and key.startswith(letter.key)
-            assert letter.value == value and ("original_headers_cut" in said) == bool(headers)
-            assert ("key_sha256" in said) == (what == "a key")
+            fields = dict(letter.headers)
+            assert fields["source_offset"] == str(odd.offset).encode() and key.startswith(
+                letter.key
+            )
+            assert letter.value == value and ("original_headers_cut" in fields) == bool(headers)
+            assert ("key_sha256" in fields) == (what == "a key")
         else:
             await shop.wait_for_answer(odd, "cid")
             assert not await shop.read("dead_letters")
@@ -254,8 +256,8 @@ def test_t11_a_topic_that_takes_less_than_what_must_be_written_is_refused_at_the
         await _configure(shop, "changelog", "max.message.bytes", "20000")
         worker = shop.start_worker()
         assert await asyncio.to_thread(worker.process.wait, 60) == 70
-        said = worker.tail()
-        assert "takes messages of 20000 bytes" in said and "raise its max.message.bytes" in said
+        text = worker.tail()
+        assert "takes messages of 20000 bytes" in text and "raise its max.message.bytes" in text
 
     asyncio.run(story())
 

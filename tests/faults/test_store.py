@@ -172,9 +172,9 @@ def test_t18_two_workers_on_one_directory(shop: Shop) -> None:
         first = await until_ready(shop.start_worker("same"))
         second = shop.start_worker("other", STATE__DIRECTORY=str(shop.directory / "same"))
         assert await asyncio.to_thread(second.process.wait, 30) == 70
-        said = (shop.directory / "other.log").read_text()
-        assert f"another worker (process {first.process.pid}) uses the state directory" in said
-        assert "state.directory" in said
+        text = (shop.directory / "other.log").read_text()
+        assert f"another worker (process {first.process.pid}) uses the state directory" in text
+        assert "state.directory" in text
         assert first.alive
         first.kill()
         # a lock that its owner's death leaves would be worse than none

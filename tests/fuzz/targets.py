@@ -56,17 +56,17 @@ def decode_event(data: bytes) -> None:
     family, record = record_of(data)
     started = time.monotonic()
     if family == "products":
-        said: Any = codec.decode_product(record, DIMENSIONS)
+        decoded: Any = codec.decode_product(record, DIMENSIONS)
     else:
-        said = codec.decode(family, record, NOW)
+        decoded = codec.decode(family, record, NOW)
     assert time.monotonic() - started < MOST_SECONDS
-    if isinstance(said, Invalid):
-        _is_a_letter(record, said)
+    if isinstance(decoded, Invalid):
+        _is_a_letter(record, decoded)
     elif family == "products":
-        key, product = said
+        key, product = decoded
         assert key == (record.key or b"").decode() and (product is None) == (record.value is None)
     else:
-        _can_be_kept(said)
+        _can_be_kept(decoded)
 
 
 def decode_state(data: bytes) -> None:
@@ -126,10 +126,10 @@ def _is_a_letter(record: Record, said: Invalid) -> None:
     assert (letter.key, letter.value) == (record.key, record.value) and row_bytes(
         letter
     ) <= DEFAULT_LIMIT
-    told = {
+    fields = {
         name: text.decode() for name, text in letter.headers if not name.startswith("original_")
     }
-    DeadLetterHeaders.model_validate_strings(told)
+    DeadLetterHeaders.model_validate_strings(fields)
 
 
 def _can_be_kept(said: Decoded) -> None:

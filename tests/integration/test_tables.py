@@ -95,10 +95,10 @@ def test_wrong_tables_end_with_a_readable_error(tmp_path: Path) -> None:
         "--products",
         str(tmp_path / "products.csv"),
     ]
-    said = pprm("train", "--out", str(tmp_path / "model"), *options)
-    assert said.returncode == 2 and "events.csv" in said.stderr and "occurred_at" in said.stderr
-    said = pprm("train", "--out", str(tmp_path / "model"), "--events", str(tmp_path / "events.csv"))
-    assert said.returncode == 2 and "--products" in said.stderr
+    text = pprm("train", "--out", str(tmp_path / "model"), *options)
+    assert text.returncode == 2 and "events.csv" in text.stderr and "occurred_at" in text.stderr
+    text = pprm("train", "--out", str(tmp_path / "model"), "--events", str(tmp_path / "events.csv"))
+    assert text.returncode == 2 and "--products" in text.stderr
 
 
 HISTORY = 200

@@ -65,7 +65,7 @@ def test_unknown_variables_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, 
 def test_what_kubernetes_tells_of_a_service_is_no_setting(
     monkeypatch: pytest.MonkeyPatch, service: str
 ) -> None:
-    told = {
+    fields = {
         "SERVICE_HOST": "10.0.0.11", "SERVICE_PORT": "9464", "SERVICE_PORT_METRICS": "9464",
         "PORT": "tcp://10.0.0.11:9464", "PORT_9464_TCP": "tcp://10.0.0.11:9464",
         "PORT_9464_TCP_PROTO": "tcp",
@@ -73,7 +73,7 @@ def test_what_kubernetes_tells_of_a_service_is_no_setting(
         "PORT_53_UDP": "udp://10.0.0.11:53",
         "PORT_53_UDP_ADDR": "10.0.0.11",
     }  # fmt: skip
-    for name, value in told.items():
+    for name, value in fields.items():
         monkeypatch.setenv(f"{service}_{name}", value)
     monkeypatch.setenv("PPRM_HTTP__PORT", "2")
     assert load().http.port == 2

@@ -39,12 +39,12 @@ def tell(report: Report, totals: dict[str, float], options: argparse.Namespace) 
         table.add_row(name, str(report.counts[name]), meaning)
     Console(width=120).print(table)
     if options.report:
-        said = {
+        fields = {
             **{name: report.counts[name] for name in CLASSES},
             "totals": totals,
             "examples": report.examples,
         }
-        options.report.write_text(json.dumps(said, indent=1) + "\n")
+        options.report.write_text(json.dumps(fields, indent=1) + "\n")
 
 
 def main() -> None:

@@ -64,8 +64,8 @@ def _events(
         try:
             events[record.key or b""].append(read(record))
         except Malformed as error:
-            said = f"{record.family}-{record.partition}@{record.offset}: {error}"
-            report.add("lost" if log.is_committed(*where) else "unseen", said)
+            text = f"{record.family}-{record.partition}@{record.offset}: {error}"
+            report.add("lost" if log.is_committed(*where) else "unseen", text)
         if record.family == "users" and record.value is None:
             forgotten.add(record.key or b"")
     return events, forgotten

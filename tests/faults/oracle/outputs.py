@@ -119,8 +119,8 @@ def _pairs(
     ]
     has = [made for made in lists if made]
     if should != has:
-        said = f"{key!r}: {len(should)} states, {len(has)} lists"
-        report.add("missing_output", said, abs(len(should) - len(has)) or 1)
+        text = f"{key!r}: {len(should)} states, {len(has)} lists"
+        report.add("missing_output", text, abs(len(should) - len(has)) or 1)
 
 
 def _where(record: Record) -> str:

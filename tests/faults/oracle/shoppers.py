@@ -115,18 +115,18 @@ def _counts(
     """Report by how much a product's count is off, as far as the sequence has not told."""
     counter = state.counters.get(product)
     has, want = counter.count if counter else 0, len(expected.bought.get(product, ()))
-    said = f"{key!r}: product {product} {has} times, not {want}"
+    text = f"{key!r}: product {product} {has} times, not {want}"
     if (twice := has - want - extra) > 0:
-        report.add("duplicate_state", said, twice)
+        report.add("duplicate_state", text, twice)
     if (skipped := want - has - missing) > 0:
-        report.add("skip", said, skipped)
+        report.add("skip", text, skipped)
         candidates = [event for event in expected.acts["purchases"] if event.product == product]
         open_ = sum(
             not log.is_committed(event.family, event.partition, event.offset)
             for event in candidates
         )
         if (lost := skipped - open_) > 0:
-            report.add("lost", said, lost)
+            report.add("lost", text, lost)
 
 
 def _values(key: bytes, expected: Expected, state: State, report: Report) -> None:

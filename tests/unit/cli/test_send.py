@@ -114,9 +114,9 @@ def test_lists_and_maps_are_json_and_words_are_named(
     monkeypatch.setenv("COLUMNS", "300")
     assert "one of view, search_click, add_to_cart" in run("browses", "--help").output
     assert "one of purchase, return" in run("purchases", "--help").output
-    said = run("products", "--help").output
+    text = run("products", "--help").output
     for example in ("""'["Home", "Kitchen"]'""", """'{"colour": "red"}'""", "'[0.12, -0.03]'"):
-        assert f"JSON, e.g. {example}" in said
+        assert f"JSON, e.g. {example}" in text
     wrong = run("products", "--product", "2", "--title", "7", "--categories", "Home")
     assert wrong.exit_code == 2 and "--categories: it takes JSON" in wrong.output and not sent
     assert """'["Home", "Kitchen"]'""" in wrong.output
@@ -155,5 +155,5 @@ def test_a_value_is_a_text_or_json() -> None:
 
 
 def test_tail_shows_titles() -> None:
-    said = {"value": {"items": [{"product_id": "tea"}, {"product_id": "mug"}]}, "headers": {}}
-    assert tail.summary(said, {"tea": "Green tea"}) == "Green tea (tea), mug"
+    fields = {"value": {"items": [{"product_id": "tea"}, {"product_id": "mug"}]}, "headers": {}}
+    assert tail.summary(fields, {"tea": "Green tea"}) == "Green tea (tea), mug"

@@ -105,5 +105,5 @@ def test_a_broker_that_goes_away_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_newest_record_is_on_top() -> None:
     console = Console(file=io.StringIO(), width=80)
     console.print(tail._table("t", deque([record(111), record(222)]), {}))
-    said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert said.index("222") < said.index("111")
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.index("222") < text.index("111")

@@ -10,18 +10,18 @@ from pprm.core.progress import ProgressLines, duration, how_far
 
 
 def test_a_long_command_into_a_file_says_how_far_it_is_and_what_is_left() -> None:
-    said: list[str] = []
+    found: list[str] = []
     clock = [0.0]
-    lines = ProgressLines(said.append, lambda: clock[0])
+    lines = ProgressLines(found.append, lambda: clock[0])
     task = lines.add_task("learning", total=None)
     for step in range(1, 101):
         clock[0] += 2
         lines.update(task, completed=step, total=100, description=f"learning, loss {step}")
-    assert said[0] == "learning, loss 8: 8% after 16 s, 3 min left"
-    assert said[-1] == "learning, loss 100: done, 3 min"
-    assert 10 < len(said) < 15
+    assert found[0] == "learning, loss 8: 8% after 16 s, 3 min left"
+    assert found[-1] == "learning, loss 100: done, 3 min"
+    assert 10 < len(found) < 15
     lines.update(task, completed=100, total=100)
-    assert said[-1] == "learning, loss 100: done, 3 min" and len(said) < 15, (
+    assert found[-1] == "learning, loss 100: done, 3 min" and len(found) < 15, (
         "what is done is told once"
     )
 

@@ -188,10 +188,10 @@ def test_rows_that_cannot_be_used_are_left_out_with_their_lines(tmp_path: Path) 
 def test_of_each_reason_the_first_places_are_named_and_reasons_are_bounded(tmp_path: Path) -> None:
     wrong = [f"u,tea{',' * (n % 50 + 2)}x\n" for n in range(200)]
     data = read(tmp_path, (HEADER + "".join(ROWS + wrong)).encode())
-    said = str(data.report)
+    text = str(data.report)
     assert (
-        "left out 4: 4 values for 3 columns" in said
-        and "(line 402, line 452, line 502, ...)" in said
+        "left out 4: 4 values for 3 columns" in text
+        and "(line 402, line 452, line 502, ...)" in text
     )
     assert data.left_out["other reasons"] == 120 and sum(data.left_out.values()) == 200
 

@@ -249,10 +249,10 @@ def test_what_is_wrong_is_said_with_its_place(
     with pytest.raises(table.TableError, match=message):
         load(save, events, strict=True)
     try:
-        said = str(load(save, events).report)
+        text = str(load(save, events).report)
     except table.TableError as error:  # most of the file is so
-        said = str(error)
-    assert re.search(re.sub(r"^line \d: ", "", message), said)
+        text = str(error)
+    assert re.search(re.sub(r"^line \d: ", "", message), text)
 
 
 def test_a_product_row_that_is_wrong(save: Save) -> None:

@@ -70,12 +70,12 @@ def change(worker: Recommender, **fields: Any) -> Any:
         topic="products", partition=0, offset=0, timestamp=0, key=value["product_id"].encode(),
         value=json.dumps(value).encode(), headers=(),
     )  # fmt: skip
-    said = codec.decode_product(record, worker.catalogue.dimensions)
-    if not isinstance(said, codec.Invalid):
-        changes = dict([said])
+    decoded = codec.decode_product(record, worker.catalogue.dimensions)
+    if not isinstance(decoded, codec.Invalid):
+        changes = dict([decoded])
         worker.change(changes)
         return worker.texts(changes)
-    return said
+    return decoded
 
 
 def test_a_record_with_a_vector_is_scored_by_it() -> None:

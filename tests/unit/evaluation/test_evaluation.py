@@ -216,9 +216,9 @@ def test_a_model_that_beats_nobody_is_called_so(outcome: protocol.Outcome) -> No
 def test_of_few_visits_nothing_is_said_but_the_figures(outcome: protocol.Outcome) -> None:
     found = verdict.of(judged_as_pprm(outcome, *WHO[0]), "test", ["chance"])
     one = found | {"visits": 1, "difference": {"mean": 0.6, "se": 0.0}}
-    said = verdict.words(one)
-    assert said.startswith("Too few visits to tell") and "on 1 visit of the test" in said
-    assert "worth something" not in said
+    text = verdict.words(one)
+    assert text.startswith("Too few visits to tell") and "on 1 visit of the test" in text
+    assert "worth something" not in text
 
 
 def test_where_looking_at_the_last_is_always_right_the_answer_is_in_the_input(
@@ -241,8 +241,8 @@ def test_where_no_visit_could_be_judged_the_figures_are_none_not_zero() -> None:
     assert set(report.means(outcome.judged["validation"]["oracle"])["all"].values()) == {None}
     assert report.paired(np.zeros(0), np.zeros(0, int)) == {"mean": None, "se": None}
     assert " none |" in report.markdown(found)
-    said = verdict.words(verdict.of(judged_as_pprm(outcome), "validation", ["chance"]))
-    assert said.startswith("No visit of the validation could be judged")
+    text = verdict.words(verdict.of(judged_as_pprm(outcome), "validation", ["chance"]))
+    assert text.startswith("No visit of the validation could be judged")
 
 
 def test_the_table_shows_recall_at_10(outcome: protocol.Outcome) -> None:

@@ -47,6 +47,6 @@ def test_a_broker_that_is_away_is_told_once_a_minute_and_not_by_its_client(
     monkeypatch.setattr(topics, "asyncio", SimpleNamespace(sleep=sleep))
     monkeypatch.setattr(topics, "monotonic", lambda: clock[0])
     asyncio.run(topics.wait_for_broker({}))
-    said = caplog.text + capsys.readouterr().out
-    assert said.count("is it where kafka.bootstrap_servers says?") == 3
-    assert "Unable connect" not in said
+    text = caplog.text + capsys.readouterr().out
+    assert text.count("is it where kafka.bootstrap_servers says?") == 3
+    assert "Unable connect" not in text

@@ -140,8 +140,8 @@ def test_texts_beyond_their_limit_are_cut_and_counted():
 
 
 def test_attributes_become_texts():
-    said = {"volts": 230, "ratio": 1.5, "washable": True, "colour": None, "": "x"}
-    value = json.dumps({"product_id": "u", "title": "Iron", "attributes": said}).encode()
+    fields = {"volts": 230, "ratio": 1.5, "washable": True, "colour": None, "": "x"}
+    value = json.dumps({"product_id": "u", "title": "Iron", "attributes": fields}).encode()
     assert (
         codec.decode_product(record(value), 3)[1].text
         == "Iron. ratio 1.5. volts 230. washable true"
@@ -150,8 +150,8 @@ def test_attributes_become_texts():
 
 @pytest.mark.parametrize("time", ["1767323045", "1767323045.5", "-1", "20260102T030405Z", "2026"])
 def test_a_time_written_as_a_number_is_no_rfc_3339(time):
-    said = codec.decode("purchases", record(event(occurred_at=time).encode()), NOW)
-    assert said.reason == "schema" and said.detail.startswith("occurred_at: ")
+    decoded = codec.decode("purchases", record(event(occurred_at=time).encode()), NOW)
+    assert decoded.reason == "schema" and decoded.detail.startswith("occurred_at: ")
 
 
 def test_a_review_within_the_limits_is_taken_whatever_its_escapes():
@@ -164,8 +164,8 @@ def test_a_review_within_the_limits_is_taken_whatever_its_escapes():
         f'"text":"{smile * 8192}","attributes":{{{attributes}}}}}'
     ).encode()
     mended, of = defaultdict(int), record(value, key.encode())
-    said = codec.decode("reviews", of, NOW, mended)
-    assert len(value) > 300_000 and said.user_id == key and not mended
+    decoded = codec.decode("reviews", of, NOW, mended)
+    assert len(value) > 300_000 and decoded.user_id == key and not mended
     assert letters.dead_letter(of, Invalid("schema", "")).value == value
 
 

@@ -29,14 +29,14 @@ MODES = {"structured": to_structured_event, "binary": to_binary_event}
 
 
 def cloud_event(data: Any, **attributes: Any) -> CloudEvent:
-    said = {
+    fields = {
         "id": "e1",
         "source": "shop",
         "type": "com.shop.event",
         "specversion": "1.0",
         "time": TIME,
     }
-    return CloudEvent(attributes=said | {"partitionkey": "u"} | attributes, data=data)
+    return CloudEvent(attributes=fields | {"partitionkey": "u"} | attributes, data=data)
 
 
 def read(family: str, message: KafkaMessage, **changes: Any) -> Any:

@@ -122,9 +122,9 @@ def test_a_letter_keeps_everything() -> None:
     original = Record("t", 1, 7, 9, None, b"\x00raw", [("h", b"v"), ("n", None)])
     letter = letters.dead_letter(original, BROKEN)
     assert (letter.key, letter.value) == (None, b"\x00raw")
-    said = {name: text.decode() for name, text in letter.headers}
+    fields = {name: text.decode() for name, text in letter.headers}
     read = DeadLetterHeaders.model_validate_strings(
-        {n: v for n, v in said.items() if not n.startswith("original_")}
+        {n: v for n, v in fields.items() if not n.startswith("original_")}
     )
     assert (read.reason, read.source_topic, read.source_partition, read.source_offset) == (
         "json",
@@ -132,7 +132,7 @@ def test_a_letter_keeps_everything() -> None:
         1,
         7,
     )
-    assert said["original_h"] == "v" and said["original_n"] == ""
+    assert fields["original_h"] == "v" and fields["original_n"] == ""
 
 
 MODEL = {"name": "m" * 64, "version": "v" * 64, "sha256": "0" * 64}

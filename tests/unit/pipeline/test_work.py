@@ -16,7 +16,7 @@ def test_records_are_sorted_by_shopper_and_the_last_is_the_last() -> None:
     records = [
         SimpleNamespace(key=key, offset=i) for i, key in enumerate((b"a", b"b", b"a", b"c", b"a"))
     ]
-    said = [
+    decoded = [
         Invalid("json", "no JSON")
         if record.key == b"c"
         else Decoded(
@@ -24,14 +24,14 @@ def test_records_are_sorted_by_shopper_and_the_last_is_the_last() -> None:
         )
         for i, record in enumerate(records)
     ]
-    answered = list(zip(records, said, strict=True))
+    answered = list(zip(records, decoded, strict=True))
     work.receive(3, answered[:3])
     work.receive(3, answered[3:])
     a, b = work.shoppers
     assert (a.key, b.key, a.partition) == (b"a", b"b", 3)
     assert [event.position.offset for event in a.events] == [0, 2, 4] and a.newest == 100
-    assert a.last == (records[4], said[4]) and b.last == (records[1], said[1])
-    assert work.refused == [(3, records[3], said[3])]
+    assert a.last == (records[4], decoded[4]) and b.last == (records[1], decoded[1])
+    assert work.refused == [(3, records[3], decoded[3])]
 
 
 def test_a_repeated_forget_does_not_withdraw_the_list_of_who_came_back() -> None:

@@ -50,16 +50,16 @@ def test_sample_tables_are_read_and_too_little_is_said_to_be_so(
     assert callable(tables_of)
     options = tables_of(tmp_path)
     assert table.load(*(tmp_path / name for name in options[1::2])).users
-    said = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "worker", *command, *options], cwd=tmp_path, capture_output=True,
         text=True,
         check=False,
     )  # fmt: skip
-    assert said.returncode == 2 and "Traceback" not in said.stderr, said.stderr
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     if command[0] == "train":
-        assert f"{LEAST_BASKETS} are needed" in said.stderr and not (tmp_path / "model").exists()
+        assert f"{LEAST_BASKETS} are needed" in done.stderr and not (tmp_path / "model").exists()
     else:
-        assert "cannot be parted" in said.stderr
+        assert "cannot be parted" in done.stderr
 
 
 def test_scoring_from_python(tmp_path: Path) -> None:
@@ -72,9 +72,9 @@ def test_scoring_from_python(tmp_path: Path) -> None:
     )
     tables(tmp_path, visits=60)
     (tmp_path / "my-model").symlink_to(BUNDLED)
-    said = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert said.returncode == 0, said.stderr
-    lists = said.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    lists = done.stdout.splitlines()
     assert len(lists) > 15 and all(line.count("'p") == 10 for line in lists)

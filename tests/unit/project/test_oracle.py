@@ -70,14 +70,14 @@ def answered(
 
 
 def listed(state: UserState, items: list[str], family: str, offset: int, key: bytes = KEY) -> bytes:
-    said = {
+    fields = {
         "recommendation_id": f"{key!r} {state.version} {items}",
         "user_id": key.decode(),
         "version": state.version,
         "trigger": {"topic": f"shop-1-{family}", "partition": 0, "offset": offset},
         "items": [{"product_id": item} for item in items],
     }
-    return json.dumps(said).encode()
+    return json.dumps(fields).encode()
 
 
 def named(report: Report) -> set[str]:
@@ -376,8 +376,8 @@ def published_again(
 
 def newest(log: Log, family: str) -> dict[str, Any]:
     """What the newest purchase or look says."""
-    said = [json.loads(record.value or b"") for record in log.inputs if record.family == family]
-    return [one for one in said if "quantity" not in one and "kind" not in one][-1]
+    found = [json.loads(record.value or b"") for record in log.inputs if record.family == family]
+    return [one for one in found if "quantity" not in one and "kind" not in one][-1]
 
 
 @pytest.mark.parametrize("family", ["purchases", "browses"])

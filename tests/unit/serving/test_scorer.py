@@ -379,8 +379,8 @@ def test_what_is_true_of_all_candidates_tells_least_and_popular_are_few() -> Non
     x[:3, COLUMNS[RETRIEVAL_INPUT.name].start + features.ITEM.index("seen")] = 1
     week = x[:, reasoning._WEEK]
     true = reasoning.facts(x, popular_from(week))
-    told = dict(zip(reasoning.REASONS, reasoning.rarity(true), strict=True))
-    assert told["bought_before"] > told["popular"] > told["buys_category"] > 0
+    fields = dict(zip(reasoning.REASONS, reasoning.rarity(true), strict=True))
+    assert fields["bought_before"] > fields["popular"] > fields["buys_category"] > 0
     assert np.flatnonzero(true[:, reasoning.REASONS.index("popular")]).tolist() == list(
         range(190, 200)
     )
@@ -390,7 +390,7 @@ def test_what_is_true_of_all_candidates_tells_least_and_popular_are_few() -> Non
     )
 
 
-def test_of_one_stage_only_the_twentieth_that_sold_most_is_popular() -> None:
+def test_without_ranking_only_the_twentieth_that_sold_most_is_popular() -> None:
     scorer = make(200)
     (ranked,) = scorer.recommend([UserState()], [NOW], 200)
     week = scorer.popularity.features(scorer.catalogue.hashes[ranked.rows])[:, 0]

@@ -106,25 +106,25 @@ def record(value: dict[str, Any], key: str, offset: int) -> Any:
 
 def accepted(products: list[dict[str, Any]]) -> list[Product]:
     """Through the codec, as the worker reads them."""
-    said = [
+    decoded = [
         codec.decode_product(record({"title": "t"} | product | {"product_id": name}, name, 0), 384)
         for name, product in zip(IDS, products, strict=False)
     ]
-    assert not [one for one in said if isinstance(one, codec.Invalid)]
-    return [product for _, product in said if product]  # type: ignore[misc]
+    assert not [one for one in decoded if isinstance(one, codec.Invalid)]
+    return [product for _, product in decoded if product]  # type: ignore[misc]
 
 
 def shopper(events: list[tuple[str, dict[str, Any]]]) -> UserState:
     """Folded, stored and read again."""
     folded: list[Any] = []
     for offset, (family, value) in enumerate(events):
-        said = codec.decode(
+        decoded = codec.decode(
             family,
             record({"event_id": "e", "user_id": "u"} | value, "u", offset),
             LATEST.timestamp(),
         )
-        assert not isinstance(said, codec.Invalid), said
-        folded.append(said.event)
+        assert not isinstance(decoded, codec.Invalid), decoded
+        folded.append(decoded.event)
     return user_state.decode(user_state.encode(fold(UserState(), folded).state))
 
 

@@ -34,8 +34,8 @@ def test_only_shoppers_who_come_back_teach_ranking() -> None:
 
 
 def test_it_is_told_in_words() -> None:
-    said = cost.words(GROCERIES, PLAN)
-    assert "1,445,272 events of 2,467 shoppers" in said and "--visits" in said
+    text = cost.words(GROCERIES, PLAN)
+    assert "1,445,272 events of 2,467 shoppers" in text and "--visits" in text
     assert (
-        "min of one idle core" in said and "GiB of memory" in said and "from 2017-07-01 on" in said
+        "min of one idle core" in text and "GiB of memory" in text and "from 2017-07-01 on" in text
     )
