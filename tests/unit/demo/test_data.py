@@ -9,7 +9,7 @@ import pytest
 from pprm.data.dataset import Dataset, ShopProduct
 from pprm.data.files import TableError
 from pprm.data.source import Source
-from tests.unit.demo.test_records import record
+from tests.unit.demo.test_wire_rows import record
 from worker.demo import data, wire_rows
 from worker.demo.households import DemoVisit
 from worker.pipeline import codec
