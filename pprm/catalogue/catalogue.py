@@ -12,6 +12,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from pprm.catalogue.codes import CATEGORY_CODE, MAKER_CODE, TYPE_CODE, Codes
 from pprm.catalogue.markup import plain
 from pprm.catalogue.promotions import Promoted, Promotions
 from pprm.core.events import Event, Interaction, Kind
@@ -50,54 +51,6 @@ def groups(categories: Sequence[str], title: str) -> tuple[str, str]:
 
 KEPT_WITHDRAWN = 1024
 """Withdrawn products that keep their rows though nobody bought them: they may come back."""
-
-
-class Codes:
-    """Small numbers for names, in order of appearance.
-
-    The number of a name that is no longer used goes to another name.
-    """
-
-    def __init__(self) -> None:
-        self._codes: dict[str, int] = {}
-        self._names: list[str] = []
-        self._uses: list[int] = []
-        self._free: list[int] = []
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def of(self, name: str) -> int:
-        """Number of a name, a new one where it has none."""
-        code = self._codes.get(name)
-        if code is None:
-            code = self._codes[name] = self._place(name)
-        return code
-
-    def take(self, name: str) -> int:
-        """Number of a name, which has one use more."""
-        code = self.of(name)
-        self._uses[code] += 1
-        return code
-
-    def drop(self, code: int) -> None:
-        """The name has one use less."""
-        self._uses[code] -= 1
-        if not self._uses[code]:
-            del self._codes[self._names[code]]
-            self._free.append(code)
-
-    def _place(self, name: str) -> int:
-        if self._free:
-            code = self._free.pop()
-            self._names[code] = name
-            return code
-        self._names.append(name)
-        self._uses.append(0)
-        return len(self._names) - 1
 
 
 class Catalogue:
@@ -158,17 +111,17 @@ class Catalogue:
     @property
     def type(self) -> NDArray[np.int32]:
         """Code of each product's type, [n]; likewise `category` and `maker`."""
-        return self._codes[: len(self), 0]
+        return self._codes[: len(self), TYPE_CODE]
 
     @property
     def category(self) -> NDArray[np.int32]:
         """Code of each product's category, [n]."""
-        return self._codes[: len(self), 1]
+        return self._codes[: len(self), CATEGORY_CODE]
 
     @property
     def maker(self) -> NDArray[np.int32]:
         """Code of each product's maker, [n]."""
-        return self._codes[: len(self), 2]
+        return self._codes[: len(self), MAKER_CODE]
 
     @property
     def vectors(self) -> NDArray[np.float32]:

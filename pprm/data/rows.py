@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm.catalogue.catalogue import Codes
+from pprm.catalogue.codes import Codes
 from pprm.core.events import LOOKS, Kind
 from pprm.core.ids import stable_hash
 from pprm.data.dataset import Dataset, ShopProduct

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.catalogue.codes import MAKER_CODE, TYPE_CODE
 from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
 from pprm.core.feature_groups import FeatureGroup
@@ -45,7 +46,11 @@ def _fill(
 ) -> None:  # fmt: skip
     at = np.zeros(len(codes), np.int32)
     values, recency = np.zeros((len(looked) + 1, _COUNTS)), np.zeros(len(looked) + 1)
-    types, carts, makers = np.zeros(sizes[0]), np.zeros(sizes[0]), np.zeros(sizes[2])
+    types, carts, makers = (
+        np.zeros(sizes[TYPE_CODE]),
+        np.zeros(sizes[TYPE_CODE]),
+        np.zeros(sizes[MAKER_CODE]),
+    )
     for i in range(len(looked)):
         if looked[i] < 0:
             continue
@@ -56,14 +61,14 @@ def _fill(
         value[_WEEK], value[_CART] = c.week * week, c.cart * week
         value[_REMOVED], value[_DWELL] = c.removed * week, c.dwell * week
         recency[i + 1], at[looked[i]] = math.exp(-age), i + 1
-        types[codes[looked[i], 0]] += value[_WEEK]
-        carts[codes[looked[i], 0]] += value[_CART]
-        makers[codes[looked[i], 2]] += value[_WEEK]
+        types[codes[looked[i], TYPE_CODE]] += value[_WEEK]
+        carts[codes[looked[i], TYPE_CODE]] += value[_CART]
+        makers[codes[looked[i], MAKER_CODE]] += value[_WEEK]
     for k in range(len(rows)):
         row = rows[k]
         for column in range(_COUNTS):
             out[k, _COUNTED + column] = math.log1p(values[at[row], column])
         out[k, _RECENCY] = recency[at[row]]
-        out[k, _TYPE_WEEK] = math.log1p(types[codes[row, 0]])
-        out[k, _TYPE_CART] = math.log1p(carts[codes[row, 0]])
-        out[k, _MAKER_WEEK] = math.log1p(makers[codes[row, 2]])
+        out[k, _TYPE_WEEK] = math.log1p(types[codes[row, TYPE_CODE]])
+        out[k, _TYPE_CART] = math.log1p(carts[codes[row, TYPE_CODE]])
+        out[k, _MAKER_WEEK] = math.log1p(makers[codes[row, MAKER_CODE]])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pprm.catalogue import popularity, promotions
 from pprm.catalogue.catalogue import Catalogue
+from pprm.catalogue.codes import CATEGORY_CODE, TYPE_CODE
 from pprm.catalogue.popularity import Popularity
 from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
@@ -236,7 +237,7 @@ def _fill_types(
     of_types = np.zeros(len(groups.type), np.uint64)
     products, sums = np.zeros(len(groups.type)), np.zeros((len(groups.type), DECAYS))
     for i in range(len(rings)):
-        type_ = groups.type_at[codes[groups.rows[i], 0]]
+        type_ = groups.type_at[codes[groups.rows[i], TYPE_CODE]]
         of_types[type_] |= rings[i]
         products[type_] += 1
         sums[type_, BY_28] += groups.decays[i + 1, BY_28]
@@ -245,7 +246,7 @@ def _fill_types(
         products[type_] = math.log1p(products[type_])
     mine, types = np.zeros(len(rows), np.uint64), np.zeros(len(rows), np.uint64)
     for k in range(len(rows)):
-        item, type_ = groups.product_at[rows[k]], groups.type_at[codes[rows[k], 0]]
+        item, type_ = groups.product_at[rows[k]], groups.type_at[codes[rows[k], TYPE_CODE]]
         types[k], out[k, _TYPE_PRODUCTS] = of_types[type_], products[type_]
         if item > 0:
             mine[k] = rings[item - 1]
@@ -274,14 +275,14 @@ def _fill_retrieval(
     That is retrieval's verdict, and the place that it gives a candidate among the others.
     """
     of_type, of_category, mass = (
-        np.zeros(sizes[0], np.int32),
-        np.zeros(sizes[1], np.int32),
-        np.zeros(sizes[0]),
+        np.zeros(sizes[TYPE_CODE], np.int32),
+        np.zeros(sizes[CATEGORY_CODE], np.int32),
+        np.zeros(sizes[TYPE_CODE]),
     )
     order = np.argsort(-logits, kind="mergesort")
     for place in range(len(order)):
         k = order[place]
-        type_, category = codes[rows[k], 0], codes[rows[k], 1]
+        type_, category = codes[rows[k], TYPE_CODE], codes[rows[k], CATEGORY_CODE]
         out[k, _LOGIT], out[k, _RANK] = logits[k], math.log1p(place)
         out[k, _RANK_IN_TYPE] = math.log1p(of_type[type_])
         out[k, _RANK_IN_CATEGORY] = math.log1p(of_category[category])
@@ -290,7 +291,7 @@ def _fill_retrieval(
         mass[type_] += 1 / (1 + math.exp(-np.float64(logits[k])))
     for k in range(len(rows)):
         # 0 where all are so unlikely that a number does not tell
-        of_its_type = mass[codes[rows[k], 0]]
+        of_its_type = mass[codes[rows[k], TYPE_CODE]]
         share = 1 / (1 + math.exp(-np.float64(logits[k]))) / max(of_its_type, 1e-300)
         out[k, _SHARE_OF_TYPE], out[k, _TYPE_SUM] = share, math.log(of_its_type + 1e-6)
 

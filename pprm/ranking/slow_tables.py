@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.catalogue.catalogue import Catalogue
+from pprm.catalogue.codes import TYPE_CODE
 from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
 from pprm.core.feature_groups import FeatureGroup
@@ -154,15 +155,15 @@ def _fill_hazards(
     """`at` are the rows of `product` by catalogue row; `buckets` those of the products bought."""
     newest = np.full(len(groups.type), -1)
     for i in range(len(buckets)):
-        of = groups.type_at[codes[groups.rows[i], 0]]
+        of = groups.type_at[codes[groups.rows[i], TYPE_CODE]]
         if newest[of] < 0 or groups.ages[i] < groups.ages[newest[of]]:
             newest[of] = i
     for k in range(len(rows)):
-        item, of = groups.product_at[rows[k]], groups.type_at[codes[rows[k], 0]]
+        item, of = groups.product_at[rows[k]], groups.type_at[codes[rows[k], TYPE_CODE]]
         if item > 0:
             out[k, _HAZARD] = product[at[rows[k]], buckets[item - 1]]
         if of > 0:
-            out[k, _TYPE_HAZARD] = type_[codes[rows[k], 0], buckets[newest[of]]]
+            out[k, _TYPE_HAZARD] = type_[codes[rows[k], TYPE_CODE], buckets[newest[of]]]
 
 
 def _find(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.int64]:

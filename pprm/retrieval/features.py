@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.catalogue.catalogue import Catalogue
+from pprm.catalogue.codes import CATEGORY_CODE, MAKER_CODE, TYPE_CODE
 from pprm.catalogue.popularity import FEATURES
 from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
@@ -178,9 +179,9 @@ def _groups(
     product_at = np.zeros(len(codes), np.int32)
     for i in range(len(known)):
         product_at[known[i]] = i + 1
-    type_at, types = _grouped(bought, codes[known, 0], sizes[0])
-    category_at, categories = _grouped(bought, codes[known, 1], sizes[1])
-    maker_at, makers = _grouped(bought, codes[known, 2], sizes[2])
+    type_at, types = _grouped(bought, codes[known, TYPE_CODE], sizes[TYPE_CODE])
+    category_at, categories = _grouped(bought, codes[known, CATEGORY_CODE], sizes[CATEGORY_CODE])
+    maker_at, makers = _grouped(bought, codes[known, MAKER_CODE], sizes[MAKER_CODE])
     product, settled = (
         np.zeros((len(known) + 1, _ITEM_WIDTH), np.float32),
         1 - BASKET_DECAY ** float(max(baskets, 1)),
@@ -325,8 +326,11 @@ def lay_out(
     """
     for k in range(len(candidates)):
         row = candidates[k]
-        item, type_ = groups.product_at[row], groups.type_at[codes[row, 0]]
-        category, maker = groups.category_at[codes[row, 1]], groups.maker_at[codes[row, 2]]
+        item, type_ = groups.product_at[row], groups.type_at[codes[row, TYPE_CODE]]
+        category, maker = (
+            groups.category_at[codes[row, CATEGORY_CODE]],
+            groups.maker_at[codes[row, MAKER_CODE]],
+        )
         for i in range(_ITEM_WIDTH):  # written out: a slice of a row costs more than its numbers
             out[k, _PRODUCT + i] = groups.product[item, i]
         for i in range(_GROUP_WIDTH):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pprm.catalogue.codes import MAKER_CODE
 from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
 from pprm.retrieval.features import (
@@ -419,7 +420,7 @@ def _most_of_makers(shopper: ShopperParts, products: ProductParts, blocks: Block
         np.zeros(len(shopper.groups.maker), np.bool_),
     )
     for row in shopper.groups.rows:
-        maker = products.codes[row, 2]
+        maker = products.codes[row, MAKER_CODE]
         at = shopper.groups.maker_at[maker]
         if not done[at] and maker + 1 < len(blocks.maker_starts):
             done[at] = True

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pprm.catalogue.catalogue import Catalogue
+from pprm.catalogue.codes import MAKER_CODE
 from pprm.catalogue.popularity import Popularity
 from pprm.core.arrays import Floats
 from pprm.core.events import ACTS
@@ -373,7 +374,8 @@ class Retriever:
         return ProductParts(
             codes, position, rows, columns, places, self._daily[self._index(columns)].numpy(),
             vectors,
-            first_layer.across(vectors), codes[rows, 2].astype(np.int64), tables.pairs, pair,
+            first_layer.across(vectors), codes[rows, MAKER_CODE].astype(np.int64),
+            tables.pairs, pair,
             np.searchsorted(pair, np.arange(len(tables.pairs) + 1)),
         )  # fmt: skip
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from pprm.catalogue.codes import TYPE_CODE
 from pprm.serving.rules.kinds import Pick
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class MostOfAType(Pick):
     def kept(self, codes: "NDArray[np.int32]") -> "NDArray[np.bool_]":
         """See `Pick`."""
         assert self.most_of_a_type is not None
-        return _better_of_the_same(codes[:, 0]) < self.most_of_a_type
+        return _better_of_the_same(codes[:, TYPE_CODE]) < self.most_of_a_type
 
 
 def _better_of_the_same(types: "NDArray[np.int32]") -> "NDArray[np.int64]":

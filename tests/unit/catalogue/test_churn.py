@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from pprm.catalogue import catalogue as catalogues
-from pprm.catalogue.catalogue import Catalogue, Codes, Product
+from pprm.catalogue.catalogue import Catalogue, Product
+from pprm.catalogue.codes import Codes
 from pprm.catalogue.popularity import Popularity, Purchase
 from pprm.core.events import Interaction, Kind, Position
 from pprm.core.ids import stable_hash
