@@ -15,9 +15,10 @@ from schemas.dead_letters import REASONS
 from schemas.families import READ
 from schemas.recommendations import CAUSES
 from worker.kafka import placement, topics
-from worker.ops import health, http, logs, metrics, state_directory
-from worker.ops.health import Health
-from worker.ops.metrics import Metrics
+from worker.ops import http, logs, state_directory
+from worker.ops.health import Health, ready
+from worker.ops.metrics import Metrics, renderer
+from worker.ops.metrics import create as create_metrics
 from worker.pipeline import (
     catalogue,
     codec,
@@ -68,18 +69,18 @@ def create_app(settings: Settings) -> RuntimeApp:
     keyed = frozenset(families) - {names.name("products")}
 
     # what several parts share
-    instruments = metrics.create(list(families), REASONS, [TABLE], codec.MENDED, CAUSES)
-    own_health = Health()
-    gate = Gate(own_health, chosen.empty_catalogue)
-    seen, past, model = SeenTopics(), Past(chosen.score_from), Model(own_health)
+    metrics = create_metrics(list(families), REASONS, [TABLE], codec.MENDED, CAUSES)
+    health = Health()
+    gate = Gate(health, chosen.empty_catalogue)
+    seen, past, model = SeenTopics(), Past(chosen.score_from), Model(health)
     time = stream_time.of(chosen.refresh_clock)
     are_known = settings.delivery == "exactly_once"
     lists = FreshLists(chosen, names, time, past, are_known=are_known)
-    refreshing = Refreshing(chosen, gate, model, lists, instruments)
+    refreshing = Refreshing(chosen, gate, model, lists, metrics)
 
     # the runtime, its table, and what it knows of this worker's partitions
     delivery = _delivery(settings, client)
-    listener = Listener(instruments, families, delivery)
+    listener = Listener(metrics, families, delivery)
     app = runtime.create(
         settings.app_id,
         client,
@@ -96,7 +97,7 @@ def create_app(settings: Settings) -> RuntimeApp:
     table, ownership = app.state_table, Ownership(app)
 
     # the way of a micro-batch
-    states = States(changelog, keyed, table, delivery, ownership, client, instruments)
+    states = States(changelog, keyed, table, delivery, ownership, client, metrics)
     listener.bind(states)
     popularity = PopularityExchange(
         topic=settings.popularity_topic,
@@ -108,43 +109,39 @@ def create_app(settings: Settings) -> RuntimeApp:
         lists=lists,
         ownership=ownership,
         gate=gate,
-        metrics=instruments,
+        metrics=metrics,
     )
-    router = Router(names, settings.rekeyed_topic, ownership, seen, instruments)
+    router = Router(names, settings.rekeyed_topic, ownership, seen, metrics)
     pipeline = Pipeline(
         batch_seconds=chosen.batch_seconds,
         gate=gate,
         ownership=ownership,
-        decoder=Decoder(families, ownership, model, router, instruments),
+        decoder=Decoder(families, ownership, model, router, metrics),
         folder=Folder(families, table, ownership),
-        scoring=Scoring(model, past, lists, chosen.publish, instruments),
+        scoring=Scoring(model, past, lists, chosen.publish, metrics),
         publisher=Publisher(names, changelog, families, delivery, ownership, seen, model),
         states=states,
         popularity=popularity,
         time=time,
         refreshing=refreshing,
-        measures=Measures(names, changelog, instruments, own_health, past),
-        health=own_health,
+        measures=Measures(names, changelog, metrics, health, past),
+        health=health,
     )
     app.read(list(families), "interactions", pipeline.run)
 
     # what goes on beside it
-    rebalances.listen(app, changelog, ownership, popularity, own_health, instruments)
-    monitor = Monitor(
-        app, table, settings.state.directory, model, refreshing, own_health, instruments
-    )
-    watch = TopicWatch(settings, app, seen, gate, own_health, instruments)
-    ends = TopicEnds(app, changelog, ownership, states, seen, past, own_health)
-    feed = ProductFeed(settings.products.on_invalid, model, lists, gate, own_health, instruments)
+    rebalances.listen(app, changelog, ownership, popularity, health, metrics)
+    monitor = Monitor(app, table, settings.state.directory, model, refreshing, health, metrics)
+    watch = TopicWatch(settings, app, seen, gate, health, metrics)
+    ends = TopicEnds(app, changelog, ownership, states, seen, past, health)
+    feed = ProductFeed(settings.products.on_invalid, model, lists, gate, health, metrics)
     products = names.name("products")
     services = [
         Before("taking the state directory", lambda: _take_directory(settings, app)),
-        Before("starting HTTP", lambda: _serve_http(settings.http, own_health, instruments)),
+        Before("starting HTTP", lambda: _serve_http(settings.http, health, metrics)),
         Background("the monitor", monitor.watch),
-        Before("loading the model", lambda: _load_model(settings, model, own_health, instruments)),
-        Before(
-            "checking the topics", lambda: _check_topics(settings, app, watch, seen, own_health)
-        ),
+        Before("loading the model", lambda: _load_model(settings, model, health, metrics)),
+        Before("checking the topics", lambda: _check_topics(settings, app, watch, seen, health)),
         Before("asking how large messages may be", lambda: _read_limits(settings, app)),
         delivery,
         Background(
@@ -185,26 +182,24 @@ async def _take_directory(settings: Settings, app: RuntimeApp) -> None:
     state_directory.lock(settings.state.directory, app.conf.tabledir)
 
 
-async def _serve_http(chosen: Http, own_health: Health, instruments: Metrics) -> None:
-    instruments.ready.set_function(lambda: float(health.ready(own_health, monotonic())[0]))
-    server = http.start(chosen.host, chosen.port, metrics.renderer(instruments), own_health)
+async def _serve_http(chosen: Http, health: Health, metrics: Metrics) -> None:
+    metrics.ready.set_function(lambda: float(ready(health, monotonic())[0]))
+    server = http.start(chosen.host, chosen.port, renderer(metrics), health)
     log.info("serving metrics and health", host=chosen.host, port=server.port)
 
 
-async def _load_model(
-    settings: Settings, model: Model, own_health: Health, instruments: Metrics
-) -> None:
+async def _load_model(settings: Settings, model: Model, health: Health, metrics: Metrics) -> None:
     chosen = settings.recommendations
     rules = shop_rules.of(**{name: getattr(chosen, name) for name in shop_rules.settings()})
 
     def tell(doing: str) -> None:
-        own_health.starting = doing
+        health.starting = doing
 
     tell("compiling the loop that places shoppers")
     await model.run(placement.warm_up)
     loaded = await model.load(lambda: recommender.load(settings.model, chosen.k, rules, tell))
     name, release, sha256 = (loaded.model[part] for part in ("name", "version", "sha256"))
-    instruments.build.info(
+    metrics.build.info(
         {
             "version": version("pprm-worker"),
             "model": name,
@@ -212,22 +207,22 @@ async def _load_model(
             "model_sha256": sha256,
         }
     )
-    instruments.model_last_update_timestamp_seconds.set(time())
+    metrics.model_last_update_timestamp_seconds.set(time())
     device = str(loaded.scorer.device)
     log.info("model loaded", model=name, version=release, sha256=sha256, device=device)
 
 
 async def _check_topics(
-    settings: Settings, app: RuntimeApp, watch: TopicWatch, seen: SeenTopics, own_health: Health
+    settings: Settings, app: RuntimeApp, watch: TopicWatch, seen: SeenTopics, health: Health
 ) -> None:
     client = app.kafka_client_settings
-    own_health.starting = "waiting for the broker and its topics"
+    health.starting = "waiting for the broker and its topics"
     await topics.wait_for_broker(client)
     await topics.require_allowed(client, settings)
     await watch.wait_for_all()
     topics.require_equal({name: seen.partitions(name) for name in watch.cut_alike})
     app.found_partitions(seen.partitions(settings.changelog))
-    own_health.starting = None
+    health.starting = None
 
 
 async def _read_limits(settings: Settings, app: RuntimeApp) -> None:

@@ -97,7 +97,7 @@ def test_every_metric_is_set_somewhere_in_the_worker() -> None:
     unset = [
         name
         for name in metrics.Metrics.__slots__
-        if name != "registry" and f".{name}." not in sources
+        if name != "registry" and f"metrics.{name}." not in sources
     ]
     assert not unset
 
