@@ -33,7 +33,7 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## real purchases through an embedded broker: watch recommendations change
 	$(BIN)/pprm demo $(ARGS)
 
-compile: $(READY) ## compile the model's loops once, which several processes would do at the same time
+compile: $(READY) ## compile the loops of the model, which tests at the same time would do several times
 	@$(BIN)/python -c "$(COMPILE)"
 
 test: compile ## all tests, each on one broker: the embedded one, or Apache Kafka where PPRM_TEST_KAFKA names it

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.core.arrays import Floats
-from pprm.core.compiled import compiled
+from pprm.core.compiled import compiled, part, record
 from pprm.state.user_state import DAY
 
 DISPLAY, MAILER, FEATURE = 1, 2, 4
@@ -74,8 +74,9 @@ class Promoted:
 def _at_store(
     now: NDArray[Any], before: NDArray[Any], store: int, rows: NDArray[np.int64], out: Floats
 ) -> None:
-    everywhere, here = _of_store(now, ALL_STORES), _of_store(now, store)
-    everywhere_before, here_before = _of_store(before, ALL_STORES), _of_store(before, store)
+    everywhere, here = _of_store(now, np.int64(ALL_STORES)), _of_store(now, store)
+    everywhere_before = _of_store(before, np.int64(ALL_STORES))
+    here_before = _of_store(before, store)
     has_data = len(everywhere) + len(here) > 0
     for k in range(len(rows)):
         code = _code(everywhere, rows[k]) | _code(here, rows[k])
@@ -85,14 +86,15 @@ def _at_store(
         out[k, _HAS_DATA] = has_data
 
 
-@compiled
-def _of_store(entries: NDArray[Any], store: int) -> Any:
+@part
+def _of_store(entries: NDArray[Any], store: Any) -> Any:
     """The entries of a store; all are in order of store, then row."""
-    return entries[_first(entries, store, -1) : _first(entries, store + 1, -1)]
+    no_row = np.int64(-1)
+    return entries[_first(entries, store, no_row) : _first(entries, store + 1, no_row)]
 
 
-@compiled
-def _first(entries: NDArray[Any], store: Any, row: int) -> int:
+@part
+def _first(entries: NDArray[Any], store: Any, row: Any) -> int:
     """Number of entries before this place in the order."""
     low, high = 0, len(entries)
     while low < high:
@@ -105,7 +107,7 @@ def _first(entries: NDArray[Any], store: Any, row: int) -> int:
     return low
 
 
-@compiled
+@part
 def _code(entries: NDArray[Any], row: int) -> Any:
     """Bits of a product among the entries of one store."""
     code = np.int64(0)
@@ -118,7 +120,7 @@ def _code(entries: NDArray[Any], row: int) -> Any:
     return code
 
 
-_HELD = np.dtype([("store", "<u4"), ("row", "<i4"), ("code", "u1")])
+_HELD = record([("store", "<u4"), ("row", "<i4"), ("code", "u1")])
 
 
 class Promotions:

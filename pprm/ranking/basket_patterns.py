@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.core.arrays import Floats
-from pprm.core.compiled import compiled
+from pprm.core.compiled import compiled, part
 from pprm.core.feature_groups import FeatureGroup
 from pprm.state.user_state import DAY, MAX_BASKETS, UserState
 
@@ -95,12 +95,12 @@ def _baskets(visits: NDArray[Any], now: float) -> Any:
     return ages, size, masks, usual
 
 
-@compiled
+@part
 def _daypart(phase: float) -> int:
     return (phase >= NOON) + (phase >= EVENING)
 
 
-@compiled
+@part
 def _usual_store(visits: NDArray[Any]) -> Any:
     best, most = np.int64(0), 0
     first = max(len(visits) - USUAL, 0)
@@ -113,7 +113,7 @@ def _usual_store(visits: NDArray[Any]) -> Any:
     return best
 
 
-@compiled
+@part
 def _count(bits: np.uint64) -> Any:
     """Count the bits that are set (Hacker's Delight, 5-1)."""
     bits = bits - ((bits >> ONE) & np.uint64(0x5555555555555555))
@@ -124,7 +124,7 @@ def _count(bits: np.uint64) -> Any:
     return np.int64((bits * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@compiled
+@part
 def _lowest(bits: np.uint64) -> Any:
     """Place of the lowest bit that is set."""
     return _count((bits & (~bits + ONE)) - ONE)
@@ -143,7 +143,7 @@ def _patterns(rings: Rings, baskets: Baskets, out: Floats) -> None:
             _fill(bits, baskets, out[i])
 
 
-@compiled
+@part
 def _fill(bits: np.uint64, baskets: Baskets, out: Floats) -> None:
     times, newest = _count(bits), _lowest(bits)
     for place in range(_LASTS):

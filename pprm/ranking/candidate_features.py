@@ -22,6 +22,7 @@ from pprm.catalogue.popularity import Popularity
 from pprm.core.arrays import Floats
 from pprm.core.compiled import compiled
 from pprm.core.feature_groups import FeatureGroup, Layout
+from pprm.core.order import descending
 from pprm.ranking import basket_patterns
 from pprm.ranking.basket_patterns import EVERY, MOMENT, PATTERN, Baskets, moment, patterns
 from pprm.ranking.browsing import BROWSE
@@ -279,7 +280,7 @@ def _fill_retrieval(
         np.zeros(sizes[CATEGORY_CODE], np.int32),
         np.zeros(sizes[TYPE_CODE]),
     )
-    order = np.argsort(-logits, kind="mergesort")
+    order = descending(logits)
     for place in range(len(order)):
         k = order[place]
         type_, category = codes[rows[k], TYPE_CODE], codes[rows[k], CATEGORY_CODE]

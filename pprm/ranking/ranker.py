@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import pad
 
 from pprm.core.arrays import Floats
-from pprm.core.compiled import compiled
+from pprm.core.compiled import compiled, part
 from pprm.ranking.network import CLIP, RankingNetwork
 from pprm.retrieval.device import concatenate
 
@@ -119,7 +119,7 @@ def _logits(net: _Network, room: _Room, inputs: Floats) -> Any:
     return out
 
 
-@compiled
+@part
 def _standardise(net: _Network, inputs: Floats, z: Floats) -> None:
     """Fill `z` [K + 1, rows], but for its last row."""
     # a few rows at a time stay in the nearest cache until all is read
@@ -132,7 +132,7 @@ def _standardise(net: _Network, inputs: Floats, z: Floats) -> None:
                 z[k, i] = np.float32(-CLIP) if x < -CLIP else x
 
 
-@compiled
+@part
 def _varying(net: _Network, z: Floats, rows: int) -> Any:
     """Find the inputs that differ between rows, and the first layer's bias with the others.
 
@@ -155,7 +155,7 @@ def _varying(net: _Network, z: Floats, rows: int) -> Any:
     return varying[: (n + 3) // 4 * 4], bias
 
 
-@compiled
+@part
 def _first_layer(
     net: _Network, varying: NDArray[np.int64], bias: Floats, z: Floats, out: Floats, rows: int
 ) -> None:
@@ -168,23 +168,26 @@ def _first_layer(
                 bias[n + 2],
                 bias[n + 3],
             )
-        _add_products(net.first, n, varying, z, 0, out, n, rows)
+        _add_products(net.first, n, varying, z, out[n : n + 4], rows)
         for unit in range(n, n + 4):
             for i in range(rows):
                 out[unit, i] = _relu(out[unit, i])
 
 
-@compiled
+@part
 def _other_layers(net: _Network, room: _Room, logits: Floats) -> None:
     """`logits` [rows] from the first layer."""
     members, units, width = net.second.shape
     every, rows, four = np.arange(width), len(logits), room.four
-    logits[:] = net.output_bias[0]
+    for i in range(rows):
+        logits[i] = net.output_bias[0]
     for m in range(members):
+        hidden = room.hidden[m * width : (m + 1) * width]
         for n in range(0, units, 4):
             for unit in range(4):
-                four[unit] = net.second_bias[m, n + unit]
-            _add_products(net.second[m], n, every, room.hidden, m * width, four, 0, rows)
+                for i in range(rows):
+                    four[unit, i] = net.second_bias[m, n + unit]
+            _add_products(net.second[m], n, every, hidden, four, rows)
             # the output's weights are used at once, so that the second layer is never kept whole
             for unit in range(4):
                 weight = net.output[m, n + unit]
@@ -192,31 +195,29 @@ def _other_layers(net: _Network, room: _Room, logits: Floats) -> None:
                     logits[i] += weight * _relu(four[unit, i])
 
 
-@compiled
+@part
 def _relu(x: Any) -> Any:
     """ReLU, written so that NaN stays NaN."""
     return np.float32(0) if x < 0 else x
 
 
-@compiled
+@part
 def _add_products(
     w: Floats,
     n: int,
     inner: NDArray[np.int64],
     x: Floats,
-    first: int,
     out: Floats,
-    to: int,
     rows: int,
 ) -> None:
-    """Add `w` [n : n + 4, inner] @ `x` [first + inner, rows] to `out` [to : to + 4, rows].
+    """Add `w` [n : n + 4, inner] @ `x` [inner, rows] to `out` [4, rows].
 
     4 divides len(inner).
     """
-    out0, out1, out2, out3 = out[to], out[to + 1], out[to + 2], out[to + 3]
+    out0, out1, out2, out3 = out[0], out[1], out[2], out[3]
     for k in range(0, len(inner), 4):
         p, q, r, s = inner[k], inner[k + 1], inner[k + 2], inner[k + 3]
-        x0, x1, x2, x3 = x[first + p], x[first + q], x[first + r], x[first + s]
+        x0, x1, x2, x3 = x[p], x[q], x[r], x[s]
         a0, a1, a2, a3 = w[n, p], w[n, q], w[n, r], w[n, s]
         b0, b1, b2, b3 = w[n + 1, p], w[n + 1, q], w[n + 1, r], w[n + 1, s]
         c0, c1, c2, c3 = w[n + 2, p], w[n + 2, q], w[n + 2, r], w[n + 2, s]

@@ -67,7 +67,8 @@ def _enclose(daily: Floats, vectors: Floats, starts: Ints, upwards: NDArray[np.b
     radius = np.zeros(count, np.float32)
     for j in range(count):
         inside = range(starts[j], starts[j + 1])
-        corner[j] = daily[starts[j]]
+        for h in range(width):
+            corner[j, h] = daily[starts[j], h]
         for i in inside:
             for h in range(width):
                 x = daily[i, h]

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pprm.core.arrays import Floats
-from pprm.core.compiled import compiled
+from pprm.core.compiled import compiled, part
+from pprm.core.order import descending
 from pprm.retrieval.features import Groups
 
 SEEN, NEW, LOOKED = 130, 200, 50
@@ -42,42 +43,52 @@ def choose(
 
 @compiled
 def _choose(logits: NDArray[np.float32], seen: NDArray[np.bool_], looked: NDArray[np.int64]) -> Any:
+    chosen = np.zeros(len(logits), np.bool_)
     # the bar first: only the few above it are sorted, not the whole catalogue
-    chosen, new, n = np.zeros(len(logits), np.bool_), np.empty(len(logits), np.int64), 0
-    bar = _bar(logits, seen, NEW)
+    bar = _bar(logits, seen)
+    for is_seen, most in ((False, NEW), (True, SEEN)):
+        columns, n = np.empty(len(logits), np.int64), 0
+        for i in range(len(logits)):
+            if seen[i] == is_seen and (is_seen or logits[i] >= bar):
+                columns[n] = i
+                n += 1
+        _mark_best(logits, columns[:n], most, chosen)
+    for i in range(len(looked)):
+        chosen[looked[i]] = True
+    columns, n = np.empty(len(logits), np.int64), 0
     for i in range(len(logits)):
-        if logits[i] >= bar and not seen[i]:
-            new[n] = i
+        if chosen[i]:
+            columns[n] = i
             n += 1
-    _mark_best(logits, new[:n], NEW, chosen)
-    _mark_best(logits, np.flatnonzero(seen), SEEN, chosen)
-    chosen[looked] = True
-    return np.flatnonzero(chosen)
+    return columns[:n]
 
 
-@compiled
-def _bar(logits: NDArray[np.float32], seen: NDArray[np.bool_], k: int) -> Any:
-    """Return a logit that k new products reach, and few more.
+@part
+def _bar(logits: NDArray[np.float32], seen: NDArray[np.bool_]) -> Any:
+    """Return a logit that `NEW` new products reach, and few more.
 
     It is the k-th best of the best of every 2 k-th product.
     """
+    k = NEW
     best = np.full(2 * k, np.float32(-np.inf))
     for start in range(0, len(logits), 2 * k):
         for i in range(start, min(start + 2 * k, len(logits))):
             value = np.float32(-np.inf) if seen[i] else logits[i]
             best[i - start] = value if value > best[i - start] else best[i - start]
-    # the sort that is compiled for candidates anyway
-    return best[np.argsort(best, kind="mergesort")[k]]
+    return best[descending(best)[k - 1]]
 
 
-@compiled
+@part
 def _mark_best(
     logits: NDArray[np.float32], columns: NDArray[np.int64], k: int, chosen: NDArray[np.bool_]
 ) -> None:
     """Mark the k highest of some columns in ascending order, of equal ones the first."""
-    best = columns[np.argsort(-logits[columns], kind="mergesort")[:k]]
-    for i in range(len(best)):
-        chosen[best[i]] = logits[best[i]] > -np.inf
+    mine = np.empty(len(columns), np.float32)
+    for i in range(len(columns)):
+        mine[i] = logits[columns[i]]
+    order = descending(mine)
+    for i in range(min(k, len(order))):
+        chosen[columns[order[i]]] = mine[order[i]] > -np.inf
 
 
 POPULAR = 20

@@ -16,7 +16,7 @@ from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.codes import CATEGORY_CODE, MAKER_CODE, TYPE_CODE
 from pprm.catalogue.popularity import FEATURES
 from pprm.core.arrays import Floats
-from pprm.core.compiled import compiled
+from pprm.core.compiled import compiled, part
 from pprm.core.feature_groups import FeatureGroup, Layout
 from pprm.state.user_state import BASKET_DECAY, DAY, UserState
 
@@ -175,13 +175,15 @@ def _groups(
 ) -> Any:  # fmt: skip
     known, places, bought = _bought(counters, rows, now, baskets)
     decays = np.zeros((len(known) + 1, DECAYS))
-    decays[1:] = bought[:, DECAY7 : DECAY112 + 1]
+    for i in range(len(known)):
+        for decay in range(DECAYS):
+            decays[i + 1, decay] = bought[i, DECAY7 + decay]
     product_at = np.zeros(len(codes), np.int32)
     for i in range(len(known)):
         product_at[known[i]] = i + 1
-    type_at, types = _grouped(bought, codes[known, TYPE_CODE], sizes[TYPE_CODE])
-    category_at, categories = _grouped(bought, codes[known, CATEGORY_CODE], sizes[CATEGORY_CODE])
-    maker_at, makers = _grouped(bought, codes[known, MAKER_CODE], sizes[MAKER_CODE])
+    type_at, types = _grouped(bought, known, codes[:, TYPE_CODE], sizes[TYPE_CODE])
+    category_at, categories = _grouped(bought, known, codes[:, CATEGORY_CODE], sizes[CATEGORY_CODE])
+    maker_at, makers = _grouped(bought, known, codes[:, MAKER_CODE], sizes[MAKER_CODE])
     product, settled = (
         np.zeros((len(known) + 1, _ITEM_WIDTH), np.float32),
         1 - BASKET_DECAY ** float(max(baskets, 1)),
@@ -199,7 +201,7 @@ def _groups(
     )  # fmt: skip
 
 
-@compiled
+@part
 def _bought(counters: NDArray[Any], rows: NDArray[np.int64], now: float, baskets: int) -> Any:
     """Return the known products' rows, places among the counters, and counters as of now."""
     known, places, n = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64), 0
@@ -226,20 +228,24 @@ def _bought(counters: NDArray[Any], rows: NDArray[np.int64], now: float, baskets
     return known[:n], places[:n], bought[:n]
 
 
-@compiled
-def _grouped(bought: NDArray[np.float64], codes: NDArray[np.int32], size: int) -> Any:
+@part
+def _grouped(
+    bought: NDArray[np.float64], known: NDArray[np.int64], codes: NDArray[np.int32], size: int
+) -> Any:
     """Index + 1 of each of `size` groups, 0 where nothing of it was bought.
 
     Also returns the sums, oldest and newest of each group.
     """
     at, sums, n = np.zeros(size, np.int32), np.empty(bought.shape), 0
-    for i in range(len(codes)):
-        if at[codes[i]] == 0:
-            sums[n] = bought[i]
+    for i in range(len(known)):
+        code = codes[known[i]]
+        if at[code] == 0:
+            for column in range(BOUGHT):
+                sums[n, column] = bought[i, column]
             n += 1
-            at[codes[i]] = n
+            at[code] = n
             continue
-        group = sums[at[codes[i]] - 1]
+        group = sums[at[code] - 1]
         for column in range(FIRST_AGE):
             group[column] += bought[i, column]
         group[FIRST_AGE] = max(group[FIRST_AGE], bought[i, FIRST_AGE])
@@ -247,14 +253,15 @@ def _grouped(bought: NDArray[np.float64], codes: NDArray[np.int32], size: int) -
     return at, sums[:n]
 
 
-@compiled
+@part
 def _counts(bought: NDArray[np.float64]) -> Any:
     out = np.zeros(len(bought) + 1, np.float32)
-    out[1:] = bought[:, COUNT]
+    for i in range(len(bought)):
+        out[i + 1] = bought[i, COUNT]
     return out
 
 
-@compiled
+@part
 def _fill_common(counters: NDArray[np.float64], out: Floats) -> None:
     """Fill in `COMMON`, with which the columns of products and of groups begin."""
     count, last = counters[COUNT], counters[LAST_AGE]
@@ -266,7 +273,7 @@ def _fill_common(counters: NDArray[np.float64], out: Floats) -> None:
     out[_DUE] = (min(last / max(interval, 0.5), 4.0) if count > 1 else 2.0) / 2
 
 
-@compiled
+@part
 def _group_rows(sums: NDArray[np.float64], baskets112: float) -> Any:
     """Return a row of `GROUP` for each group, below a row of zeros."""
     out = np.zeros((len(sums) + 1, _GROUP_WIDTH), np.float32)
@@ -277,7 +284,7 @@ def _group_rows(sums: NDArray[np.float64], baskets112: float) -> Any:
     return out
 
 
-@compiled
+@part
 def _fill_item(
     counters: NDArray[np.float64],
     out: Floats,

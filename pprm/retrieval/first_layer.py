@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pprm.catalogue.codes import MAKER_CODE
 from pprm.core.arrays import Floats
-from pprm.core.compiled import compiled
+from pprm.core.compiled import compiled, part
+from pprm.core.order import ascending, descending
 from pprm.retrieval.features import (
     CATEGORY,
     MAKER,
@@ -146,13 +147,14 @@ def shopper_part(
     pools, d, _ = net.queries.shape
     user, queries = (
         np.empty((len(text), len(net.user)), np.float32),
-        np.empty((len(text), pools, d), np.float32),
+        np.zeros((len(text), pools, d), np.float32),
     )
     read = np.empty(net.user.shape[1], np.float32)
-    pooled = read[text.shape[1] + scalars.shape[1] :].reshape(pools, d)
+    t = text.shape[1]
+    pooled = read[t + scalars.shape[1] :].reshape(pools, d)
     for b in range(len(text)):
-        read[: text.shape[1]] = text[b]
-        read[text.shape[1] : text.shape[1] + scalars.shape[1]] = scalars[b]
+        _copy(text[b], read)
+        _copy(scalars[b], read[t:])
         _pool(net.pool_days, vectors, rows[b], ages[b], weights[b], pooled)
         for h in range(len(net.user)):
             total = np.float32(0)
@@ -160,20 +162,28 @@ def shopper_part(
                 total += net.user[h, i] * read[i]
             user[b, h] = net.user_bias[h] + total
         for k in range(pools):
-            queries[b, k] = 0
             for i in range(d):
                 for j in range(d):
                     queries[b, k, j] += pooled[k, i] * net.queries[k, i, j]
     return user, queries
 
 
-@compiled
+@part
+def _copy(numbers: Floats, to: Floats) -> None:
+    """Copy to the beginning of `to`; numba compiles no assignment of a slice as fast."""
+    for i in range(len(numbers)):
+        to[i] = numbers[i]
+
+
+@part
 def _pool(
     days: Floats, vectors: Floats, rows: Ints, ages: Floats, weights: Floats, out: Floats
 ) -> None:
     """As `PPRM.pool`, [3, d]."""
     for k in range(len(days)):
-        out[k], total = 0, np.float32(0.5)
+        total = np.float32(0.5)
+        for j in range(out.shape[1]):
+            out[k, j] = 0
         for i in range(len(rows)):
             if weights[i] > 0:
                 weight = np.float32(2.0 ** (-ages[i] / days[k])) * weights[i]
@@ -195,7 +205,7 @@ def parts(groups: Groups, net: Weights) -> Any:
     )
 
 
-@compiled
+@part
 def _times(rows: Floats, weights: Floats) -> Any:
     """Return `rows` [n, k] @ the first k rows of `weights` [k + 3 or more, H], [n, H].
 
@@ -205,7 +215,7 @@ def _times(rows: Floats, weights: Floats) -> Any:
     inputs, out = rows.shape[1], np.zeros((len(rows), weights.shape[1]), np.float32)
     filled = np.zeros(inputs + 3, np.float32)
     for i in range(1, len(rows)):
-        filled[:inputs] = rows[i]
+        _copy(rows[i], filled)
         for k in range(0, inputs, 4):
             a, b, c, d = filled[k], filled[k + 1], filled[k + 2], filled[k + 3]
             for h in range(weights.shape[1]):
@@ -228,7 +238,8 @@ def dot_products(queries: Floats, across: Floats) -> Any:
     stored for four products.
     """
     out, q = np.zeros((3, across.shape[1]), np.float32), np.zeros((3, len(across)), np.float32)
-    q[:, : queries.shape[1]] = queries
+    for k in range(3):
+        _copy(queries[k], q[k])
     for start in range(0, across.shape[1], AT_ONCE):
         some = slice(start, min(start + AT_ONCE, across.shape[1]))
         x, y, z = out[0, some], out[1, some], out[2, some]
@@ -269,7 +280,7 @@ def score(shopper: ShopperParts, products: ProductParts, net: Weights) -> Any:
     return out
 
 
-@compiled
+@part
 def _score_new(
     shopper: ShopperParts, products: ProductParts, net: Weights, matches: Floats, out: Floats
 ) -> None:
@@ -396,20 +407,28 @@ def best(
                 held += 1
             # room for 2 k, sorted only when it is full: a candidate costs no insertion
             if held == 2 * k:
-                first = _first(columns, logits, k)
-                columns[:k], logits[:k] = columns[first], logits[first]
+                columns, logits = _first(columns, logits, held, k)
                 held, bar = k, logits[k - 1]
-    return columns[:held][_first(columns[:held], logits[:held], k)]
+    columns, logits = _first(columns, logits, held, k)
+    return columns[: min(held, k)]
 
 
-@compiled
-def _first(columns: Ints, logits: Floats, k: int) -> Any:
-    """Places of the k highest logits, best first, and of equal ones the lower column."""
-    by_column = np.argsort(columns)
-    return by_column[np.argsort(-logits[by_column], kind="mergesort")[:k]]
+@part
+def _first(columns: Ints, logits: Floats, held: int, k: int) -> Any:
+    """Of the columns held the k with the highest logits, best first, and of equal ones the lower.
+
+    They and their logits are at the beginning of new arrays, which are as long.
+    """
+    by_column, mine = ascending(columns[:held]), np.empty(held, np.float32)
+    for i in range(held):
+        mine[i] = logits[by_column[i]]
+    order, first, values = descending(mine), np.empty_like(columns), np.empty_like(logits)
+    for i in range(min(k, held)):
+        first[i], values[i] = columns[by_column[order[i]]], mine[order[i]]
+    return first, values
 
 
-@compiled
+@part
 def _most_of_makers(shopper: ShopperParts, products: ProductParts, blocks: Blocks) -> Any:
     """Upper bounds of a maker's cross features in each block, as `MAKER`.
 
@@ -431,7 +450,7 @@ def _most_of_makers(shopper: ShopperParts, products: ProductParts, blocks: Block
     return most
 
 
-@compiled
+@part
 def _fill_pair(shopper: ShopperParts, net: Weights, pair: Ints, out: Floats) -> None:
     groups = shopper.groups
     type_, category = groups.type_at[pair[0]], groups.category_at[pair[1]]
@@ -445,7 +464,7 @@ def _fill_pair(shopper: ShopperParts, net: Weights, pair: Ints, out: Floats) -> 
         )
 
 
-@compiled
+@part
 def _logit_of(
     shopper: ShopperParts, products: ProductParts, net: Weights, place: int, base: Floats
 ) -> Any:
@@ -466,7 +485,7 @@ def _logit_of(
     )
 
 
-@compiled
+@part
 def _matches(queries: Floats, vector: Floats) -> Any:
     """Return the dot products of a product's vector with the three queries."""
     a, b, c = np.float32(0), np.float32(0), np.float32(0)
@@ -477,7 +496,7 @@ def _matches(queries: Floats, vector: Floats) -> Any:
     return a, b, c
 
 
-@compiled
+@part
 def _logit(daily: Floats, base: Floats, maker: Floats, matches: Any, net: Weights) -> Any:
     """Return the logit from the parts of the first layer, [H] each, and the three dot products."""
     total, (a, b, c) = np.float32(0), matches

@@ -6,6 +6,7 @@ One thread owns a scorer and its catalogue and popularity.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from pprm.catalogue.catalogue import Catalogue, Product
 from pprm.catalogue.popularity import Popularity
+from pprm.core.ahead import compile_ahead
 from pprm.core.errors import Foreseen
 from pprm.core.events import Interaction, Kind, Position
 from pprm.core.ids import stable_hash
@@ -246,10 +248,12 @@ class Scorer:
 
 
 def warm_up(scorer: Scorer) -> None:
-    """Compile what a list needs, before the first shopper waits for it.
+    """Compile what a list needs, before the first shopper waits for it."""
+    compile_ahead(partial(_make_lists, scorer))
 
-    A list of two products is made for an empty state.
-    """
+
+def _make_lists(scorer: Scorer) -> None:
+    """Make a list of two products, in both ways through a catalogue."""
     catalogue, now = Catalogue(scorer.catalogue.dimensions), 30 * int(DAY)
     products = [Product(name, "", name, "category", "maker") for name in ("a", "b")]
     catalogue.put(products, np.zeros((2, catalogue.dimensions), np.float32))
@@ -259,7 +263,7 @@ def warm_up(scorer: Scorer) -> None:
         Interaction(Position(1, 0, 0), Kind.VIEW, looked, now),
     ]
     state = user_state.decode(user_state.encode(fold(UserState(), events).state))
-    for large in (len(products), 0):  # both ways through a catalogue
+    for large in (len(products), 0):
         small = Scorer(
             scorer.model,
             catalogue,

@@ -28,7 +28,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from pprm.core.compiled import compiled
+from pprm.core.compiled import compiled, part, record
 from pprm.core.events import ACTS, SLOTS
 from pprm.core.ids import stable_hash
 from pprm.state import layout3, layout4, layout5, watermarks
@@ -88,8 +88,8 @@ MAX_BYTES = (
     + MAX_TEXT_BYTES
 )
 
-SEQUENCE_DTYPE = np.dtype([("product", "<u8"), ("time", "<u4"), ("kind", "u1")])
-COUNTERS_DTYPE = np.dtype(
+SEQUENCE_DTYPE = record([("product", "<u8"), ("time", "<u4"), ("kind", "u1")])
+COUNTERS_DTYPE = record(
     [("count", "<u4"), ("decay7", "<f4"), ("decay28", "<f4"), ("decay112", "<f4"), ("basket_decay",
     "<f4"),
      ("first", "<u4"), ("last", "<u4"), ("basket", "<u4"), ("ring", "<u8")]
@@ -101,9 +101,9 @@ Number of purchases; the same decayed by `HALF_LIVES` as of `last`, and by `BASK
 held it last; one bit for each of the `MAX_BASKETS` baskets up to that one that held it, the lowest
 for that one.
 """
-BASKETS_DTYPE = np.dtype([("time", "<u4"), ("store", "<u4"), ("key", "<u4"), ("size", "<u2")])
+BASKETS_DTYPE = record([("time", "<u4"), ("store", "<u4"), ("key", "<u4"), ("size", "<u2")])
 """Unix seconds, `store_code` (0: unknown), `basket_code` (0: unknown) and products of a basket."""
-BROWSED_DTYPE = np.dtype(
+BROWSED_DTYPE = record(
     [("session", "<f4"), ("day", "<f4"), ("week", "<f4"), ("cart", "<f4"), ("removed", "<f4"),
     ("dwell", "<f4"),
      ("last", "<u4")]
@@ -124,25 +124,25 @@ _KINDS = len(ACTS)
 _WORDS = COUNTERS_DTYPE.itemsize // 4
 _AGAIN_WORDS = AGAIN.size // 4
 
-_HEADER_DTYPE = np.dtype(
+_HEADER_DTYPE = record(
     [("version", "u1"), ("watermarks", "u1"), ("interactions", "<u2"), ("visits", "<u2"),
     ("products", "<u2"),
      ("browsed", "<u2"), ("published", "<u2"), ("text", "<u2"), ("again", "<u2"), ("looks", "<u2"),
-     ("hidden", "<u2"), ("base", "<u8"), ("basket", "<u8"),
+     ("hidden", "<u2"), ("version_base", "<u8"), ("basket", "<u8"),
      ("purchases", "<u4"), ("baskets", "<u4"), ("first_purchase", "<u4"), ("last_purchase", "<u4"),
      ("active_at", "<u4"), ("reviewed_at", "<u4"), ("listed_at", "<u4"), ("basket_decay28", "<f8"),
      ("basket_decay112", "<f8"),
      ("sentiment", "<f8"), ("reviews", "<f8"), ("promotions", "<f8"), ("mailer", "<f8"),
      ("display", "<f8")]
 )  # fmt: skip
-_LOOKS_DTYPE = np.dtype(
+_LOOKS_DTYPE = record(
     [(name, "<f4") for name in ("session", "day", "week", "cart", "removed", "dwell")]
 )
-_WATERMARK_DTYPE = np.dtype(
+_WATERMARK_DTYPE = record(
     [("partition", "<i4"), ("log", "<u4"), ("offset", "<i8"), ("fingerprints", "u1")]
 )
-_NEWEST_DTYPE = np.dtype([("time", "<u4"), ("basket", "<u4")])
-_AGAIN_DTYPE = np.dtype(
+_NEWEST_DTYPE = record([("time", "<u4"), ("basket", "<u4")])
+_AGAIN_DTYPE = record(
     [("count", "<u4"), ("decay7", "<f4"), ("decay28", "<f4"), ("decay112", "<f4"), ("basket_decay",
     "<f4"),
      ("first", "<u4"), ("ring", "<u8")]
@@ -483,7 +483,7 @@ def _wrong(value: bytes) -> str:
     return ""
 
 
-@compiled
+@part
 def _holds_too_much(header: Any) -> Any:
     return (
         header.interactions > MAX_SEQUENCE or header.visits > MAX_BASKETS
@@ -494,11 +494,11 @@ def _holds_too_much(header: Any) -> Any:
     )  # fmt: skip
 
 
-@compiled
+@part
 def _wrong_header(header: Any) -> str:
     if _holds_too_much(header):
         return "more parts than are possible"
-    if not header.base <= MAX_BASE:
+    if not header.version_base <= MAX_BASE:
         return "base"
     if not (
         header.baskets < MAX_COUNT
@@ -526,7 +526,7 @@ def _wrong_header(header: Any) -> str:
     return ""
 
 
-@compiled
+@part
 def _watermarks_are_wrong(watermarks: NDArray[Any]) -> bool:
     for place in range(len(watermarks)):
         mark = watermarks[place]
@@ -537,7 +537,7 @@ def _watermarks_are_wrong(watermarks: NDArray[Any]) -> bool:
     return False
 
 
-@compiled
+@part
 def _fingerprints(watermarks: NDArray[Any]) -> int:
     count = 0
     for mark in watermarks:
@@ -545,7 +545,7 @@ def _fingerprints(watermarks: NDArray[Any]) -> int:
     return count
 
 
-@compiled
+@part
 def _sequence_is_wrong(sequence: NDArray[Any]) -> bool:
     for event in sequence:  # noqa: SIM110  # numba compiles no generator
         if event.kind >= _KINDS:
@@ -553,7 +553,7 @@ def _sequence_is_wrong(sequence: NDArray[Any]) -> bool:
     return False
 
 
-@compiled
+@part
 def _products_are_wrong(
     newest: NDArray[Any], places: NDArray[np.uint16], again: NDArray[Any], header: Any
 ) -> bool:
@@ -578,7 +578,7 @@ def _products_are_wrong(
     return bool(held > header.purchases)
 
 
-@compiled
+@part
 def _looks_are_wrong(
     browsed_at: NDArray[np.uint32],
     places: NDArray[np.uint16],

@@ -22,7 +22,11 @@ CHUNK = 50
 async def worker_ready(context: DemoContext) -> None:
     """Wait for the worker, which loads while the data is read."""
     with context.progress.step("worker ready") as step:
-        await processes.until_ready(context.worker)
+
+        def tell(reason: str) -> None:
+            step.detail = reason
+
+        await processes.until_ready(context.worker, tell=tell)
         step.detail = context.progress.metrics_url
 
 

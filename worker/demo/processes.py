@@ -1,6 +1,7 @@
 """The worker as a process of its own: started, watched, waited for, and ended whatever happens."""
 
 import asyncio
+import json
 import os
 import re
 import socket
@@ -9,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,17 @@ class Worker:
                 return str(response.read().decode())
         except (urllib.error.URLError, OSError):
             return None
+
+    def waits_for(self) -> str:
+        """Why it is not ready, in its words; nothing once it is."""
+        try:
+            urllib.request.urlopen(self.url + "/ready", timeout=2).close()
+        except urllib.error.HTTPError as answer:
+            with answer:
+                return str(json.loads(answer.read())["reason"])
+        except OSError:
+            return "its process begins"
+        return ""
 
     def last_lines(self) -> str:
         """Return the end of the log."""
@@ -84,14 +96,19 @@ def environment(settings: Mapping[str, Any]) -> dict[str, str]:
     return variables
 
 
-async def until_ready(worker: Worker, seconds: float = START_SECONDS) -> None:
-    """Wait for /ready.
+async def until_ready(
+    worker: Worker,
+    seconds: float = START_SECONDS,
+    tell: Callable[[str], None] = lambda reason: None,
+) -> None:
+    """Wait for /ready; `tell` gets what the worker waits for.
 
     Raises:
         WorkerError: it did not become ready in time.
     """
     deadline, known = time.monotonic() + seconds, 0.0
-    while await asyncio.to_thread(worker.get, "/ready") is None:
+    while reason := await asyncio.to_thread(worker.waits_for):
+        tell(reason)
         if (taken_in := await metric(worker, TAKEN_IN)) > known:
             deadline, known = time.monotonic() + seconds, taken_in
         if time.monotonic() > deadline:

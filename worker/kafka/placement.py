@@ -12,7 +12,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm.core.compiled import compiled
+from pprm.core.compiled import compiled, part
 from worker.kafka.partitioner import POSITIVE
 from worker.settings import Partitioner
 
@@ -41,27 +41,27 @@ def _murmur2(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.int
 
     Written in whole numbers of 64 bits that are cut to 32: numba would make floats of mixed ones.
     """
-    hashes, at = np.empty(len(ends), np.int64), 0
+    hashes, at = np.empty(len(ends), np.int64), np.int64(0)
     for row in range(len(ends)):
         h, end = 0x9747B28C ^ (ends[row] - at), ends[row]
         while at + 4 <= end:
-            k = _word(data, at, 4) * _M & _BITS
+            k = _word(data, at, at + 4) * _M & _BITS
             h = h * _M & _BITS ^ ((k ^ k >> 24) * _M & _BITS)
             at += 4
         if at < end:
-            h = (h ^ _word(data, at, end - at)) * _M & _BITS
+            h = (h ^ _word(data, at, end)) * _M & _BITS
             at = end
         h = (h ^ h >> 13) * _M & _BITS
         hashes[row] = h ^ h >> 15
     return hashes
 
 
-@compiled
-def _word(data: NDArray[np.uint8], at: int, size: int) -> Any:
+@part
+def _word(data: NDArray[np.uint8], at: Any, end: Any) -> Any:
     """Up to four bytes, the lowest first."""
     word = np.int64(0)
-    for byte in range(size):
-        word |= np.int64(data[at + byte]) << 8 * byte
+    for place in range(at, end):
+        word |= np.int64(data[place]) << 8 * (place - at)
     return word
 
 

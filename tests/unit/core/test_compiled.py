@@ -16,9 +16,8 @@ def most():
 
 def run(folder: Path) -> int:
     command = [sys.executable, "-c", "from pprm.loop import most; print(most())"]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
-        "PYTHONPATH": str(folder)
-    }
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    environment.pop("NUMBA_CACHE_DIR", None)  # beside the source
     done = subprocess.run(
         command, env=environment, cwd=folder, capture_output=True, text=True, check=True
     )
@@ -50,7 +49,20 @@ def test_an_edit_of_a_constant_elsewhere_is_seen(tmp_path: Path) -> None:
         for path in (package / "__pycache__").iterdir()
         if path.stem.startswith("loop.most")
     )
-    assert cached == [".nbc", ".nbi"], "one entry, used again"
+    assert cached == [".nbc"], "one entry, used again"
+
+
+def test_what_is_kept_says_what_it_is_of_and_anything_else_is_nothing(tmp_path: Path) -> None:
+    from pprm.core.compiled import _Files
+
+    one, other = (_Files(str(tmp_path), "loop", "these sources") for _ in range(2))
+    one.save(("int64",), "whole numbers")
+    other.save(("float64",), "numbers")  # by another process
+    assert one.load(("float64",)) == "numbers" and other.load(("int64",)) == "whole numbers"
+    assert _Files(str(tmp_path), "loop", "other sources").load(("int64",)) is None
+    for file in tmp_path.iterdir():
+        file.write_bytes(file.read_bytes()[:-3])
+    assert one.load(("int64",)) is None
 
 
 PAIR = """from typing import NamedTuple

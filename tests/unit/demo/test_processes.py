@@ -3,7 +3,11 @@
 import asyncio
 import socket
 import sys
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 
 import pytest
 
@@ -66,6 +70,34 @@ def test_a_worker_that_is_never_ready_is_told(tmp_path: Path) -> None:
         pytest.raises(WorkerError, match="not ready"),
     ):
         asyncio.run(processes.until_ready(worker, 0.1))
+
+
+class Loading(BaseHTTPRequestHandler):
+    """Not ready when it is asked first."""
+
+    answers: ClassVar = iter([(503, b'{"reason": "compiling"}'), (200, b"{}")])
+
+    def do_GET(self) -> None:
+        code, body = (200, b"") if self.path == "/metrics" else next(self.answers)
+        self.send_response(code)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_what_a_worker_waits_for_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    with (
+        HTTPServer(("127.0.0.1", 0), Loading) as server,
+        processes.worker(SETTINGS, tmp_path / "log", SLEEPS) as worker,
+    ):
+        Thread(target=server.serve_forever, daemon=True).start()
+        here = replace(worker, url=f"http://127.0.0.1:{server.server_port}")
+        asyncio.run(processes.until_ready(here, 10, told.append))
+        server.shutdown()
+    assert told == ["compiling"]
 
 
 def test_another_port_is_taken_where_the_wanted_one_is_in_use() -> None:

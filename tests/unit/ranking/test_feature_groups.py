@@ -21,19 +21,21 @@ from pprm.retrieval.features import PAIR, SCALARS
 
 ROOT = Path(__file__).parents[3]
 PLAIN = '''"""Loops as plain Python."""
-from functools import wraps
 from warnings import filterwarnings
 import numpy as np
 filterwarnings("ignore")
+LOOPS = []
 
 def compiled(function):
-    @wraps(function)
-    def run(*arguments):
-        return function(*(
-            a.view(np.recarray) if isinstance(a, np.ndarray) and a.dtype.names else a
-            for a in arguments
-        ))
-    return run
+    return function
+
+part = compiled
+
+def record(fields):
+    return np.dtype((np.record, fields))
+
+def is_missing(loop, types):
+    return False
 '''
 
 SWAPS = {
@@ -116,8 +118,6 @@ def copy_of_pprm(folder: Path) -> Path:
         ignore=shutil.ignore_patterns("artifacts", "__pycache__"),
     )
     (package / "core" / "compiled.py").write_text(PLAIN)
-    state = package / "state" / "user_state.py"
-    replace(state, ".view(_LOOKS_DTYPE)", ".view(_LOOKS_DTYPE).view(np.recarray)")
     return package
 
 
