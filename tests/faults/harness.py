@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,36 @@ from faust.stores.rocksdb import Store
 
 from tests.faults import workload
 from tests.integration.brokers import FULL
-from tests.integration.shop import PARTITIONS, Shop, Worker, product
+from tests.integration.shop import PARTITIONS, Shop, Worker, product, purchase
+from worker.kafka import placement
 
 only_in_full = pytest.mark.skipif(not FULL, reason="part of `make test-faults`")
 
 PRODUCTS = 30
 USERS = 60
 SETTLE_SECONDS = 60
+REFRESH_SECONDS, SESSION_SECONDS = 360, 60
+"""Of the load's time, a second an event."""
+RULES = ["--refresh-seconds", str(REFRESH_SECONDS), "--session-seconds", str(SESSION_SECONDS)]
+LATER = 100_000
+"""Seconds after which no load has events."""
 
 
 def size(small: int, full: int) -> int:
     return full if FULL else small
+
+
+def freshen(shop: Shop) -> None:
+    """Have the workers make lists again unasked, so often that it happens under load."""
+    shop.extra |= {
+        "PPRM_RECOMMENDATIONS__REFRESH_HOURS": str(REFRESH_SECONDS / 3600),
+        "PPRM_RECOMMENDATIONS__SESSION_MINUTES": str(SESSION_SECONDS // 60),
+        "PPRM_RECOMMENDATIONS__RETRACT_SECONDS": "4",
+    }
+
+
+def is_fresh(shop: Shop) -> bool:
+    return "PPRM_RECOMMENDATIONS__SESSION_MINUTES" in shop.extra
 
 
 async def open_shop(shop: Shop) -> None:
@@ -46,10 +66,31 @@ def load(
     return asyncio.create_task(
         workload.feed(
             shop.broker, f"{shop.name}-", users=USERS, products=PRODUCTS, events=events,
-            per_second=per_second,
+            per_second=per_second, withdraw=_going(seed) if is_fresh(shop) else (),
             seed=seed, first=first, idempotent=shop.is_apache, mixed=PARTITIONS if mixed else 0,
         )
     )  # fmt: skip
+
+
+def _going(seed: int) -> list[int]:
+    """Products that are withdrawn under a load, always fewer than there are."""
+    return [PRODUCTS - 1 - (2 * seed + place) % (PRODUCTS // 3) for place in range(2)]
+
+
+async def tick(shop: Shop) -> None:
+    """Something happens in each partition, later than all before: what is due is made then.
+
+    A worker that has just taken a partition over knows no time yet.
+    """
+    shop.ticks += 1
+    at = (workload.START + timedelta(seconds=LATER * shop.ticks)).isoformat()
+    named = [f"clock-{number}" for number in range(8 * PARTITIONS)]
+    homes = placement.homes("murmur2", [name.encode() for name in named], PARTITIONS).tolist()
+    one_each = {home: name for name, home in zip(named, homes, strict=True)}
+    assert len(one_each) == PARTITIONS
+    await shop.publish(
+        "purchases", [purchase(name, "p1", LATER * shop.ticks, at) for name in one_each.values()]
+    )
 
 
 @dataclass
@@ -72,6 +113,7 @@ async def judge(shop: Shop, seconds: int = SETTLE_SECONDS, exactly_once: bool = 
         "--prefix", f"{shop.name}-", "--partitions", str(PARTITIONS), "--wait", str(seconds),
         "--report", str(report),
         *(["--exactly-once"] if exactly_once else []),
+        *(RULES if is_fresh(shop) else []),
     ]  # fmt: skip
     done = await asyncio.to_thread(
         subprocess.run, command, capture_output=True, text=True, check=False
@@ -83,6 +125,8 @@ async def judge(shop: Shop, seconds: int = SETTLE_SECONDS, exactly_once: bool = 
 async def assert_clean(
     shop: Shop, seconds: int = SETTLE_SECONDS, exactly_once: bool = False
 ) -> Verdict:
+    if is_fresh(shop):
+        await tick(shop)
     verdict = await judge(shop, seconds, exactly_once)
     logs = "\n".join(
         f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in shop.logs()

@@ -8,6 +8,7 @@ import pytest
 
 from tests.faults.harness import (
     assert_clean,
+    freshen,
     judge,
     kill_and_wait_for_the_next,
     load,
@@ -30,6 +31,7 @@ beside it does not."""
 def test_t2_kill_9_at_random_points(shop: Shop, exactly_once: bool) -> None:
     """Also while it starts, recovers or commits: nothing waits for a worker to be ready."""
     kills, rng = size(3, 20), random.Random(2)
+    freshen(shop)
 
     async def story() -> None:
         await open_shop(shop)
@@ -43,6 +45,32 @@ def test_t2_kill_9_at_random_points(shop: Shop, exactly_once: bool) -> None:
             await feeding
             verdict = await assert_clean(shop, exactly_once=exactly_once)
             assert not exactly_once or verdict["duplicate_output"] == 0
+
+    asyncio.run(story())
+
+
+def test_t34_kill_9_between_the_lists_and_the_states_of_a_turn(
+    shop: Shop, exactly_once: bool
+) -> None:
+    """Again and again; and before a turn's transaction, where lists and states are in one."""
+    kills = size(2, 8)
+    freshen(shop)
+
+    async def story() -> None:
+        await open_shop(shop)
+        feeding = load(shop, events=size(2500, 8000), per_second=150)
+        async with supervised(shop, sabotage=["kill-turn=3"]) as worker:
+            for _ in range(kills):
+                killed = worker()
+                async with asyncio.timeout(60):
+                    while worker() is killed:
+                        await asyncio.sleep(0.05)
+                assert killed.process.returncode == -9
+        worker().kill()
+        shop.start_worker()
+        await feeding
+        verdict = await assert_clean(shop, exactly_once=exactly_once)
+        assert not exactly_once or verdict["duplicate_output"] == 0
 
     asyncio.run(story())
 
@@ -90,6 +118,7 @@ def test_t15_kill_at_commit_behind_a_slow_link(kind: str, tmp_path: Path) -> Non
     link = Link(embedded.free_port())
     address = f"127.0.0.1:{link.port}"
     shop = Shop(address, "slow-link", tmp_path, is_apache=kind == "apache")
+    freshen(shop)
     try:
         with broker_behind(kind, tmp_path, address) as port:
             asyncio.run(story(shop, link, port))

@@ -20,6 +20,7 @@ from pprm.core.ids import stable_hash
 from tests.faults.harness import (
     PRODUCTS,
     assert_clean,
+    freshen,
     load,
     only_in_full,
     open_shop,
@@ -87,6 +88,7 @@ def test_t4_bounced_workers_and_broker_repeat_nothing_to_a_reader(
 ) -> None:
     """Bounce two workers, cleanly and hard, and the broker, under load, with a reader."""
     rng, shop = random.Random(4), transactional
+    freshen(shop)
 
     async def story() -> None:
         await open_shop(shop)

@@ -12,7 +12,7 @@ import asyncio
 import random
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from zlib import crc32
 
@@ -37,6 +37,7 @@ async def feed(
     first: int = 0,
     idempotent: bool = False,
     mixed: int = 0,
+    withdraw: Sequence[int] = (),
     held: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Publish events numbered from `first`, as fast as it goes where `per_second` is 0.
@@ -46,7 +47,7 @@ async def feed(
     `held` is told how many more the broker holds. `idempotent`: the broker drops what a retry sends
     twice, so that the input itself has no repeats. `mixed`: of topics with so many partitions, half
     of the shoppers' purchases and half of their browses come from a client of librdkafka's, by its
-    own partitioner.
+    own partitioner. `withdraw`: products that go while the events come, for good.
     """
     producer = AIOKafkaProducer(
         bootstrap_servers=broker, acks="all", linger_ms=5, request_timeout_ms=120_000,
@@ -57,9 +58,16 @@ async def feed(
     rng, started = random.Random(seed), time.monotonic()
     try:
         waiting = []
+        goes = {
+            first + (place + 1) * events // (len(withdraw) + 1): product
+            for place, product in enumerate(withdraw)
+        }
         for number, (family, key, value) in enumerate(
             messages(rng, users, products, first, events), first
         ):
+            if (product := goes.get(number)) is not None:
+                sent = producer.send(prefix + "products", key=b"p%d" % product, value=None)
+                waiting.append(await sent)
             partition = _partition(family, key, mixed)
             waiting.append(
                 await producer.send(prefix + family, key=key, value=value, partition=partition)

@@ -106,6 +106,8 @@ class Shop:
     sells: bool = False
     """Whether a product was published; a shop without any asks for lists without items."""
     partitions: int = PARTITIONS
+    ticks: int = 0
+    """See `tests.faults.harness.tick`."""
 
     def logs(self) -> list[Path]:
         return sorted(self.directory.glob("*.log"))

@@ -13,16 +13,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.oracle.judge import CLASSES, Report, judge, sizes
+from tests.faults.oracle.judge import CLASSES, Report, Rules, judge, sizes
 from tests.faults.oracle.read import reader
 
 
 async def run(options: argparse.Namespace) -> bool:
     started = time.monotonic()
+    set_so = Rules(options.refresh_seconds, options.session_seconds)
+    rules = set_so if set_so.period else None
     deadline = started + options.wait
     async with reader(options.broker, options.app_id, options.prefix, options.partitions) as topics:
         while True:
-            report = judge(await topics.read_on())
+            report = judge(await topics.read_on(), rules)
             if report.clean(options.exactly_once) or time.monotonic() >= deadline:
                 break
             await asyncio.sleep(1.0)
@@ -57,6 +59,10 @@ def main() -> None:
     parser.add_argument(
         "--wait", type=float, default=0, metavar="SECONDS", help="look again until all is well"
     )
+    parser.add_argument(
+        "--refresh-seconds", type=int, default=0, help="after which a list is old; 0: never"
+    )
+    parser.add_argument("--session-seconds", type=int, default=1800, help="of a visit's rest")
     parser.add_argument("--report", type=Path, help="write the counts as JSON")
     sys.exit(0 if asyncio.run(run(parser.parse_args())) else 1)
 

@@ -89,10 +89,11 @@ def read(record: Record) -> Event:
         moment = datetime.fromisoformat(value["occurred_at"])
         if moment.tzinfo is None:
             raise Malformed("a time without a zone")
+        time = int(moment.timestamp())
         if record.family == "requests":
             value["request_id"], value["user_id"]
-            return Event(*where)
-        time, product = int(moment.timestamp()), product_hash(value["product_id"])
+            return Event(*where, time=time)
+        product = product_hash(value["product_id"])
         event_id = value["event_id"]
         if record.family == "purchases":
             if value.get("kind") == "return" or value.get("quantity", 1) < 0:

@@ -8,25 +8,28 @@ their watermarks only: how their events on different topics lie around it is the
 from collections import defaultdict
 
 from tests.faults.oracle.fold import Event, Malformed, read
+from tests.faults.oracle.freshness import Rules, judge_freshness
 from tests.faults.oracle.log import Log, Record, sizes
 from tests.faults.oracle.outputs import judge_outputs
 from tests.faults.oracle.report import CLASSES, Report
 from tests.faults.oracle.shoppers import judge_shopper
 from tests.faults.oracle.state import State, Unreadable, Version, parse, parse_version
 
-__all__ = ["CLASSES", "Log", "Record", "Report", "judge", "sizes"]
+__all__ = ["CLASSES", "Log", "Record", "Report", "Rules", "judge", "sizes"]
 
 Place = tuple[str, int, int]
 
 
-def judge(log: Log) -> Report:
-    """Judge a log."""
+def judge(log: Log, rules: Rules | None = None) -> Report:
+    """Judge a log; of a worker that makes lists unasked by these rules, those, too."""
     report = Report()
     events, forgotten = _events(log, _letters(log, report), report)
     versions, last = _versions(log, report)
     for key in events.keys() | last.keys():
         judge_shopper(key, events.get(key, []), last.get(key), key not in forgotten, log, report)
     judge_outputs(log, versions, forgotten, report)
+    if rules:
+        judge_freshness(log, events, versions, rules, report)
     return report
 
 

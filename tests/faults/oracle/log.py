@@ -25,6 +25,7 @@ class Log:
     changelog: list[Record] = field(default_factory=list)
     lists: list[Record] = field(default_factory=list)
     letters: list[Record] = field(default_factory=list)
+    products: list[Record] = field(default_factory=list)
     committed: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def is_committed(self, family: str, partition: int, offset: int) -> bool:

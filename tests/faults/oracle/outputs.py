@@ -3,11 +3,12 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from tests.faults.oracle.fold import product_hash
+from tests.faults.oracle.freshness import ANSWERS
 from tests.faults.oracle.log import Log, Record
 from tests.faults.oracle.report import Report
 from tests.faults.oracle.state import Version
@@ -50,11 +51,7 @@ def _lists(log: Log, report: Report) -> dict[bytes, list[List | None]]:
             made = List(
                 value["version"], [product_hash(item["product_id"]) for item in value["items"]]
             )
-            trigger = value["trigger"]
-            positions = {
-                (key,): made.version,
-                (key, trigger["topic"], trigger["partition"]): trigger["offset"],
-            }
+            positions = _positions(key, value)
             ids[value["recommendation_id"]] += 1
             contents[value["recommendation_id"]].add(_content(value))
         except (ValueError, KeyError, TypeError):
@@ -70,6 +67,17 @@ def _lists(log: Log, report: Report) -> dict[bytes, list[List | None]]:
         if len(contents[name]) > 1:
             report.add("reused_id", name, len(contents[name]) - 1)
     return lists
+
+
+def _positions(key: bytes, value: Mapping[str, Any]) -> dict[tuple[object, ...], int]:
+    """What only grows with a shopper's lists: the version, and of answers the record."""
+    trigger = value["trigger"]
+    asked = (
+        {(key, trigger["topic"], trigger["partition"]): trigger["offset"]}
+        if trigger.get("kind") in ANSWERS
+        else {}
+    )
+    return {(key,): value["version"], **asked}
 
 
 def _content(value: Mapping[str, object]) -> bytes:

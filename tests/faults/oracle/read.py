@@ -60,6 +60,7 @@ class Reader:
         parts = {
             "recommendations": self.log.lists,
             "dead-letters": self.log.letters,
+            "products": self.log.products,
             self.changelog: self.log.changelog,
         }
         if topic == self.changelog:
@@ -84,7 +85,7 @@ async def reader(broker: str, app_id: str, prefix: str, partitions: int) -> Asyn
     """Connect; reads what is committed only."""
     changelog = f"{app_id}-user_state-changelog"
     topics = [
-        *(prefix + name for name in (*FAMILIES, "recommendations", "dead-letters")),
+        *(prefix + name for name in (*FAMILIES, "recommendations", "dead-letters", "products")),
         changelog,
     ]
     tps = [TopicPartition(topic, partition) for topic in topics for partition in range(partitions)]
