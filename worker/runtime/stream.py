@@ -167,7 +167,9 @@ class LedgerStream(Stream):  # type: ignore[misc]
         try:
             while True:
                 coming = coming or asyncio.ensure_future(anext(records))
-                if (await asyncio.wait({coming}, timeout=turns.seconds()))[0]:
+                # what waits takes some steps of the loop to come: no turn before it
+                waits = not self.channel.queue.empty()
+                if (await asyncio.wait({coming}, timeout=None if waits else turns.seconds()))[0]:
                     await coming
                     coming = None
                     yield self.current_event

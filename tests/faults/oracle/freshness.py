@@ -56,7 +56,7 @@ def judge_freshness(
         for made in mine:
             if why := _unfounded(key, made, records, log.products):
                 report.add("no_reason", f"{key!r} version {made.version}: {why}")
-        _versions(key, mine, report)
+        _versions(key, mine, versions.get(key, ()), report)
         newest = next((m for m in mine if m.version == max(one.version for one in mine)), None)
         if newest and (held := newest.products & gone):
             report.add("withdrawn", f"{key!r} has {sorted(held)}")
@@ -120,14 +120,33 @@ def _unfounded(
     return f"a retraction that holds {sorted(held)}" if held else ""
 
 
-def _versions(key: bytes, mine: list[Made], report: Report) -> None:
-    """An answer is above every list that none asked for that does not know of its event."""
-    kinds: dict[int, set[bool]] = defaultdict(set)
+def _versions(
+    key: bytes, mine: list[Made], states: Iterable[Version | None], report: Report
+) -> None:
+    """An answer is above every list before it that does not know of its event.
+
+    One that comes again, after others that do know of it, need not be.
+    """
+    known = defaultdict(list)
+    for state in states:
+        if state is not None:
+            known[state.number].append(state)
+    unasked: set[int] = set()
     for made in mine:
-        kinds[made.version].add(made.kind in UNASKED)
-    for version, found in kinds.items():
-        if len(found) > 1:
-            report.add("shared_version", f"{key!r}: {version} is an answer, and is none")
+        if made.kind in UNASKED:
+            unasked.add(made.version)
+        elif made.version in unasked and not any(
+            _covers(state, *made.trigger) for state in known[made.version]
+        ):
+            said = f"{key!r}: {made.version} answers {made.trigger}, and a list before does not"
+            report.add("shared_version", said)
+
+
+def _covers(state: Version, family: str, partition: int, offset: int) -> bool:
+    return any(
+        mark.partition == partition and offset <= mark.offset
+        for mark in state.watermarks.get(family, ())
+    )
 
 
 def _stream_times(log: Log, events: Mapping[bytes, list[Event]]) -> dict[int, int]:
@@ -144,14 +163,7 @@ def _due(key: bytes, state: Version | None, acts: list[Event], rules: Rules) -> 
     """From when on a list is to be made again, None where there is none."""
     if state is None or not state.listed_at:
         return None
-    known = [
-        act.time
-        for act in acts
-        if any(
-            mark.partition == act.partition and act.offset <= mark.offset
-            for mark in state.watermarks[act.family]
-        )
-    ]
+    known = [act.time for act in acts if _covers(state, act.family, act.partition, act.offset)]
     if (ends := max(known, default=0) + rules.session) > state.listed_at:
         return ends
     slot = int.from_bytes(blake2b(key, digest_size=8).digest(), "little") % rules.period

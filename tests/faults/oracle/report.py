@@ -20,7 +20,7 @@ CLASSES = {
     "duplicate_output": "one recommendation_id twice",
     "reused_id": "one recommendation_id for two contents",
     "no_reason": "a list of an unknown kind, by a record that is none, or that is no reason for it",
-    "shared_version": "a version of an answer and of a list that none asked for",
+    "shared_version": "an answer with the version of a list before it, which does not know of it",
     "too_soon": "a list refreshed before it was due",
     "overdue": "a list that is due by the newest record of its partition, and was not made again",
     "withdrawn": "a newest list that holds a product which was withdrawn",
