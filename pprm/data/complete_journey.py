@@ -214,6 +214,13 @@ def _product(row: Any, available: bool) -> ShopProduct:
     )
 
 
+def package_sizes() -> dict[str, str]:
+    """What a package holds (`1 GA`), by product id; no text that a model reads."""
+    table = pd.read_parquet(_data("products"), columns=["product_id", "package_size"])
+    known = table.dropna()
+    return dict(zip(known.product_id.astype(str), known.package_size.astype(str), strict=True))
+
+
 def _profiles() -> dict[str, dict[str, str]]:
     """What is known of a household, by its id; households without demographics are not in it."""
     table = pd.read_parquet(_data("demographics")).set_index("household_id").fillna("")

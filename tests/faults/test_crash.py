@@ -58,8 +58,8 @@ def test_t34_kill_9_between_the_lists_and_the_states_of_a_turn(
 
     async def story() -> None:
         await open_shop(shop)
-        feeding = load(shop, events=size(2500, 8000), per_second=150)
-        async with supervised(shop, sabotage=["kill-turn=3"]) as worker:
+        feeding = load(shop, events=size(4000, 10_000), per_second=100)
+        async with supervised(shop, sabotage=["kill-turn=1"]) as worker:
             for _ in range(kills):
                 killed = worker()
                 async with asyncio.timeout(60):

@@ -36,7 +36,7 @@ async def read(options: DemoOptions, progress: DemoProgress) -> Shop:
         shop = await asyncio.to_thread(data.load, options.source, options.households)
         progress.households, progress.simulates = len(shop.history), shop.simulates
         progress.reading = str(shop.dataset.report)
-        progress.titles = {product.product_id: product.title for product in shop.dataset.products}
+        progress.names = data.names(shop)
         progress.example = _most_bought(shop)
         step.detail = f"{progress.households:,} shoppers of {shop.dataset.name}"
     return shop

@@ -3,7 +3,7 @@
 It is The Complete Journey, or any other dataset.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pprm.core.events import SOURCE_OF, SOURCES, Kind
-from pprm.data.dataset import Dataset, PromotedProduct
+from pprm.data.dataset import Dataset, Product, PromotedProduct
 from pprm.data.files import TableError
 from pprm.data.source import BUNDLED, Source, read
 from worker.demo.households import DemoVisit, choose
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 BEGIN = int(datetime(2017, 12, 1, tzinfo=UTC).timestamp())
 """Begin of The Complete Journey's replay, known before it is read: the worker starts meanwhile."""
+NAME_LENGTH = 22
+"""Characters of a product's name: two lists fit a terminal of 80 columns."""
 WITHOUT_EVENTS = 2
 """Households of The Complete Journey that bought nothing that counts; they take no part."""
 
@@ -75,6 +77,32 @@ def load(source: Source, households: int | None) -> Shop:
     visits = history(dataset, chosen)
     promotions = list(dataset.promotions(made.until))
     return Shop(dataset, made.until, made.test.end, universe, visits, promotions)
+
+
+def names(shop: Shop) -> dict[str, str]:
+    """Short names of the products, by id.
+
+    Where a shop's products share a title, as those of The Complete Journey do, which has their
+    types only, each is told by its size, its maker and the end of its id, too.
+    """
+    products = shop.dataset.products
+    if len({product.title for product in products}) > len(products) // 2:
+        return {product.product_id: product.title.capitalize() for product in products}
+    sizes = _sizes() if shop.simulates else {}
+    return {product.product_id: _name(product, sizes) for product in products}
+
+
+def _name(product: Product, sizes: Mapping[str, str]) -> str:
+    size = sizes.get(product.product_id, "").replace(" ", "").lower()
+    maker = product.brand.replace("manufacturer ", "m")
+    told = " ".join(filter(None, (size[:6], maker[:5], product.product_id[-4:])))
+    return f"{product.title.capitalize()[: NAME_LENGTH - 1 - len(told)]} {told}"
+
+
+def _sizes() -> dict[str, str]:
+    from pprm.data import complete_journey
+
+    return complete_journey.package_sizes()
 
 
 def _complete_journey(households: int | None) -> tuple[Dataset, list[str]]:

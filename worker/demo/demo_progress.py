@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 
 from worker.demo.households import DemoVisit
-from worker.demo.lists import Listed, Lists
+from worker.demo.lists import Change, Listed, Lists
 from worker.demo.prequential import Scores
 
 RECENT_SECONDS = 5.0
@@ -34,9 +34,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One household's basket, and its lists before and after."""
+    """One household's lists before and after."""
 
-    visit: DemoVisit
+    household: str
+    visit: DemoVisit | None
+    """What it did in between; None where the list was made again unasked."""
+    date: int
+    """Unix seconds, of the replay."""
     before: Listed
     after: Listed
     at: float
@@ -50,8 +54,8 @@ class DemoProgress:
     prefix: str = ""
     metrics_url: str = ""
     embedded: bool = True
-    titles: dict[str, str] = field(default_factory=dict)
-    """Of the products, by id."""
+    names: dict[str, str] = field(default_factory=dict)
+    """Of the products, by id: short, and each another one."""
     example: str = ""
     """Id of a product that many buy."""
     simulates: bool = True
@@ -91,9 +95,20 @@ class DemoProgress:
 
         It is the newest at that moment, not the best.
         """
+        self._show(visit.household, visit, visit.time, before, after)
+
+    def show_change(self, change: Change) -> None:
+        """The same of a list that was made again unasked, and is another one."""
+        household, before, after = change
+        if before.products != after.products:
+            self._show(household, None, self.date, before, after)
+
+    def _show(
+        self, household: str, visit: Visit | None, date: int, before: Listed, after: Listed
+    ) -> None:
         now = perf_counter()
         if self.shown is None or now - self.shown.at >= SHOWN_SECONDS:
-            self.shown = Shown(visit, before, after, now)
+            self.shown = Shown(household, visit, date, before, after, now)
 
     def rates(self) -> tuple[float, float]:
         """Events and lists per second, lately; to be called several times a second."""

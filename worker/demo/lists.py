@@ -29,13 +29,29 @@ class Listed:
     products: tuple[str, ...]
     reasons: tuple[tuple[str, ...], ...]
     trigger: RecordPlace
+    cause: str = "event"
+    """Why it was made: `schemas.recommendations.Cause`."""
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it answers a record of the household's own."""
+        return self.cause in ("event", "request")
 
     def answers(self, event: RecordPlace) -> bool:
-        """Whether the list was made with this event folded.
+        """Whether the list is an answer with this event folded.
 
-        It was if the event is the trigger, or came before it in its topic.
+        It is if the event is the trigger, or came before it in its topic.
         """
-        return self.trigger[:2] == event[:2] and self.trigger.offset >= event.offset
+        is_later = self.trigger[:2] == event[:2] and self.trigger.offset >= event.offset
+        return self.is_asked and is_later
+
+
+class Change(NamedTuple):
+    """A household's list, and the one before it."""
+
+    household: str
+    before: Listed
+    after: Listed
 
 
 @dataclass(slots=True)
@@ -44,6 +60,8 @@ class Lists:
 
     newest: dict[str, Listed] = field(default_factory=dict)
     received: int = 0
+    unasked: int = 0
+    """Of these, lists that were made again without an event of their household."""
     latencies: list[float] = field(default_factory=list)
     """Seconds from the send of a list's trigger to the list's receipt, of the replayed events."""
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -58,21 +76,24 @@ class Lists:
         """Note when a household's visit was sent, on the clock that `receive` is given."""
         self._sent[household] = at
 
-    def receive(self, message: Mapping[str, Any], at: float) -> None:
+    def receive(self, message: Mapping[str, Any], at: float) -> Change | None:
         """Take in a message of the topic `recommendations`.
 
-        A repeat, known by its id, is passed over.
+        A repeat, known by its id, is passed over. Returns what changed of a list that was made
+        again unasked, None of any other.
         """
         household, listed = message["user_id"], _listed(message)
         before = self.newest.get(household)
         if before and before.identity == listed.identity:
-            return
+            return None
         self.newest[household] = listed
         self.received += 1
+        self.unasked += not listed.is_asked
         self.model = message["model"]
-        if household in self._sent:
+        if household in self._sent and listed.is_asked:
             self.latencies.append(at - self._sent[household])
         self._wake(household, listed)
+        return Change(household, before, listed) if before and not listed.is_asked else None
 
     async def answer(self, household: str, event: RecordPlace | None = None) -> Listed:
         """Wait for the household's list that answers this event.
@@ -121,4 +142,5 @@ def _listed(message: Mapping[str, Any]) -> Listed:
         products=tuple(item["product_id"] for item in items),
         reasons=tuple(tuple(item["reasons"]) for item in items),
         trigger=RecordPlace(trigger["topic"], trigger["partition"], trigger["offset"]),
+        cause=trigger["kind"],
     )

@@ -1,7 +1,7 @@
 """Compares each basket with the list before it, and with what a shop has without a model.
 
-Pure. The baselines see everything strictly before the basket; the list was made right after the
-household's previous event. That favours the baselines.
+Pure. The baselines see everything strictly before the basket; the list was made after the
+household's previous event, or since then, when it was a day old. That favours the baselines.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -22,6 +22,7 @@ def figures(progress: DemoProgress) -> dict[str, Any]:
         "backfill_events": progress.backfill_events,
         "events": progress.events,
         "recommendations": progress.lists.received,
+        "unasked": progress.lists.unasked,
         "dead_letters": progress.dead_letters,
         "seconds_to_first_recommendation": _rounded(progress.seconds_to_first),
         "events_per_second": _rounded(progress.events / seconds if seconds else None),
@@ -80,7 +81,8 @@ def summary(progress: DemoProgress) -> str:
         f" {report['households']:,}"
         f" shoppers, {report['backfill_events']:,} events as a backfill.",
         f"Replayed {report['events']:,} events ({report['events_per_second'] or 0:,.0f}/s):"
-        f" {report['recommendations']:,} lists, {report['dead_letters']} dead letters.",
+        f" {report['recommendations']:,} lists, {report['unasked']:,} of them made again"
+        f" because they were old; {report['dead_letters']} dead letters.",
     ]
     if latency["p50"] is not None:
         lines.append(

@@ -123,7 +123,8 @@ async def _connected(chosen: Settings, progress: DemoProgress) -> AsyncIterator[
     def on_list(message: Mapping[str, Any], at: float) -> None:
         if progress.seconds_to_first is None:
             progress.seconds_to_first = processes.seconds_since_start()
-        progress.lists.receive(message, at)
+        if change := progress.lists.receive(message, at):
+            progress.show_change(change)
 
     def on_dead_letter(_: Record) -> None:
         progress.dead_letters += 1

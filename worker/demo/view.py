@@ -14,6 +14,7 @@ from rich.text import Text
 
 from pprm.core.progress import duration
 from pprm.evaluation.list_metrics import K
+from worker.demo.data import NAME_LENGTH
 from worker.demo.demo_progress import DemoProgress, Shown, Step
 from worker.demo.households import DemoVisit, browses
 from worker.demo.lists import Listed
@@ -29,6 +30,11 @@ REASONS = {
     "popular": "popular now",
 }
 """In words, the most telling first: one is shown."""
+UNASKED = {
+    "refresh": "the list was old, and is made again",
+    "retraction": "a product went, and the list is made again",
+}
+"""Why a list changed without the shopper, in words."""
 SCORES = (
     ("PPRM", "ndcg_at_10"),
     ("own frequency", "top_frequency_ndcg_at_10"),
@@ -47,8 +53,8 @@ def screen(progress: DemoProgress) -> RenderableType:
         )
     parts = [_begun(progress), _figures(progress), _scores(progress)]
     if progress.shown:
-        simulated = progress.simulates and browses(progress.shown.visit.household)
-        parts.append(_household(progress.shown, progress.titles, simulated))
+        simulated = progress.simulates and browses(progress.shown.household)
+        parts.append(_household(progress.shown, progress.names, simulated))
     parts.append(Text(pprm_lines(progress)[0], style="dim", overflow="ellipsis", no_wrap=True))
     parts.append(Text(f"{progress.metrics_url}   Ctrl-C ends it with a summary", style="dim"))
     return Group(*parts)
@@ -211,31 +217,31 @@ def _does(visit: DemoVisit, hits: int, simulated: bool) -> str:
     return f"looks at {count} (simulated)" if simulated else visit.action.replace("_", " ")
 
 
-def _household(shown: Shown, titles: Mapping[str, str], simulated: bool) -> RenderableType:
+def _household(shown: Shown, names: Mapping[str, str], simulated: bool) -> RenderableType:
     visit = shown.visit
-    hits = len(set(visit.products).intersection(shown.before.products[:K]))
-    does = _does(visit, hits, simulated)
+    hits = len(set(visit.products).intersection(shown.before.products[:K])) if visit else 0
+    does = _does(visit, hits, simulated) if visit else UNASKED[shown.after.cause]
     table = Table(box=None, padding=(0, 1), header_style="dim")
     for heading in ("    ", "before", "   ", "after", "why"):
         table.add_column(heading, no_wrap=True, min_width=len(heading))
     for rank in range(min(K, len(shown.after.products))):
-        table.add_row(*_row(shown, rank, titles))
-    title = f"shopper {visit.household}, {_date(visit.time)}: {does}"
+        table.add_row(*_row(shown, rank, names))
+    title = f"shopper {shown.household}, {_date(shown.date)}: {does}"
     return Panel(table, title=title, title_align="left", expand=False)
 
 
-def _row(shown: Shown, rank: int, titles: Mapping[str, str]) -> list[Text]:
+def _row(shown: Shown, rank: int, names: Mapping[str, str]) -> list[Text]:
     before, after = shown.before.products, shown.after.products[rank]
     left = before[rank] if rank < len(before) else ""
-    hit = left in shown.visit.products
+    hit = shown.visit is not None and left in shown.visit.products
     reason = next(
         (words for name, words in REASONS.items() if name in shown.after.reasons[rank]), ""
     )
     return [
         Text(f"{rank + 1:2}{' ✓' if hit else '  '}", style="bold green"),
-        Text(_title(left, titles), style="bold green" if hit else ""),
+        Text(_name(left, names), style="bold green" if hit else ""),
         _change(after, rank, shown.before),
-        Text(_title(after, titles)),
+        Text(_name(after, names)),
         Text(reason, style="dim"),
     ]
 
@@ -249,8 +255,8 @@ def _change(product: str, rank: int, before: Listed) -> Text:
     return Text(f"▲{moved}", style="green") if moved > 0 else Text(f"▼{-moved}", style="red")
 
 
-def _title(product: str, titles: Mapping[str, str]) -> str:
-    return titles.get(product, "").capitalize()[:22]
+def _name(product: str, names: Mapping[str, str]) -> str:
+    return names.get(product, "")[:NAME_LENGTH]
 
 
 def _date(seconds: int) -> str:

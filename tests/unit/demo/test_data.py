@@ -98,3 +98,23 @@ def test_a_shop_of_one_basket_is_refused(tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text("user_id,product_id,occurred_at,kind\n" + rows)
     with pytest.raises(TableError, match="cannot be parted"):
         data.load(Source("table", (tmp_path / "events.csv", tmp_path / "products.csv")), None)
+
+
+def test_products_that_share_a_title_are_told_apart() -> None:
+    shop = data.load(Source(), 3)
+    names = data.names(shop)
+    assert max(map(len, names.values())) <= data.NAME_LENGTH
+    assert len(set(names.values())) > 0.99 * len(names), "by type, size, maker and id"
+    milk = next(p for p in shop.dataset.products if p.title == "FLUID MILK WHITE ONLY")
+    name = names[milk.product_id]
+    assert name.startswith("Fluid") and name.endswith(milk.product_id[-4:])
+    assert f"m{milk.brand.split()[-1]}" in name
+
+
+def test_products_with_titles_of_their_own_keep_them(tmp_path: Path) -> None:
+    products = [Product(f"p{n}", f"MUG {n}", [], "", {}, True) for n in range(3)]
+
+    class Named:
+        dataset, simulates = type("Data", (), {"products": products}), False
+
+    assert data.names(Named())["p1"] == "Mug 1"  # type: ignore[arg-type]

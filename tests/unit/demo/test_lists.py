@@ -10,12 +10,22 @@ from worker.demo.lists import Lists, NoListError, RecordPlace
 
 
 def message(
-    identity: str, topic: str = "purchases", partition: int = 0, offset: int = 0
+    identity: str,
+    topic: str = "purchases",
+    partition: int = 0,
+    offset: int = 0,
+    kind: str = "event",
 ) -> dict[str, Any]:
     return {
         "recommendation_id": identity,
         "user_id": "7",
-        "trigger": {"topic": topic, "partition": partition, "offset": offset, "event_id": "e"},
+        "trigger": {
+            "kind": kind,
+            "topic": topic,
+            "partition": partition,
+            "offset": offset,
+            "event_id": "e",
+        },
         "model": {"name": "PPRM-S", "version": "1", "sha256": "0"},
         "items": [{"product_id": "a", "rank": 1, "score": 0.5, "reasons": ["due"]}],
     }
@@ -100,3 +110,14 @@ def test_waiting_goes_on_while_others_get_theirs(monkeypatch: pytest.MonkeyPatch
         return received.received
 
     assert asyncio.run(slow()) == 9
+
+
+def test_a_list_that_is_made_again_unasked_answers_nobody_and_has_no_latency() -> None:
+    received = Lists()
+    assert received.receive(message("x"), 0.0) is None
+    received.sent("7", 1.0)
+    change = received.receive(message("y", offset=9, kind="refresh"), 5.0)
+    assert change and (change.before.identity, change.after.identity) == ("x", "y")
+    assert not change.after.answers(Position("purchases", 0, 5))
+    assert (received.received, received.unasked, received.latencies) == (2, 1, [])
+    assert received.newest["7"].cause == "refresh"

@@ -15,7 +15,7 @@ def after_a_replay() -> DemoProgress:
     progress.replay_began, progress.replay_ended, progress.seconds_to_first = 10.0, 12.0, 7.234
     progress.scores = Scores(4, hit=3, pprm=1.0, others={"popularity": 0.4, "top_frequency": 0.8})
     progress.lists.latencies = [0.01, 0.02, 0.03]
-    progress.lists.received = 5
+    progress.lists.received, progress.lists.unasked = 5, 2
     progress.lists.model = {"name": "PPRM-S", "version": "1", "sha256": "ab"}
     progress.ended = "complete"
     return progress
@@ -30,6 +30,7 @@ def test_the_report_has_every_figure() -> None:
         "backfill_events": 100,
         "events": 20,
         "recommendations": 5,
+        "unasked": 2,
         "dead_letters": 0,
         "seconds_to_first_recommendation": 7.23,
         "events_per_second": 10.0,

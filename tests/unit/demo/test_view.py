@@ -1,6 +1,7 @@
 """What is on the screen."""
 
 import io
+from dataclasses import replace
 from time import perf_counter
 
 import pytest
@@ -10,7 +11,7 @@ from tests.unit.demo.test_report import after_a_replay
 from worker.demo import view
 from worker.demo.demo_progress import DemoProgress, Shown
 from worker.demo.households import DemoVisit, browses
-from worker.demo.lists import Listed, RecordPlace
+from worker.demo.lists import Change, Listed, RecordPlace
 
 PRODUCTS = tuple(f"p{number}" for number in range(12))
 PLAIN = next(name for name in map(str, range(100)) if not browses(name))
@@ -36,9 +37,10 @@ def with_a_household(
     household: str = PLAIN,
 ) -> DemoProgress:
     progress = after_a_replay()
-    progress.titles = {product: f"TITLE {product} THAT GOES ON AND ON" for product in PRODUCTS}
+    progress.names = {product: f"Title {product} that goes on and on" for product in PRODUCTS}
     visit = DemoVisit(1_511_000_000, household, family, ("p1", "p11"), "b")
-    progress.shown = Shown(visit, listed(before), listed(after), perf_counter())
+    lists = listed(before), listed(after)
+    progress.shown = Shown(household, visit, visit.time, *lists, perf_counter())
     return progress
 
 
@@ -62,6 +64,20 @@ def test_simulated_browsing_is_called_so() -> None:
     assert any("looks at 2 (simulated)" in line for line in looking)
     buying = drawn(with_a_household(PRODUCTS, PRODUCTS, "purchases", BROWSING))
     assert any("not judged" in line for line in buying)
+
+
+@pytest.mark.parametrize(
+    ("cause", "why"), [("refresh", "the list was old"), ("retraction", "a product went")]
+)
+def test_why_a_list_changed_without_its_shopper(cause: str, why: str) -> None:
+    progress = after_a_replay()
+    before, after = listed(PRODUCTS[:10]), replace(listed(PRODUCTS[2:]), cause=cause)
+    progress.show_change(Change(PLAIN, before, replace(before, cause=cause)))
+    assert progress.shown is None, "it is the same list"
+    progress.show_change(Change(PLAIN, before, after))
+    lines = drawn(progress)
+    assert any(f"shopper {PLAIN}" in line and why in line for line in lines)
+    assert not any("✓" in line for line in lines) and max(map(len, lines)) <= 80
 
 
 def test_steps_are_shown_until_the_replay_begins() -> None:
