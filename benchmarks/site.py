@@ -43,7 +43,7 @@ def broker(kind: str, directory: Path) -> Iterator[str]:
 def flags(address: str, name: str, directory: Path, **more: Mapping[str, Any]) -> dict[str, Any]:
     """Nested settings of a worker with topics and a directory of its own.
 
-    `more` are further sections.
+    `more` are further sections. Every list answers an event, whose time is measured.
     """
     return {
         "app_id": name,
@@ -52,7 +52,7 @@ def flags(address: str, name: str, directory: Path, **more: Mapping[str, Any]) -
         "state": {"directory": directory / name},
         "http": {"port": free_port()},
         "log": {"format": "json"},
-        "recommendations": {"empty_catalogue": True},
+        "recommendations": {"empty_catalogue": True, "refresh_hours": 0},
         **more,
     }
 

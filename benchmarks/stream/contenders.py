@@ -76,7 +76,8 @@ def ours(job: Job, partitioner: Partitioner = "murmur2") -> None:
             "state": {"directory": job.directory},
             "http": {"port": 0},
             "log": {"level": "WARNING"},
-            "recommendations": {"empty_catalogue": True},  # the stub knows no product
+            # the stub knows no product; the others make no list unasked
+            "recommendations": {"empty_catalogue": True, "refresh_hours": 0},
         }
     )
     app.run(settings)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from pprm.core.ids import stable_hash
 from pprm.state import user_state
 from pprm.state.fold import fold
+from pprm.state.watermarks import RECORD
 from worker.pipeline import codec
 from worker.pipeline.codec import Answer, Decoded, Trigger
 
@@ -204,4 +205,4 @@ def _answers(value: bytes | None, key: bytes, offset: int) -> bool:
         message["user_id"].encode(),
         message["trigger"]["offset"],
         message["version"],
-    ) == (key, offset, offset + 1)
+    ) == (key, offset, RECORD * (offset + 1))

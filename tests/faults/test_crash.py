@@ -16,6 +16,8 @@ from tests.faults.harness import (
     open_shop,
     size,
     supervised,
+    tick,
+    until_busy,
     until_ready,
 )
 from tests.faults.link import Link, broker_behind
@@ -58,11 +60,13 @@ def test_t34_kill_9_between_the_lists_and_the_states_of_a_turn(
 
     async def story() -> None:
         await open_shop(shop)
-        feeding = load(shop, events=size(4000, 10_000), per_second=100)
+        feeding = load(shop, events=size(1500, 8000), per_second=100)
         async with supervised(shop, sabotage=["kill-turn=1"]) as worker:
+            await until_busy(shop)
             for _ in range(kills):
                 killed = worker()
-                async with asyncio.timeout(60):
+                await tick(shop)  # all lists are due
+                async with asyncio.timeout(90):
                     while worker() is killed:
                         await asyncio.sleep(0.05)
                 assert killed.process.returncode == -9
