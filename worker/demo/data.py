@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pprm.core.events import SOURCE_OF, SOURCES, Kind
-from pprm.data.dataset import Dataset, Product, PromotedProduct
+from pprm.data.dataset import Dataset, PromotedProduct, ShopProduct
 from pprm.data.files import TableError
 from pprm.data.source import BUNDLED, Source, read
 from worker.demo.households import DemoVisit, choose
@@ -92,7 +92,7 @@ def names(shop: Shop) -> dict[str, str]:
     return {product.product_id: _name(product, sizes) for product in products}
 
 
-def _name(product: Product, sizes: Mapping[str, str]) -> str:
+def _name(product: ShopProduct, sizes: Mapping[str, str]) -> str:
     size = sizes.get(product.product_id, "").replace(" ", "").lower()
     maker = product.brand.replace("manufacturer ", "m")
     told = " ".join(filter(None, (size[:6], maker[:5], product.product_id[-4:])))

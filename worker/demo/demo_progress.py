@@ -104,7 +104,7 @@ class DemoProgress:
             self._show(household, None, self.date, before, after)
 
     def _show(
-        self, household: str, visit: Visit | None, date: int, before: Listed, after: Listed
+        self, household: str, visit: DemoVisit | None, date: int, before: Listed, after: Listed
     ) -> None:
         now = perf_counter()
         if self.shown is None or now - self.shown.at >= SHOWN_SECONDS:

@@ -112,7 +112,7 @@ def test_products_that_share_a_title_are_told_apart() -> None:
 
 
 def test_products_with_titles_of_their_own_keep_them(tmp_path: Path) -> None:
-    products = [Product(f"p{n}", f"MUG {n}", [], "", {}, True) for n in range(3)]
+    products = [ShopProduct(f"p{n}", f"MUG {n}", [], "", {}, True) for n in range(3)]
 
     class Named:
         dataset, simulates = type("Data", (), {"products": products}), False

@@ -118,6 +118,6 @@ def test_a_list_that_is_made_again_unasked_answers_nobody_and_has_no_latency() -
     received.sent("7", 1.0)
     change = received.receive(message("y", offset=9, kind="refresh"), 5.0)
     assert change and (change.before.identity, change.after.identity) == ("x", "y")
-    assert not change.after.answers(Position("purchases", 0, 5))
+    assert not change.after.answers(RecordPlace("purchases", 0, 5))
     assert (received.received, received.unasked, received.latencies) == (2, 1, [])
     assert received.newest["7"].cause == "refresh"
