@@ -17,7 +17,6 @@ from tests.faults.harness import (
     size,
     supervised,
     tick,
-    until_busy,
     until_ready,
 )
 from tests.faults.link import Link, broker_behind
@@ -62,7 +61,7 @@ def test_t34_kill_9_between_the_lists_and_the_states_of_a_turn(
         await open_shop(shop)
         feeding = load(shop, events=size(1500, 8000), per_second=100)
         async with supervised(shop, sabotage=["kill-turn=1"]) as worker:
-            await until_busy(shop)
+            await until_ready(worker())
             for _ in range(kills):
                 killed = worker()
                 await tick(shop)  # all lists are due

@@ -22,6 +22,7 @@ import torch
 from pprm.catalogue.catalogue import Catalogue
 from pprm.catalogue.popularity import Popularity
 from pprm.catalogue.promotions import WEEK
+from pprm.core.ids import stable_hash
 from pprm.data import complete_journey
 from pprm.data.complete_journey import PLAN as COMPLETE_JOURNEY
 from pprm.data.dataset import Dataset
@@ -29,6 +30,8 @@ from pprm.data.replay import Visit
 from pprm.evaluation import protocol
 from pprm.evaluation.contenders import AsServed
 from pprm.serving import artifact
+from pprm.state.freshness import due, slot_of
+from pprm.state.visit import SESSION
 from pprm.training.train import make_catalogue
 from schemas.families import EVENTS
 from tests.integration.shop import Shop
@@ -37,7 +40,7 @@ from worker.demo.announcements import Announcer, publish_catalogue
 from worker.demo.context import DemoContext, DemoOptions
 from worker.demo.demo_progress import DemoProgress
 from worker.demo.households import choose
-from worker.demo.lists import RecordPlace
+from worker.demo.lists import Listed, RecordPlace
 from worker.demo.replay import replay
 from worker.kafka.topics import create, plan
 from worker.settings import Model, client_settings, load
@@ -56,7 +59,7 @@ DEPTH = 100
 def test_december_is_served_as_it_is_evaluated(shop: Shop) -> None:
     torch.set_num_threads(1)  # as `pprm evaluate`
     dataset = sample()
-    lists = asyncio.run(streamed(shop, dataset))
+    lists = asyncio.run(streamed(shop, dataset, refresh_hours=0))
     loaded = artifact.load(Model().directory)
     encoder = loaded.encoder(None)
     catalogue, popularity = make_catalogue(dataset, encoder), Popularity()
@@ -93,6 +96,30 @@ def test_december_is_served_as_it_is_evaluated(shop: Shop) -> None:
         f" {np.mean(common):.2%}"
     )
     assert same.mean() > 0.95 and np.mean(common) > 0.98
+
+
+def test_lists_that_are_made_again_are_worth_more_than_those_after_the_basket_before(
+    shop: Shop,
+) -> None:
+    """Each is the one in force: none is due when its basket comes."""
+    torch.set_num_threads(1)
+    dataset = sample()
+    lists = asyncio.run(streamed(shop, dataset, refresh_hours=24))
+    loaded = artifact.load(Model().directory)
+    encoder = loaded.encoder(None)
+    catalogue, popularity = make_catalogue(dataset, encoder), Popularity()
+    scorer = loaded.scorer(catalogue, popularity, encoder.encode, torch.device("cpu"))
+    wanted = protocol.queries(dataset, catalogue.available, COMPLETE_JOURNEY.splits)
+    before = AsServed.of("before", scorer, dataset, set(wanted))
+    online = Published(catalogue, dict(by_visit(dataset, lists)))
+    outcome = protocol.run(
+        dataset, catalogue, popularity, [before, online], COMPLETE_JOURNEY.splits
+    ).judged["test"]
+    judged = sorted(number for number, split in wanted.items() if split == "test")
+    known = np.array([number in online.lists for number in judged])
+    old, new = (np.array(outcome[name].all)[known, 0] for name in ("before", "served"))
+    print(f"NDCG@10: after the basket before {old.mean():.4f}, in force {new.mean():.4f}")
+    assert new.mean() > old.mean()
 
 
 def overlap(scores: Any, listed: Any) -> float:
@@ -174,17 +201,22 @@ def by_visit(
             yield number, lists[basket]
 
 
-async def streamed(shop: Shop, dataset: Dataset) -> dict[str, tuple[str, ...]]:
+async def streamed(shop: Shop, dataset: Dataset, refresh_hours: int) -> dict[str, tuple[str, ...]]:
     """Stream a dataset through a worker.
 
-    Returns the newest list before each basket since `LIVE`, by the basket.
+    Returns the list in force at each basket since `LIVE`, by the basket.
     """
     flags = {
         "app_id": shop.name,
         "kafka": {"bootstrap_servers": shop.broker, "session_timeout_seconds": 6},
         "topics": {"prefix": f"{shop.name}-", "partitions": scenario.PARTITIONS},
         "state": {"directory": shop.directory / "state"},
-        "recommendations": {"score_from": wire_rows.timestamp(LIVE), "k": DEPTH},
+        "recommendations": {
+            "score_from": wire_rows.timestamp(LIVE),
+            "k": DEPTH,
+            "refresh_hours": refresh_hours,
+            "refresh_share": 1.0,
+        },
         "model": {"device": "cpu"},
         "http": {"port": processes.free_port(0)},
     }
@@ -212,8 +244,9 @@ async def streamed(shop: Shop, dataset: Dataset) -> dict[str, tuple[str, ...]]:
             )
             live = households.replay_order(history, LIVE, end, simulates=False)
             lists: dict[str, tuple[str, ...]] = {}
+            times = Times(3600 * refresh_hours)
             await replay(
-                live, lambda visit: answer(context, visit, lists), None, announcer.announce
+                live, lambda visit: answer(context, visit, lists, times), None, announcer.announce
             )
     assert not progress.dead_letters
     return lists
@@ -253,15 +286,61 @@ async def folded(context: DemoContext) -> float:
     return sum([await processes.metric(context.worker, sample) for sample in samples])
 
 
+@dataclass
+class Times:
+    """As of when the newest lists are, and how late it is in each partition for the worker."""
+
+    period: int
+    """Seconds after which a list is made again; 0: never."""
+    of_records: dict[RecordPlace, int] = field(default_factory=dict)
+    now: dict[int, int] = field(default_factory=dict)
+    homes: dict[str, int] = field(default_factory=dict)
+    """By household, its partition."""
+    answered: dict[str, int] = field(default_factory=dict)
+    """By household, when its last basket was."""
+
+    def sent(self, visit: households.DemoVisit, last: RecordPlace) -> None:
+        """Note the records of a basket, whose last one is there."""
+        for back in range(len(visit.products)):
+            self.of_records[last._replace(offset=last.offset - back)] = visit.time
+
+    def processed(self, visit: households.DemoVisit, partition: int) -> None:
+        """The worker has answered a basket."""
+        self.now[partition] = max(self.now.get(partition, 0), visit.time)
+        self.homes[visit.household] = partition
+        self.answered[visit.household] = visit.time
+
+    def is_due(self, household: str, listed: Listed) -> bool:
+        """Whether the worker is about to make a household's list again."""
+        if not self.period or household not in self.homes:
+            return False
+        slot, bought = slot_of(stable_hash(household), self.period), self.answered[household]
+        if listed.is_asked:
+            at = due(bought, bought + SESSION, slot, self.period)
+        elif (made_at := self.of_records.get(listed.trigger)) is not None:
+            at = due(made_at, None, slot, self.period)
+        else:
+            return True  # its record was acknowledged to somebody who has not said so yet
+        return at <= self.now[self.homes[household]]
+
+
 async def answer(
-    context: DemoContext, visit: households.DemoVisit, lists: dict[str, tuple[str, ...]]
+    context: DemoContext,
+    visit: households.DemoVisit,
+    lists: dict[str, tuple[str, ...]],
+    times: Times,
 ) -> None:
-    """Publish a basket and wait for the list after it; keep the one before it."""
+    """Publish a basket and wait for the list after it; keep the one in force when it comes."""
     received = context.progress.lists
     if visit.household in received.newest:
+        async with asyncio.timeout(60):
+            while times.is_due(visit.household, received.newest[visit.household]):
+                await asyncio.sleep(0.005)
         lists[visit.basket] = received.newest[visit.household].products
     topic = context.topic(visit.family)
     ((partition, offset),) = (
         await context.publisher.send(topic, wire_rows.visit_rows(visit))
     ).items()
+    times.sent(visit, RecordPlace(topic, partition, offset))
     await received.answer(visit.household, RecordPlace(topic, partition, offset))
+    times.processed(visit, partition)
