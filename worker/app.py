@@ -118,7 +118,7 @@ def create_app(settings: Settings) -> RuntimeApp:
         ownership=ownership,
         decoder=Decoder(families, ownership, model, router, metrics),
         folder=Folder(families, table, ownership),
-        scoring=Scoring(model, past, lists, chosen.publish, metrics),
+        scoring=Scoring(model, past, lists, chosen.publish, metrics, are_known=are_known),
         publisher=Publisher(names, changelog, families, delivery, ownership, seen, model),
         states=states,
         popularity=popularity,

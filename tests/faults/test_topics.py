@@ -404,6 +404,40 @@ async def set_offsets(shop: Shop, offset: int, note: str) -> None:
         await consumer.stop()
 
 
+def test_t35_offsets_that_go_back_count_nothing_twice(shop: Shop, exactly_once: bool) -> None:
+    """As a broker gave them back that was killed: notes and all, of long ago.
+
+    What was written with its state is not answered again either.
+    """
+
+    async def story() -> None:
+        await open_shop(shop)
+        worker = await until_ready(shop.start_worker())
+        await answered(shop, await buy(shop, 0), 0)
+        assert await asyncio.to_thread(worker.terminate) == 0
+        await set_offsets(shop, 0, await note_of(shop))
+        worker = await until_ready(shop.start_worker())
+        await answered(shop, await buy(shop, 100, 6), 100)
+        assert worker.metric("pprm_events_repeated_total") == 12
+        assert await counted(shop) == dict.fromkeys(SHOPPERS, 3)
+        ids = [json.loads(r.value)["recommendation_id"] for r in await shop.read("recommendations")]
+        assert (len(set(ids)) == len(ids)) is exactly_once
+
+    asyncio.run(story())
+
+
+async def note_of(shop: Shop) -> str:
+    """What is written beside the committed offset of the first partition of the purchases."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=shop.broker)
+    await admin.start()
+    try:
+        offsets = await admin.list_consumer_group_offsets(shop.name)
+        note: str = offsets[TopicPartition(shop.topic("purchases"), 0)].metadata
+        return note
+    finally:
+        await admin.close()
+
+
 def test_t30_recreated_and_grown_topics_under_load_leave_the_states_whole(shop: Shop) -> None:
     """The oracle follows every event of what is there at the end.
 

@@ -23,10 +23,15 @@ class Scoring:
         lists: FreshLists,
         publish: Literal["always", "changed"],
         metrics: Metrics,
+        *,
+        are_known: bool,
     ) -> None:
-        """`past` says which events are answered with a list, `publish` which lists are sent."""
+        """`past` says which events are answered with a list, `publish` which lists are sent.
+
+        `are_known`: a list and its state are written as one, so readers have those of states.
+        """
         self._model, self._past, self._lists, self._metrics = model, past, lists, metrics
-        self._sends_all = publish == "always"
+        self._sends_all, self._are_known = publish == "always", are_known
 
     async def promote(self, shoppers: list[Shopper]) -> None:
         """Give purchases the promotion that their product has.
@@ -44,7 +49,7 @@ class Scoring:
 
     async def score(self, shoppers: list[Shopper]) -> None:
         """Count purchases, then rank the catalogue for each shopper whose events are answered."""
-        answered = [s for s in shoppers if not s.forgotten and self._past.is_live(s.newest)]
+        answered = [shopper for shopper in shoppers if self._is_answered(shopper)]
         await self._model.encode(shopper.state.text.decode() for shopper in answered)
 
         def answer() -> None:
@@ -53,6 +58,12 @@ class Scoring:
 
         await self._model.run(answer)
         self._count(answered)
+
+    def _is_answered(self, shopper: Shopper) -> bool:
+        # A broker that was killed may give back offsets of long ago. What is read again then was
+        # answered with the state that knows it, where both are written as one; else nobody knows.
+        is_answered_already = self._are_known and shopper.is_repeat
+        return not (shopper.forgotten or is_answered_already) and self._past.is_live(shopper.newest)
 
     async def refresh(self, work: Work) -> None:
         """Rank the catalogue for each shopper of a turn whose list is to be made again."""

@@ -85,6 +85,12 @@ class Shopper:
         return max(event.time for event in self.events)
 
     @property
+    def is_repeat(self) -> bool:
+        """Whether all that came was in the state before."""
+        assert self.folded
+        return self.folded.repeats == len(self.events)
+
+    @property
     def withdraws(self) -> bool:
         """Whether the shopper's list in this partition is deleted.
 

@@ -63,9 +63,10 @@ def scoring(
     past: Past | None = None,
     lists: FreshLists | None = None,
     publish: Literal["always", "changed"] = "always",
+    are_known: bool = False,
 ) -> Scoring:
-    made = lists or lists_of()
-    return Scoring(model_of(recommender), past or Past(), made, publish, metrics.create())
+    made, model = lists or lists_of(), model_of(recommender)
+    return Scoring(model, past or Past(), made, publish, metrics.create(), are_known=are_known)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -138,6 +139,18 @@ def test_a_list_is_sent_where_it_is_another_one_or_may_be_missing(
     asyncio.run(scoring(Recommender(hashes=hashes), lists=lists, publish=publish).score([ann]))
     assert ann.is_sent is is_sent and ann.state.published_list().tolist() == hashes
     assert ann.state.listed_at == max(event.time, NOW + 3), "what is not sent is as good as new"
+
+
+@pytest.mark.parametrize("are_known", [False, True])
+def test_what_the_state_knows_is_answered_again_only_where_its_list_may_be_missing(
+    are_known: bool,
+) -> None:
+    """As when the broker gives back offsets of long ago."""
+    only_repeats, one_new = listed(bought(3)), listed(bought(4))
+    one_new.events = [bought(3), bought(4)]
+    one_new.folded = fold_into(fold(UserState(), [bought(3)]).state, one_new.events)
+    asyncio.run(scoring(Recommender(), are_known=are_known).score([only_repeats, one_new]))
+    assert (only_repeats.ranked is None) is are_known and one_new.ranked is not None
 
 
 @pytest.mark.parametrize("are_known", [False, True])
