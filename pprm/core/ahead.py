@@ -5,7 +5,6 @@ written, in Python: with little data that takes a tenth of a second.
 """
 
 import os
-import pickle
 import subprocess
 import sys
 from collections import deque
@@ -13,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from threading import Thread
 from typing import Any, NamedTuple
 
@@ -111,33 +112,32 @@ def _compile(left: deque[Call], helpers: int) -> None:
 def _share(left: deque[Call]) -> None:
     """Have another process compile calls until none is left.
 
-    It ends with its input, so also when this process is killed. Where it ends by itself, what it
-    leaves is compiled by who needs it.
+    It ends with the connection, so also when this process is killed. Where it ends by itself,
+    what it leaves is compiled by who needs it.
     """
+    ours, theirs = Pipe()
     with (
-        suppress(IndexError, OSError),
+        suppress(IndexError, OSError, EOFError),
         subprocess.Popen(
-            HELPER,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            [*HELPER, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
             start_new_session=True,  # Ctrl-C is for this process
-        ) as helper,
+        ),
+        ours,
     ):
-        assert helper.stdin and helper.stdout
+        theirs.close()
         while True:
-            pickle.dump(left.pop(), helper.stdin)
-            helper.stdin.flush()
-            if not helper.stdout.read(1):
-                return
+            ours.send(left.pop())
+            ours.recv()
 
 
-def _help() -> None:
+def _help(file_descriptor: int) -> None:
     """Compile what comes, until nothing more does."""
-    with suppress(EOFError, OSError):
+    with suppress(EOFError, OSError), Connection(file_descriptor) as calls:
         while True:
-            pickle.load(sys.stdin.buffer).compile()
-            os.write(sys.stdout.fileno(), b".")
+            calls.recv().compile()
+            calls.send(None)
 
 
 if __name__ == "__main__":
-    _help()
+    _help(int(sys.argv[1]))
