@@ -17,7 +17,7 @@ from pprm.catalogue.popularity import Popularity
 from pprm.core.events import Interaction, Kind, Position, Profile
 from pprm.retrieval.features import scalars
 from pprm.retrieval.retriever import sequences
-from pprm.state import layout3, layout4, user_state
+from pprm.state import layout3, layout4, layout5, user_state
 from pprm.state.fold import fold
 from pprm.state.user_state import StateError, UserState
 from schemas.dead_letters import DeadLetterHeaders
@@ -78,7 +78,7 @@ def decode_state(data: bytes) -> None:
         state = user_state.decode(data)
     except StateError:
         return
-    assert user_state.encode(state) == data or data[:1] in (layout3.TAG, layout4.TAG)
+    assert user_state.encode(state) == data or data[:1] in (layout3.TAG, layout4.TAG, layout5.TAG)
     for event in _EVENTS:
         after = fold(state, [event]).state
         assert user_state.encode(user_state.decode(user_state.encode(after))) == user_state.encode(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pprm.state import user_state
+from pprm.state.watermarks import RECORD
 from tests.integration.shop import PARTITIONS, Shop, product, purchase
 from worker.kafka.partitioner import partition_of
 
@@ -72,7 +73,7 @@ def test_a_null_forgets_what_two_partitioners_have_made(shop: Shop) -> None:
             HOME
         ]
         # two purchases here, and the null that lies elsewhere
-        assert json.loads(back.value)["version"] == 3
+        assert json.loads(back.value)["version"] == 3 * RECORD
 
     asyncio.run(story())
 
