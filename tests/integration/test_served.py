@@ -46,7 +46,7 @@ from worker.kafka.topics import create, plan
 from worker.settings import Model, client_settings, load
 
 FULL = os.environ.get("PPRM_TEST_AGREEMENT") == "full"
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(7200 if FULL else 300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(14_400 if FULL else 600)]
 
 HOUSEHOLDS = None if FULL else 100
 LIVE = COMPLETE_JOURNEY.chosen
