@@ -15,7 +15,7 @@ COMPILE := from worker.kafka import placement; from worker.pipeline import recom
 CODE := worker pprm schemas tests benchmarks deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install compile demo test test-faults soak test-fast format lint types imports schemas check fuzz audit train lock clean
+.PHONY: help install compile demo test test-faults soak test-fast format lint types imports schemas check fuzz audit train lock pythons clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,5 +85,8 @@ lock: $(READY) ## write the lock files anew, with hashes; versions stay as they 
 	  $(VENV)/lock/bin/pip install --quiet --disable-pip-version-check uv==$(UV); }
 	$(BIN)/python deploy/lock.py $(VENV)/lock/bin/uv $(BIN)/pip
 
+pythons: $(READY) ## the tests on every Python from 3.11 on that is installed, and why one is refused (needs the network)
+	$(BIN)/python deploy/pythons.py $(ARGS)
+
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .fuzz .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venv-* .fuzz .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
