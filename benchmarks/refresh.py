@@ -30,7 +30,6 @@ from benchmarks.processes import MIB, alone, resident
 from benchmarks.scale import shop, store
 from pprm.core.ids import hash_of, stable_hash
 from pprm.state import user_state
-from pprm.state.freshness import due, slot_of
 from pprm.state.user_state import UserState
 from worker.pipeline.lists_in_force import ListsInForce
 
@@ -92,7 +91,7 @@ class Index:
         for key, state in zip(keys, states, strict=True):
             for product in self._held.get(key, (0, ()))[1]:
                 self._holders[product].discard(key)
-            at = due(state.listed_at, None, slot_of(hash_of(key), PERIOD), PERIOD)
+            at = _due(key, state)
             products = tuple(state.published_list().tolist())
             self._held[key] = at, products
             heapq.heappush(self._heap, (at, key))
@@ -140,7 +139,8 @@ class Scan:
 
 
 def _due(key: bytes, state: UserState) -> int:
-    return due(state.listed_at, None, slot_of(hash_of(key), PERIOD), PERIOD)
+    """See `pprm.state.freshness`: the next slot, for one."""
+    return state.listed_at + 1 + (hash_of(key) - state.listed_at - 1) % PERIOD
 
 
 def made(shoppers: int) -> Iterator[tuple[list[bytes], list[UserState]]]:

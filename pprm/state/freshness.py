@@ -11,33 +11,12 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from pprm.core.events import ACTS, LOOKS, Kind
+from pprm.core.events import Kind
 from pprm.state.user_state import INTERACTION, SEQUENCE_DTYPE, UserState
-from pprm.state.visit import SESSION
+from pprm.state.visit import BELONGS, SESSION
 
 NEVER = (1 << 32) - 1
 """The due time of a list that is never due, and of none."""
-_SHOPS = np.array([kind == Kind.PURCHASE or kind in LOOKS for kind in ACTS])
-"""By kind: whether it belongs to a visit."""
-
-
-def slot_of(user: int, period: int) -> int:
-    """A shopper's second of each period of so many seconds; `user` is the hash of the id."""
-    return user % period
-
-
-def due(listed_at: int, visit_ends: int | None, slot: int, period: int) -> int:
-    """Return from when on a list is to be made again, Unix seconds.
-
-    Args:
-        listed_at: as of when it was made.
-        visit_ends: when the visit is over that the shopper was in then, None where in none.
-        slot: the shopper's second of each period, see `slot_of`.
-        period: seconds.
-    """
-    if visit_ends is not None and visit_ends > listed_at:
-        return visit_ends
-    return listed_at + 1 + (slot - listed_at - 1) % period
 
 
 def all_due(
@@ -46,7 +25,9 @@ def all_due(
     period: int,
     session: int = SESSION,
 ) -> NDArray[np.uint32]:
-    """`due` of each of the shoppers; `NEVER` where there is no list, or `period` is 0.
+    """Return from when on each shopper's list is to be made again, Unix seconds, [n].
+
+    It is `NEVER` where there is no list, or `period` is 0.
 
     Args:
         states: of the shoppers.
@@ -60,8 +41,8 @@ def all_due(
     slots = (users % np.uint64(period)).astype(np.int64)
     at_slot = listed + 1 + (slots - listed - 1) % period
     visit_ends = _last_acts(states) + session
-    made = np.where(visit_ends > listed, visit_ends, at_slot)
-    return np.where(listed > 0, made, NEVER).astype(np.uint32)
+    again = np.where(visit_ends > listed, visit_ends, at_slot)
+    return np.where(listed > 0, again, NEVER).astype(np.uint32)
 
 
 def _last_acts(states: Sequence[UserState]) -> NDArray[np.int64]:
@@ -72,5 +53,5 @@ def _last_acts(states: Sequence[UserState]) -> NDArray[np.int64]:
     acts = np.frombuffer(b"".join(chain.from_iterable(parts)), SEQUENCE_DTYPE)
     lengths = [1 + len(state.sequence) // INTERACTION.size for state in states]
     starts = np.cumsum([0, *lengths[:-1]])
-    times = np.where(_SHOPS[acts["kind"]], acts["time"], 0)
+    times = np.where(BELONGS[acts["kind"]], acts["time"], 0)
     return np.maximum.reduceat(times, starts).astype(np.int64)

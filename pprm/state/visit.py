@@ -26,8 +26,8 @@ SESSION = 30 * 60
 
 Hashes = NDArray[np.uint64]
 
-_SHOPS = np.array([kind == Kind.PURCHASE or kind in LOOKS for kind in ACTS])
-"""By kind: whether it belongs to a visit."""
+BELONGS = np.array([kind == Kind.PURCHASE or kind in LOOKS for kind in ACTS])
+"""By kind of act: whether it belongs to a visit."""
 _IS_LOOK = np.array([kind in (Kind.VIEW, Kind.SEARCH_CLICK) for kind in ACTS])
 _CART = {int(Kind.ADD_TO_CART): True, int(Kind.REMOVE_FROM_CART): False}
 _ONE = np.uint64(1)
@@ -60,7 +60,7 @@ def under_way(state: UserState, now: float, session: float = SESSION) -> Visit |
     if now - state.active_at >= session:
         return None
     acts = state.interactions()
-    acts = acts[_SHOPS[acts["kind"]]]
+    acts = acts[BELONGS[acts["kind"]]]
     # a purchase may have left the sequence, or been returned since
     times = np.sort(np.append(acts["time"], np.uint32(state.last_purchase))).astype(np.int64)
     if now - times[-1] >= session:

@@ -30,11 +30,12 @@ from pprm.data.replay import Visit
 from pprm.evaluation import protocol
 from pprm.evaluation.contenders import AsServed
 from pprm.serving import artifact
-from pprm.state.freshness import due, slot_of
+from pprm.serving.scorer import Scorer
 from pprm.state.visit import SESSION
 from pprm.training.train import make_catalogue
 from schemas.families import EVENTS
 from tests.integration.shop import Shop
+from tests.unit.due_times import due, slot_of
 from worker.demo import data, households, processes, scenario, wire_rows
 from worker.demo.announcements import Announcer, publish_catalogue
 from worker.demo.context import DemoContext, DemoOptions
@@ -60,10 +61,8 @@ def test_december_is_served_as_it_is_evaluated(shop: Shop) -> None:
     torch.set_num_threads(1)  # as `pprm evaluate`
     dataset = sample()
     lists = asyncio.run(streamed(shop, dataset, refresh_hours=0))
-    loaded = artifact.load(Model().directory)
-    encoder = loaded.encoder(None)
-    catalogue, popularity = make_catalogue(dataset, encoder), Popularity()
-    scorer = loaded.scorer(catalogue, popularity, encoder.encode, torch.device("cpu"))
+    scorer = scorer_of(dataset)
+    catalogue, popularity = scorer.catalogue, scorer.popularity
     wanted = protocol.queries(dataset, catalogue.available, COMPLETE_JOURNEY.splits)
     offline = Kept(AsServed.of("evaluated", scorer, dataset, set(wanted)))
     online = Published(catalogue, dict(by_visit(dataset, lists)))
@@ -105,10 +104,8 @@ def test_lists_that_are_made_again_are_worth_more_than_those_after_the_basket_be
     torch.set_num_threads(1)
     dataset = sample()
     lists = asyncio.run(streamed(shop, dataset, refresh_hours=24))
-    loaded = artifact.load(Model().directory)
-    encoder = loaded.encoder(None)
-    catalogue, popularity = make_catalogue(dataset, encoder), Popularity()
-    scorer = loaded.scorer(catalogue, popularity, encoder.encode, torch.device("cpu"))
+    scorer = scorer_of(dataset)
+    catalogue, popularity = scorer.catalogue, scorer.popularity
     wanted = protocol.queries(dataset, catalogue.available, COMPLETE_JOURNEY.splits)
     before = AsServed.of("before", scorer, dataset, set(wanted))
     online = Published(catalogue, dict(by_visit(dataset, lists)))
@@ -120,6 +117,14 @@ def test_lists_that_are_made_again_are_worth_more_than_those_after_the_basket_be
     old, new = (np.array(outcome[name].all)[known, 0] for name in ("before", "served"))
     print(f"NDCG@10: after the basket before {old.mean():.4f}, in force {new.mean():.4f}")
     assert new.mean() > old.mean()
+
+
+def scorer_of(dataset: Dataset) -> Scorer:
+    """The bundled model over the products of a data set, before anything happened."""
+    loaded = artifact.load(Model().directory)
+    encoder = loaded.encoder(None)
+    catalogue = make_catalogue(dataset, encoder)
+    return loaded.scorer(catalogue, Popularity(), encoder.encode, torch.device("cpu"))
 
 
 def overlap(scores: Any, listed: Any) -> float:

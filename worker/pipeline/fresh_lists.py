@@ -15,7 +15,7 @@ from pprm.state.user_state import DAY, UserState
 from pprm.state.watermarks import WATERMARK
 from schemas.recommendations import Cause
 from worker.pipeline.codec import Trigger
-from worker.pipeline.lists_in_force import AT_ONCE, ListsInForce
+from worker.pipeline.lists_in_force import RECALLED, ListsInForce
 from worker.pipeline.past import Past
 from worker.pipeline.stream_time import StreamTime
 from worker.pipeline.work import Shopper, Unasked, Work
@@ -64,8 +64,7 @@ class FreshLists:
 
     def note(self, shoppers: Iterable[Shopper]) -> None:
         """Take in what became of the shoppers of a micro-batch."""
-        for partition, lists, mine in self._by_partition(shoppers):
-            del partition
+        for _, lists, mine in self._by_partition(shoppers):
             lists.note([one.key for one in mine], [one.state for one in mine])
 
     def known(self, shoppers: Iterable[Shopper]) -> set[tuple[int, bytes]]:
@@ -166,9 +165,9 @@ class FreshLists:
         return Unasked(trigger, max(now, state.active_at))
 
     def _now(self, partition: int) -> int:
-        """The partition's time; `AT_ONCE` where it has none, or is in the past without lists."""
+        """The partition's time. With none, or in the past, only what was recalled is due."""
         now = self._time.now(partition)
-        return now if now is not None and self._past.is_live(now) else AT_ONCE
+        return now if now is not None and self._past.is_live(now) else RECALLED
 
     def _gone(self, state: UserState) -> int | None:
         """The first product of the list in force that is not available."""

@@ -15,7 +15,7 @@ from pprm.core.ids import hash_of
 from pprm.state.freshness import NEVER, all_due
 from pprm.state.user_state import UserState
 
-AT_ONCE = 0
+RECALLED = 0
 """The due time of a list that must be made again whatever the time is."""
 NOTHING = 0
 """Code of no product."""
@@ -107,7 +107,7 @@ class ListsInForce:
         """
         due = self._due[: self._count]
         rows = np.flatnonzero(due <= now)
-        asleep = (self._active_at[rows] < active_since) & (due[rows] != AT_ONCE)
+        asleep = (self._active_at[rows] < active_since) & (due[rows] != RECALLED)
         due[rows[asleep]] = NEVER
         rows = rows[~asleep]
         if len(rows) > most:
@@ -124,7 +124,7 @@ class ListsInForce:
     @property
     def recalled(self) -> int:
         """How many lists must be made again at once."""
-        return self.waiting(AT_ONCE)
+        return self.waiting(RECALLED)
 
     def _codes(self, states: Sequence[UserState]) -> NDArray[np.uint32]:
         """Codes of the lists, `NOTHING` where they are shorter."""
@@ -135,8 +135,8 @@ class ListsInForce:
     def _recall(self, found: NDArray[np.bool_]) -> int:
         """Recall the lists with a product found, [n, k]."""
         rows = np.flatnonzero(found.any(axis=1))
-        self._due[rows] = AT_ONCE
-        self.earliest = AT_ONCE if len(rows) else self.earliest
+        self._due[rows] = RECALLED
+        self.earliest = RECALLED if len(rows) else self.earliest
         return len(rows)
 
     def _key(self, row: int) -> bytes:

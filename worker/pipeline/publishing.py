@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from aiokafka.structs import OffsetAndMetadata
@@ -106,8 +106,8 @@ class Publisher:
         if not batch.records and not self._delivery.commits_offsets:
             # a state that says that its list was made must not be kept without the list: nobody
             # asks for it again
-            await self._write(_only(rows, self._lists), {}, ours)
-            rows = _only(rows, self._changelog)
+            lists, rows = _parted(rows, self._lists)
+            await self._write(lists, {}, ours)
         appended = await self._write(rows, offsets, ours)
         return {tp: appends for tp, appends in appended.items() if tp[0] == self._changelog}
 
@@ -135,10 +135,11 @@ class Publisher:
         }
 
 
-def _only(rows: Mapping[str, Rows], topic: str) -> dict[str, Rows]:
-    """The rows of one topic."""
-    found = {
-        unit: {tp: mine for tp, mine in of_unit.items() if tp[0] == topic}
-        for unit, of_unit in rows.items()
-    }
-    return {unit: mine for unit, mine in found.items() if mine}
+def _parted(rows: Mapping[str, Rows], topic: str) -> tuple[dict[str, Rows], dict[str, Rows]]:
+    """The rows of one topic and those of others, of the units that have any."""
+    its: dict[str, dict[TopicPartition, Sequence[Row]]] = defaultdict(dict)
+    others: dict[str, dict[TopicPartition, Sequence[Row]]] = defaultdict(dict)
+    for unit, of_unit in rows.items():
+        for tp, mine in of_unit.items():
+            (its if tp[0] == topic else others)[unit][tp] = mine
+    return {**its}, {**others}

@@ -370,9 +370,8 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]
         offsets = {
             tp: offset for tp, offset in self.ledger.committable().items() if tp in assignment
         }
-        if (
-            not self.commits_itself
-        ):  # they were committed in the transactions of their micro-batches
+        if not self.commits_itself:
+            # the transactions of the micro-batches have committed them
             self.ledger.committed(offsets)
             return True
         started = monotonic()

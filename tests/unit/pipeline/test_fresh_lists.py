@@ -11,9 +11,9 @@ from pprm.catalogue.catalogue import Catalogue, Product
 from pprm.core.events import Interaction, Kind, Position
 from pprm.core.ids import hash_of, stable_hash
 from pprm.state.fold import Folded, fold
-from pprm.state.freshness import slot_of
 from pprm.state.user_state import DAY, UserState, publish
 from pprm.state.visit import SESSION
+from tests.unit.due_times import due, slot_of
 from tests.unit.pipeline.fakes import lists_of
 from tests.unit.pipeline.test_stream_time import batch
 from worker.pipeline.codec import Trigger
@@ -77,8 +77,8 @@ def test_a_list_that_is_due_is_made_again_as_of_the_record_that_moved_the_time()
 
 def test_a_list_is_due_once_in_its_period_whoever_owns_it() -> None:
     slot = slot_of(hash_of(b"ann"), PERIOD)
-    due = YESTERDAY + 1 + (slot - YESTERDAY - 1) % PERIOD
-    for listed_at, wanted in ((YESTERDAY, due), (due, due + PERIOD)):
+    first = due(YESTERDAY, None, slot, PERIOD)
+    for listed_at, wanted in ((YESTERDAY, first), (first, first + PERIOD)):
         held = state(YESTERDAY - 9 * PERIOD, listed_at, "a")
         owner = Owner({b"ann": held}, catalogue("a"))
         owner.time.move(batch(wanted - START - 1))

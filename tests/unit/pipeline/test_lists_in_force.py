@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from pprm.core.events import Interaction, Kind, Position
 from pprm.core.ids import hash_of
 from pprm.state.fold import fold
-from pprm.state.freshness import NEVER, due, slot_of
+from pprm.state.freshness import NEVER
 from pprm.state.user_state import UserState, publish
 from pprm.state.visit import SESSION, under_way
-from worker.pipeline.lists_in_force import AT_ONCE, ListsInForce
+from tests.unit.due_times import due, slot_of
+from worker.pipeline.lists_in_force import RECALLED, ListsInForce
 
 DAY = 86_400
 START = 1_500_000_000
@@ -78,12 +79,12 @@ def test_what_holds_a_product_is_due_at_once_whoever_sleeps(
     listed = {key: set(state.published_list().tolist()) for key, state in held.items()}
     holders = {key for key, products in listed.items() if products & gone}
     assert first.recall(np.array(sorted(gone), np.uint64)) == len(holders) == first.recalled
-    assert set(first.due(AT_ONCE, START + 99 * DAY, 99)) == holders
+    assert set(first.due(RECALLED, START + 99 * DAY, 99)) == holders
     doubtful = {key for key, products in listed.items() if products - (available - gone)}
     counts = second.recall_all_but(
         np.array(sorted(available), np.uint64), np.array(sorted(gone), np.uint64)
     )
-    assert counts == len(doubtful) and set(second.due(AT_ONCE, 0, 99)) == doubtful
+    assert counts == len(doubtful) and set(second.due(RECALLED, 0, 99)) == doubtful
     first.note(list(held), list(held.values()))
     assert not first.recalled, "its state says what becomes of it"
 
@@ -102,7 +103,7 @@ def test_a_list_of_a_hundred_and_more_shoppers_than_there_is_room_for() -> None:
         lists.note(keys, [shopper(START, START + DAY, [n, *range(9000, 9099)])
                           for n in range(start, start + 500)])  # fmt: skip
     assert len(lists) == 5000 and lists.recall(np.array([4321], np.uint64)) == 1
-    assert lists.due(AT_ONCE, 0, 9) == [b"shopper-4321"]
+    assert lists.due(RECALLED, 0, 9) == [b"shopper-4321"]
     assert lists.recall(np.array([9042], np.uint64)) == 5000
 
 

@@ -11,9 +11,9 @@ from pprm.core.events import Interaction, Kind, Position
 from pprm.core.ids import hash_of, stable_hash
 from pprm.state import user_state
 from pprm.state.fold import fold
-from pprm.state.freshness import due, slot_of
 from pprm.state.user_state import UserState
 from tests.faults.oracle.judge import Log, Record, Rules, judge
+from tests.unit.due_times import due, slot_of
 from tests.unit.project.test_oracle import START, named
 
 ANN, BOB = b"ann", b"bob"

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from pprm.core.events import Event, Interaction, Kind, Position
 from pprm.core.ids import hash_of, stable_hash
 from pprm.state.fold import fold
-from pprm.state.freshness import NEVER, all_due, due, slot_of
+from pprm.state.freshness import NEVER, all_due
 from pprm.state.user_state import UserState, publish
 from pprm.state.visit import SESSION, under_way
+from tests.unit.due_times import due, slot_of
 from tests.unit.state.test_fold import histories
 
 DAY = 86_400
